@@ -185,8 +185,8 @@ impl AppAuth {
     }
     /// Whether the provider registers the user of a token for this app.
     pub(in crate::auth) fn admits(&self, provider: &Provider, token: &PresentedToken) -> bool {
-        match token.holder() {
-            TokenSubject::Person(_) => provider
+        match token.subject() {
+            TokenSubject::User(_) => provider
                 .settings()
                 .dialect
                 .admits(&self.client.client_id, token.claims()),

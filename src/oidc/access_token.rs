@@ -1,29 +1,29 @@
-//! Access tokens that are JWTs (RFC 9068, and its many elders): the claims of a token whose signature was
-//! verified. PURE.
+//! JWT access token validation (RFC 9068 and its predecessors): the claims of a token whose
+//! signature was verified. PURE.
 
 use std::time::Duration;
 
-use super::claims::{Claim, ClaimError, Claims, kind_of};
+use super::claims::{Claim, ClaimError, Claims, media_subtype};
 use super::jws::Signed;
 use super::verified::VerifiedToken;
 use crate::types::oauth::Issuer;
 use crate::types::time::Timestamp;
 
-/// Whose access tokens are accepted, and how exact clocks have to be.
+/// The accepted issuer and audiences, and the leeway.
 #[derive(Clone, Copy, Debug)]
 pub struct AccessTokenProfile<'p> {
     /// The provider.
     pub issuer: &'p Issuer,
-    /// The `aud` values of which the token must carry one.
+    /// Accepted `aud` values.
     pub audiences: &'p [String],
-    /// By how much clocks may differ.
+    /// Accepted clock difference.
     pub leeway: Duration,
 }
 
 /// Checks the claims of an access token.
 ///
 /// # Errors
-/// The first claim that is not as it has to be.
+/// The first claim that is not acceptable.
 pub fn check(
     signed: Signed,
     profile: AccessTokenProfile<'_>,
@@ -46,11 +46,13 @@ pub fn check(
     VerifiedToken::from_checked(signed)
 }
 
-/// `typ` is `at+jwt`, or with older providers `JWT` or nothing, some of which name the kind in a claim.
-/// Where nothing says that it is an access token, what only an ID token has gives that one away.
-/// Returns whether the token says of itself that it is one.
+/// Checks that this is an access token. `typ` is `at+jwt`, or with older providers `JWT` or absent;
+/// some have a claim for the kind. If nothing identifies it as an access token, claims that only ID
+/// tokens have exclude it.
+///
+/// Returns whether the token identifies itself as an access token.
 pub(super) fn check_kind(claims: Claims<'_>, typ: Option<&str>) -> Result<bool, ClaimError> {
-    let by_header = match kind_of(typ).as_deref() {
+    let by_header = match media_subtype(typ).as_deref() {
         Some("at+jwt") => true,
         Some("jwt") | None => false,
         Some(_) => return Err(ClaimError::WrongKind),
@@ -92,7 +94,7 @@ mod tests {
         json!({"iss": "https://login.example.com", "sub": "alice", "aud": ["api", "store"], "exp": NOW + 60, "iat": NOW})
     }
 
-    fn judge_as(claims: &Value, typ: Option<&str>) -> Result<VerifiedToken, ClaimError> {
+    fn validate_as(claims: &Value, typ: Option<&str>) -> Result<VerifiedToken, ClaimError> {
         let issuer = Issuer::new("https://login.example.com");
         let audiences = [String::from("store")];
         let leeway = Duration::from_secs(30);
@@ -104,16 +106,16 @@ mod tests {
         check(signed(claims, typ), profile, Timestamp::from_secs(NOW))
     }
 
-    fn judge(claims: &Value) -> Result<VerifiedToken, ClaimError> {
-        judge_as(claims, Some("at+jwt"))
+    fn validate(claims: &Value) -> Result<VerifiedToken, ClaimError> {
+        validate_as(claims, Some("at+jwt"))
     }
 
     #[test]
-    fn a_required_claim_that_is_absent_null_or_wrong_typed_is_refused() {
+    fn check_rejects_missing_and_mistyped_required_claims() {
         for claim in [Claim::Iss, Claim::Sub, Claim::Aud, Claim::Exp] {
             let name = claim.name();
             assert_eq!(
-                judge(&with(&base(), name, None)).unwrap_err(),
+                validate(&with(&base(), name, None)).unwrap_err(),
                 ClaimError::Missing(claim)
             );
             let other_type = if claim == Claim::Exp {
@@ -131,20 +133,20 @@ mod tests {
             ] {
                 let claims = with(&base(), name, Some(wrong.clone()));
                 assert_eq!(
-                    judge(&claims).unwrap_err(),
+                    validate(&claims).unwrap_err(),
                     ClaimError::Malformed(claim),
                     "{name} {wrong}"
                 );
             }
         }
         assert_eq!(
-            judge(&with(&base(), "iat", None)).unwrap().issued_at(),
+            validate(&with(&base(), "iat", None)).unwrap().issued_at(),
             None
         );
     }
 
     #[test]
-    fn wrong_values_are_refused() {
+    fn check_rejects_wrong_values() {
         let cases = [
             (
                 "iss",
@@ -171,7 +173,7 @@ mod tests {
         ];
         for (name, value, error) in cases {
             assert_eq!(
-                judge(&with(&base(), name, Some(value.clone()))).unwrap_err(),
+                validate(&with(&base(), name, Some(value.clone()))).unwrap_err(),
                 error,
                 "{name} {value}"
             );
@@ -179,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_token_is_no_access_token() {
+    fn check_rejects_id_tokens() {
         for typ in [
             None,
             Some("JWT"),
@@ -187,11 +189,11 @@ mod tests {
             Some("application/at+jwt"),
             Some("AT+JWT"),
         ] {
-            assert!(judge_as(&base(), typ).is_ok(), "{typ:?}");
+            assert!(validate_as(&base(), typ).is_ok(), "{typ:?}");
         }
         for typ in ["logout+jwt", "dpop+jwt", "id_token", ""] {
             assert_eq!(
-                judge_as(&base(), Some(typ)).unwrap_err(),
+                validate_as(&base(), Some(typ)).unwrap_err(),
                 ClaimError::WrongKind,
                 "{typ}"
             );
@@ -199,20 +201,20 @@ mod tests {
         for claim in ["nonce", "at_hash", "c_hash"] {
             let claims = with(&base(), claim, Some(json!("x")));
             assert_eq!(
-                judge_as(&claims, Some("JWT")).unwrap_err(),
+                validate_as(&claims, Some("JWT")).unwrap_err(),
                 ClaimError::WrongKind,
                 "{claim}"
             );
             // Older Keycloak copies the nonce into a token that it names an access token otherwise.
             assert!(
-                judge_as(&with(&claims, "typ", Some(json!("Bearer"))), Some("JWT")).is_ok(),
+                validate_as(&with(&claims, "typ", Some(json!("Bearer"))), Some("JWT")).is_ok(),
                 "{claim}"
             );
         }
     }
 
     #[test]
-    fn an_access_token_of_fusionauth_passes() {
+    fn check_accepts_fusionauth_access_tokens() {
         let issuer = Issuer::new("acme.example");
         let audiences = [String::from("3c219e58-ed0e-4b18-ad48-f4f92793ae32")];
         let claims = json!({

@@ -1,12 +1,12 @@
-//! The address that a browser is sent to for a login (RFC 6749 section 4.1.1, RFC 7636, OpenID Connect Core
-//! section 3.1.2.1). PURE.
+//! Authorization request URL (RFC 6749 section 4.1.1, RFC 7636, OpenID Connect Core section
+//! 3.1.2.1). PURE.
 
 use url::Url;
 
-use super::settings::ClientSettings;
+use super::client::ClientSettings;
 use crate::types::oauth::{Nonce, State};
 
-/// Parameters that belong to one login attempt and to nobody's configuration.
+/// Parameters that the configuration must not set.
 const RESERVED: [&str; 12] = [
     "client_id",
     "client_secret",
@@ -22,32 +22,33 @@ const RESERVED: [&str; 12] = [
     "state",
 ];
 
-/// What one login attempt adds to the app's settings.
+/// The parameters of one login attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct AuthorizeRequest<'r> {
     /// `state`.
     pub state: &'r State,
     /// `nonce`.
     pub nonce: &'r Nonce,
-    /// `code_challenge`, by the method S256.
+    /// `code_challenge`, with method S256.
     pub code_challenge: &'r str,
-    /// More parameters for this attempt (`prompt`, `login_hint`); they win over the app's `extra_authorization_params`.
+    /// Extra parameters of this attempt (`prompt`, `login_hint`). They override the app's
+    /// `extra_authorization_params`.
     pub extra: &'r [(&'r str, &'r str)],
 }
 
-/// Whether a parameter of the authorize endpoint is Doorward's own, so that no setting can change it.
+/// Whether Doorward sets this parameter, so that no setting can change it.
 pub fn is_reserved(parameter: &str) -> bool {
     RESERVED.contains(&parameter)
 }
 
-/// The address for one login attempt. A query that the endpoint brings along is kept (RFC 6749 section 3.1).
+/// The URL for one login attempt. The endpoint's own query is kept (RFC 6749 section 3.1).
 pub fn authorize_url(
     endpoint: &Url,
     client: &ClientSettings,
     request: AuthorizeRequest<'_>,
 ) -> Url {
     let scope = client.scopes.join(" ");
-    let own = [
+    let required = [
         ("response_type", "code"),
         ("client_id", client.client_id.as_str()),
         ("redirect_uri", client.redirect_uri.as_str()),
@@ -70,20 +71,24 @@ pub fn authorize_url(
         .map(|(name, value)| (name.as_str(), value.as_str()));
     let configured = configured
         .filter(|(name, _)| !is_reserved(name) && extra().all(|(other, _)| other != *name));
-    let ours: Vec<(&str, &str)> = own.into_iter().chain(configured).chain(extra()).collect();
-    with_parameters(endpoint, &ours)
+    let parameters: Vec<(&str, &str)> = required
+        .into_iter()
+        .chain(configured)
+        .chain(extra())
+        .collect();
+    with_parameters(endpoint, &parameters)
 }
 
-/// `endpoint` with `ours` in its query. What it has of the same names goes: each comes once only.
-pub(super) fn with_parameters(endpoint: &Url, ours: &[(&str, &str)]) -> Url {
-    let theirs = endpoint
+/// Adds `parameters` to the endpoint's query, replacing those of the same names.
+pub(super) fn with_parameters(endpoint: &Url, parameters: &[(&str, &str)]) -> Url {
+    let kept = endpoint
         .query_pairs()
-        .filter(|(name, _)| ours.iter().all(|(own, _)| own != name));
+        .filter(|(name, _)| parameters.iter().all(|(other, _)| other != name));
     let mut url = endpoint.clone();
     url.query_pairs_mut()
         .clear()
-        .extend_pairs(theirs)
-        .extend_pairs(ours);
+        .extend_pairs(kept)
+        .extend_pairs(parameters);
     url
 }
 
@@ -92,7 +97,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::oidc::settings::ClientAuth;
+    use crate::oidc::client::ClientAuth;
     use crate::types::oauth::ClientId;
 
     fn client() -> ClientSettings {
@@ -108,7 +113,8 @@ mod tests {
         client: &ClientSettings,
         extra: &[(&str, &str)],
     ) -> BTreeMap<String, String> {
-        let (state, nonce) = (State::new("s s"), Nonce::new("n"));
+        let state = State::new("s s");
+        let nonce = Nonce::new("n");
         let request = AuthorizeRequest {
             state: &state,
             nonce: &nonce,
@@ -123,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_a_login_needs_is_there_and_encoded() {
+    fn authorize_url_has_all_parameters_encoded() {
         let found = query("https://login.example.com/authorize", &client(), &[]);
         let expected = [
             ("client_id", "st&re"),
@@ -147,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_add_parameters_and_override_none_of_ours() {
+    fn authorize_url_ignores_reserved_extra_parameters() {
         let mut client = client();
         for (name, value) in [
             ("prompt", "consent"),

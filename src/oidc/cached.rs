@@ -1,4 +1,5 @@
-//! One document of the provider, kept: fetched by one caller at a time, the last good copy never lost.
+//! Cache of one provider document. Fetches are single-flight, and the last valid copy is kept when
+//! a fetch fails.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,24 +11,26 @@ use tokio::sync::Mutex;
 use super::error::ProviderError;
 use crate::types::time::{Clock, Timestamp};
 
-/// For how long a failed fetch answers for the next caller, so that a provider that is down is not hammered.
-pub(super) const REMEMBER_FAILURE: Duration = Duration::from_secs(2);
+/// How long a failed fetch is returned to other callers, so that an unavailable provider is not
+/// overloaded.
+pub(super) const FAILURE_CACHE_TIME: Duration = Duration::from_secs(2);
 
-/// A snapshot that anybody may read at any time, and the one place that replaces it.
+/// A document that can be read without waiting, and its last fetch.
 pub(super) struct Cached<T> {
     value: ArcSwapOption<T>,
-    last: Mutex<Option<Attempt>>,
+    last_fetch: Mutex<Option<Fetch>>,
 }
 
-struct Attempt {
+struct Fetch {
     at: Timestamp,
-    failure: Option<ProviderError>,
+    error: Option<ProviderError>,
 }
 
-impl Attempt {
-    /// Also when the clock was set back: better one fetch more than none for long.
-    fn is_over(&self, now: Timestamp, after: Duration) -> bool {
-        now < self.at || now.since(self.at) >= after
+impl Fetch {
+    /// Whether `interval` has passed. Also true if the clock was set back, since an extra fetch is
+    /// better than none.
+    fn is_older_than(&self, interval: Duration, now: Timestamp) -> bool {
+        now < self.at || now.since(self.at) >= interval
     }
 }
 
@@ -35,62 +38,63 @@ impl<T> Cached<T> {
     pub(super) fn empty() -> Self {
         Self {
             value: ArcSwapOption::empty(),
-            last: Mutex::new(None),
+            last_fetch: Mutex::new(None),
         }
     }
 
-    /// The last good copy, without waiting.
-    pub(super) fn known(&self) -> Option<Arc<T>> {
+    /// The last valid copy, without waiting.
+    pub(super) fn current(&self) -> Option<Arc<T>> {
         self.value.load_full()
     }
 
-    /// The copy there is, else the result of `fetch`; whoever comes meanwhile waits for that one.
+    /// The current copy, or the result of `fetch`. Concurrent callers wait for one fetch.
     pub(super) async fn get(
         &self,
         clock: &dyn Clock,
         fetch: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<Arc<T>, ProviderError> {
-        match self.known() {
-            Some(known) => Ok(known),
-            None => self.renew(None, clock, REMEMBER_FAILURE, fetch).await,
+        match self.current() {
+            Some(current) => Ok(current),
+            None => self.renew(None, clock, FAILURE_CACHE_TIME, fetch).await,
         }
     }
 
-    /// A copy newer than `seen`: one that came meanwhile, else the result of `fetch`. Within `pause` after the last
-    /// attempt nothing is fetched, and its result is the answer; a failure counts for a moment only.
+    /// A copy newer than `stale`: one that was fetched in the meantime, or the result of `fetch`.
+    /// Within `min_interval` after the last fetch, its result is returned instead; an error only
+    /// for [`FAILURE_CACHE_TIME`].
     pub(super) async fn renew(
         &self,
-        seen: Option<&Arc<T>>,
+        stale: Option<&Arc<T>>,
         clock: &dyn Clock,
-        pause: Duration,
+        min_interval: Duration,
         fetch: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<Arc<T>, ProviderError> {
-        let mut last = self.last.lock().await;
-        let known = self.known();
-        if let Some(known) = known
+        let mut last_fetch = self.last_fetch.lock().await;
+        let current = self.current();
+        if let Some(current) = current
             .as_ref()
-            .filter(|known| seen.is_none_or(|seen| !Arc::ptr_eq(known, seen)))
+            .filter(|current| stale.is_none_or(|stale| !Arc::ptr_eq(current, stale)))
         {
-            return Ok(Arc::clone(known));
+            return Ok(Arc::clone(current));
         }
-        let pause_after = |attempt: &Attempt| match &attempt.failure {
-            Some(_) => pause.min(REMEMBER_FAILURE),
-            None => pause,
+        let interval_after = |fetch: &Fetch| match &fetch.error {
+            Some(_) => min_interval.min(FAILURE_CACHE_TIME),
+            None => min_interval,
         };
-        if let Some(attempt) = last
+        if let Some(recent) = last_fetch
             .as_ref()
-            .filter(|attempt| !attempt.is_over(clock.now(), pause_after(attempt)))
+            .filter(|fetch| !fetch.is_older_than(interval_after(fetch), clock.now()))
         {
-            match (&attempt.failure, known) {
-                (Some(failure), _) => return Err(failure.clone()),
-                (None, Some(known)) => return Ok(known),
+            match (&recent.error, current) {
+                (Some(error), _) => return Err(error.clone()),
+                (None, Some(current)) => return Ok(current),
                 (None, None) => {}
             }
         }
         let fetched = fetch.await;
-        *last = Some(Attempt {
+        *last_fetch = Some(Fetch {
             at: clock.now(),
-            failure: fetched.as_ref().err().cloned(),
+            error: fetched.as_ref().err().cloned(),
         });
         let fetched = Arc::new(fetched?);
         self.value.store(Some(Arc::clone(&fetched)));

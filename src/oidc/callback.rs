@@ -1,58 +1,58 @@
-//! What a browser brings back from the provider (RFC 6749 section 4.1.2, RFC 9207). PURE.
+//! Authorization response: the query of the callback (RFC 6749 section 4.1.2, RFC 9207). PURE.
 
 use std::borrow::Cow;
 
 use super::json;
 use crate::types::oauth::{AuthorizationCode, Issuer, State};
 
-/// The longest query that is read, in bytes.
+/// Maximum size of the query in bytes.
 const MAX_QUERY_BYTES: usize = 16 * 1024;
 
-/// A well-formed authorization answer of the expected issuer.
+/// A valid authorization response of the expected issuer.
 #[derive(Debug)]
 pub struct Callback {
-    /// `state`, to be opened before anything else is believed.
+    /// `state`, which must be verified before anything else is trusted.
     pub state: State,
-    /// What the provider says.
+    /// The result of the login.
     pub outcome: Outcome,
 }
 
-/// The two things that an authorization answer can be.
+/// The result of the login at the provider.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The person signed in.
+    /// The user signed in.
     Code(AuthorizationCode),
-    /// The provider declined.
+    /// The provider rejected the login.
     Refused {
-        /// `error` (RFC 6749 section 4.1.2.1), fit to be shown.
+        /// `error` (RFC 6749 section 4.1.2.1), safe to display.
         error: String,
-        /// `error_description`, fit to be shown.
+        /// `error_description`, safe to display.
         description: Option<String>,
-        /// `error_reason`, which some providers add, as it came.
+        /// `error_reason`, which some providers add, unchanged.
         reason: Option<String>,
     },
 }
 
-/// Why a callback is not an authorization answer.
+/// Why a callback is not a valid authorization response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallbackError {
-    /// More than is read.
-    #[error("the answer from the provider is too long")]
+    /// It exceeds the maximum size.
+    #[error("the provider's response is too long")]
     TooLong,
-    /// A parameter comes twice.
-    #[error("`{0}` comes more than once in the answer from the provider")]
+    /// A parameter occurs more than once.
+    #[error("`{0}` occurs more than once in the provider's response")]
     Repeated(&'static str),
     /// There is no `state`.
-    #[error("the answer from the provider has no `state`")]
+    #[error("the provider's response has no `state`")]
     NoState,
-    /// There is neither `code` nor `error`, or there are both.
-    #[error("the answer from the provider has not exactly one of `code` and `error`")]
+    /// There is neither `code` nor `error`, or both.
+    #[error("the provider's response does not have exactly one of `code` and `error`")]
     NoOutcome,
-    /// The provider promises `iss` and it is not there.
-    #[error("the answer from the provider has no `iss`, which its metadata promises")]
+    /// `iss` is missing although the metadata announce it.
+    #[error("the provider's response has no `iss`, which its metadata announce")]
     NoIssuer,
-    /// `iss` is another provider: a mix-up (RFC 9207 section 2.4).
-    #[error("the answer is of another provider than was asked")]
+    /// `iss` is another provider: a mix-up attack (RFC 9207 section 2.4).
+    #[error("the response is from another provider")]
     IssuerMismatch,
 }
 
@@ -81,22 +81,19 @@ struct Parameters<'q> {
 }
 
 impl Callback {
-    /// Reads a callback's query (without `?`). `issuer_promised` is the metadata's
-    /// `authorization_response_iss_parameter_supported`. Unknown parameters are ignored: providers add their own.
+    /// Parses a callback's query (without `?`). `iss_required` is the metadata's
+    /// `authorization_response_iss_parameter_supported`. Unknown parameters are ignored, since
+    /// providers add their own.
     ///
     /// # Errors
-    /// It is not an answer to anything, or not this issuer's.
-    pub fn parse(
-        query: &str,
-        issuer: &Issuer,
-        issuer_promised: bool,
-    ) -> Result<Self, CallbackError> {
+    /// It is not a valid response, or from another issuer.
+    pub fn parse(query: &str, issuer: &Issuer, iss_required: bool) -> Result<Self, CallbackError> {
         if query.len() > MAX_QUERY_BYTES {
             return Err(CallbackError::TooLong);
         }
         let found = Parameters::read(query)?;
         match found.iss.as_deref() {
-            None if issuer_promised => return Err(CallbackError::NoIssuer),
+            None if iss_required => return Err(CallbackError::NoIssuer),
             Some(iss) if iss != issuer.as_str() => return Err(CallbackError::IssuerMismatch),
             None | Some(_) => {}
         }
@@ -145,16 +142,16 @@ impl<'q> Parameters<'q> {
 mod tests {
     use super::*;
 
-    fn parse(query: &str, issuer_promised: bool) -> Result<Callback, CallbackError> {
+    fn parse(query: &str, iss_required: bool) -> Result<Callback, CallbackError> {
         Callback::parse(
             query,
             &Issuer::new("https://login.example.com"),
-            issuer_promised,
+            iss_required,
         )
     }
 
     #[test]
-    fn a_code_comes_with_whatever_else_the_provider_adds() {
+    fn parse_ignores_unknown_parameters() {
         // FusionAuth adds `locale` and `userState`.
         let query = "code=a%2Bb&state=s&iss=https%3A%2F%2Flogin.example.com&locale=en&userState=Authenticated&locale=de";
         let callback = parse(query, true).unwrap();
@@ -163,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_fit_to_be_shown() {
+    fn parse_makes_errors_safe_to_display() {
         let query = format!(
             "error=access%00_denied&error_description={}%0d%0a%1b[31mx&state=s",
             "y".repeat(400)
@@ -181,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_answer_of_this_provider_is_refused() {
+    fn parse_rejects_invalid_responses() {
         let cases = [
             ("", CallbackError::NoState),
             ("code=a", CallbackError::NoState),

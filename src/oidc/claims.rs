@@ -1,6 +1,7 @@
-//! Registered claims (RFC 7519 section 4.1) read by type, and the checks that every kind of token shares. PURE.
+//! Typed access to registered claims (RFC 7519 section 4.1), and the checks that all kinds of
+//! tokens share. PURE.
 //!
-//! A claim of the wrong type is an error, never an absent claim; `null` is a wrong type.
+//! A claim of the wrong type is an error, not an absent claim. `null` is a wrong type.
 
 use std::time::Duration;
 
@@ -9,13 +10,13 @@ use serde_json::{Map, Value};
 use crate::types::oauth::Issuer;
 use crate::types::time::Timestamp;
 
-/// The largest NumericDate that is believed: the last second of the year 9999. Milliseconds are beyond it.
-const LATEST: f64 = 253_402_300_799.0;
+/// Maximum NumericDate: the last second of the year 9999. Dates in milliseconds exceed it.
+const MAX_DATE: f64 = 253_402_300_799.0;
 
-/// The longest `sub` (OpenID Connect Core section 2).
+/// Maximum length of `sub` in bytes (OpenID Connect Core section 2).
 const MAX_SUBJECT_BYTES: usize = 255;
 
-/// The claims that are judged.
+/// The claims that are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Claim {
     /// `iss`
@@ -73,22 +74,22 @@ impl Claim {
     }
 }
 
-/// Why a token that the provider signed is not accepted.
+/// Why a token signed by the provider is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
     /// A required claim is absent.
     #[error("the token has no `{}`", .0.name())]
     Missing(Claim),
-    /// A claim is null, of the wrong type, empty, or out of any sane range.
+    /// A claim is null, of the wrong type, empty, or out of range.
     #[error("the token's `{}` is malformed", .0.name())]
     Malformed(Claim),
-    /// The token is of another kind: `typ`, or a claim that only another kind has.
-    #[error("the token is of another kind than is wanted here")]
+    /// The token is of another kind, by its `typ` or by a claim that only another kind has.
+    #[error("the token is of another kind than expected here")]
     WrongKind,
     /// `iss` is another issuer.
-    #[error("the token is of another issuer")]
+    #[error("the token is from another issuer")]
     IssuerMismatch,
-    /// `aud` does not name us.
+    /// `aud` has no accepted audience.
     #[error("the token is for another audience")]
     AudienceMismatch,
     /// `azp` names another client, or is absent although there are several audiences.
@@ -97,22 +98,22 @@ pub enum ClaimError {
     /// `exp` has passed.
     #[error("the token has expired")]
     Expired,
-    /// `nbf` is to come.
+    /// `nbf` is in the future.
     #[error("the token is not valid yet")]
     NotYetValid,
-    /// `iat` is to come.
+    /// `iat` is in the future.
     #[error(
         "the token was issued in the future; compare the clocks of the provider and of this machine"
     )]
     IssuedInFuture,
-    /// `nonce` is of another login attempt.
+    /// `nonce` belongs to another login attempt.
     #[error("the token belongs to another login attempt")]
     NonceMismatch,
-    /// `at_hash` is of another access token.
+    /// `at_hash` belongs to another access token.
     #[error("the ID token belongs to another access token")]
     AccessTokenMismatch,
-    /// `sub` is another person than before.
-    #[error("the token is about another person than the session")]
+    /// `sub` is another user than that of the session.
+    #[error("the token is about another user than the session")]
     SubjectMismatch,
 }
 
@@ -168,7 +169,7 @@ impl ClaimError {
     }
 }
 
-/// A token's claims, read by type.
+/// A token's claims with typed access.
 #[derive(Clone, Copy)]
 pub(super) struct Claims<'c>(&'c Map<String, Value>);
 
@@ -189,7 +190,7 @@ impl<'c> Claims<'c> {
         self.0.get(name)
     }
 
-    /// A claim that, where it is present, is a string and not empty.
+    /// An optional claim that must be a non-empty string.
     pub(super) fn text(self, claim: Claim) -> Result<Option<&'c str>, ClaimError> {
         match self.get(claim.name()) {
             None => Ok(None),
@@ -202,16 +203,16 @@ impl<'c> Claims<'c> {
         self.text(claim)?.ok_or(ClaimError::Missing(claim))
     }
 
-    /// A claim that, where it is present, is a NumericDate: possibly fractional, rounded down here.
+    /// An optional claim that must be a NumericDate. Fractions are rounded down.
     pub(super) fn date(self, claim: Claim) -> Result<Option<Timestamp>, ClaimError> {
         let Some(value) = self.get(claim.name()) else {
             return Ok(None);
         };
         let seconds = value
             .as_f64()
-            .filter(|seconds| (0.0..=LATEST).contains(seconds));
+            .filter(|seconds| (0.0..=MAX_DATE).contains(seconds));
         let seconds = seconds.ok_or(ClaimError::Malformed(claim))?;
-        // Exact: the range is far below 2^53 and has no negative numbers.
+        // The conversion is exact: the range is non-negative and below 2^53.
         Ok(Some(Timestamp::from_secs(seconds as u64)))
     }
 
@@ -227,12 +228,12 @@ impl<'c> Claims<'c> {
         Ok(subject)
     }
 
-    /// `aud`: a string, or a list of at least one string and of nothing else.
+    /// `aud`: a string, or a non-empty array of strings.
     pub(super) fn audiences(self) -> Result<Vec<&'c str>, ClaimError> {
         let malformed = ClaimError::Malformed(Claim::Aud);
         let audiences = match self.get("aud").ok_or(ClaimError::Missing(Claim::Aud))? {
-            Value::String(one) => vec![one.as_str()],
-            Value::Array(several) => several
+            Value::String(audience) => vec![audience.as_str()],
+            Value::Array(audiences) => audiences
                 .iter()
                 .map(Value::as_str)
                 .collect::<Option<_>>()
@@ -255,14 +256,14 @@ impl<'c> Claims<'c> {
         }
     }
 
-    /// `exp` has to be there; `nbf` and `iat` are judged where they are.
+    /// Checks `exp`, which is required, and `nbf` and `iat` if present.
     pub(super) fn check_times(self, now: Timestamp, leeway: Duration) -> Result<(), ClaimError> {
         self.required_date(Claim::Exp)?;
-        self.check_times_given(now, leeway)
+        self.check_times_if_present(now, leeway)
     }
 
-    /// `exp`, `nbf` and `iat` are judged where they are.
-    pub(super) fn check_times_given(
+    /// Checks `exp`, `nbf` and `iat` if present.
+    pub(super) fn check_times_if_present(
         self,
         now: Timestamp,
         leeway: Duration,
@@ -287,8 +288,8 @@ impl<'c> Claims<'c> {
     }
 }
 
-/// `typ` of the header as a bare word in lower case, without `application/` (RFC 7515 section 4.1.9).
-pub(super) fn kind_of(typ: Option<&str>) -> Option<String> {
+/// The header's `typ` in lower case, without `application/` (RFC 7515 section 4.1.9).
+pub(super) fn media_subtype(typ: Option<&str>) -> Option<String> {
     let typ = typ?.to_ascii_lowercase();
     Some(
         typ.strip_prefix("application/")

@@ -1,9 +1,9 @@
-//! Which cryptography the libraries use: aws-lc-rs for all of them, chosen once a process.
+//! Crypto provider selection: aws-lc-rs for all libraries, once per process.
 
-/// Makes aws-lc-rs the provider of rustls and of jsonwebtoken, which otherwise panic at their first use
-/// when they cannot decide. Safe to call again: the first choice stays.
+/// Installs aws-lc-rs as the crypto provider of rustls and jsonwebtoken, which panic at first use
+/// if they cannot choose one. Idempotent.
 pub fn install_crypto() {
-    // Each answers `Err` when a provider is installed already, which is what a second call means.
+    // An error means that a provider is already installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
 }
@@ -13,7 +13,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn may_be_called_twice() {
+    fn install_crypto_is_idempotent() {
         install_crypto();
         install_crypto();
         assert!(rustls::crypto::CryptoProvider::get_default().is_some());

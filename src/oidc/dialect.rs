@@ -1,61 +1,63 @@
-//! How a provider's speech differs from the standards: the one seam between what every provider does and what only
-//! some do. PURE; what takes a call of its own lives in the dialect's folder.
+//! Provider dialects: how a provider differs from the standards. PURE; requests to
+//! provider-specific endpoints are in the dialect's folder.
 
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::client::ClientSettings;
 use super::discovery::Metadata;
-use super::fusionauth::{self, FusionAuth, answer, reason};
+use super::fusionauth::{self, FusionAuth, error_reason, token_response};
 use super::logout::{LogoutHint, LogoutRequest, end_session_url};
-use super::settings::ClientSettings;
 use super::token::{self, Grant, TokenError, TokenResponse};
 use crate::types::oauth::{ClientId, IdToken, ProviderSid};
 
-/// What a provider speaks.
+/// A provider's dialect.
 #[derive(Clone, Debug, Default)]
 pub enum Dialect {
-    /// OpenID Connect and OAuth 2 as they are written.
+    /// OpenID Connect and OAuth 2 as standardized.
     #[default]
     Standard,
     /// FusionAuth's.
     FusionAuth(Box<FusionAuth>),
 }
 
-/// The names that a token answer has for the provider's own session.
+/// The identifiers in a token response for the provider's session.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SidClaims<'s> {
-    /// What the session was known by before; at a refresh only.
-    pub before: Option<&'s ProviderSid>,
+    /// The identifier so far; only on refresh.
+    pub previous: Option<&'s ProviderSid>,
     /// `sid` of the ID token.
     pub id_token: Option<&'s ProviderSid>,
     /// `sid` of the session's JWT.
     pub jwt: Option<&'s ProviderSid>,
-    /// `refresh_token_id` beside the tokens.
+    /// `refresh_token_id` of the token response.
     pub refresh_token_id: Option<&'s ProviderSid>,
 }
 
 impl Dialect {
-    /// FusionAuth's settings, if it is that.
+    /// The settings of a FusionAuth.
     pub fn fusionauth(&self) -> Option<&FusionAuth> {
         match self {
             Self::Standard => None,
-            Self::FusionAuth(own) => Some(own),
+            Self::FusionAuth(settings) => Some(settings),
         }
     }
 
-    /// Parameters that every request to the authorize and token endpoints carries besides the standard's.
+    /// Extra parameters of every request to the authorization and token endpoints.
     pub fn parameters(&self) -> Vec<(&str, &str)> {
-        let tenant = self.fusionauth().and_then(|own| own.tenant_id.as_deref());
+        let tenant = self
+            .fusionauth()
+            .and_then(|settings| settings.tenant_id.as_deref());
         tenant
             .map(|tenant| ("tenantId", tenant))
             .into_iter()
             .collect()
     }
 
-    /// Where the discovery document is fetched: `configured`, for the tenant where there are several.
+    /// The URL of the discovery document: `configured`, with the tenant if one is set.
     pub(super) fn discovery_url(&self, configured: &Url) -> Url {
         let mut url = configured.clone();
-        // The path may name the tenant already.
+        // The path may already contain the tenant.
         for (name, value) in self
             .parameters()
             .into_iter()
@@ -66,7 +68,7 @@ impl Dialect {
         url
     }
 
-    /// What the token endpoint's answer means.
+    /// Parses a response of the token endpoint.
     pub(super) fn parse_response(
         &self,
         grant: Grant,
@@ -75,63 +77,64 @@ impl Dialect {
     ) -> Result<TokenResponse, TokenError> {
         match self {
             Self::Standard => token::parse_response(grant, status, body),
-            Self::FusionAuth(_) => answer::parse(grant, status, body),
+            Self::FusionAuth(_) => token_response::parse(grant, status, body),
         }
     }
 
-    /// The stable word for the finer reason (`error_reason`) that came with an error, if it is a known one.
+    /// The code for an `error_reason`, if it is a known one.
     pub fn reason(&self, error_reason: Option<&str>) -> Option<&'static str> {
         match self {
             Self::Standard => None,
-            Self::FusionAuth(_) => reason::named(error_reason?).map(|reason| reason.word),
+            Self::FusionAuth(_) => error_reason::lookup(error_reason?).map(|reason| reason.code),
         }
     }
 
-    /// What the provider will call this session when it ends it.
+    /// The identifier that the provider uses for this session when it ends it.
     pub fn provider_sid(&self, sids: SidClaims<'_>) -> Option<ProviderSid> {
         let SidClaims {
-            before,
+            previous,
             id_token,
             jwt,
             refresh_token_id,
         } = sids;
         let sid = match self {
-            Self::Standard => before.or(id_token).or(jwt),
-            // Sessions end with their refresh token; the ID token may name another thing, the sign-on at the provider.
-            Self::FusionAuth(_) => refresh_token_id.or(jwt).or(before).or(id_token),
+            Self::Standard => previous.or(id_token).or(jwt),
+            // Sessions end with their refresh token. The ID token may identify the single sign-on
+            // session instead.
+            Self::FusionAuth(_) => refresh_token_id.or(jwt).or(previous).or(id_token),
         };
         sid.cloned()
     }
 
-    /// Whether the person of whom a token has these `claims` may use the app at all, by what the provider says in its
-    /// own way.
+    /// Whether the user of a token with these `claims` may use the app, as far as the dialect
+    /// defines it.
     pub fn admits(&self, client_id: &ClientId, claims: &Map<String, Value>) -> bool {
         match self {
             Self::Standard => true,
-            Self::FusionAuth(own) => {
-                !own.require_registration || own.is_registered(client_id, claims)
+            Self::FusionAuth(settings) => {
+                !settings.require_registration || settings.is_registered(client_id, claims)
             }
         }
     }
 
-    /// Where opaque tokens are asked about (RFC 7662).
+    /// The introspection endpoint (RFC 7662).
     pub(super) fn introspection_endpoint(&self, metadata: &Metadata) -> Option<Url> {
         let announced = metadata.introspection_endpoint.clone();
         match self {
             Self::Standard => announced,
-            // FusionAuth has one, and does not say so.
+            // FusionAuth has the endpoint, but its metadata does not contain it.
             Self::FusionAuth(_) => {
-                announced.or_else(|| Some(fusionauth::at(metadata, "/oauth2/introspect")))
+                announced.or_else(|| Some(fusionauth::endpoint(metadata, "/oauth2/introspect")))
             }
         }
     }
 
-    /// Whether a logout can end the provider's own session.
+    /// Whether a logout can end the provider's session.
     pub fn can_end_session(&self, metadata: &Metadata) -> bool {
         self.fusionauth().is_some() || metadata.end_session_endpoint.is_some()
     }
 
-    /// The address that ends the provider's own session, and from where the browser comes back to `return_to`.
+    /// The URL that ends the provider's session and redirects the browser to `return_to`.
     pub fn end_session_url(
         &self,
         metadata: &Metadata,
@@ -156,7 +159,7 @@ impl Dialect {
                     },
                 ))
             }
-            Self::FusionAuth(own) => Some(own.logout_url(metadata, by_client, return_to)),
+            Self::FusionAuth(settings) => Some(settings.logout_url(metadata, by_client, return_to)),
         }
     }
 }
@@ -164,8 +167,8 @@ impl Dialect {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oidc::client::ClientAuth;
     use crate::oidc::discovery::PlainHttp;
-    use crate::oidc::settings::ClientAuth;
     use crate::oidc::testing::verified;
     use crate::types::oauth::Issuer;
 
@@ -206,13 +209,14 @@ mod tests {
     }
 
     #[test]
-    fn the_tenant_is_named_where_its_path_does_not_name_it() {
+    fn discovery_url_adds_the_tenant_unless_the_path_has_it() {
         let tenant = "30663132-6464-6665-3032-326466613934";
         let plain = url("https://login.acme.com/.well-known/openid-configuration");
         let by_path = url(&format!(
             "https://login.acme.com/{tenant}/.well-known/openid-configuration"
         ));
-        let (one, none) = (fusionauth(|_| {}), fusionauth(|own| own.tenant_id = None));
+        let one = fusionauth(|_| {});
+        let none = fusionauth(|own| own.tenant_id = None);
         assert_eq!(
             one.discovery_url(&plain).as_str(),
             format!("{plain}?tenantId={tenant}")
@@ -227,15 +231,15 @@ mod tests {
 
     #[test]
     fn a_session_bears_the_name_under_which_it_will_be_ended() {
-        let [before, id, jwt, refresh] = ["before", "id", "jwt", "refresh"].map(ProviderSid::new);
+        let [previous, id, jwt, refresh] = ["before", "id", "jwt", "refresh"].map(ProviderSid::new);
         let all = SidClaims {
-            before: Some(&before),
+            previous: Some(&previous),
             id_token: Some(&id),
             jwt: Some(&jwt),
             refresh_token_id: Some(&refresh),
         };
         let at_login = SidClaims {
-            before: None,
+            previous: None,
             ..all
         };
         let without_id = SidClaims {
@@ -244,16 +248,16 @@ mod tests {
         };
         let other = fusionauth(|_| {});
         for (sids, standard, own) in [
-            (all, Some(&before), Some(&refresh)),
+            (all, Some(&previous), Some(&refresh)),
             (at_login, Some(&id), Some(&refresh)),
-            (without_id, Some(&before), Some(&jwt)),
+            (without_id, Some(&previous), Some(&jwt)),
             (
                 SidClaims {
-                    before: Some(&before),
+                    previous: Some(&previous),
                     ..Default::default()
                 },
-                Some(&before),
-                Some(&before),
+                Some(&previous),
+                Some(&previous),
             ),
             (
                 SidClaims {
@@ -275,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_registered_for_the_application_is_admitted_only_if_that_is_wished() {
+    fn admits_requires_registration_if_configured() {
         let client = client();
         let id = client.client_id.as_str().to_owned();
         let token = |application: Option<&str>| match application {
@@ -290,7 +294,8 @@ mod tests {
             (None, false),
         ] {
             let jwt = token(application);
-            let (id, claims) = (&client.client_id, jwt.claims());
+            let id = &client.client_id;
+            let claims = jwt.claims();
             assert_eq!(
                 fusionauth(|_| {}).admits(id, claims),
                 registered,
@@ -302,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn fusionauth_answers_questions_about_tokens_though_it_does_not_say_so() {
+    fn fusionauth_has_an_introspection_endpoint() {
         let silent = metadata("");
         let own = fusionauth(|_| {}).introspection_endpoint(&silent);
         assert_eq!(
@@ -313,11 +318,9 @@ mod tests {
     }
 
     #[test]
-    fn the_logout_of_fusionauth_names_client_and_tenant_and_no_token() {
-        let (client, back) = (
-            client(),
-            url("https://store.example.com/.doorward/signed-out"),
-        );
+    fn fusionauth_logout_url_has_client_and_tenant() {
+        let client = client();
+        let back = url("https://store.example.com/.doorward/signed-out");
         let token = IdToken::new("a.b.c");
         let to = |dialect: &Dialect, metadata: &Metadata| {
             dialect
@@ -327,11 +330,9 @@ mod tests {
         let expected = "https://login.acme.com/oauth2/logout?client_id=3c219e58-ed0e-4b18-ad48-f4f92793ae32\
             &post_logout_redirect_uri=https%3A%2F%2Fstore.example.com%2F.doorward%2Fsigned-out\
             &tenantId=30663132-6464-6665-3032-326466613934";
-        let (own, announced, silent) = (
-            fusionauth(|_| {}),
-            metadata("https://login.acme.com/oauth2/logout"),
-            metadata(""),
-        );
+        let own = fusionauth(|_| {});
+        let announced = metadata("https://login.acme.com/oauth2/logout");
+        let silent = metadata("");
         assert_eq!(to(&own, &announced).as_deref(), Some(expected));
         assert_eq!(to(&own, &silent).as_deref(), Some(expected));
         assert!(

@@ -1,4 +1,5 @@
-//! What the provider says about itself (OpenID Connect Discovery 1.0 section 3, RFC 8414). PURE.
+//! Provider metadata: the discovery document (OpenID Connect Discovery 1.0 section 3, RFC 8414).
+//! PURE.
 
 use serde_json::{Map, Value};
 use url::Url;
@@ -7,7 +8,7 @@ use super::json;
 use crate::types::net::is_loopback_host;
 use crate::types::oauth::Issuer;
 
-/// The discovery document, as far as Doorward needs it.
+/// The members of the discovery document that Doorward uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metadata {
     /// `issuer`, equal to the configured one.
@@ -26,43 +27,43 @@ pub struct Metadata {
     pub introspection_endpoint: Option<Url>,
     /// `end_session_endpoint` (OpenID Connect RP-Initiated Logout 1.0).
     pub end_session_endpoint: Option<Url>,
-    /// Whether every authorization answer carries `iss` (RFC 9207).
+    /// Whether every authorization response contains `iss` (RFC 9207).
     pub authorization_response_iss_parameter_supported: bool,
-    /// Whether the provider can notify of a logout (OpenID Connect Back-Channel Logout 1.0).
+    /// Whether the provider supports OpenID Connect Back-Channel Logout 1.0.
     pub backchannel_logout_supported: bool,
-    /// `token_endpoint_auth_methods_supported`; `client_secret_basic` where the document does not say.
+    /// `token_endpoint_auth_methods_supported`; `client_secret_basic` by default.
     pub token_endpoint_auth_methods_supported: Vec<String>,
-    /// `code_challenge_methods_supported`; empty where the document does not say.
+    /// `code_challenge_methods_supported`; empty by default.
     pub code_challenge_methods_supported: Vec<String>,
     /// `id_token_signing_alg_values_supported`.
     pub id_token_signing_alg_values_supported: Vec<String>,
-    /// `scopes_supported`; empty where the document does not say.
+    /// `scopes_supported`; empty by default.
     pub scopes_supported: Vec<String>,
 }
 
-/// Why a discovery document cannot be used.
+/// Why a discovery document is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
-    /// Not one JSON object with unique members.
+    /// Not a JSON object with unique members.
     #[error("the provider's discovery document is not a JSON object")]
     NotJson,
-    /// It is the document of another issuer.
+    /// It belongs to another issuer.
     #[error("the provider's discovery document is of issuer `{found}`, not of `{expected}`{hint}")]
     IssuerMismatch {
-        /// What was configured.
+        /// The configured issuer.
         expected: String,
-        /// What the document says.
+        /// The document's issuer.
         found: String,
-        /// What may be wrong, as a clause to append; or nothing.
+        /// A hint to append, possibly empty.
         hint: &'static str,
     },
-    /// A member that is needed is absent.
+    /// A required member is missing.
     #[error("the provider's discovery document has no `{0}`")]
     Missing(&'static str),
-    /// A member has the wrong type, or is not an URL where it should be one.
+    /// A member has the wrong type, or is not a valid URL.
     #[error("`{0}` in the provider's discovery document is malformed")]
     Malformed(&'static str),
-    /// An endpoint is not https; http is for a provider that is itself configured as http on this machine.
+    /// An endpoint is not https. Plain http is allowed only as [`PlainHttp`] says.
     #[error("`{0}` in the provider's discovery document is not an https address")]
     Insecure(&'static str),
 }
@@ -80,19 +81,19 @@ impl MetadataError {
     }
 }
 
-/// Which addresses may be asked without TLS.
+/// Where plain http is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlainHttp {
-    /// None: the discovery document comes over https, so everything it names has to.
+    /// Nowhere, because the discovery URL is https.
     Never,
-    /// This machine only: the discovery document is on this machine and comes over http.
+    /// On loopback addresses, because the discovery URL is plain http.
     Loopback,
-    /// Any: the operator's dangerous setting.
+    /// Everywhere: the dangerous setting `allow_insecure_http`.
     Anywhere,
 }
 
 impl PlainHttp {
-    /// What follows from the configured discovery URL.
+    /// The policy for the configured discovery URL.
     pub fn for_provider(discovery_url: &Url, allow_insecure_http: bool) -> Self {
         match (allow_insecure_http, discovery_url.scheme()) {
             (true, _) => Self::Anywhere,
@@ -101,7 +102,7 @@ impl PlainHttp {
         }
     }
 
-    /// Whether `url` may be asked.
+    /// Whether requests to `url` are allowed.
     pub fn permits(self, url: &Url) -> bool {
         match (url.scheme(), self) {
             ("https", _) | ("http", Self::Anywhere) => true,
@@ -111,7 +112,7 @@ impl PlainHttp {
     }
 }
 
-/// `issuer` with `/.well-known/openid-configuration` behind it (section 4.1).
+/// The issuer followed by `/.well-known/openid-configuration` (section 4.1).
 ///
 /// # Errors
 /// The issuer is not an http(s) URL with a host.
@@ -125,10 +126,11 @@ pub fn default_discovery_url(issuer: &Issuer) -> Result<Url, url::ParseError> {
 }
 
 impl Metadata {
-    /// Reads a discovery document.
+    /// Parses a discovery document.
     ///
     /// # Errors
-    /// It is of another issuer, incomplete, malformed, or names an endpoint without TLS.
+    /// It belongs to another issuer, is incomplete or malformed, or contains an endpoint without
+    /// TLS.
     pub fn parse(
         document: &[u8],
         issuer: &Issuer,
@@ -143,12 +145,12 @@ impl Metadata {
             return Err(issuer_mismatch(issuer, found));
         }
         let endpoint = |name| endpoint(&document, name, plain_http);
-        let needed = |name| endpoint(name)?.ok_or(MetadataError::Missing(name));
+        let required = |name| endpoint(name)?.ok_or(MetadataError::Missing(name));
         Ok(Self {
             issuer: issuer.clone(),
-            authorization_endpoint: needed("authorization_endpoint")?,
-            token_endpoint: needed("token_endpoint")?,
-            jwks_uri: needed("jwks_uri")?,
+            authorization_endpoint: required("authorization_endpoint")?,
+            token_endpoint: required("token_endpoint")?,
+            jwks_uri: required("jwks_uri")?,
             userinfo_endpoint: endpoint("userinfo_endpoint")?,
             revocation_endpoint: endpoint("revocation_endpoint")?,
             introspection_endpoint: endpoint("introspection_endpoint")?,
@@ -158,19 +160,22 @@ impl Metadata {
                 "authorization_response_iss_parameter_supported",
             )?,
             backchannel_logout_supported: flag(&document, "backchannel_logout_supported")?,
-            token_endpoint_auth_methods_supported: words(
+            token_endpoint_auth_methods_supported: strings(
                 &document,
                 "token_endpoint_auth_methods_supported",
             )?
             .unwrap_or_else(|| vec![String::from("client_secret_basic")]),
-            code_challenge_methods_supported: words(&document, "code_challenge_methods_supported")?
-                .unwrap_or_default(),
-            id_token_signing_alg_values_supported: words(
+            code_challenge_methods_supported: strings(
+                &document,
+                "code_challenge_methods_supported",
+            )?
+            .unwrap_or_default(),
+            id_token_signing_alg_values_supported: strings(
                 &document,
                 "id_token_signing_alg_values_supported",
             )?
             .unwrap_or_default(),
-            scopes_supported: words(&document, "scopes_supported")?.unwrap_or_default(),
+            scopes_supported: strings(&document, "scopes_supported")?.unwrap_or_default(),
         })
     }
 }
@@ -180,9 +185,9 @@ fn issuer_mismatch(expected: &Issuer, found: &str) -> MetadataError {
     let differs_by_slash =
         expected.strip_suffix('/') == Some(found) || found.strip_suffix('/') == Some(expected);
     let hint = if differs_by_slash {
-        " (they differ by a slash at the end; write it as the provider does)"
+        " (they differ by a trailing slash; use the provider's spelling)"
     } else if expected.eq_ignore_ascii_case(found) {
-        " (they differ by case; write it as the provider does)"
+        " (they differ by case; use the provider's spelling)"
     } else {
         ""
     };
@@ -224,19 +229,19 @@ fn flag(document: &Map<String, Value>, name: &'static str) -> Result<bool, Metad
     }
 }
 
-fn words(
+fn strings(
     document: &Map<String, Value>,
     name: &'static str,
 ) -> Result<Option<Vec<String>>, MetadataError> {
     let Some(value) = document.get(name).filter(|value| !value.is_null()) else {
         return Ok(None);
     };
-    let words = value.as_array().ok_or(MetadataError::Malformed(name))?;
-    let words: Option<Vec<String>> = words
+    let strings = value.as_array().ok_or(MetadataError::Malformed(name))?;
+    let strings: Option<Vec<String>> = strings
         .iter()
-        .map(|word| word.as_str().map(str::to_owned))
+        .map(|string| string.as_str().map(str::to_owned))
         .collect();
-    words.ok_or(MetadataError::Malformed(name)).map(Some)
+    strings.ok_or(MetadataError::Malformed(name)).map(Some)
 }
 
 #[cfg(test)]
@@ -264,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minimal_document_has_the_standards_defaults() {
+    fn parse_applies_the_standard_defaults() {
         let metadata = parse(&document()).unwrap();
         assert_eq!(metadata.authorization_endpoint.query(), Some("tenant=1"));
         assert_eq!(
@@ -286,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn the_issuer_has_to_be_the_same_string() {
+    fn parse_requires_the_exact_issuer() {
         for (found, hint) in [
             ("https://login.example.com/", "slash"),
             ("https://LOGIN.example.com", "case"),
@@ -299,13 +304,13 @@ mod tests {
                 "{error}"
             );
         }
-        let shouting =
+        let with_escapes =
             parse(&with(&document(), "issuer", Some(json!("\u{1b}[31m\n")))).unwrap_err();
-        assert!(!shouting.to_string().contains('\u{1b}'));
+        assert!(!with_escapes.to_string().contains('\u{1b}'));
     }
 
     #[test]
-    fn a_bad_member_is_named() {
+    fn parse_error_names_the_member() {
         let cases = [
             ("issuer", None, "discovery_member_missing"),
             ("issuer", Some(json!(7)), "discovery_member_malformed"),
@@ -373,15 +378,15 @@ mod tests {
         }
         let issuer = Issuer::new("x");
         for text in ["", "<html>", "[]", r#"{"issuer":"x","issuer":"y"}"#] {
-            let verdict = Metadata::parse(text.as_bytes(), &issuer, PlainHttp::Never);
-            assert_eq!(verdict.unwrap_err(), MetadataError::NotJson, "{text}");
+            let result = Metadata::parse(text.as_bytes(), &issuer, PlainHttp::Never);
+            assert_eq!(result.unwrap_err(), MetadataError::NotJson, "{text}");
         }
     }
 
     #[test]
-    fn plain_http_is_for_this_machine_or_for_those_who_insist() {
+    fn plain_http_is_limited_to_loopback_unless_allowed() {
         let url = |text| Url::parse(text).unwrap();
-        let plain = |discovery, insist| PlainHttp::for_provider(&url(discovery), insist);
+        let plain = |discovery, allow| PlainHttp::for_provider(&url(discovery), allow);
         assert_eq!(plain("https://login.example.com", false), PlainHttp::Never);
         assert_eq!(
             plain("http://login.localhost:8090", false),
@@ -394,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_place_of_the_document() {
+    fn default_discovery_url_appends_the_well_known_path() {
         for (issuer, place) in [
             (
                 "https://a.example",

@@ -1,8 +1,9 @@
-//! DPoP proofs (RFC 9449 section 4): that whoever sends a token holds the key that the token is bound to. PURE.
+//! DPoP proof validation (RFC 9449 section 4): proves that the sender of a token possesses the key
+//! that the token is bound to. PURE.
 //!
-//! What costs little is checked first, the signature last. Two things are left to the caller, who has what they take:
-//! whether the proof came in exactly one `DPoP` field, and whether its [`Proof::id`] was seen before, which is to be
-//! remembered until [`Proof::counts_until`].
+//! Cheap checks come first, the signature last. The caller must check that there was exactly one
+//! `DPoP` header field, and that [`Proof::id`] was not used before; it must be stored until
+//! [`Proof::counts_until`].
 
 use std::time::Duration;
 
@@ -11,28 +12,29 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use super::claims::{Claim, Claims, kind_of};
+use super::algorithm::Algorithm;
+use super::claims::{Claim, Claims, media_subtype};
 use super::jwks::Key;
-use super::jws::{Algorithm, Jws, JwsError};
+use super::jws::{Jws, JwsError};
 use crate::types::net::Origin;
 use crate::types::oauth::JwkThumbprint;
 use crate::types::secret::same_bytes;
 use crate::types::target::Target;
 use crate::types::time::Timestamp;
 
-/// The largest proof that is looked at, in bytes: one with an RSA key of 4096 bits and a nonce fits.
+/// Maximum size of a proof in bytes. A proof with a 4096-bit RSA key and a nonce fits.
 pub const MAX_PROOF_BYTES: usize = 4 * 1024;
 
-/// The longest `jti`, in bytes.
+/// Maximum length of `jti` in bytes.
 pub const MAX_ID_BYTES: usize = 256;
 
-/// How long after its `iat` a proof counts.
+/// How long a proof is valid after its `iat`.
 pub const MAX_AGE: Duration = Duration::from_secs(60);
 
-/// How far the clock of a device may be ahead of ours.
+/// How far the client's clock may be ahead.
 pub const LEEWAY: Duration = Duration::from_secs(30);
 
-/// What a proof may be signed with: `algs` of a challenge (section 7.1).
+/// The accepted signature algorithms, also sent as `algs` of a challenge (section 7.1).
 pub const ALGORITHMS: [Algorithm; 5] = [
     Algorithm::Es256,
     Algorithm::Es384,
@@ -41,76 +43,77 @@ pub const ALGORITHMS: [Algorithm; 5] = [
     Algorithm::Rs256,
 ];
 
-/// What a proof has to be for.
+/// The request that a proof must match.
 #[derive(Clone, Copy)]
 pub struct ProofExpectation<'e> {
     /// The method of the request.
     pub method: &'e str,
-    /// The origin that the request was sent to, as people know it; never what a `Host` field says.
+    /// The app's configured public origin, never the value of `Host`.
     pub origin: &'e Origin,
-    /// The path that it was sent to, in canonical form.
+    /// The canonical path of the request.
     pub path: &'e str,
-    /// The access token that came with it; none at a token endpoint.
+    /// The access token of the request; `None` at a token endpoint.
     pub access_token: Option<&'e str>,
-    /// What shows that it was made just now.
+    /// How the proof must show that it is fresh.
     pub freshness: Freshness<'e>,
 }
 
-/// What shows that a proof was made just now (section 11.1).
+/// How a proof shows that it is fresh (section 11.1).
 #[derive(Clone, Copy)]
 pub enum Freshness<'e> {
-    /// Its `iat`, by the clock of the device.
+    /// By its `iat`, which depends on the client's clock.
     IssuedAt,
-    /// A nonce of ours, by our own clock: the function says until when it counts, or nothing if it is none or has ended.
+    /// By a nonce from this server. The function returns until when a nonce is valid, or `None` if
+    /// it is not.
     Nonce(&'e dyn Fn(&str) -> Option<Timestamp>),
 }
 
-/// What a good proof shows.
+/// A valid proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
-    /// The key that its sender holds.
+    /// The key that the sender possesses.
     pub key: JwkThumbprint,
-    /// `jti`: the same proof counts once.
+    /// `jti`, for replay detection.
     pub id: String,
-    /// Until when it would be accepted again.
+    /// Until when the proof is valid.
     pub counts_until: Timestamp,
 }
 
-/// Why a proof shows nothing.
+/// Why a proof is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
     /// Larger than [`MAX_PROOF_BYTES`].
     #[error("the proof is larger than {MAX_PROOF_BYTES} bytes")]
     TooLarge,
-    /// Not a signed JWT, or `typ` is not `dpop+jwt`, or a claim is absent or of the wrong type.
+    /// Not a signed JWT, `typ` is not `dpop+jwt`, or a claim is missing or of the wrong type.
     #[error("the proof is malformed")]
     Malformed,
-    /// `alg` is not one of [`ALGORITHMS`], or not one for its key.
+    /// `alg` is not in [`ALGORITHMS`], or does not fit the key.
     #[error("the proof's signature algorithm is not allowed")]
     AlgorithmNotAllowed,
-    /// `jwk` is absent, no usable public key, or has a private part.
+    /// `jwk` is missing, not a usable public key, or contains private members.
     #[error("the proof's key cannot be used")]
     KeyError,
     /// `htm` is another method.
     #[error("the proof is for another method")]
     MethodMismatch,
-    /// `htu` is another address.
-    #[error("the proof is for another address")]
-    AddressMismatch,
+    /// `htu` is another URL.
+    #[error("the proof is for another URL")]
+    UrlMismatch,
     /// `iat` is too old.
     #[error("the proof is too old")]
     TooOld,
-    /// `iat` is to come.
+    /// `iat` is in the future.
     #[error("the proof was made in the future; compare the clocks")]
     IssuedInFuture,
-    /// It has no nonce of ours, or one that has ended.
-    #[error("the proof needs a nonce of this server")]
-    NonceWanted,
-    /// `ath` is absent, or of another token.
+    /// The nonce is missing or expired.
+    #[error("the proof needs a nonce from this server")]
+    NonceRequired,
+    /// `ath` is missing, or belongs to another token.
     #[error("the proof is for another access token")]
     AccessTokenMismatch,
-    /// The key that it brings did not sign it.
-    #[error("the proof's signature is wrong")]
+    /// It was not signed with the key that it contains.
+    #[error("the proof's signature is invalid")]
     BadSignature,
 }
 
@@ -123,10 +126,10 @@ impl ProofError {
             Self::AlgorithmNotAllowed => "dpop_algorithm_not_allowed",
             Self::KeyError => "dpop_key_unusable",
             Self::MethodMismatch => "dpop_htm_mismatch",
-            Self::AddressMismatch => "dpop_htu_mismatch",
+            Self::UrlMismatch => "dpop_htu_mismatch",
             Self::TooOld => "dpop_proof_too_old",
             Self::IssuedInFuture => "dpop_proof_issued_in_future",
-            Self::NonceWanted => "dpop_nonce_required",
+            Self::NonceRequired => "dpop_nonce_required",
             Self::AccessTokenMismatch => "dpop_access_token_mismatch",
             Self::BadSignature => "dpop_signature_invalid",
         }
@@ -147,10 +150,11 @@ impl From<JwsError> for ProofError {
     }
 }
 
-/// Checks a proof (section 4.3). That its key is the one that a token is bound to is for the caller to compare.
+/// Verifies a proof (section 4.3). The caller must compare its key with the one that a token is
+/// bound to.
 ///
 /// # Errors
-/// The first thing that is not as it has to be.
+/// The first check that failed.
 pub fn verify(
     proof: &str,
     expected: ProofExpectation<'_>,
@@ -159,8 +163,8 @@ pub fn verify(
     if proof.len() > MAX_PROOF_BYTES {
         return Err(ProofError::TooLarge);
     }
-    let (jws, header) = Jws::take_apart(proof, &ALGORITHMS)?;
-    if kind_of(jws.typ()).is_none_or(|kind| kind != "dpop+jwt") {
+    let (jws, header) = Jws::parse_with_header(proof, &ALGORITHMS)?;
+    if media_subtype(jws.typ()).is_none_or(|kind| kind != "dpop+jwt") {
         return Err(ProofError::Malformed);
     }
     let claims = jws.unverified_claims()?;
@@ -174,8 +178,8 @@ pub fn verify(
     if text("htm")? != expected.method {
         return Err(ProofError::MethodMismatch);
     }
-    if !is_address_of(text("htu")?, expected.origin, expected.path) {
-        return Err(ProofError::AddressMismatch);
+    if !matches_url(text("htu")?, expected.origin, expected.path) {
+        return Err(ProofError::UrlMismatch);
     }
     let id = text("jti")?;
     if id.is_empty() || id.len() > MAX_ID_BYTES {
@@ -198,7 +202,7 @@ pub fn verify(
     })
 }
 
-/// Until when the proof counts: by a nonce of ours where one is asked for, and the device's clock does not matter then.
+/// Until when the proof is valid. With a nonce the client's clock does not matter.
 fn fresh_until(
     claims: Claims<'_>,
     freshness: Freshness<'_>,
@@ -211,7 +215,9 @@ fn fresh_until(
         .text(Claim::Nonce)
         .map_err(|_| ProofError::Malformed)?;
     match freshness {
-        Freshness::Nonce(judge) => nonce.and_then(judge).ok_or(ProofError::NonceWanted),
+        Freshness::Nonce(valid_until) => {
+            nonce.and_then(valid_until).ok_or(ProofError::NonceRequired)
+        }
         Freshness::IssuedAt => {
             let until = issued_at.plus(MAX_AGE);
             if issued_at > now.plus(LEEWAY) {
@@ -226,8 +232,9 @@ fn fresh_until(
     }
 }
 
-/// Whether `htu` names this place, query and fragment aside (section 4.3, items 9; RFC 3986 sections 6.2.2 and 6.2.3).
-fn is_address_of(htu: &str, origin: &Origin, path: &str) -> bool {
+/// Whether `htu` is this URL, without query and fragment (section 4.3, item 9; RFC 3986 sections
+/// 6.2.2 and 6.2.3).
+fn matches_url(htu: &str, origin: &Origin, path: &str) -> bool {
     let address = htu.split(['?', '#']).next().unwrap_or_default();
     let Some((scheme, rest)) = address.split_once("://") else {
         return false;
@@ -241,7 +248,8 @@ fn is_address_of(htu: &str, origin: &Origin, path: &str) -> bool {
         && Target::parse(rest, None).is_ok_and(|target| target.path() == path)
 }
 
-/// The thumbprint of a public key that was read (RFC 7638 section 3): its required members in the order of their names.
+/// The thumbprint of a parsed public key: its required members in lexicographic order (RFC 7638
+/// section 3).
 fn thumbprint(jwk: &Value) -> Option<JwkThumbprint> {
     let text = |name| jwk.get(name).and_then(Value::as_str);
     let required: &[&str] = match text("kty")? {
@@ -250,7 +258,7 @@ fn thumbprint(jwk: &Value) -> Option<JwkThumbprint> {
         "OKP" => &["crv", "kty", "x"],
         _ => return None,
     };
-    // The name of a type or curve that is known, or base64url: nothing that JSON would have to escape.
+    // Known type and curve names and base64url, so nothing needs to be escaped in JSON.
     let members: Vec<String> = required
         .iter()
         .map(|name| Some(format!("\"{name}\":\"{}\"", text(name)?)))

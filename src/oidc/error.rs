@@ -1,4 +1,4 @@
-//! What can go wrong with a provider, each with a stable code for log, metric and page.
+//! Provider errors. Each has a stable code, which the log, the metric and the error page share.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::introspection::NoVerdict;
 use super::jwks::KeysError;
 use super::jws::JwsError;
 
-/// What was being asked of the provider.
+/// An endpoint of the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// The discovery document.
@@ -28,7 +28,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// A stable word for log lines and metric labels.
+    /// A stable name for logs and metric labels.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Discovery => "discovery",
@@ -48,54 +48,56 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Why a call to the provider did not end in a usable answer.
+/// Why a request to the provider failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
-    /// The HTTP client could not be made: a bad certificate authority, or no trust store on this system.
+    /// The HTTP client could not be built: an invalid CA certificate, or no trust store on this
+    /// system.
     #[error("the HTTP client for the provider could not be set up: {0}")]
     Setup(String),
-    /// The address is neither https nor http on this machine.
+    /// The URL is neither https nor allowed plain http.
     #[error("the provider's {endpoint} endpoint is not at an https address")]
     Insecure {
-        /// What was asked.
+        /// The endpoint.
         endpoint: Endpoint,
     },
-    /// No connection came about, so nothing was sent.
+    /// The connection failed, so nothing was sent.
     #[error("the provider's {endpoint} endpoint cannot be reached: {cause}")]
     Unreachable {
-        /// What was asked.
+        /// The endpoint.
         endpoint: Endpoint,
-        /// The network's words.
+        /// The underlying error.
         cause: String,
     },
-    /// A timeout or a cut after the request may have been sent: it may have had its effect.
-    #[error("the provider's {endpoint} endpoint did not answer to the end: {cause}")]
-    TargetError {
-        /// What was asked.
+    /// A timeout or a closed connection after the request may have been sent. It may have had an
+    /// effect.
+    #[error("the provider's {endpoint} endpoint did not send a complete response: {cause}")]
+    OutcomeUnknown {
+        /// The endpoint.
         endpoint: Endpoint,
-        /// The network's words.
+        /// The underlying error.
         cause: String,
     },
-    /// A status that was not wanted; redirects are never followed and end here too.
-    #[error("the provider's {endpoint} endpoint answered with status {status}")]
+    /// An unexpected status; redirects are not followed and count as one.
+    #[error("the provider's {endpoint} endpoint responded with status {status}")]
     Status {
-        /// What was asked.
+        /// The endpoint.
         endpoint: Endpoint,
         /// The HTTP status.
         status: u16,
     },
     /// The body is larger than the limit.
-    #[error("the answer of the provider's {endpoint} endpoint is larger than {limit} bytes")]
+    #[error("the response of the provider's {endpoint} endpoint is larger than {limit} bytes")]
     TooLarge {
-        /// What was asked.
+        /// The endpoint.
         endpoint: Endpoint,
         /// The limit, in bytes.
         limit: usize,
     },
-    /// The body is not one JSON object with unique members.
-    #[error("the answer of the provider's {endpoint} endpoint is not a JSON object")]
+    /// The body is not a JSON object with unique members.
+    #[error("the response of the provider's {endpoint} endpoint is not a JSON object")]
     NotJson {
-        /// What was asked.
+        /// The endpoint.
         endpoint: Endpoint,
     },
     /// The discovery document cannot be used.
@@ -107,13 +109,14 @@ pub enum ProviderError {
     /// The provider's metadata has no such endpoint.
     #[error("the provider offers no {endpoint} endpoint")]
     NotOffered {
-        /// What was to be asked.
+        /// The endpoint.
         endpoint: Endpoint,
     },
-    /// The userinfo answer is about somebody else (OpenID Connect Core section 5.3.2), or about nobody.
-    #[error("the provider's userinfo answer is not about the signed-in person")]
+    /// The userinfo response is about another user (OpenID Connect Core section 5.3.2), or has no
+    /// `sub`.
+    #[error("the provider's userinfo response is not about the signed-in user")]
     OtherSubject,
-    /// The introspection answer says nothing.
+    /// The introspection response is invalid.
     #[error(transparent)]
     NoVerdict(#[from] NoVerdict),
 }
@@ -125,7 +128,7 @@ impl ProviderError {
             Self::Setup(_) => "provider_client_setup",
             Self::Insecure { .. } => "provider_insecure",
             Self::Unreachable { .. } => "provider_unreachable",
-            Self::TargetError { .. } => "provider_no_response",
+            Self::OutcomeUnknown { .. } => "provider_no_response",
             Self::Status { .. } => "provider_status",
             Self::TooLarge { .. } => "provider_response_too_large",
             Self::NotJson { .. } => "provider_response_not_json",
@@ -138,16 +141,16 @@ impl ProviderError {
     }
 }
 
-/// Why a token was not accepted.
+/// Why a token was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenRejected {
-    /// Nothing is known about the token: the provider's keys could not be fetched.
+    /// The token could not be verified, because the provider's keys could not be fetched.
     #[error("the provider's keys could not be fetched: {0}")]
     KeysUnavailable(ProviderError),
-    /// It is not a JWT that the provider signed.
+    /// It is not a JWT signed by the provider.
     #[error(transparent)]
     Signature(#[from] JwsError),
-    /// The provider signed it, but not for this, or not for now.
+    /// The provider signed it, but its claims are not acceptable.
     #[error(transparent)]
     Claim(#[from] ClaimError),
 }
@@ -162,7 +165,7 @@ impl TokenRejected {
         }
     }
 
-    /// Whether the provider is to blame and the token may yet be good.
+    /// Whether the provider is unavailable and the token may be valid.
     pub const fn is_outage(&self) -> bool {
         matches!(self, Self::KeysUnavailable(_))
     }

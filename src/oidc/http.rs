@@ -1,5 +1,5 @@
-//! The only HTTP client to the provider: no redirects, no proxy and no cookies from the environment, no
-//! retries, everything bounded in time and size.
+//! HTTP client for the provider: no redirects, no proxy from the environment, no cookies, no
+//! retries, and limits on time and size. It is the only one.
 
 use std::error::Error as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,33 +14,33 @@ use tokio::sync::OnceCell;
 use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
+use super::clock_skew::{ClockSkew, SkewChange};
 use super::discovery::PlainHttp;
 use super::error::{Endpoint, ProviderError};
 use super::json;
 use super::settings::ProviderSettings;
-use super::skew::{News, Skew};
 use crate::types::net::is_loopback_host;
 use crate::types::oauth::ProviderName;
 use crate::types::time::{Clock, Timestamp};
 
-/// A connection is used again only shortly after its last use: one that the provider just closed would make
-/// it unknowable whether a token call was seen.
-const REUSE_WITHIN: Duration = Duration::from_millis(1500);
+/// Maximum idle time of a pooled connection. If the provider closes a connection just as it is
+/// reused, it is unknown whether a token request was processed.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// The media type of a form.
+/// The media type of forms.
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// The client of one provider, made at its first use, since that takes long (trust store).
+/// The HTTP client of one provider. Built at first use, because loading the trust store is slow.
 pub(super) struct Http {
     client: OnceCell<Client>,
-    plan: Plan,
+    config: Config,
     clock: Arc<dyn Clock>,
     name: ProviderName,
-    skew: Skew,
+    skew: ClockSkew,
 }
 
 #[derive(Clone)]
-struct Plan {
+struct Config {
     certificates: Vec<Vec<u8>>,
     plain_http: PlainHttp,
     connect_timeout: Duration,
@@ -48,18 +48,18 @@ struct Plan {
     body_limit: usize,
 }
 
-/// A call that is more than a document or a plain form.
+/// A request with its own method, headers or media type.
 pub(super) struct Request<'c> {
     pub(super) endpoint: Endpoint,
     pub(super) method: &'static str,
     pub(super) url: &'c Url,
-    /// Names and values, none of which is logged.
+    /// Names and values; not logged.
     pub(super) headers: &'c [(&'static str, &'c str)],
     pub(super) payload: Payload<'c>,
     pub(super) timeout: Duration,
 }
 
-/// What a call brings along.
+/// The body of a request.
 pub(super) enum Payload<'c> {
     /// `application/x-www-form-urlencoded`.
     Form(&'c [(&'c str, &'c str)]),
@@ -67,18 +67,18 @@ pub(super) enum Payload<'c> {
     Json(String),
 }
 
-/// A whole answer, whatever its status.
-pub(super) struct Answer {
+/// A complete response with any status.
+pub(super) struct ProviderResponse {
     pub(super) endpoint: Endpoint,
     pub(super) status: u16,
-    /// May hold tokens, hence wiped.
+    /// May contain tokens, so it is zeroized.
     pub(super) body: Zeroizing<Vec<u8>>,
 }
 
 impl Http {
-    /// No I/O yet.
+    /// Creates the client, without I/O.
     pub(super) fn new(settings: &ProviderSettings, clock: Arc<dyn Clock>) -> Self {
-        let plan = Plan {
+        let config = Config {
             certificates: settings
                 .ca_certificates
                 .iter()
@@ -92,34 +92,37 @@ impl Http {
             request_timeout: settings.request_timeout,
             body_limit: settings.body_limit,
         };
-        let (name, skew) = (settings.name.clone(), Skew::unknown(settings.leeway));
         Self {
             client: OnceCell::new(),
-            plan,
+            config,
             clock,
-            name,
-            skew,
+            name: settings.name.clone(),
+            skew: ClockSkew::unknown(settings.leeway),
         }
     }
 
-    /// How far the provider's clock is ahead of ours, in seconds, by its last answer's `Date`.
+    /// The seconds by which the provider's clock is ahead, from the `Date` of its last response.
     pub(super) fn clock_skew(&self) -> Option<i64> {
         self.skew.seconds()
     }
 
-    /// Asks for a document.
-    pub(super) async fn get(&self, endpoint: Endpoint, url: &Url) -> Result<Answer, ProviderError> {
+    /// Fetches a document.
+    pub(super) async fn get(
+        &self,
+        endpoint: Endpoint,
+        url: &Url,
+    ) -> Result<ProviderResponse, ProviderError> {
         let request = self.client(endpoint, url).await?.get(url.clone());
         self.send(endpoint, request).await
     }
 
-    /// Asks on behalf of the bearer of `token`.
+    /// Sends a GET request with a bearer token.
     pub(super) async fn get_as_bearer(
         &self,
         endpoint: Endpoint,
         url: &Url,
         token: &str,
-    ) -> Result<Answer, ProviderError> {
+    ) -> Result<ProviderResponse, ProviderError> {
         let request = self
             .client(endpoint, url)
             .await?
@@ -128,7 +131,7 @@ impl Http {
         self.send(endpoint, request).await
     }
 
-    /// Posts a form, with a ready-made `Authorization` field if there is one.
+    /// Posts a form, with an optional `Authorization` header.
     pub(super) async fn post(
         &self,
         endpoint: Endpoint,
@@ -136,7 +139,7 @@ impl Http {
         form: &[(&str, &str)],
         authorization: Option<&str>,
         timeout: Duration,
-    ) -> Result<Answer, ProviderError> {
+    ) -> Result<ProviderResponse, ProviderError> {
         let request = self
             .client(endpoint, url)
             .await?
@@ -149,8 +152,11 @@ impl Http {
         self.send(endpoint, request).await
     }
 
-    /// Calls an endpoint that wants more than that.
-    pub(super) async fn call(&self, request: Request<'_>) -> Result<Answer, ProviderError> {
+    /// Sends any other request.
+    pub(super) async fn call(
+        &self,
+        request: Request<'_>,
+    ) -> Result<ProviderResponse, ProviderError> {
         let Request {
             endpoint,
             method,
@@ -177,11 +183,11 @@ impl Http {
     }
 
     async fn client(&self, endpoint: Endpoint, url: &Url) -> Result<&Client, ProviderError> {
-        if !self.plan.plain_http.permits(url) {
+        if !self.config.plain_http.permits(url) {
             return Err(ProviderError::Insecure { endpoint });
         }
         self.client
-            .get_or_try_init(|| build(self.plan.clone()))
+            .get_or_try_init(|| build(self.config.clone()))
             .await
     }
 
@@ -189,29 +195,29 @@ impl Http {
         &self,
         endpoint: Endpoint,
         request: RequestBuilder,
-    ) -> Result<Answer, ProviderError> {
+    ) -> Result<ProviderResponse, ProviderError> {
         let request = request.header(ACCEPT, "application/json");
         let response = request
             .send()
             .await
             .map_err(|error| failure(endpoint, error))?;
-        self.note_date(&response);
+        self.record_date(&response);
         let status = response.status().as_u16();
         let body = self.read(endpoint, response).await?;
-        Ok(Answer {
+        Ok(ProviderResponse {
             endpoint,
             status,
             body,
         })
     }
 
-    /// Reads the body, and stops at the limit rather than after it.
+    /// Reads the body up to the limit.
     async fn read(
         &self,
         endpoint: Endpoint,
         mut response: Response,
     ) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
-        let limit = self.plan.body_limit;
+        let limit = self.config.body_limit;
         let too_large = ProviderError::TooLarge { endpoint, limit };
         if response
             .content_length()
@@ -233,7 +239,7 @@ impl Http {
         Ok(body)
     }
 
-    fn note_date(&self, response: &Response) {
+    fn record_date(&self, response: &Response) {
         let field = |name: HeaderName| {
             response
                 .headers()
@@ -244,22 +250,22 @@ impl Http {
         let Some(date) = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok()) else {
             return;
         };
-        // A key set may come out of a cache, with the date at which it went in.
-        let in_cache = Duration::from_secs(
+        // A key set may come from a cache, with the date at which it was stored.
+        let age = Duration::from_secs(
             field(AGE)
                 .and_then(|age| age.trim().parse().ok())
                 .unwrap_or(0),
         );
-        let (provider, leeway) = (&self.name, self.skew.leeway());
-        match self.skew.note(
-            Timestamp::from_secs(date.as_secs()),
-            in_cache,
-            self.clock.now(),
-        ) {
-            Some(News::TooLarge(seconds)) => {
+        let provider = &self.name;
+        let leeway = self.skew.leeway();
+        match self
+            .skew
+            .record(Timestamp::from_secs(date.as_secs()), age, self.clock.now())
+        {
+            Some(SkewChange::TooLarge(seconds)) => {
                 tracing::warn!(%provider, seconds_ahead = seconds, leeway, "provider_clock_skewed");
             }
-            Some(News::Within(seconds)) => {
+            Some(SkewChange::Within(seconds)) => {
                 tracing::info!(%provider, seconds_ahead = seconds, leeway, "provider_clock_agrees");
             }
             None => {}
@@ -267,8 +273,8 @@ impl Http {
     }
 }
 
-impl Answer {
-    /// The body of a 200 answer.
+impl ProviderResponse {
+    /// The body of a 200 response.
     ///
     /// # Errors
     /// Any other status.
@@ -283,24 +289,25 @@ impl Answer {
     }
 }
 
-/// A form, wiped when it was sent: it holds passwords, secrets and tokens. What the libraries below copy is theirs.
+/// Encodes a form, which is zeroized after sending, since it contains passwords, secrets and
+/// tokens. Copies within the libraries are not zeroized.
 fn encoded(form: &[(&str, &str)]) -> Bytes {
-    // Room for all of it, since growing would leave a copy behind that nobody wipes.
-    let most = form
+    // Allocated at the maximum length, since growing would leave a copy that is not zeroized.
+    let max_len = form
         .iter()
         .map(|(name, value)| (name.len() + value.len()) * 3 + 2)
         .sum();
-    let mut text = form_urlencoded::Serializer::new(String::with_capacity(most));
+    let mut text = form_urlencoded::Serializer::new(String::with_capacity(max_len));
     let text = Zeroizing::new(text.extend_pairs(form).finish().into_bytes());
     Bytes::from_owner(text)
 }
 
-/// Reads the trust store, so it runs where it may block.
-async fn build(plan: Plan) -> Result<Client, ProviderError> {
-    let built = tokio::task::spawn_blocking(move || match builder(&plan)?.build() {
-        // A bare system without a trust store can still reach a provider on this machine, which needs none.
-        Err(_) if plan.plain_http == PlainHttp::Loopback => {
-            builder(&plan)?.tls_certs_only([]).build()
+/// Builds the client on a blocking thread, because it reads the trust store.
+async fn build(config: Config) -> Result<Client, ProviderError> {
+    let built = tokio::task::spawn_blocking(move || match builder(&config)?.build() {
+        // Without a trust store, a provider on this machine is still reachable over plain http.
+        Err(_) if config.plain_http == PlainHttp::Loopback => {
+            builder(&config)?.tls_certs_only([]).build()
         }
         built => built,
     });
@@ -314,29 +321,29 @@ async fn build(plan: Plan) -> Result<Client, ProviderError> {
     }
 }
 
-fn builder(plan: &Plan) -> reqwest::Result<ClientBuilder> {
+fn builder(config: &Config) -> reqwest::Result<ClientBuilder> {
     let builder = Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .no_proxy()
         .referer(false)
-        .https_only(plan.plain_http == PlainHttp::Never)
-        .connect_timeout(plan.connect_timeout)
-        .timeout(plan.request_timeout)
-        .pool_idle_timeout(REUSE_WITHIN)
+        .https_only(config.plain_http == PlainHttp::Never)
+        .connect_timeout(config.connect_timeout)
+        .timeout(config.request_timeout)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .dns_resolver(LocalhostAware)
         .user_agent(concat!("doorward/", env!("CARGO_PKG_VERSION")));
-    if plan.certificates.is_empty() {
+    if config.certificates.is_empty() {
         return Ok(builder);
     }
-    let certificates = plan
+    let certificates = config
         .certificates
         .iter()
         .map(|der| Certificate::from_der(der));
     Ok(builder.tls_certs_only(certificates.collect::<Result<Vec<_>, _>>()?))
 }
 
-/// What is certain about a call that failed: whether anything was sent.
+/// Classifies a failed request by whether anything was sent.
 fn failure(endpoint: Endpoint, error: reqwest::Error) -> ProviderError {
     let error = error.without_url();
     let cause = if error.is_timeout() {
@@ -350,10 +357,10 @@ fn failure(endpoint: Endpoint, error: reqwest::Error) -> ProviderError {
     if error.is_builder() {
         return ProviderError::Setup(cause);
     }
-    ProviderError::TargetError { endpoint, cause }
+    ProviderError::OutcomeUnknown { endpoint, cause }
 }
 
-/// The innermost cause, which names what happened; the outer ones only say in which layer.
+/// The innermost cause of an error; outer ones only name a layer.
 fn cause_of(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -364,7 +371,8 @@ fn cause_of(error: &reqwest::Error) -> String {
     json::printable(&text, 300)
 }
 
-/// Names under `.localhost` are this machine (RFC 6761 section 6.3), which many systems do not know.
+/// Resolves names under `.localhost` to loopback addresses (RFC 6761 section 6.3), which many
+/// systems do not do.
 struct LocalhostAware;
 
 impl Resolve for LocalhostAware {
@@ -372,12 +380,12 @@ impl Resolve for LocalhostAware {
         let host = name.as_str().to_owned();
         Box::pin(async move {
             if is_loopback_host(&host) {
-                let here = [
+                let loopback = [
                     IpAddr::V4(Ipv4Addr::LOCALHOST),
                     IpAddr::V6(Ipv6Addr::LOCALHOST),
                 ];
                 return Ok(
-                    Box::new(here.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs,
+                    Box::new(loopback.into_iter().map(|ip| SocketAddr::new(ip, 0))) as Addrs,
                 );
             }
             let found: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
@@ -405,26 +413,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_named_authorities_are_trusted_where_there_are_any() {
+    async fn configured_authorities_are_the_only_trusted_ones() {
         install_crypto();
         let name = || vec![String::from("login.localhost")];
         let certified = rcgen::generate_simple_self_signed(name()).unwrap();
         let other = rcgen::generate_simple_self_signed(name()).unwrap();
-        let ours = certified.cert.der().clone();
+        let trusted = certified.cert.der().clone();
         let server =
             FakeProvider::start_tls(certified, |_| Reply::Json(200, String::from("{}"))).await;
         let at = |host| Url::parse(&format!("https://{host}:{}/d", server.address.port())).unwrap();
         let url = at("login.localhost");
-        let answer = http(&url, vec![ours.clone()])
+        let response = http(&url, vec![trusted.clone()])
             .get(Endpoint::Discovery, &url)
             .await
             .unwrap();
-        assert_eq!(answer.ok().unwrap().as_slice(), b"{}");
+        assert_eq!(response.ok().unwrap().as_slice(), b"{}");
         let elsewhere = at("other.localhost");
         for (url, trusted) in [
             (&url, vec![other.cert.der().clone()]),
             (&url, Vec::new()),
-            (&elsewhere, vec![ours]),
+            (&elsewhere, vec![trusted]),
         ] {
             let names_some = !trusted.is_empty();
             let error = http(url, trusted)
@@ -432,7 +440,7 @@ mod tests {
                 .await
                 .err()
                 .unwrap();
-            // A bare system has no trust store to begin with.
+            // A minimal system may have no trust store.
             let is_setup = !names_some && error.code() == "provider_client_setup";
             assert!(
                 is_setup || error.code() == "provider_unreachable",
@@ -447,7 +455,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_handshake_that_stalls_has_sent_nothing() {
+    async fn stalled_handshake_counts_as_unreachable() {
         install_crypto();
         let trusted = rcgen::generate_simple_self_signed(vec![String::from("localhost")])
             .unwrap()
@@ -460,15 +468,15 @@ mod tests {
             silent.address.port()
         ))
         .unwrap();
-        let patience = Duration::from_secs(10);
-        let verdict = http(&url, vec![trusted])
-            .post(Endpoint::Token, &url, &[("a", "b")], None, patience)
+        let timeout = Duration::from_secs(10);
+        let result = http(&url, vec![trusted])
+            .post(Endpoint::Token, &url, &[("a", "b")], None, timeout)
             .await;
-        assert_eq!(verdict.err().unwrap().code(), "provider_unreachable");
+        assert_eq!(result.err().unwrap().code(), "provider_unreachable");
     }
 
     #[tokio::test]
-    async fn a_bad_authority_is_a_mistake_in_the_setup() {
+    async fn invalid_authority_is_a_setup_error() {
         install_crypto();
         let url = Url::parse("https://login.localhost:1/d").unwrap();
         let broken = vec![CertificateDer::from(vec![1, 2, 3])];
@@ -481,8 +489,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn names_under_localhost_are_this_machine() {
-        // RFC 6761 section 6.3; and a name that only looks like it is asked of the system.
+    async fn localhost_names_resolve_to_loopback() {
+        // RFC 6761 section 6.3.
         for name in ["localhost", "login.localhost", "a.b.localhost"] {
             let found: Vec<SocketAddr> = LocalhostAware
                 .resolve(name.parse().unwrap())

@@ -1,4 +1,5 @@
-//! ID tokens (OpenID Connect Core section 3.1.3.7): the claims of a token whose signature was verified. PURE.
+//! ID token validation (OpenID Connect Core section 3.1.3.7): the claims of a token whose signature
+//! was verified. PURE.
 
 use std::time::Duration;
 
@@ -7,39 +8,40 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use super::claims::{Claim, ClaimError, Claims, kind_of};
-use super::jws::{Algorithm, Signed};
+use super::algorithm::Algorithm;
+use super::claims::{Claim, ClaimError, Claims, media_subtype};
+use super::jws::Signed;
 use super::verified::VerifiedToken;
 use crate::types::oauth::{AccessToken, ClientId, Issuer, Nonce, Subject};
 use crate::types::secret::same_bytes;
 use crate::types::time::Timestamp;
 
-/// What is known about an ID token before it arrives.
+/// The values that an ID token must match.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct IdTokenExpectation<'e> {
-    /// At login: the attempt's nonce, which the token then has to carry. At a refresh: nothing.
+    /// At login, the nonce of the attempt. At a refresh, `None`.
     pub nonce: Option<&'e Nonce>,
-    /// The access token that came with it, for `at_hash`.
+    /// The access token of the same response, for `at_hash`.
     pub access_token: Option<&'e AccessToken>,
-    /// At a refresh: who the session is about (section 12.2).
+    /// At a refresh, the subject of the session (section 12.2).
     pub subject: Option<&'e Subject>,
 }
 
-/// Whose ID tokens are accepted, and how exact clocks have to be.
+/// The accepted issuer and client, and the leeway.
 #[derive(Clone, Copy, Debug)]
 pub struct IdTokenProfile<'p> {
     /// The provider.
     pub issuer: &'p Issuer,
     /// The app's registration.
     pub client_id: &'p ClientId,
-    /// By how much clocks may differ.
+    /// Accepted clock difference.
     pub leeway: Duration,
 }
 
 /// Checks the claims of an ID token.
 ///
 /// # Errors
-/// The first claim that is not as it has to be.
+/// The first claim that is not acceptable.
 pub fn check(
     signed: Signed,
     profile: IdTokenProfile<'_>,
@@ -65,25 +67,28 @@ pub fn check(
     VerifiedToken::from_checked(signed)
 }
 
-/// An ID token has `typ` JWT or none. Logout tokens carry `events`; some providers name the kind in a claim.
+/// Checks that this is an ID token: `typ` is JWT or absent, there is no `events` (logout tokens),
+/// and a claim for the kind, which some providers add, does not contradict.
 fn check_kind(claims: Claims<'_>, typ: Option<&str>) -> Result<(), ClaimError> {
-    let is_plain = kind_of(typ).is_none_or(|kind| kind == "jwt");
+    let is_plain = media_subtype(typ).is_none_or(|kind| kind == "jwt");
     let is_event = claims.has("events");
-    let says_otherwise = ["typ", "token_use"].iter().any(|name| {
+    let contradicts = ["typ", "token_use"].iter().any(|name| {
         claims
             .get(name)
             .and_then(Value::as_str)
             .is_some_and(|kind| !is_one_of(kind, &["id", "jwt"]))
     });
-    if is_plain && !is_event && !says_otherwise {
+    if is_plain && !is_event && !contradicts {
         Ok(())
     } else {
         Err(ClaimError::WrongKind)
     }
 }
 
-fn is_one_of(word: &str, words: &[&str]) -> bool {
-    words.iter().any(|known| known.eq_ignore_ascii_case(word))
+fn is_one_of(value: &str, accepted: &[&str]) -> bool {
+    accepted
+        .iter()
+        .any(|accepted| accepted.eq_ignore_ascii_case(value))
 }
 
 fn check_audience(claims: Claims<'_>, client_id: &ClientId) -> Result<(), ClaimError> {
@@ -127,7 +132,7 @@ fn check_access_token(
     }
 }
 
-/// The left half of the hash that goes with `algorithm`, in base64url (section 3.1.3.6).
+/// The left half of the hash that belongs to `algorithm`, in base64url (section 3.1.3.6).
 pub(super) fn half_hash(algorithm: Algorithm, text: &str) -> String {
     let hash = match algorithm {
         Algorithm::Rs256 | Algorithm::Ps256 | Algorithm::Es256 => &digest::SHA256,
@@ -155,15 +160,13 @@ mod tests {
         })
     }
 
-    fn judge_as(
+    fn validate_as(
         claims: &Value,
         typ: Option<&str>,
         expected: IdTokenExpectation<'_>,
     ) -> Result<VerifiedToken, ClaimError> {
-        let (issuer, client_id) = (
-            Issuer::new("https://login.example.com"),
-            ClientId::new("store"),
-        );
+        let issuer = Issuer::new("https://login.example.com");
+        let client_id = ClientId::new("store");
         let profile = IdTokenProfile {
             issuer: &issuer,
             client_id: &client_id,
@@ -177,9 +180,9 @@ mod tests {
         )
     }
 
-    fn judge(claims: &Value) -> Result<VerifiedToken, ClaimError> {
+    fn validate(claims: &Value) -> Result<VerifiedToken, ClaimError> {
         let nonce = Nonce::new("n-1");
-        judge_as(
+        validate_as(
             claims,
             Some("JWT"),
             IdTokenExpectation {
@@ -190,8 +193,8 @@ mod tests {
     }
 
     #[test]
-    fn a_good_token_is_proof_of_what_it_says() {
-        let token = judge(&base()).unwrap();
+    fn check_accepts_a_valid_token() {
+        let token = validate(&base()).unwrap();
         assert_eq!(
             (token.subject().as_str(), token.expires_at().secs()),
             ("alice", NOW + 300)
@@ -213,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_required_claim_that_is_absent_null_or_wrong_typed_is_refused() {
+    fn check_rejects_missing_and_mistyped_required_claims() {
         // jsonwebtoken CVE-2026-25537, mod_auth_openidc: a wrong type is not an absent claim.
         for claim in [
             Claim::Iss,
@@ -225,7 +228,7 @@ mod tests {
         ] {
             let name = claim.name();
             assert_eq!(
-                judge(&with(&base(), name, None)).unwrap_err(),
+                validate(&with(&base(), name, None)).unwrap_err(),
                 ClaimError::Missing(claim)
             );
             let is_date = matches!(claim, Claim::Exp | Claim::Iat);
@@ -244,7 +247,7 @@ mod tests {
             ] {
                 let claims = with(&base(), name, Some(wrong.clone()));
                 assert_eq!(
-                    judge(&claims).unwrap_err(),
+                    validate(&claims).unwrap_err(),
                     ClaimError::Malformed(claim),
                     "{name} {wrong}"
                 );
@@ -253,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn an_optional_claim_that_is_there_has_the_right_type() {
+    fn check_rejects_mistyped_optional_claims() {
         for claim in [
             Claim::Nbf,
             Claim::Azp,
@@ -264,7 +267,7 @@ mod tests {
             for wrong in [Value::Null, json!(true), json!({}), json!([1]), json!("")] {
                 let claims = with(&base(), claim.name(), Some(wrong.clone()));
                 assert_eq!(
-                    judge(&claims).unwrap_err(),
+                    validate(&claims).unwrap_err(),
                     ClaimError::Malformed(claim),
                     "{claim:?} {wrong}"
                 );
@@ -273,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_values_are_refused() {
+    fn check_rejects_wrong_values() {
         let cases = [
             (
                 "iss",
@@ -340,7 +343,7 @@ mod tests {
         ];
         for (name, value, error) in cases {
             assert_eq!(
-                judge(&with(&base(), name, Some(value.clone()))).unwrap_err(),
+                validate(&with(&base(), name, Some(value.clone()))).unwrap_err(),
                 error,
                 "{name} {value}"
             );
@@ -348,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_within_the_standard_is_accepted() {
+    fn check_accepts_what_the_standard_allows() {
         let cases = [
             ("aud", json!(["store"])),
             ("azp", json!("store")),
@@ -362,7 +365,7 @@ mod tests {
         ];
         for (name, value) in cases {
             assert!(
-                judge(&with(&base(), name, Some(value.clone()))).is_ok(),
+                validate(&with(&base(), name, Some(value.clone()))).is_ok(),
                 "{name} {value}"
             );
         }
@@ -371,16 +374,16 @@ mod tests {
             "azp",
             Some(json!("store")),
         );
-        assert!(judge(&several).is_ok());
-        let fraction = judge(&with(&base(), "exp", Some(json!(NOW as f64 + 0.7)))).unwrap();
+        assert!(validate(&several).is_ok());
+        let fraction = validate(&with(&base(), "exp", Some(json!(NOW as f64 + 0.7)))).unwrap();
         assert_eq!(fraction.expires_at().secs(), NOW, "rounded down");
     }
 
     #[test]
-    fn other_kinds_of_tokens_are_refused_by_typ() {
+    fn check_rejects_other_kinds_by_typ() {
         for typ in [None, Some("JWT"), Some("jwt"), Some("application/jwt")] {
             assert!(
-                judge_as(&base(), typ, IdTokenExpectation::default()).is_ok(),
+                validate_as(&base(), typ, IdTokenExpectation::default()).is_ok(),
                 "{typ:?}"
             );
         }
@@ -393,48 +396,48 @@ mod tests {
             "secevent+jwt",
             "",
         ] {
-            let verdict = judge_as(&base(), Some(typ), IdTokenExpectation::default());
-            assert_eq!(verdict.unwrap_err(), ClaimError::WrongKind, "{typ}");
+            let result = validate_as(&base(), Some(typ), IdTokenExpectation::default());
+            assert_eq!(result.unwrap_err(), ClaimError::WrongKind, "{typ}");
         }
     }
 
     #[test]
-    fn a_refresh_keeps_the_person_and_needs_no_nonce() {
-        let (alice, bob) = (Subject::new("alice"), Subject::new("bob"));
+    fn check_at_refresh_requires_the_same_subject() {
+        let alice = Subject::new("alice");
+        let bob = Subject::new("bob");
         let without_nonce = with(&base(), "nonce", None);
         let expect = |subject| IdTokenExpectation {
             subject: Some(subject),
             ..Default::default()
         };
-        assert!(judge_as(&without_nonce, None, expect(&alice)).is_ok());
+        assert!(validate_as(&without_nonce, None, expect(&alice)).is_ok());
         assert_eq!(
-            judge_as(&without_nonce, None, expect(&bob)).unwrap_err(),
+            validate_as(&without_nonce, None, expect(&bob)).unwrap_err(),
             ClaimError::SubjectMismatch
         );
     }
 
     #[test]
-    fn at_hash_ties_the_two_tokens_of_one_answer() {
+    fn check_compares_at_hash_with_the_access_token() {
         // OpenID Connect Core, appendix A.3.
-        let (known, hash) = (
-            "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y",
-            "77QmUPtjPfzWtF2AnpK9RQ",
-        );
+        let known = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y";
+        let hash = "77QmUPtjPfzWtF2AnpK9RQ";
         assert_eq!(half_hash(Algorithm::Rs256, known), hash);
         assert_eq!(half_hash(Algorithm::EdDsa, known).len(), 43);
-        let (mine, other) = (AccessToken::new(known), AccessToken::new("other"));
+        let matching = AccessToken::new(known);
+        let other = AccessToken::new("other");
         let claims = with(&base(), "at_hash", Some(json!(hash)));
         let expect = |token| IdTokenExpectation {
             access_token: Some(token),
             ..Default::default()
         };
-        assert!(judge_as(&claims, None, expect(&mine)).is_ok());
+        assert!(validate_as(&claims, None, expect(&matching)).is_ok());
         assert_eq!(
-            judge_as(&claims, None, expect(&other)).unwrap_err(),
+            validate_as(&claims, None, expect(&other)).unwrap_err(),
             ClaimError::AccessTokenMismatch
         );
         assert!(
-            judge_as(&base(), None, expect(&other)).is_ok(),
+            validate_as(&base(), None, expect(&other)).is_ok(),
             "at_hash is optional in the code flow"
         );
     }

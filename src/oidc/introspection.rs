@@ -1,4 +1,4 @@
-//! Token introspection (RFC 7662): what the provider's answer about an opaque token means. PURE.
+//! Token introspection responses (RFC 7662). PURE.
 
 use serde_json::{Map, Value};
 
@@ -7,26 +7,27 @@ use super::json;
 use super::presented_token::{PresentedToken, PresentedTokenProfile, check_introspected};
 use crate::types::time::Timestamp;
 
-/// A NumericDate beyond this is one in milliseconds, as some providers send them: in seconds it is the year 5138.
-const MILLISECONDS_FROM: f64 = 1e11;
+/// A NumericDate from here on is in milliseconds, as some providers send. In seconds it would be
+/// the year 5138.
+const MIN_MILLISECONDS: f64 = 1e11;
 
-/// What the provider says of a token.
+/// The provider's result on a token.
 #[derive(Clone, Debug)]
 pub enum Introspected {
-    /// It is good.
+    /// The token is active and acceptable.
     Active(Box<PresentedToken>),
-    /// It is not: unknown, expired, revoked. That is all that a provider says.
+    /// The token is inactive: unknown, expired or revoked. A provider says no more.
     Inactive,
-    /// The provider calls it active, but it is not for this.
-    Refused(ClaimError),
+    /// The token is active, but its claims are not acceptable.
+    Rejected(ClaimError),
 }
 
-/// The answer cannot be understood, so nothing is known of the token.
+/// The response is invalid, so nothing is known about the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the provider's introspection answer has no boolean `active`")]
+#[error("the provider's introspection response has no boolean `active`")]
 pub struct NoVerdict;
 
-/// Reads an answer with status 200.
+/// Parses a response with status 200.
 ///
 /// # Errors
 /// [`NoVerdict`]: it is not a JSON object with unique members, or `active` is not a boolean.
@@ -44,14 +45,14 @@ pub fn parse(
     dates_in_seconds(&mut claims);
     Ok(match check_introspected(&claims, profile, now) {
         Ok(token) => Introspected::Active(Box::new(token)),
-        Err(error) => Introspected::Refused(error),
+        Err(error) => Introspected::Rejected(error),
     })
 }
 
 fn dates_in_seconds(claims: &mut Map<String, Value>) {
     for name in ["exp", "iat", "nbf", "auth_time"] {
         if let Some(date) = claims.get_mut(name)
-            && let Some(milliseconds) = date.as_f64().filter(|number| *number >= MILLISECONDS_FROM)
+            && let Some(milliseconds) = date.as_f64().filter(|number| *number >= MIN_MILLISECONDS)
         {
             *date = Value::from((milliseconds / 1000.0).floor());
         }
@@ -79,12 +80,11 @@ mod tests {
         })
     }
 
-    fn judge(answer: &Value) -> Result<Introspected, NoVerdict> {
-        let (issuer, client_id) = (
-            Issuer::new("https://login.example.com"),
-            ClientId::new("store-client"),
-        );
-        let (audiences, leeway) = ([String::from("store")], Duration::from_secs(30));
+    fn validate(response: &Value) -> Result<Introspected, NoVerdict> {
+        let issuer = Issuer::new("https://login.example.com");
+        let client_id = ClientId::new("store-client");
+        let audiences = [String::from("store")];
+        let leeway = Duration::from_secs(30);
         let profile = PresentedTokenProfile {
             issuer: &issuer,
             audiences: &audiences,
@@ -92,29 +92,29 @@ mod tests {
             leeway,
         };
         parse(
-            answer.to_string().as_bytes(),
+            response.to_string().as_bytes(),
             profile,
             Timestamp::from_secs(NOW),
         )
     }
 
-    fn active(answer: &Value) -> PresentedToken {
-        match judge(answer) {
+    fn active(response: &Value) -> PresentedToken {
+        match validate(response) {
             Ok(Introspected::Active(token)) => *token,
-            other => panic!("{answer}: {other:?}"),
+            other => panic!("{response}: {other:?}"),
         }
     }
 
     #[test]
-    fn only_a_boolean_true_is_active() {
+    fn parse_accepts_only_boolean_active() {
         // RFC 7662 section 2.2; Casdoor CVE-2026-9097.
-        assert!(matches!(judge(&base()), Ok(Introspected::Active(_))));
+        assert!(matches!(validate(&base()), Ok(Introspected::Active(_))));
         assert!(matches!(
-            judge(&json!({"active": false})),
+            validate(&json!({"active": false})),
             Ok(Introspected::Inactive)
         ));
         assert!(matches!(
-            judge(&with(&base(), "active", Some(json!(false)))),
+            validate(&with(&base(), "active", Some(json!(false)))),
             Ok(Introspected::Inactive)
         ));
         for other in [
@@ -126,12 +126,13 @@ mod tests {
             Some(json!({})),
         ] {
             assert_eq!(
-                judge(&with(&base(), "active", other.clone())).err(),
+                validate(&with(&base(), "active", other.clone())).err(),
                 Some(NoVerdict),
                 "{other:?}"
             );
         }
-        let (issuer, client_id) = (Issuer::new("i"), ClientId::new("c"));
+        let issuer = Issuer::new("i");
+        let client_id = ClientId::new("c");
         let leeway = Duration::ZERO;
         let profile = PresentedTokenProfile {
             issuer: &issuer,
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn an_active_token_still_has_to_be_an_access_token_for_this_app_and_for_now() {
+    fn parse_checks_the_claims_of_active_tokens() {
         let cases = [
             (
                 "iss",
@@ -193,32 +194,32 @@ mod tests {
             ),
         ];
         for (name, value, error) in cases {
-            let verdict = judge(&with(&base(), name, value.clone()));
+            let result = validate(&with(&base(), name, value.clone()));
             assert!(
-                matches!(verdict, Ok(Introspected::Refused(found)) if found == error),
+                matches!(result, Ok(Introspected::Rejected(found)) if found == error),
                 "{name} {value:?}"
             );
         }
     }
 
     #[test]
-    fn what_providers_leave_out_or_write_otherwise_is_understood() {
+    fn parse_accepts_provider_variations() {
         assert_eq!(
-            active(&with(&base(), "iss", None)).holder(),
-            &TokenSubject::Person(Subject::new("alice"))
+            active(&with(&base(), "iss", None)).subject(),
+            &TokenSubject::User(Subject::new("alice"))
         );
-        assert_eq!(active(&with(&base(), "exp", None)).ends_at(), None);
+        assert_eq!(active(&with(&base(), "exp", None)).expires_at(), None);
         let own = with(
             &with(&base(), "client_id", Some(json!("store-client"))),
             "aud",
             None,
         );
         assert!(
-            matches!(active(&own).holder(), TokenSubject::Person(_)),
+            matches!(active(&own).subject(), TokenSubject::User(_)),
             "what the app's own client obtained is for the app"
         );
         let milliseconds = with(&base(), "exp", Some(json!((NOW + 60) * 1000 + 500)));
-        assert_eq!(active(&milliseconds).ends_at().unwrap().secs(), NOW + 90);
+        assert_eq!(active(&milliseconds).expires_at().unwrap().secs(), NOW + 90);
         let bound = with(
             &with(&base(), "token_type", Some(json!("DPoP"))),
             "cnf",
@@ -227,8 +228,8 @@ mod tests {
         assert_eq!(active(&bound).bound_to(), Some(&JwkThumbprint::new("k")));
         // FusionAuth says no more than this of a refresh token.
         assert!(matches!(
-            judge(&json!({"active": true, "exp": NOW + 60})),
-            Ok(Introspected::Refused(_))
+            validate(&json!({"active": true, "exp": NOW + 60})),
+            Ok(Introspected::Rejected(_))
         ));
     }
 }

@@ -1,14 +1,14 @@
-//! JSON objects from outside, read so that no two readers can disagree on them. PURE.
+//! Strict parsing of untrusted JSON objects, without parser differentials. PURE.
 
 use std::fmt;
 
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// Reads exactly one JSON object. A member that comes twice is refused: which one counts is a matter of
-/// taste among parsers (RFC 8725 section 2.4, RFC 7515 section 4). Depth is bounded by `serde_json`.
+/// Parses exactly one JSON object. Duplicate members are rejected, because parsers differ on which
+/// one counts (RFC 8725 section 2.4, RFC 7515 section 4). `serde_json` bounds the depth.
 ///
-/// `None` for anything else.
+/// Returns `None` for anything else.
 pub(super) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let map = reader.deserialize_map(UniqueMembers).ok()?;
@@ -29,14 +29,15 @@ impl<'de> Visitor<'de> for UniqueMembers {
         let mut map = Map::new();
         while let Some((name, value)) = members.next_entry::<String, Value>()? {
             if map.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member comes twice"));
+                return Err(A::Error::custom("duplicate member"));
             }
         }
         Ok(map)
     }
 }
 
-/// A text from outside as it may be shown: no control characters, at most `limit` characters.
+/// Makes untrusted text safe to display: without control characters, and at most `limit`
+/// characters.
 pub(super) fn printable(text: &str, limit: usize) -> String {
     text.chars()
         .filter(|c| !is_unprintable(*c))
@@ -44,7 +45,7 @@ pub(super) fn printable(text: &str, limit: usize) -> String {
         .collect()
 }
 
-/// Control characters, and those that reorder or hide text when displayed.
+/// Control characters, and characters that reorder or hide text.
 fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_one_whole_object_with_unique_members_is_read() {
+    fn object_rejects_duplicates_and_trailing_data() {
         assert_eq!(object(br#" {"a":1,"b":{"a":2}} "#).unwrap().len(), 2);
         let deep = format!("{{\"a\":{}1{}}}", "[".repeat(200), "]".repeat(200));
         for bad in [
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn printable_text_has_no_escapes_and_an_end() {
+    fn printable_removes_control_characters_and_truncates() {
         assert_eq!(printable("a\r\nb\u{1b}[31m\u{202e}c\u{0}", 100), "ab[31mc");
         assert_eq!(printable("ééé", 2), "éé");
     }

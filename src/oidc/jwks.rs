@@ -1,4 +1,5 @@
-//! The provider's public keys (RFC 7517): read one by one, so that one bad key spoils nothing. PURE.
+//! JSON Web Key Set of the provider (RFC 7517). Keys are parsed one by one, so that an invalid key
+//! does not affect others. PURE.
 
 use std::collections::HashMap;
 
@@ -12,16 +13,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
+use super::algorithm::{Algorithm, KeyType};
 use super::json;
-use super::jws::Algorithm;
 
-/// The members of a JWK that hold something secret (RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1).
+/// The secret members of a JWK (RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1).
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
-/// The most keys of a set that are read.
+/// Maximum number of keys of a set that are parsed.
 const MAX_KEYS: usize = 256;
 
-/// The provider's keys at one moment, as an immutable snapshot.
+/// An immutable snapshot of the provider's keys.
 #[derive(Debug)]
 pub struct KeySet {
     keys: Vec<Key>,
@@ -33,46 +34,37 @@ pub struct KeySet {
 #[derive(Debug)]
 pub struct Key {
     kid: Option<String>,
-    family: Family,
+    key_type: KeyType,
     algorithm: Option<Algorithm>,
     fingerprint: KeyFingerprint,
     decoding: DecodingKey,
 }
 
-/// The kinds of keys, each fitting its own algorithms only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
-    Rsa,
-    P256,
-    P384,
-    Ed25519,
-}
-
-/// A member of the set that is not used.
+/// A key of the set that is not used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
-    /// Its `kid`, if it has one, fit to be logged.
+    /// Its `kid`, if any, safe for logs.
     pub kid: Option<String>,
     /// Why.
     pub reason: SkipReason,
 }
 
-/// Why a key of the set is not used. None of these is an error of the set as a whole.
+/// Why a key of the set is not used. The set as a whole stays valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum SkipReason {
-    /// Not an object, or a needed member is missing or of the wrong type.
+    /// Not an object, or a required member is missing or has the wrong type.
     #[error("malformed")]
     Malformed,
-    /// `use` or `key_ops` say that it is not for verifying signatures.
+    /// `use` or `key_ops` exclude signature verification.
     #[error("not for signatures")]
     NotForSignatures,
-    /// A symmetric key (`oct`), which must not be in a public document.
+    /// A symmetric key (`oct`), which must not be published.
     #[error("symmetric")]
     Symmetric,
-    /// A private part is published with it.
-    #[error("private part is published")]
+    /// It contains private members.
+    #[error("contains private members")]
     Private,
-    /// A type, curve or algorithm that is not supported, or an algorithm that does not fit the type.
+    /// An unsupported type, curve or algorithm, or an algorithm that does not fit the type.
     #[error("unsupported")]
     Unsupported,
     /// RSA below 2048 bits, or with an unusable exponent.
@@ -81,8 +73,8 @@ pub enum SkipReason {
     /// RSA above 8192 bits.
     #[error("too large")]
     TooLarge,
-    /// There are more keys than are read.
-    #[error("one too many")]
+    /// The set has more keys than are parsed.
+    #[error("too many keys")]
     TooMany,
 }
 
@@ -108,9 +100,9 @@ pub enum KeysError {
     /// Not an object with an array `keys`.
     #[error("the provider's key set is not a JSON Web Key Set")]
     NotAKeySet,
-    /// None of its keys can be used; a provider that signs with HMAC publishes none.
+    /// No key can be used. A provider that signs with HMAC publishes none.
     #[error(
-        "the provider's key set has no usable key; where it signs with HMAC, let it sign with an RSA, EC or Ed25519 key"
+        "the provider's key set has no usable key; if it signs with HMAC, configure it to sign with an RSA, EC or Ed25519 key"
     )]
     NoUsableKey,
 }
@@ -126,10 +118,10 @@ impl KeysError {
 }
 
 impl KeySet {
-    /// Reads a JSON Web Key Set.
+    /// Parses a JSON Web Key Set.
     ///
     /// # Errors
-    /// It is not one, or has no key that could be used.
+    /// It is invalid, or has no usable key.
     pub fn parse(document: &[u8]) -> Result<Self, KeysError> {
         let document = json::object(document).ok_or(KeysError::NotAKeySet)?;
         let members = document
@@ -173,8 +165,8 @@ impl KeySet {
         self.keys.push(key);
     }
 
-    /// The keys of that `kid`: usually one, but nothing forbids more.
-    pub(super) fn named(&self, kid: &str) -> impl Iterator<Item = &Key> {
+    /// The keys with this `kid`: usually one, but more are allowed.
+    pub(super) fn with_kid(&self, kid: &str) -> impl Iterator<Item = &Key> {
         self.by_kid
             .get(kid)
             .into_iter()
@@ -186,29 +178,30 @@ impl KeySet {
         self.keys.iter()
     }
 
-    /// Whether a key of that `kid` is in the set.
+    /// Whether a key with this `kid` is in the set.
     pub fn has_kid(&self, kid: &str) -> bool {
         self.by_kid.contains_key(kid)
     }
 
-    /// Whether this very key is in the set: what was verified with a key that has left it no longer counts.
+    /// Whether this key is in the set. Tokens verified with a key that was removed are no longer
+    /// valid.
     pub fn contains(&self, key: &KeyFingerprint) -> bool {
         self.keys.iter().any(|known| known.fingerprint == *key)
     }
 
-    /// How many keys can be used.
+    /// The number of usable keys.
     pub fn usable(&self) -> usize {
         self.keys.len()
     }
 
-    /// Which keys are not used, and why.
+    /// The keys that are not used, with reasons.
     pub fn skipped(&self) -> &[Skipped] {
         &self.skipped
     }
 }
 
 impl Key {
-    /// Reads one public key.
+    /// Parses one public key.
     pub(super) fn parse(member: &Value) -> Result<Self, SkipReason> {
         let jwk = member.as_object().ok_or(SkipReason::Malformed)?;
         let kty = text(jwk, "kty")?.ok_or(SkipReason::Malformed)?;
@@ -221,33 +214,36 @@ impl Key {
         if !is_for_signatures(jwk)? {
             return Err(SkipReason::NotForSignatures);
         }
-        let (family, material) = match (kty, text(jwk, "crv")?) {
-            ("RSA", _) => (Family::Rsa, rsa(jwk)?),
-            ("EC", Some("P-256")) => (Family::P256, point(jwk, 32)?),
-            ("EC", Some("P-384")) => (Family::P384, point(jwk, 48)?),
-            ("OKP", Some("Ed25519")) => (Family::Ed25519, edwards(jwk)?),
+        let (key_type, material) = match (kty, text(jwk, "crv")?) {
+            ("RSA", _) => (KeyType::Rsa, rsa(jwk)?),
+            ("EC", Some("P-256")) => (KeyType::P256, ec(jwk, 32)?),
+            ("EC", Some("P-384")) => (KeyType::P384, ec(jwk, 48)?),
+            ("OKP", Some("Ed25519")) => (KeyType::Ed25519, ed25519(jwk)?),
             _ => return Err(SkipReason::Unsupported),
         };
         let algorithm = match text(jwk, "alg")? {
             None => None,
             Some(name) => Some(Algorithm::from_name(name).ok_or(SkipReason::Unsupported)?),
         };
-        if algorithm.is_some_and(|algorithm| algorithm.family() != family) {
+        if algorithm.is_some_and(|algorithm| algorithm.key_type() != key_type) {
             return Err(SkipReason::Unsupported);
         }
         let kid = text(jwk, "kid")?.map(str::to_owned);
         Ok(Self {
             kid,
-            family,
+            key_type,
             algorithm,
             fingerprint: material.fingerprint,
             decoding: material.decoding,
         })
     }
 
-    /// Whether the key may be used with `algorithm`, by its type and by its own `alg`.
+    /// Whether the key's type and its `alg` allow `algorithm`.
     pub(super) fn fits(&self, algorithm: Algorithm) -> bool {
-        algorithm.family() == self.family && self.algorithm.is_none_or(|own| own == algorithm)
+        algorithm.key_type() == self.key_type
+            && self
+                .algorithm
+                .is_none_or(|key_algorithm| key_algorithm == algorithm)
     }
 
     pub(super) const fn fingerprint(&self) -> KeyFingerprint {
@@ -278,9 +274,11 @@ fn is_for_signatures(jwk: &Map<String, Value>) -> Result<bool, SkipReason> {
 }
 
 fn rsa(jwk: &Map<String, Value>) -> Result<Material, SkipReason> {
-    let (n, e) = (bytes(jwk, "n")?, bytes(jwk, "e")?);
-    // Some providers publish the sign byte that ASN.1 puts in front; the verifier refuses it.
-    let (n, e) = (without_leading_zeros(&n), without_leading_zeros(&e));
+    let n = bytes(jwk, "n")?;
+    let e = bytes(jwk, "e")?;
+    // Some providers publish the sign byte of the ASN.1 encoding, which the verifier rejects.
+    let n = without_leading_zeros(&n);
+    let e = without_leading_zeros(&e);
     let bits = n
         .first()
         .map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
@@ -304,13 +302,14 @@ fn rsa(jwk: &Map<String, Value>) -> Result<Material, SkipReason> {
     })
 }
 
-fn point(jwk: &Map<String, Value>, coordinate: usize) -> Result<Material, SkipReason> {
-    let (x, y) = (bytes(jwk, "x")?, bytes(jwk, "y")?);
-    if x.len() != coordinate || y.len() != coordinate {
+fn ec(jwk: &Map<String, Value>, coordinate_len: usize) -> Result<Material, SkipReason> {
+    let x = bytes(jwk, "x")?;
+    let y = bytes(jwk, "y")?;
+    if x.len() != coordinate_len || y.len() != coordinate_len {
         return Err(SkipReason::Malformed);
     }
     let uncompressed = [&[4], x.as_slice(), y.as_slice()].concat();
-    let on_curve = match coordinate {
+    let on_curve = match coordinate_len {
         32 => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &uncompressed),
         _ => ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, &uncompressed),
     };
@@ -321,7 +320,7 @@ fn point(jwk: &Map<String, Value>, coordinate: usize) -> Result<Material, SkipRe
     })
 }
 
-fn edwards(jwk: &Map<String, Value>) -> Result<Material, SkipReason> {
+fn ed25519(jwk: &Map<String, Value>) -> Result<Material, SkipReason> {
     let x = bytes(jwk, "x")?;
     if x.len() != 32 {
         return Err(SkipReason::Malformed);

@@ -1,39 +1,38 @@
-//! The address that a browser is sent to for ending the provider's own session (OpenID Connect RP-Initiated
-//! Logout 1.0 section 2). PURE.
+//! Logout request URL (OpenID Connect RP-Initiated Logout 1.0 section 2). PURE.
 
 use url::Url;
 
 use super::authorize::with_parameters;
 use crate::types::oauth::{ClientId, IdToken};
 
-/// How the provider learns whose session is to end.
+/// How the provider identifies the session to end.
 #[derive(Clone, Copy, Debug)]
 pub enum LogoutHint<'h> {
-    /// `id_token_hint`; may have expired.
+    /// `id_token_hint`; the token may have expired.
     IdToken(&'h IdToken),
-    /// Without an ID token at hand: `client_id`, and `logout_hint` if something is known.
+    /// Without an ID token: `client_id` and an optional `logout_hint`.
     Client {
         /// The app's registration.
         client_id: &'h ClientId,
-        /// `logout_hint`, such as `sid` or a login name, as the provider wants it.
+        /// `logout_hint`, such as `sid` or a login name.
         logout_hint: Option<&'h str>,
     },
 }
 
-/// What to ask of `end_session_endpoint`.
+/// A request to `end_session_endpoint`.
 #[derive(Clone, Copy, Debug)]
 pub struct LogoutRequest<'r> {
-    /// Whose session.
+    /// The session to end.
     pub hint: LogoutHint<'r>,
-    /// `post_logout_redirect_uri`, as registered; without it the browser stays with the provider.
+    /// `post_logout_redirect_uri`, as registered. Without it the browser stays at the provider.
     pub return_to: Option<&'r Url>,
-    /// `state`, which comes back with the browser.
+    /// `state`, which the provider returns.
     pub state: Option<&'r str>,
 }
 
-/// The address for one logout.
+/// The URL for one logout.
 pub fn end_session_url(endpoint: &Url, request: LogoutRequest<'_>) -> Url {
-    let mut ours = match request.hint {
+    let mut parameters = match request.hint {
         LogoutHint::IdToken(token) => vec![("id_token_hint", token.expose())],
         LogoutHint::Client {
             client_id,
@@ -46,13 +45,13 @@ pub fn end_session_url(endpoint: &Url, request: LogoutRequest<'_>) -> Url {
                 .collect()
         }
     };
-    ours.extend(
+    parameters.extend(
         request
             .return_to
             .map(|url| ("post_logout_redirect_uri", url.as_str())),
     );
-    ours.extend(request.state.map(|state| ("state", state)));
-    with_parameters(endpoint, &ours)
+    parameters.extend(request.state.map(|state| ("state", state)));
+    with_parameters(endpoint, &parameters)
 }
 
 #[cfg(test)]
@@ -60,10 +59,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_session_is_named_by_token_or_by_client() {
+    fn end_session_url_identifies_session_by_token_or_client() {
         let endpoint = Url::parse("https://login.example.com/end?tenant=1").unwrap();
         let back = Url::parse("https://store.example.com/.doorward/signed-out").unwrap();
-        let (token, client_id) = (IdToken::new("a.b.c"), ClientId::new("store"));
+        let token = IdToken::new("a.b.c");
+        let client_id = ClientId::new("store");
         let hint = LogoutHint::IdToken(&token);
         let url = end_session_url(
             &endpoint,

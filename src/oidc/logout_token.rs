@@ -1,55 +1,55 @@
-//! Logout tokens (OpenID Connect Back-Channel Logout section 2.6): the claims of a token whose signature was
-//! verified. PURE.
+//! Logout token validation (OpenID Connect Back-Channel Logout section 2.6): the claims of a token
+//! whose signature was verified. PURE.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::claims::{Claim, ClaimError, Claims, kind_of};
+use super::claims::{Claim, ClaimError, Claims, media_subtype};
 use super::jws::Signed;
 use crate::types::oauth::{ClientId, Issuer, ProviderSid, Subject};
 use crate::types::time::Timestamp;
 
-/// The one event of a logout token.
+/// The event of a logout token.
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
-/// A token that says whose sessions have ended at the provider. It names a session, a person, or both.
+/// A token that identifies sessions that ended at the provider, by session, by user, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogoutToken {
-    /// `sid`: the one session that ended.
+    /// `sid`: the session that ended.
     pub sid: Option<ProviderSid>,
-    /// `sub`: without `sid`, all of this person's sessions ended.
+    /// `sub`. Without `sid`, all sessions of this user ended.
     pub subject: Option<Subject>,
     /// `iat`.
     pub issued_at: Timestamp,
-    /// `jti`: the same token counts once.
+    /// `jti`, for replay detection.
     pub id: String,
 }
 
-/// Whose logout tokens are accepted, and how exact clocks have to be.
+/// The accepted issuer and client, and the time limits.
 #[derive(Clone, Copy, Debug)]
 pub struct LogoutTokenProfile<'p> {
     /// The provider.
     pub issuer: &'p Issuer,
     /// The app's registration.
     pub client_id: &'p ClientId,
-    /// By how much clocks may differ.
+    /// Accepted clock difference.
     pub leeway: Duration,
-    /// How old a token without `exp` may be: drafts of the standard did not ask for one.
+    /// Maximum age of a token without `exp`, which drafts of the standard did not require.
     pub max_age: Duration,
 }
 
 /// Checks the claims of a logout token.
 ///
 /// # Errors
-/// The first claim that is not as it has to be.
+/// The first claim that is not acceptable.
 pub fn check(
     signed: &Signed,
     profile: LogoutTokenProfile<'_>,
     now: Timestamp,
 ) -> Result<LogoutToken, ClaimError> {
     let claims = Claims::new(&signed.claims);
-    let kind = kind_of(signed.typ.as_deref());
+    let kind = media_subtype(signed.typ.as_deref());
     if kind.is_some_and(|kind| kind != "logout+jwt" && kind != "jwt") || claims.has("nonce") {
         return Err(ClaimError::WrongKind);
     }
@@ -115,12 +115,11 @@ mod tests {
         })
     }
 
-    fn judge(claims: Value, typ: Option<&str>) -> Result<LogoutToken, ClaimError> {
-        let (issuer, client_id) = (
-            Issuer::new("https://login.example.com"),
-            ClientId::new("store"),
-        );
-        let (leeway, max_age) = (Duration::from_secs(30), Duration::from_secs(300));
+    fn validate(claims: Value, typ: Option<&str>) -> Result<LogoutToken, ClaimError> {
+        let issuer = Issuer::new("https://login.example.com");
+        let client_id = ClientId::new("store");
+        let leeway = Duration::from_secs(30);
+        let max_age = Duration::from_secs(300);
         let profile = LogoutTokenProfile {
             issuer: &issuer,
             client_id: &client_id,
@@ -131,14 +130,14 @@ mod tests {
     }
 
     #[test]
-    fn a_good_token_names_session_and_person() {
+    fn check_returns_session_and_user() {
         for typ in [
             None,
             Some("JWT"),
             Some("logout+jwt"),
             Some("application/logout+jwt"),
         ] {
-            let token = judge(base(), typ).unwrap();
+            let token = validate(base(), typ).unwrap();
             assert_eq!(
                 (token.sid.unwrap().as_str(), token.subject.unwrap().as_str()),
                 ("s-1", "alice")
@@ -147,25 +146,28 @@ mod tests {
     }
 
     #[test]
-    fn one_of_session_and_person_is_enough() {
+    fn check_requires_session_or_user() {
         assert!(
-            judge(with(&base(), "sid", None), None)
+            validate(with(&base(), "sid", None), None)
                 .unwrap()
                 .sid
                 .is_none()
         );
         assert!(
-            judge(with(&base(), "sub", None), None)
+            validate(with(&base(), "sub", None), None)
                 .unwrap()
                 .subject
                 .is_none()
         );
         let neither = with(&with(&base(), "sub", None), "sid", None);
-        assert_eq!(judge(neither, None), Err(ClaimError::Missing(Claim::Sub)));
+        assert_eq!(
+            validate(neither, None),
+            Err(ClaimError::Missing(Claim::Sub))
+        );
     }
 
     #[test]
-    fn every_required_claim_is_required_and_typed() {
+    fn check_rejects_missing_and_mistyped_required_claims() {
         for (name, claim) in [
             ("iss", Claim::Iss),
             ("aud", Claim::Aud),
@@ -174,13 +176,13 @@ mod tests {
             ("events", Claim::Events),
         ] {
             assert_eq!(
-                judge(with(&base(), name, None), None),
+                validate(with(&base(), name, None), None),
                 Err(ClaimError::Missing(claim)),
                 "{name}"
             );
             for wrong in [json!(null), json!(true), json!([1])] {
                 assert_eq!(
-                    judge(with(&base(), name, Some(wrong)), None),
+                    validate(with(&base(), name, Some(wrong)), None),
                     Err(ClaimError::Malformed(claim)),
                     "{name}"
                 );
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn other_tokens_of_the_same_provider_are_no_logout() {
+    fn check_rejects_other_kinds_of_tokens() {
         for (name, value, error) in [
             ("nonce", json!("n"), ClaimError::WrongKind),
             ("events", json!({"other": {}}), ClaimError::WrongKind),
@@ -209,20 +211,20 @@ mod tests {
             ("sub", json!(7), ClaimError::Malformed(Claim::Sub)),
         ] {
             assert_eq!(
-                judge(with(&base(), name, Some(value)), None),
+                validate(with(&base(), name, Some(value)), None),
                 Err(error),
                 "{name}"
             );
         }
         for typ in ["at+jwt", "dpop+jwt", "secevent+jwt"] {
-            assert_eq!(judge(base(), Some(typ)), Err(ClaimError::WrongKind));
+            assert_eq!(validate(base(), Some(typ)), Err(ClaimError::WrongKind));
         }
     }
 
     #[test]
-    fn a_token_without_an_end_is_good_for_minutes_only() {
+    fn check_limits_the_age_of_tokens_without_exp() {
         let old = with(&with(&base(), "exp", None), "iat", Some(json!(NOW - 330)));
-        assert_eq!(judge(old, None), Err(ClaimError::Expired));
-        assert!(judge(with(&base(), "exp", None), None).is_ok());
+        assert_eq!(validate(old, None), Err(ClaimError::Expired));
+        assert!(validate(with(&base(), "exp", None), None).is_ok());
     }
 }

@@ -1,13 +1,17 @@
-//! The identity provider as Doorward sees it: discovery, keys, tokens, and the URLs a browser is sent to.
+//! OpenID Connect and OAuth 2 client: discovery, keys, token requests, token validation, and the
+//! URLs that browsers are redirected to.
 //!
-//! Everything here is OpenID Connect and OAuth 2, nothing is about sessions or cookies. What talks to
-//! the provider goes through `http`; what judges an answer is pure and takes `now` as an argument.
+//! Sessions and cookies are not part of it. All requests go through `http`; validation is pure and
+//! takes `now` as an argument.
 
 pub mod access_token;
+mod algorithm;
 pub mod authorize;
 mod cached;
 pub mod callback;
 pub mod claims;
+mod client;
+mod clock_skew;
 pub mod crypto;
 pub mod dialect;
 pub mod discovery;
@@ -26,15 +30,16 @@ pub mod password;
 pub mod presented_token;
 pub mod provider;
 pub mod settings;
-mod skew;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod token;
 pub mod verified;
 
+pub use algorithm::Algorithm;
+pub use client::{ClientAuth, ClientSettings, SessionTokenSource};
 pub use crypto::install_crypto;
 pub use dialect::Dialect;
 pub use error::{ProviderError, TokenRejected};
 pub use provider::Provider;
-pub use settings::{ClientAuth, ClientSettings, ProviderSettings, SessionTokenSource};
+pub use settings::ProviderSettings;
 pub use verified::VerifiedToken;

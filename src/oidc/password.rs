@@ -1,55 +1,56 @@
-//! The password grant (RFC 6749 section 4.3): what a provider's refusal means, in words of ours that an app can act on.
-//! PURE. The standard knows one word for all of it, `invalid_grant`; what is finer comes from the habits of providers,
-//! and is only ever one of the words below, never a text from outside.
+//! Password grant errors (RFC 6749 section 4.3): why a provider rejected a login, as stable codes
+//! that an app can act on. PURE. The standard has only `invalid_grant`. More specific reasons are
+//! provider-specific, and map to the codes below. Text from the provider is never passed on.
 
 use serde_json::{Map, Value, json};
 
 use super::json;
 use super::token::{TokenError, TokenResponse};
 
-/// Why nobody was logged in.
+/// Why a password login failed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PasswordError {
-    /// The provider judged the person, and said no.
-    Refused(Refusal),
-    /// The provider judged nothing: an outage, or a mistake of the operator.
+    /// The provider rejected the user.
+    Rejected(PasswordRejection),
+    /// The login was not decided: an outage, or a configuration error.
     Failed(TokenError),
 }
 
-/// What the provider said, and what it gave the app to go on with.
+/// A rejection by the provider.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Refusal {
-    /// Why.
-    pub why: WhyRefused,
-    /// Members to be passed on as they are: `two_factor_id`, `two_factor_methods`, `change_password_id`.
-    pub go_on_with: Map<String, Value>,
+pub struct PasswordRejection {
+    /// The reason.
+    pub reason: RejectionReason,
+    /// Members for the app to continue with, unchanged: `two_factor_id`, `two_factor_methods`,
+    /// `change_password_id`.
+    pub continuation: Map<String, Value>,
 }
 
-/// Why a person was refused.
+/// Why a user was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhyRefused {
-    /// No such account, or another password: never told apart.
+pub enum RejectionReason {
+    /// Unknown account or wrong password; not distinguished.
     WrongCredentials,
-    /// A second factor is asked for.
+    /// A second factor is required.
     TwoFactorRequired,
-    /// The password has to be changed first.
+    /// The password must be changed first.
     ChangePasswordRequired,
-    /// An address, a number or the registration is not verified yet.
+    /// An email address, a phone number or the registration is not verified.
     VerificationRequired,
-    /// The person is not registered for this app.
+    /// The user is not registered for this app.
     RegistrationRequired,
     /// The account is locked or disabled.
     AccountLocked,
     /// The account has expired.
     AccountExpired,
-    /// An administrator or a rule of the provider's prevents it.
+    /// An administrator or a policy of the provider prevents it.
     LoginPrevented,
-    /// The person has to agree to something, or to do something else in a browser.
+    /// The user must give consent, or do something else in a browser.
     InteractionRequired,
 }
 
-impl WhyRefused {
-    /// The stable word for logs, metrics and answers.
+impl RejectionReason {
+    /// The stable code for logs, metrics and responses.
     pub const fn code(self) -> &'static str {
         match self {
             Self::WrongCredentials => "wrong_credentials",
@@ -65,168 +66,182 @@ impl WhyRefused {
     }
 }
 
-/// FusionAuth's `error_reason`, and the `error`s of it and of others.
-const BY_WORD: [(&str, WhyRefused); 31] = [
-    ("invalid_user_credentials", WhyRefused::WrongCredentials),
-    ("user_not_found", WhyRefused::WrongCredentials),
-    ("two_factor_required", WhyRefused::TwoFactorRequired),
+/// Values of FusionAuth's `error_reason`, and of `error` with several providers.
+const BY_CODE: [(&str, RejectionReason); 31] = [
+    (
+        "invalid_user_credentials",
+        RejectionReason::WrongCredentials,
+    ),
+    ("user_not_found", RejectionReason::WrongCredentials),
+    ("two_factor_required", RejectionReason::TwoFactorRequired),
     (
         "multi_factor_challenge_required",
-        WhyRefused::TwoFactorRequired,
+        RejectionReason::TwoFactorRequired,
     ),
-    ("mfa_required", WhyRefused::TwoFactorRequired),
-    ("mfa_registration_required", WhyRefused::TwoFactorRequired),
-    ("association_required", WhyRefused::TwoFactorRequired),
+    ("mfa_required", RejectionReason::TwoFactorRequired),
+    (
+        "mfa_registration_required",
+        RejectionReason::TwoFactorRequired,
+    ),
+    ("association_required", RejectionReason::TwoFactorRequired),
     (
         "change_password_required",
-        WhyRefused::ChangePasswordRequired,
+        RejectionReason::ChangePasswordRequired,
     ),
     (
         "change_password_administrative",
-        WhyRefused::ChangePasswordRequired,
+        RejectionReason::ChangePasswordRequired,
     ),
     (
         "change_password_breached",
-        WhyRefused::ChangePasswordRequired,
+        RejectionReason::ChangePasswordRequired,
     ),
     (
         "change_password_expired",
-        WhyRefused::ChangePasswordRequired,
+        RejectionReason::ChangePasswordRequired,
     ),
     (
         "change_password_validation",
-        WhyRefused::ChangePasswordRequired,
+        RejectionReason::ChangePasswordRequired,
     ),
-    ("password_expired", WhyRefused::ChangePasswordRequired),
-    ("password_leaked", WhyRefused::ChangePasswordRequired),
+    ("password_expired", RejectionReason::ChangePasswordRequired),
+    ("password_leaked", RejectionReason::ChangePasswordRequired),
     (
         "password_change_required",
-        WhyRefused::ChangePasswordRequired,
+        RejectionReason::ChangePasswordRequired,
     ),
     (
         "email_verification_required",
-        WhyRefused::VerificationRequired,
+        RejectionReason::VerificationRequired,
     ),
     (
         "phone_verification_required",
-        WhyRefused::VerificationRequired,
+        RejectionReason::VerificationRequired,
     ),
     (
         "registration_verification_required",
-        WhyRefused::VerificationRequired,
+        RejectionReason::VerificationRequired,
     ),
-    ("email_not_verified", WhyRefused::VerificationRequired),
-    ("registration_required", WhyRefused::RegistrationRequired),
-    ("user_locked", WhyRefused::AccountLocked),
-    ("account_locked", WhyRefused::AccountLocked),
-    ("account_disabled", WhyRefused::AccountLocked),
-    ("user_expired", WhyRefused::AccountExpired),
-    ("account_expired", WhyRefused::AccountExpired),
-    ("login_prevented", WhyRefused::LoginPrevented),
-    ("access_denied", WhyRefused::LoginPrevented),
-    ("unauthorized", WhyRefused::LoginPrevented),
-    ("interaction_required", WhyRefused::InteractionRequired),
-    ("consent_required", WhyRefused::InteractionRequired),
-    ("login_required", WhyRefused::InteractionRequired),
+    ("email_not_verified", RejectionReason::VerificationRequired),
+    (
+        "registration_required",
+        RejectionReason::RegistrationRequired,
+    ),
+    ("user_locked", RejectionReason::AccountLocked),
+    ("account_locked", RejectionReason::AccountLocked),
+    ("account_disabled", RejectionReason::AccountLocked),
+    ("user_expired", RejectionReason::AccountExpired),
+    ("account_expired", RejectionReason::AccountExpired),
+    ("login_prevented", RejectionReason::LoginPrevented),
+    ("access_denied", RejectionReason::LoginPrevented),
+    ("unauthorized", RejectionReason::LoginPrevented),
+    ("interaction_required", RejectionReason::InteractionRequired),
+    ("consent_required", RejectionReason::InteractionRequired),
+    ("login_required", RejectionReason::InteractionRequired),
 ];
 
-/// Keycloak says it in `error_description` only; these texts have been the same for years.
-const BY_DESCRIPTION: [(&str, WhyRefused); 3] = [
-    ("Account disabled", WhyRefused::AccountLocked),
-    ("Account temporarily disabled", WhyRefused::AccountLocked),
+/// Keycloak's `error_description`, its only specific reason. These texts have been stable for
+/// years.
+const BY_DESCRIPTION: [(&str, RejectionReason); 3] = [
+    ("Account disabled", RejectionReason::AccountLocked),
+    (
+        "Account temporarily disabled",
+        RejectionReason::AccountLocked,
+    ),
     (
         "Account is not fully set up",
-        WhyRefused::InteractionRequired,
+        RejectionReason::InteractionRequired,
     ),
 ];
 
-/// Microsoft's identity platform has numbers, in `error_codes`.
-const BY_NUMBER: [(u64, WhyRefused); 9] = [
-    (50_053, WhyRefused::AccountLocked),
-    (50_055, WhyRefused::ChangePasswordRequired),
-    (50_057, WhyRefused::AccountLocked),
-    (50_072, WhyRefused::TwoFactorRequired),
-    (50_074, WhyRefused::TwoFactorRequired),
-    (50_076, WhyRefused::TwoFactorRequired),
-    (50_079, WhyRefused::TwoFactorRequired),
-    (50_144, WhyRefused::ChangePasswordRequired),
-    (65_001, WhyRefused::InteractionRequired),
+/// Numbers of the Microsoft identity platform, in `error_codes`.
+const BY_NUMBER: [(u64, RejectionReason); 9] = [
+    (50_053, RejectionReason::AccountLocked),
+    (50_055, RejectionReason::ChangePasswordRequired),
+    (50_057, RejectionReason::AccountLocked),
+    (50_072, RejectionReason::TwoFactorRequired),
+    (50_074, RejectionReason::TwoFactorRequired),
+    (50_076, RejectionReason::TwoFactorRequired),
+    (50_079, RejectionReason::TwoFactorRequired),
+    (50_144, RejectionReason::ChangePasswordRequired),
+    (65_001, RejectionReason::InteractionRequired),
 ];
 
-/// Longest text and most methods that are passed on.
-const LONGEST: usize = 256;
+/// Maximum length of a text that is passed on.
+const MAX_TEXT_LEN: usize = 256;
+/// Maximum number of two-factor methods that are passed on.
 const MAX_METHODS: usize = 16;
 
-/// What the token endpoint's answer to a password means; `parsed` is what it is to any grant.
+/// Refines a token response to a password grant. `parsed` is the result of the general parser.
 ///
 /// # Errors
 /// See [`PasswordError`].
-pub fn read_password_answer(
+pub fn refine_password_response(
     parsed: Result<TokenResponse, TokenError>,
     body: &[u8],
 ) -> Result<TokenResponse, PasswordError> {
     let error = match parsed {
-        Ok(answer) => return Ok(answer),
+        Ok(response) => return Ok(response),
         Err(error) => error,
     };
-    let answer = json::object(body).unwrap_or_default();
-    // A provider in trouble judges nobody, whatever it says of it.
+    let response = json::object(body).unwrap_or_default();
+    // An unavailable provider decides nothing, whatever reason it gives.
     if matches!(error, TokenError::Unavailable { .. }) {
         return Err(PasswordError::Failed(error));
     }
-    match (why(&answer), error) {
-        (Some(why), _) => Err(PasswordError::Refused(Refusal {
-            why,
-            go_on_with: go_on_with(&answer),
+    match (reason(&response), error) {
+        (Some(reason), _) => Err(PasswordError::Rejected(PasswordRejection {
+            reason,
+            continuation: continuation(&response),
         })),
-        (None, TokenError::Refused { .. }) => {
-            let why = WhyRefused::WrongCredentials;
-            Err(PasswordError::Refused(Refusal {
-                why,
-                go_on_with: Map::new(),
+        (None, TokenError::GrantRejected { .. }) => {
+            Err(PasswordError::Rejected(PasswordRejection {
+                reason: RejectionReason::WrongCredentials,
+                continuation: Map::new(),
             }))
         }
         (None, error) => Err(PasswordError::Failed(error)),
     }
 }
 
-/// The finer reason comes first: which `error` goes with it differs from provider to provider.
-fn why(answer: &Map<String, Value>) -> Option<WhyRefused> {
-    let text = |name: &str| answer.get(name).and_then(Value::as_str);
-    let by_word = |name| {
-        BY_WORD
+/// The most specific reason. `error` comes late, because it varies between providers for the same
+/// reason.
+fn reason(response: &Map<String, Value>) -> Option<RejectionReason> {
+    let text = |name: &str| response.get(name).and_then(Value::as_str);
+    let by_code = |name| {
+        BY_CODE
             .iter()
-            .find(|(word, _)| Some(*word) == text(name))
-            .map(|(_, why)| *why)
+            .find(|(code, _)| Some(*code) == text(name))
+            .map(|(_, reason)| *reason)
     };
     let by_description = || {
         let description = text("error_description")?;
         BY_DESCRIPTION
             .iter()
             .find(|(known, _)| *known == description)
-            .map(|(_, why)| *why)
+            .map(|(_, reason)| *reason)
     };
     let by_number = || {
-        let numbers = answer.get("error_codes")?.as_array()?;
+        let numbers = response.get("error_codes")?.as_array()?;
         let known = |number: &u64| {
             BY_NUMBER
                 .iter()
                 .find(|(known, _)| known == number)
-                .map(|(_, why)| *why)
+                .map(|(_, reason)| *reason)
         };
         numbers
             .iter()
             .filter_map(Value::as_u64)
             .find_map(|number| known(&number))
     };
-    by_word("error_reason")
+    by_code("error_reason")
         .or_else(by_number)
-        .or_else(|| by_word("error"))
+        .or_else(|| by_code("error"))
         .or_else(by_description)
 }
 
-/// What FusionAuth gives an app to go on with, in so far as it is short and plain.
-fn go_on_with(answer: &Map<String, Value>) -> Map<String, Value> {
+/// FusionAuth's members for the app to continue with, if they are short printable ASCII.
+fn continuation(response: &Map<String, Value>) -> Map<String, Value> {
     let plain = |value: &Value| {
         value
             .as_str()
@@ -236,13 +251,13 @@ fn go_on_with(answer: &Map<String, Value>) -> Map<String, Value> {
     let mut members = Map::new();
     for name in ["two_factor_id", "change_password_id"] {
         members.extend(
-            answer
+            response
                 .get(name)
                 .and_then(plain)
                 .map(|value| (name.to_owned(), value)),
         );
     }
-    if let Some(methods) = answer.get("two_factor_methods").and_then(Value::as_array) {
+    if let Some(methods) = response.get("two_factor_methods").and_then(Value::as_array) {
         let method = |method: &Value| {
             let members = ["id", "method"]
                 .into_iter()
@@ -256,7 +271,9 @@ fn go_on_with(answer: &Map<String, Value>) -> Map<String, Value> {
 }
 
 fn is_plain(text: &str) -> bool {
-    !text.is_empty() && text.len() <= LONGEST && text.bytes().all(|byte| byte.is_ascii_graphic())
+    !text.is_empty()
+        && text.len() <= MAX_TEXT_LEN
+        && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 #[cfg(test)]
@@ -265,7 +282,7 @@ mod tests {
     use super::*;
 
     fn read(status: u16, body: &str) -> Result<TokenResponse, PasswordError> {
-        read_password_answer(
+        refine_password_response(
             parse_response(Grant::Password, status, body.as_bytes()),
             body.as_bytes(),
         )
@@ -275,16 +292,16 @@ mod tests {
         read(status, &body.to_string())
     }
 
-    fn refused(status: u16, body: &Value) -> Refusal {
+    fn rejected(status: u16, body: &Value) -> PasswordRejection {
         match parse(status, body) {
-            Err(PasswordError::Refused(refusal)) => refusal,
+            Err(PasswordError::Rejected(rejection)) => rejection,
             other => panic!("{body}: {other:?}"),
         }
     }
 
-    /// FUSIONAUTH, the password grant's answers: which `error` comes with a reason is open.
+    /// It is not documented which `error` accompanies a reason.
     #[test]
-    fn the_reasons_of_fusionauth_count_whatever_error_they_come_with() {
+    fn fusionauth_reason_takes_precedence_over_error() {
         let cases = [
             ("invalid_user_credentials", "wrong_credentials"),
             ("user_not_found", "wrong_credentials"),
@@ -309,29 +326,33 @@ mod tests {
             ] {
                 let body =
                     json!({"error": error, "error_reason": reason, "error_description": "text"});
-                assert_eq!(refused(status, &body).why.code(), code, "{error} {reason}");
+                assert_eq!(
+                    rejected(status, &body).reason.code(),
+                    code,
+                    "{error} {reason}"
+                );
             }
         }
     }
 
     #[test]
-    fn what_an_app_goes_on_with_is_passed_on_and_nothing_else() {
+    fn only_continuation_members_are_passed_on() {
         let body = json!({
             "error": "two_factor_required", "error_description": "x", "two_factor_id": "YkQY5Gsy",
             "two_factor_methods": [{"id": "XYZ4", "method": "email", "email": "alice@example.com"}, 7],
             "change_password_id": "a\nb", "access_token": "s3cret",
         });
         let expected = json!({"two_factor_id": "YkQY5Gsy", "two_factor_methods": [{"id": "XYZ4", "method": "email"}, {}]});
-        assert_eq!(Value::Object(refused(400, &body).go_on_with), expected);
+        assert_eq!(Value::Object(rejected(400, &body).continuation), expected);
         let body = json!({"error": "change_password_required", "change_password_id": "gIMrXt", "two_factor_id": "x".repeat(257)});
         assert_eq!(
-            Value::Object(refused(400, &body).go_on_with),
+            Value::Object(rejected(400, &body).continuation),
             json!({"change_password_id": "gIMrXt"})
         );
     }
 
     #[test]
-    fn other_providers_habits_are_known() {
+    fn other_providers_reasons_are_recognized() {
         let cases = [
             (400, json!({"error": "invalid_grant"}), "wrong_credentials"),
             (
@@ -372,9 +393,9 @@ mod tests {
             (403, json!({"error": "access_denied"}), "login_prevented"),
         ];
         for (status, body, code) in cases {
-            let refusal = refused(status, &body);
+            let rejection = rejected(status, &body);
             assert_eq!(
-                (refusal.why.code(), refusal.go_on_with.len()),
+                (rejection.reason.code(), rejection.continuation.len()),
                 (code, 0),
                 "{body}"
             );
@@ -382,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_or_a_mistake_of_the_operator_is_nobodys_wrong_password() {
+    fn outage_and_configuration_errors_are_not_rejections() {
         let failed = [
             (
                 503,
@@ -407,16 +428,16 @@ mod tests {
             );
         }
         for (status, body) in [(200, "<html>"), (403, "<html>"), (404, ""), (401, "")] {
-            let answer = read(status, body);
+            let response = read(status, body);
             assert!(
-                matches!(answer, Err(PasswordError::Failed(_))),
+                matches!(response, Err(PasswordError::Failed(_))),
                 "{status} {body}"
             );
         }
     }
 
     #[test]
-    fn tokens_are_tokens() {
+    fn successful_response_returns_tokens() {
         let body =
             json!({"access_token": "a", "token_type": "Bearer", "error_reason": "user_locked"});
         assert!(parse(200, &body).is_ok());

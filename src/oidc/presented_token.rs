@@ -1,7 +1,8 @@
-//! Access tokens that programs present (RFC 6750), whoever obtained them: JWTs (RFC 9068 and its elders) whose
-//! signature was verified, and what the provider said of opaque ones (RFC 7662). PURE.
+//! Bearer token validation (RFC 6750): access tokens in requests, whichever client obtained them.
+//! JWTs (RFC 9068 and its predecessors) whose signature was verified, and introspection results of
+//! opaque tokens (RFC 7662). PURE.
 //!
-//! The holder is a person, or the client itself: then nobody is behind the token, whatever its `sub` looks like.
+//! The subject is a user, or the client itself (client credentials), whatever `sub` looks like.
 
 use std::time::Duration;
 
@@ -14,43 +15,43 @@ use super::jws::Signed;
 use crate::types::oauth::{ClientId, Issuer, JwkThumbprint, ProviderSid, Subject};
 use crate::types::time::Timestamp;
 
-/// Whose tokens are accepted, and for whom they have to be.
+/// The accepted issuer and audiences, and the leeway.
 #[derive(Clone, Copy, Debug)]
 pub struct PresentedTokenProfile<'p> {
     /// The provider.
     pub issuer: &'p Issuer,
-    /// The `aud` values of which the token must carry one.
+    /// Accepted `aud` values.
     pub audiences: &'p [String],
-    /// The app's own registration, for which ID tokens are issued.
+    /// The app's own client, for which ID tokens are issued.
     pub client_id: &'p ClientId,
-    /// By how much clocks may differ.
+    /// Accepted clock difference.
     pub leeway: Duration,
 }
 
-/// Claims that tell an access token from an ID token where neither says what it is: RFC 9068 section 2.2, and as Okta,
-/// Microsoft and FusionAuth write them.
-const ACCESS_ONLY: [&str; 4] = ["scope", "client_id", "scp", "applicationId"];
+/// Claims that only access tokens have: of RFC 9068 section 2.2, and of Okta, Microsoft and
+/// FusionAuth.
+const ACCESS_TOKEN_CLAIMS: [&str; 4] = ["scope", "client_id", "scp", "applicationId"];
 
-/// An access token that passed. Proof: only the checks of this file make one.
+/// A verified access token. Only the checks of this file create it.
 ///
-/// What depends on the moment was checked then: whoever keeps one asks [`Self::ends_at`] again.
+/// Its times were checked at that moment. A holder must check [`Self::expires_at`] again later.
 #[derive(Clone, Debug)]
 pub struct PresentedToken {
     claims: Map<String, Value>,
-    holder: TokenSubject,
-    ends_at: Option<Timestamp>,
+    subject: TokenSubject,
+    expires_at: Option<Timestamp>,
     issued_at: Option<Timestamp>,
     sid: Option<ProviderSid>,
     key: Option<KeyFingerprint>,
     bound_to: Option<JwkThumbprint>,
 }
 
-/// Who holds a token.
+/// The subject of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenSubject {
-    /// A client on behalf of a person.
-    Person(Subject),
-    /// A client on its own behalf (RFC 6749 section 4.4).
+    /// A user.
+    User(Subject),
+    /// The client itself (RFC 6749 section 4.4).
     Client(ClientId),
 }
 
@@ -60,14 +61,14 @@ impl PresentedToken {
         &self.claims
     }
 
-    /// Who holds it.
-    pub const fn holder(&self) -> &TokenSubject {
-        &self.holder
+    /// The subject.
+    pub const fn subject(&self) -> &TokenSubject {
+        &self.subject
     }
 
-    /// `exp` and the leeway; an opaque token may have none.
-    pub const fn ends_at(&self) -> Option<Timestamp> {
-        self.ends_at
+    /// `exp` plus the leeway. An opaque token may have none.
+    pub const fn expires_at(&self) -> Option<Timestamp> {
+        self.expires_at
     }
 
     /// `iat`.
@@ -80,12 +81,12 @@ impl PresentedToken {
         self.sid.as_ref()
     }
 
-    /// The key that signed it; none where the provider was asked.
+    /// The key that signed it; `None` after introspection.
     pub const fn key(&self) -> Option<KeyFingerprint> {
         self.key
     }
 
-    /// The key that whoever sends it has to prove possession of (RFC 9449 section 6).
+    /// The key of which the sender must prove possession (RFC 9449 section 6).
     pub const fn bound_to(&self) -> Option<&JwkThumbprint> {
         self.bound_to.as_ref()
     }
@@ -94,37 +95,38 @@ impl PresentedToken {
 /// Checks the claims of a JWT whose signature was verified.
 ///
 /// # Errors
-/// The first claim that is not as it has to be.
+/// The first claim that is not acceptable.
 pub fn check(
     signed: Signed,
     profile: PresentedTokenProfile<'_>,
     now: Timestamp,
 ) -> Result<PresentedToken, ClaimError> {
     let claims = Claims::new(&signed.claims);
-    let says_so = access_token::check_kind(claims, signed.typ.as_deref())?;
+    let is_typed = access_token::check_kind(claims, signed.typ.as_deref())?;
     claims.check_issuer(profile.issuer)?;
     let audiences = claims.audiences()?;
     check_audience(&audiences, profile.audiences)?;
-    // An ID token that lacks what would give it away is for this audience too. It has none of these.
+    // An ID token has the client as its audience, and none of these claims.
     let could_be_id_token = audiences.contains(&profile.client_id.as_str());
-    let is_for_access = says_so || ACCESS_ONLY.iter().any(|name| claims.has(name));
-    if could_be_id_token && !is_for_access {
+    let is_access_token = is_typed || ACCESS_TOKEN_CLAIMS.iter().any(|name| claims.has(name));
+    if could_be_id_token && !is_access_token {
         return Err(ClaimError::WrongKind);
     }
     claims.check_times(now, profile.leeway)?;
-    let ends_at = claims.required_date(Claim::Exp)?.plus(profile.leeway);
-    let token = accept(claims, Some(ends_at), Some(signed.key))?;
-    // Which of a person's tokens a revocation ends is told by when they were issued.
-    if matches!(token.holder, TokenSubject::Person(_)) {
+    let expires_at = claims.required_date(Claim::Exp)?.plus(profile.leeway);
+    let token = accept(claims, Some(expires_at), Some(signed.key))?;
+    // Revocations of a user apply to tokens issued before them.
+    if matches!(token.subject, TokenSubject::User(_)) {
         claims.required_date(Claim::Iat)?;
     }
     Ok(token)
 }
 
-/// Checks what the provider says of an opaque token, `claims` being its answer without `active`.
+/// Checks an introspection response about an opaque token. `claims` is the response without
+/// `active`.
 ///
 /// # Errors
-/// The first claim that is not as it has to be.
+/// The first claim that is not acceptable.
 pub(super) fn check_introspected(
     claims: &Map<String, Value>,
     profile: PresentedTokenProfile<'_>,
@@ -141,31 +143,32 @@ pub(super) fn check_introspected(
     if claims.has("iss") {
         claims.check_issuer(profile.issuer)?;
     }
-    // `aud` is optional there (RFC 7662 section 2.2). A token that the app's own client obtained is for the app.
-    let is_for_nobody = claims
+    // `aud` is optional (RFC 7662 section 2.2). Without it, only tokens of the app's own client are
+    // accepted.
+    let has_no_audience = claims
         .get("aud")
         .is_none_or(|aud| aud.as_array().is_some_and(Vec::is_empty));
-    if is_for_nobody {
+    if has_no_audience {
         if claims.get("client_id").and_then(Value::as_str) != Some(profile.client_id.as_str()) {
             return Err(ClaimError::AudienceMismatch);
         }
     } else {
         check_audience(&claims.audiences()?, profile.audiences)?;
     }
-    claims.check_times_given(now, profile.leeway)?;
-    let ends_at = claims.date(Claim::Exp)?.map(|exp| exp.plus(profile.leeway));
-    accept(claims, ends_at, None)
+    claims.check_times_if_present(now, profile.leeway)?;
+    let expires_at = claims.date(Claim::Exp)?.map(|exp| exp.plus(profile.leeway));
+    accept(claims, expires_at, None)
 }
 
 fn accept(
     claims: Claims<'_>,
-    ends_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
     key: Option<KeyFingerprint>,
 ) -> Result<PresentedToken, ClaimError> {
     claims.date(Claim::AuthTime)?;
     Ok(PresentedToken {
-        holder: holder(claims)?,
-        ends_at,
+        subject: subject(claims)?,
+        expires_at,
         issued_at: claims.date(Claim::Iat)?,
         sid: claims.text(Claim::Sid)?.map(ProviderSid::new),
         key,
@@ -175,10 +178,10 @@ fn accept(
 }
 
 fn check_audience(audiences: &[&str], accepted: &[String]) -> Result<(), ClaimError> {
-    let is_ours = accepted
+    let matches = accepted
         .iter()
         .any(|accepted| audiences.contains(&accepted.as_str()));
-    if is_ours {
+    if matches {
         Ok(())
     } else {
         Err(ClaimError::AudienceMismatch)
@@ -193,21 +196,22 @@ fn is_access_token_type(kind: &Value) -> bool {
     })
 }
 
-/// No person is behind a token without `sub`, or whose `sub` is the client itself (RFC 9068 section 2.2), or that the
-/// provider marks so in its own way (Auth0's `gty`, Microsoft's `idtyp`).
-fn holder(claims: Claims<'_>) -> Result<TokenSubject, ClaimError> {
-    let (client_id, azp) = (claims.text(Claim::ClientId)?, claims.text(Claim::Azp)?);
+/// The subject is the client if there is no `sub`, if `sub` is the client (RFC 9068 section 2.2),
+/// or if the provider marks it (Auth0's `gty`, Microsoft's `idtyp`).
+fn subject(claims: Claims<'_>) -> Result<TokenSubject, ClaimError> {
+    let client_id = claims.text(Claim::ClientId)?;
+    let azp = claims.text(Claim::Azp)?;
     let subject = if claims.has("sub") {
         Some(claims.subject()?)
     } else {
         None
     };
-    let says = |name, word: &str| claims.get(name).and_then(Value::as_str) == Some(word);
-    let is_marked = says("gty", "client-credentials") || says("idtyp", "app");
+    let is = |name, value: &str| claims.get(name).and_then(Value::as_str) == Some(value);
+    let is_marked = is("gty", "client-credentials") || is("idtyp", "app");
     let is_client = |subject| client_id == Some(subject) || azp == Some(subject);
     match subject {
         Some(subject) if !is_marked && !is_client(subject) => {
-            Ok(TokenSubject::Person(Subject::new(subject)))
+            Ok(TokenSubject::User(Subject::new(subject)))
         }
         Some(_) | None => {
             let client = client_id.or(azp).ok_or(ClaimError::Missing(Claim::Sub))?;
@@ -216,7 +220,8 @@ fn holder(claims: Claims<'_>) -> Result<TokenSubject, ClaimError> {
     }
 }
 
-/// `cnf` (RFC 7800). A token that is bound in a way that is not checked here must not pass as if it were not bound.
+/// `cnf` (RFC 7800). A token with an unsupported kind of binding is rejected, since it must not
+/// pass as unbound.
 fn binding(claims: Claims<'_>) -> Result<Option<JwkThumbprint>, ClaimError> {
     let Some(cnf) = claims.get("cnf") else {
         return Ok(None);

@@ -1,73 +1,75 @@
-//! What an operator says about a provider and about an app's registration there.
+//! Provider settings: issuer, endpoints, algorithms and timeouts of one identity provider.
 
 use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
 use url::Url;
 
+use super::algorithm::Algorithm;
 use super::dialect::Dialect;
 use super::discovery::default_discovery_url;
-use super::jws::Algorithm;
-use crate::types::oauth::{ClientId, ClientSecret, Issuer, ProviderName};
+use crate::types::oauth::{Issuer, ProviderName};
 
 /// One identity provider.
 #[derive(Clone, Debug)]
 pub struct ProviderSettings {
     /// The name in the configuration file.
     pub name: ProviderName,
-    /// What it speaks.
+    /// How it differs from the standards.
     pub dialect: Dialect,
-    /// The expected `iss`; not always an URL (FusionAuth), hence apart from [`Self::discovery_url`].
+    /// The expected `iss`. With FusionAuth it need not be a URL, so [`Self::discovery_url`] is
+    /// separate.
     pub issuer: Issuer,
-    /// Where the discovery document is.
+    /// The URL of the discovery document.
     pub discovery_url: Url,
-    /// Where opaque tokens are asked about, if not where the metadata say.
+    /// The introspection endpoint; overrides that of the metadata.
     pub introspection_endpoint: Option<Url>,
-    /// If any: the only certificate authorities to trust; else the system's.
+    /// The only trusted certificate authorities; if empty, the system's.
     pub ca_certificates: Vec<CertificateDer<'static>>,
-    /// The signature algorithms that may be accepted, narrowed further by each key's own family.
+    /// The accepted signature algorithms. Each key's type limits them further.
     pub algorithms: Vec<Algorithm>,
-    /// How long resolving, dialling and the TLS handshake may take. Should be below [`Self::request_timeout`]:
-    /// a call that ends here is known not to have been sent.
+    /// Timeout of name resolution, connection and TLS handshake. It should be less than
+    /// [`Self::request_timeout`]: a request that fails here is known not to have been sent.
     pub connect_timeout: Duration,
-    /// How long any call but a refresh may take as a whole.
+    /// Timeout of a whole request, except refreshes.
     pub request_timeout: Duration,
-    /// How long a refresh may take as a whole.
+    /// Timeout of a whole refresh.
     pub refresh_timeout: Duration,
-    /// The most bytes of an answer's body that are read.
+    /// Maximum size of a response body in bytes.
     pub body_limit: usize,
-    /// By how much the provider's clock may differ when `exp`, `nbf` and `iat` are judged.
+    /// Accepted clock difference when `exp`, `nbf` and `iat` are checked.
     pub leeway: Duration,
-    /// The least time between two fetches of the keys because of an unknown `kid`.
+    /// Minimum interval between key set fetches that an unknown `kid` triggers.
     pub keys_min_refetch: Duration,
-    /// After this the background loop fetches metadata and keys anew.
+    /// Interval at which metadata and keys are fetched in the background.
     pub keys_max_age: Duration,
-    /// What becomes of refreshes while the store that replicas share is away.
+    /// What happens to refreshes during an outage of the shared store.
     pub on_store_outage: OnStoreOutage,
-    /// Dangerous: lets the provider be asked over plain http on hosts other than this machine.
+    /// Dangerous: allows plain http to hosts other than this machine.
     pub allow_insecure_http: bool,
 }
 
-/// What becomes of a refresh while nobody can say whether another replica is at it.
+/// What happens to a refresh while it is unknown whether another replica is refreshing the same
+/// session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnStoreOutage {
-    /// It waits: whose JWT has expired gets 503.
+    /// It is not attempted. Sessions with an expired JWT get 503.
     Refuse,
-    /// It goes on, for a provider that takes the same refresh token more than once.
+    /// It is attempted, for providers that accept a refresh token more than once.
     LocalLease,
 }
 
 impl ProviderSettings {
-    /// Settings with every default, for a provider whose issuer is an URL.
+    /// Default settings for a provider whose issuer is a URL.
     ///
     /// # Errors
-    /// The issuer is not an http(s) URL: then the discovery URL has to be given ([`Self::at`]).
+    /// The issuer is not an http(s) URL. Then [`Self::at`] needs the discovery URL.
     pub fn new(name: ProviderName, issuer: Issuer) -> Result<Self, url::ParseError> {
         let discovery_url = default_discovery_url(&issuer)?;
         Ok(Self::at(name, issuer, discovery_url))
     }
 
-    /// Settings with every default, for a provider whose discovery document is at `discovery_url`.
+    /// Default settings for a provider whose discovery document is at `discovery_url`.
     pub fn at(name: ProviderName, issuer: Issuer, discovery_url: Url) -> Self {
         Self {
             name,
@@ -88,58 +90,4 @@ impl ProviderSettings {
             allow_insecure_http: false,
         }
     }
-}
-
-/// One app's registration at its provider.
-#[derive(Clone, Debug)]
-pub struct ClientSettings {
-    /// `client_id`.
-    pub client_id: ClientId,
-    /// How the app proves at the token endpoint that it is itself, with the secret where there is one.
-    pub token_auth: ClientAuth,
-    /// The scopes to ask for; without `openid` there is no ID token.
-    pub scopes: Vec<String>,
-    /// Where the browser comes back to: the app's callback, as registered.
-    pub redirect_uri: Url,
-    /// More parameters for the authorize endpoint; reserved ones are ignored ([`super::authorize::is_reserved`]).
-    pub extra_authorization_params: Vec<(String, String)>,
-    /// The `aud` values of which an access token must carry one.
-    pub audiences: Vec<String>,
-    /// Which of the provider's tokens is the session's JWT.
-    pub session_jwt: SessionTokenSource,
-}
-
-impl ClientSettings {
-    /// A registration with every default: `openid`, the client itself as audience, the access token as session JWT.
-    pub fn new(client_id: ClientId, token_auth: ClientAuth, redirect_uri: Url) -> Self {
-        Self {
-            audiences: vec![client_id.as_str().to_owned()],
-            client_id,
-            token_auth,
-            scopes: vec![String::from("openid")],
-            redirect_uri,
-            extra_authorization_params: Vec::new(),
-            session_jwt: SessionTokenSource::Access,
-        }
-    }
-}
-
-/// `token_endpoint_auth_method` (OpenID Connect Core section 9), with what it needs.
-#[derive(Clone, Debug)]
-pub enum ClientAuth {
-    /// `client_secret_basic`: in the `Authorization` field.
-    Basic(ClientSecret),
-    /// `client_secret_post`: in the form.
-    Post(ClientSecret),
-    /// `none`: a public client, which has PKCE only.
-    None,
-}
-
-/// Which JWT a session rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SessionTokenSource {
-    /// The access token, where the provider issues JWTs as such.
-    Access,
-    /// The ID token.
-    Id,
 }

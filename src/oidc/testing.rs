@@ -1,4 +1,4 @@
-//! For the tests of this floor: keys that sign, and a provider that misbehaves on demand.
+//! Test support: signing keys, and a fake provider.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,8 +20,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+use super::algorithm::Algorithm;
 use super::jwks::KeySet;
-use super::jws::{Algorithm, Jws, Signed};
+use super::jws::{Jws, Signed};
 use super::verified::VerifiedToken;
 
 pub(super) fn b64(bytes: impl AsRef<[u8]>) -> String {
@@ -66,7 +67,7 @@ impl Signer {
         Self::new(kid, Algorithm::Es256)
     }
 
-    /// The public half, without `alg` and `use`.
+    /// The public key, without `alg` and `use`.
     pub(crate) fn jwk(&self) -> Value {
         match &self.key {
             PrivateKey::Rsa(key) => {
@@ -93,7 +94,7 @@ impl Signer {
         self.sign_raw(&self.header().to_string(), &claims.to_string())
     }
 
-    /// Signs whatever header and payload there are.
+    /// Signs any header and payload.
     pub(super) fn sign_raw(&self, header: &str, payload: &str) -> String {
         let input = format!("{}.{}", b64(header), b64(payload));
         let random = SystemRandom::new();
@@ -120,7 +121,7 @@ impl Signer {
     }
 }
 
-/// Making one takes long, so there is one a process.
+/// One key per process, because generating it is slow.
 fn one_rsa_key() -> &'static RsaKeyPair {
     static KEY: OnceLock<RsaKeyPair> = OnceLock::new();
     KEY.get_or_init(|| RsaKeyPair::generate(KeySize::Rsa2048).unwrap())
@@ -135,7 +136,7 @@ pub(super) fn key_set(signers: &[&Signer]) -> KeySet {
     KeySet::parse(jwks(&keys).as_bytes()).unwrap()
 }
 
-/// Claims as they look after a good signature, in a token of that `typ`.
+/// A token with these claims and this `typ`, with a verified signature.
 pub(super) fn signed(claims: &Value, typ: Option<&str>) -> Signed {
     let signer = Signer::es256("k");
     let mut header = json!({"alg": "ES256", "kid": "k"});
@@ -149,12 +150,12 @@ pub(super) fn signed(claims: &Value, typ: Option<&str>) -> Signed {
         .unwrap()
 }
 
-/// A token with these claims after all checks.
+/// A token with these claims, after all checks.
 pub(super) fn verified(claims: &Value) -> VerifiedToken {
     VerifiedToken::from_checked(signed(claims, Some("JWT"))).unwrap()
 }
 
-/// `base` with one member replaced, or removed.
+/// `base` with one member replaced or removed.
 pub(super) fn with(base: &Value, name: &str, value: Option<Value>) -> Value {
     let mut changed = base.clone();
     let members = changed.as_object_mut().unwrap();
@@ -165,90 +166,94 @@ pub(super) fn with(base: &Value, name: &str, value: Option<Value>) -> Value {
     changed
 }
 
-/// A request as the fake provider saw it.
+/// A request as the fake provider received it.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct ReceivedRequest {
     pub(crate) path: String,
     pub(crate) head: String,
     pub(crate) body: String,
 }
 
-/// What the fake provider does about a request.
+/// How the fake provider replies.
 pub(crate) enum Reply {
     /// A status and a JSON body.
     Json(u16, String),
-    /// These bytes, then the end of the connection.
+    /// These bytes; then the connection is closed.
     Raw(Vec<u8>),
-    /// These bytes, then silence.
+    /// These bytes; then nothing, with the connection open.
     Stall(Vec<u8>),
 }
 
-type Answer = dyn Fn(&Seen) -> Reply + Send + Sync;
+type Handler = dyn Fn(&ReceivedRequest) -> Reply + Send + Sync;
 
-/// A server on a free port of this machine, that shuts when dropped.
+/// An HTTP server on a free loopback port, stopped when dropped.
 pub(crate) struct FakeProvider {
     pub(crate) address: SocketAddr,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    received: Arc<Mutex<Vec<ReceivedRequest>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl FakeProvider {
-    pub(crate) async fn start(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        Self::listen(None, Arc::new(answer)).await
+    pub(crate) async fn start(
+        handler: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(None, Arc::new(handler)).await
     }
 
     pub(super) async fn start_tls(
         certified: CertifiedKey<rcgen::KeyPair>,
-        answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+        handler: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static,
     ) -> Self {
         let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
         let config = rustls::ServerConfig::builder()
             .with_no_client_auth()
             .with_single_cert(vec![certified.cert.der().clone()], key.into())
             .unwrap();
-        Self::listen(Some(TlsAcceptor::from(Arc::new(config))), Arc::new(answer)).await
+        Self::listen(Some(TlsAcceptor::from(Arc::new(config))), Arc::new(handler)).await
     }
 
-    async fn listen(tls: Option<TlsAcceptor>, answer: Arc<Answer>) -> Self {
+    async fn listen(tls: Option<TlsAcceptor>, handler: Arc<Handler>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&seen);
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&received);
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let (log, answer, tls) = (Arc::clone(&log), Arc::clone(&answer), tls.clone());
+                let log = Arc::clone(&log);
+                let handler = Arc::clone(&handler);
+                let tls = tls.clone();
                 tokio::spawn(async move {
                     match tls {
-                        Some(tls) => serve(tls.accept(socket).await?, &log, &*answer).await,
-                        None => serve(socket, &log, &*answer).await,
+                        Some(tls) => serve(tls.accept(socket).await?, &log, &*handler).await,
+                        None => serve(socket, &log, &*handler).await,
                     }
                 });
             }
         });
         Self {
             address,
-            seen,
+            received,
             task,
         }
     }
 
-    /// How many requests came for `path`.
+    /// The number of requests to `path`.
     pub(crate) fn count(&self, path: &str) -> usize {
-        self.seen
+        self.received
             .lock()
             .unwrap()
             .iter()
-            .filter(|seen| seen.path == path)
+            .filter(|received| received.path == path)
             .count()
     }
 
-    /// The last request for `path`.
-    pub(crate) fn last(&self, path: &str) -> Seen {
-        self.seen
+    /// The last request to `path`.
+    pub(crate) fn last(&self, path: &str) -> ReceivedRequest {
+        self.received
             .lock()
             .unwrap()
             .iter()
-            .rfind(|seen| seen.path == path)
+            .rfind(|received| received.path == path)
             .unwrap()
             .clone()
     }
@@ -262,12 +267,12 @@ impl Drop for FakeProvider {
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut socket: S,
-    log: &Mutex<Vec<Seen>>,
-    answer: &Answer,
+    log: &Mutex<Vec<ReceivedRequest>>,
+    handler: &Handler,
 ) -> io::Result<()> {
-    let seen = read_request(&mut socket).await?;
-    log.lock().unwrap().push(seen.clone());
-    match answer(&seen) {
+    let received = read_request(&mut socket).await?;
+    log.lock().unwrap().push(received.clone());
+    match handler(&received) {
         Reply::Json(status, body) => {
             let head = format!(
                 "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
@@ -288,7 +293,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-async fn read_request<S: AsyncRead + Unpin>(socket: &mut S) -> io::Result<Seen> {
+async fn read_request<S: AsyncRead + Unpin>(socket: &mut S) -> io::Result<ReceivedRequest> {
     let mut text = String::new();
     loop {
         let mut buffer = [0; 4096];
@@ -308,7 +313,7 @@ async fn read_request<S: AsyncRead + Unpin>(socket: &mut S) -> io::Result<Seen> 
         });
         if body.len() >= length.unwrap_or(0) {
             let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-            return Ok(Seen {
+            return Ok(ReceivedRequest {
                 path,
                 head: head.to_owned(),
                 body: body.to_owned(),

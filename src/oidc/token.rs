@@ -1,7 +1,8 @@
-//! The token endpoint (RFC 6749 sections 3.2, 4.1.3 and 6): what is sent, and what an answer means. PURE.
+//! Token endpoint (RFC 6749 sections 3.2, 4.1.3 and 6): client authentication and token responses.
+//! PURE.
 //!
-//! The difference that matters is between *this grant is gone*, which ends a session, and everything else,
-//! which does not: a mistake of the operator, an outage, an answer that makes no sense.
+//! A rejected grant ends a session. Everything else does not: a configuration error, an outage, an
+//! invalid response.
 
 use std::time::Duration;
 
@@ -10,15 +11,15 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use super::client::{ClientAuth, ClientSettings};
 use super::error::{Endpoint, ProviderError};
 use super::json;
-use super::settings::{ClientAuth, ClientSettings};
 use crate::types::oauth::{AccessToken, IdToken, ProviderSid, RefreshToken};
 
-/// The longest life of a token that is believed: ten years.
-const MAX_LIFE: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+/// Maximum token lifetime: ten years. Longer ones are capped.
+const MAX_LIFETIME: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
-/// A successful answer (RFC 6749 section 5.1).
+/// A successful token response (RFC 6749 section 5.1).
 #[derive(Clone, Debug)]
 pub struct TokenResponse {
     /// `access_token`.
@@ -27,17 +28,18 @@ pub struct TokenResponse {
     pub token_type: TokenType,
     /// `expires_in`.
     pub expires_in: Option<Duration>,
-    /// `refresh_token`; where a refresh brings none, the old one stays.
+    /// `refresh_token`. If a refresh returns none, the previous one stays valid.
     pub refresh_token: Option<RefreshToken>,
     /// `id_token`.
     pub id_token: Option<IdToken>,
-    /// `scope`, if it was granted otherwise than asked.
+    /// `scope`, if it differs from the requested one.
     pub scope: Option<String>,
-    /// `refresh_token_id`, with FusionAuth only: the name that the refresh token and its successors bear.
+    /// `refresh_token_id`, with FusionAuth only: the identifier of the refresh token and its
+    /// successors.
     pub refresh_token_id: Option<ProviderSid>,
 }
 
-/// `token_type`, in whatever case the provider writes it.
+/// `token_type`, compared case-insensitively.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenType {
     /// RFC 6750.
@@ -49,41 +51,43 @@ pub enum TokenType {
 /// Why there are no tokens.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// The code or refresh token is used up, revoked or expired, or the person may not go on: the grant is gone.
-    #[error("the provider refused the grant: `{error}`")]
-    Refused {
-        /// `error`, or `http_` and the status where there was none.
+    /// The grant is invalid: the code or refresh token was used, revoked or expired, or the user is
+    /// not allowed.
+    #[error("the provider rejected the grant: `{error}`")]
+    GrantRejected {
+        /// `error`, or `http_` and the status if there was none.
         error: String,
-        /// `error_description`, fit to be shown.
+        /// `error_description`, safe to display.
         description: Option<String>,
-        /// Where a dialect has finer ones: a known reason, as our stable word.
+        /// The code of a dialect's known, more specific reason.
         reason: Option<&'static str>,
     },
-    /// The provider does not accept this client or this kind of request: the operator's mistake, which never ends
-    /// a session.
+    /// The provider does not accept this client or this kind of request. A configuration error,
+    /// which never ends a session.
     #[error("the provider rejected the client: `{error}`")]
     ClientRejected {
-        /// `error`, or `http_` and the status where there was none.
+        /// `error`, or `http_` and the status if there was none.
         error: String,
-        /// `error_description`, fit to be shown.
+        /// `error_description`, safe to display.
         description: Option<String>,
-        /// Where a dialect has finer ones: a known reason, as our stable word.
+        /// The code of a dialect's known, more specific reason.
         reason: Option<&'static str>,
     },
-    /// The provider says that it is in trouble (5xx, 429, `temporarily_unavailable`): the grant may be tried later.
-    #[error("the provider cannot answer now (status {status})")]
+    /// The provider is unavailable (5xx, 429, `temporarily_unavailable`). The grant can be retried
+    /// later.
+    #[error("the provider is unavailable (status {status})")]
     Unavailable {
         /// The HTTP status.
         status: u16,
     },
-    /// Nothing was sent, so the grant is as it was.
+    /// Nothing was sent, so the grant was not used.
     #[error(transparent)]
     Unreachable(ProviderError),
-    /// It is not known whether the grant was used.
+    /// It is unknown whether the grant was used.
     #[error(transparent)]
-    TargetError(ProviderError),
-    /// An answer, but none that is in the standard.
-    #[error("the provider's token answer is not usable: {0}")]
+    OutcomeUnknown(ProviderError),
+    /// The response does not follow the standard.
+    #[error("the provider's token response is invalid: {0}")]
     BadResponse(&'static str),
 }
 
@@ -91,7 +95,7 @@ impl TokenError {
     /// A stable code.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Refused {
+            Self::GrantRejected {
                 reason: Some(reason),
                 ..
             }
@@ -99,10 +103,10 @@ impl TokenError {
                 reason: Some(reason),
                 ..
             } => reason,
-            Self::Refused { reason: None, .. } => "grant_rejected",
+            Self::GrantRejected { reason: None, .. } => "grant_rejected",
             Self::ClientRejected { reason: None, .. } => "client_rejected",
             Self::Unavailable { .. } => "provider_unavailable",
-            Self::Unreachable(error) | Self::TargetError(error) => error.code(),
+            Self::Unreachable(error) | Self::OutcomeUnknown(error) => error.code(),
             Self::BadResponse(_) => "token_response_malformed",
         }
     }
@@ -111,7 +115,7 @@ impl TokenError {
 impl From<ProviderError> for TokenError {
     fn from(error: ProviderError) -> Self {
         match error {
-            ProviderError::TargetError { .. } => Self::TargetError(error),
+            ProviderError::OutcomeUnknown { .. } => Self::OutcomeUnknown(error),
             ProviderError::TooLarge { .. } => Self::BadResponse("larger than the limit"),
             ProviderError::Setup(_)
             | ProviderError::Insecure { .. }
@@ -127,7 +131,7 @@ impl From<ProviderError> for TokenError {
     }
 }
 
-/// Which grant an answer is about.
+/// The grant of a token request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grant {
     /// `authorization_code`.
@@ -138,32 +142,33 @@ pub enum Grant {
     Password,
 }
 
-/// How a client shows who it is: form parameters, or a field of its own.
-pub(super) struct ClientProof<'c> {
+/// Client authentication: form parameters, or an `Authorization` header.
+pub(super) struct ClientCredentials<'c> {
     pub(super) parameters: Vec<(&'static str, &'c str)>,
     pub(super) authorization: Option<Zeroizing<String>>,
 }
 
-/// The client's part of a request to the token or revocation endpoint.
-pub(super) fn client_proof(client: &ClientSettings) -> ClientProof<'_> {
+/// Client authentication for a request to the token, revocation or introspection endpoint.
+pub(super) fn client_credentials(client: &ClientSettings) -> ClientCredentials<'_> {
     let id = client.client_id.as_str();
     match &client.token_auth {
-        ClientAuth::Basic(secret) => ClientProof {
+        ClientAuth::Basic(secret) => ClientCredentials {
             parameters: Vec::new(),
             authorization: Some(basic(id, secret.expose())),
         },
-        ClientAuth::Post(secret) => ClientProof {
+        ClientAuth::Post(secret) => ClientCredentials {
             parameters: vec![("client_id", id), ("client_secret", secret.expose())],
             authorization: None,
         },
-        ClientAuth::None => ClientProof {
+        ClientAuth::None => ClientCredentials {
             parameters: vec![("client_id", id)],
             authorization: None,
         },
     }
 }
 
-/// `Basic`, of id and secret each form-encoded first (RFC 6749 section 2.3.1), so that a `:` or `%` survives.
+/// HTTP Basic credentials. ID and secret are form-encoded first (RFC 6749 section 2.3.1), so they
+/// may contain `:` and `%`.
 fn basic(id: &str, secret: &str) -> Zeroizing<String> {
     let encode =
         |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
@@ -171,30 +176,30 @@ fn basic(id: &str, secret: &str) -> Zeroizing<String> {
     Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())))
 }
 
-/// What the token endpoint's answer to `grant` means.
+/// Parses a response of the token endpoint to `grant`.
 ///
 /// # Errors
-/// Everything but tokens.
+/// Any response without tokens.
 pub fn parse_response(grant: Grant, status: u16, body: &[u8]) -> Result<TokenResponse, TokenError> {
     if status >= 500 || status == 429 {
         return Err(TokenError::Unavailable { status });
     }
     let is_empty = body.trim_ascii().is_empty();
-    let answer = json::object(body);
-    match (status, &answer) {
+    let response = json::object(body);
+    match (status, &response) {
         // Some providers report errors with 200.
-        (200..=299, Some(answer)) if !answer.contains_key("error") => read_tokens(answer),
+        (200..=299, Some(response)) if !response.contains_key("error") => read_tokens(response),
         (200..=299, None) => Err(TokenError::BadResponse("not a JSON object")),
-        (200..=299 | 400..=499, Some(answer)) => Err(read_error(grant, status, answer)),
+        (200..=299 | 400..=499, Some(response)) => Err(read_error(grant, status, response)),
         (400..=499, None) if is_empty => Err(read_error(grant, status, &Map::new())),
         _ => Err(TokenError::BadResponse(
-            "neither tokens nor an error as of RFC 6749",
+            "neither tokens nor an error of RFC 6749",
         )),
     }
 }
 
-fn read_tokens(answer: &Map<String, Value>) -> Result<TokenResponse, TokenError> {
-    let token = |name, problem| match answer.get(name) {
+fn read_tokens(response: &Map<String, Value>) -> Result<TokenResponse, TokenError> {
+    let token = |name, problem| match response.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(token)) => Ok(Some(token.as_str()).filter(|token| !token.is_empty())),
         Some(_) => Err(TokenError::BadResponse(problem)),
@@ -202,24 +207,24 @@ fn read_tokens(answer: &Map<String, Value>) -> Result<TokenResponse, TokenError>
     let access_token = token("access_token", "`access_token` is not a string")?;
     let access_token = access_token.ok_or(TokenError::BadResponse("no `access_token`"))?;
     let token_type = match token("token_type", "`token_type` is not a string")? {
-        Some(word) if word.eq_ignore_ascii_case("bearer") => TokenType::Bearer,
-        Some(word) if word.eq_ignore_ascii_case("dpop") => TokenType::DPoP,
+        Some(name) if name.eq_ignore_ascii_case("bearer") => TokenType::Bearer,
+        Some(name) if name.eq_ignore_ascii_case("dpop") => TokenType::DPoP,
         Some(_) => return Err(TokenError::BadResponse("unknown `token_type`")),
         None => return Err(TokenError::BadResponse("no `token_type`")),
     };
     Ok(TokenResponse {
         access_token: AccessToken::new(access_token),
         token_type,
-        expires_in: lifetime(answer.get("expires_in"))?,
+        expires_in: lifetime(response.get("expires_in"))?,
         refresh_token: token("refresh_token", "`refresh_token` is not a string")?
             .map(RefreshToken::new),
         id_token: token("id_token", "`id_token` is not a string")?.map(IdToken::new),
-        scope: scope(answer.get("scope"))?,
+        scope: scope(response.get("scope"))?,
         refresh_token_id: None,
     })
 }
 
-/// `expires_in`: seconds, as a number or, with some providers, as a string of digits.
+/// `expires_in`: seconds as a number, or, with some providers, as a string.
 fn lifetime(value: Option<&Value>) -> Result<Option<Duration>, TokenError> {
     let seconds = match value {
         None | Some(Value::Null) => return Ok(None),
@@ -233,35 +238,37 @@ fn lifetime(value: Option<&Value>) -> Result<Option<Duration>, TokenError> {
     ))?;
     Ok(Some(
         Duration::try_from_secs_f64(seconds.floor())
-            .unwrap_or(MAX_LIFE)
-            .min(MAX_LIFE),
+            .unwrap_or(MAX_LIFETIME)
+            .min(MAX_LIFETIME),
     ))
 }
 
-/// `scope`: words with blanks between, or, with some providers, a list of words.
+/// `scope`: values separated by spaces, or, with some providers, an array.
 fn scope(value: Option<&Value>) -> Result<Option<String>, TokenError> {
     let malformed = TokenError::BadResponse("`scope` is not a string");
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(scope)) => Ok(Some(scope.clone())),
-        Some(Value::Array(words)) => {
-            let words: Option<Vec<&str>> = words.iter().map(Value::as_str).collect();
-            words.map(|words| Some(words.join(" "))).ok_or(malformed)
+        Some(Value::Array(values)) => {
+            let values: Option<Vec<&str>> = values.iter().map(Value::as_str).collect();
+            values.map(|values| Some(values.join(" "))).ok_or(malformed)
         }
         Some(Value::Bool(_) | Value::Number(_) | Value::Object(_)) => Err(malformed),
     }
 }
 
-/// An error answer (RFC 6749 section 5.2), and what providers send in its place. Without an `error` it is a refusal
-/// only where no gateway would say the same: 400, and 403 without a word.
-fn read_error(grant: Grant, status: u16, answer: &Map<String, Value>) -> TokenError {
+/// An error response (RFC 6749 section 5.2), or what some providers send instead. Without `error`
+/// the grant counts as rejected only if no gateway would respond alike: 400, or 403 with an empty
+/// body.
+fn read_error(grant: Grant, status: u16, response: &Map<String, Value>) -> TokenError {
     let text = |name| {
-        answer
+        response
             .get(name)
             .and_then(Value::as_str)
             .map(|text| json::printable(text, 300))
     };
-    let (description, reason) = (text("error_description"), None);
+    let description = text("error_description");
+    let reason = None;
     let named = text("error")
         .map(|error| json::printable(&error, 80))
         .filter(|error| !error.is_empty());
@@ -273,12 +280,12 @@ fn read_error(grant: Grant, status: u16, answer: &Map<String, Value>) -> TokenEr
                 description,
                 reason,
             },
-            (Grant::Refresh, 400) => TokenError::Refused {
+            (Grant::Refresh, 400) => TokenError::GrantRejected {
                 error,
                 description,
                 reason,
             },
-            (Grant::Refresh, 403) if answer.is_empty() => TokenError::Refused {
+            (Grant::Refresh, 403) if response.is_empty() => TokenError::GrantRejected {
                 error,
                 description,
                 reason,
@@ -305,7 +312,7 @@ fn read_error(grant: Grant, status: u16, answer: &Map<String, Value>) -> TokenEr
         "temporarily_unavailable" | "server_error" | "slow_down" => {
             TokenError::Unavailable { status }
         }
-        _ => TokenError::Refused {
+        _ => TokenError::GrantRejected {
             error,
             description,
             reason,
@@ -313,10 +320,11 @@ fn read_error(grant: Grant, status: u16, answer: &Map<String, Value>) -> TokenEr
     }
 }
 
-/// Whether a 200 is all that a revocation needs, and what else means that there is nothing to be revoked with.
+/// Parses a revocation response. A 2xx means success; some errors mean that the provider cannot
+/// revoke this token type.
 pub(super) fn revocation_outcome(status: u16, body: &[u8]) -> Result<Revoked, ProviderError> {
-    let unsupported = json::object(body).is_some_and(|answer| {
-        answer
+    let unsupported = json::object(body).is_some_and(|response| {
+        response
             .get("error")
             .is_some_and(|e| e == "unsupported_token_type")
     });
@@ -330,12 +338,12 @@ pub(super) fn revocation_outcome(status: u16, body: &[u8]) -> Result<Revoked, Pr
     }
 }
 
-/// What became of a revocation (RFC 7009).
+/// The result of a revocation (RFC 7009).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revoked {
-    /// The provider says that the token is of no use any more.
+    /// The token is no longer valid.
     Done,
-    /// The provider has no revocation, or none for refresh tokens.
+    /// The provider does not offer revocation, or not for refresh tokens.
     NotOffered,
 }
 

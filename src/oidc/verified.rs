@@ -1,20 +1,21 @@
-//! The proof that a token was verified. PURE.
+//! Verified tokens. PURE.
 
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::claims::ClaimError;
-use super::claims::{Claim, Claims};
+use super::algorithm::Algorithm;
+use super::claims::{Claim, ClaimError, Claims};
 use super::jwks::KeyFingerprint;
-use super::jws::{Algorithm, Signed};
+use super::jws::Signed;
 use crate::types::oauth::{ProviderSid, Subject};
 use crate::types::secret::Secret;
 use crate::types::time::Timestamp;
 
-/// A JWT whose signature and claims were checked. Only the checks of `id_token` and `access_token` make one.
+/// A JWT whose signature and claims were verified. Only the checks of `id_token` and `access_token`
+/// create it.
 ///
-/// What depends on the moment (`exp`) was checked then: whoever keeps one asks [`Self::expires_at`] again.
+/// `exp` was checked at that time. A holder must check [`Self::expires_at`] again later.
 #[derive(Clone)]
 pub struct VerifiedToken {
     raw: Secret<String>,
@@ -29,7 +30,7 @@ pub struct VerifiedToken {
 }
 
 impl VerifiedToken {
-    /// For the checks only, after they have passed.
+    /// Called by the checks after they have passed.
     pub(super) fn from_checked(signed: Signed) -> Result<Self, ClaimError> {
         let claims = Claims::new(&signed.claims);
         Ok(Self {
@@ -45,7 +46,7 @@ impl VerifiedToken {
         })
     }
 
-    /// The token as the provider sent it; never log what this returns.
+    /// The token as the provider sent it. Must not be logged.
     pub fn raw(&self) -> &str {
         self.raw.expose()
     }
@@ -60,12 +61,12 @@ impl VerifiedToken {
         &self.subject
     }
 
-    /// `exp`, rounded down, without any leeway.
+    /// `exp`, rounded down, without leeway.
     pub const fn expires_at(&self) -> Timestamp {
         self.expires_at
     }
 
-    /// `iat`, rounded down; every ID token has one, not every access token does.
+    /// `iat`, rounded down. Required in ID tokens, optional in access tokens.
     pub const fn issued_at(&self) -> Option<Timestamp> {
         self.issued_at
     }
@@ -80,19 +81,19 @@ impl VerifiedToken {
         self.algorithm
     }
 
-    /// The `kid` that the token named.
+    /// The token's `kid`.
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
-    /// The key that verified it, by content.
+    /// The fingerprint of the key that verified it.
     pub const fn key(&self) -> KeyFingerprint {
         self.key
     }
 }
 
 impl fmt::Debug for VerifiedToken {
-    /// Without the token and without its claims, which are personal.
+    /// Omits the token and its claims, which are personal data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifiedToken")
             .field("expires_at", &self.expires_at)

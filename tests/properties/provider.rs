@@ -194,7 +194,7 @@ proptest! {
                 prop_assert!(!answer.access_token.expose().is_empty());
                 prop_assert!(answer.refresh_token.is_none_or(|token| !token.expose().is_empty()));
             }
-            Err(TokenError::Refused { .. }) => {
+            Err(TokenError::GrantRejected { .. }) => {
                 // Some providers report errors with status 200.
                 prop_assert!((200..300).contains(&status) || ((400..500).contains(&status) && status != 429), "{}", status);
             }

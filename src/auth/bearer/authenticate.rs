@@ -362,8 +362,8 @@ fn token_of(
     introspected_until: Option<Timestamp>,
 ) -> Token {
     let claims = verified.claims().clone();
-    let (identity, is_user) = match verified.holder() {
-        TokenSubject::Person(subject) => {
+    let (identity, is_user) = match verified.subject() {
+        TokenSubject::User(subject) => {
             let claims = Claims::new(claims, Map::new());
             (Identity::new(subject.clone(), claims, &app.headers), true)
         }
@@ -377,7 +377,7 @@ fn token_of(
     name.truncate(16);
     // An opaque token may have no known expiry. Its streams then last as long as a session could.
     let ends_at = verified
-        .ends_at()
+        .expires_at()
         .or_else(|| Some(introspected_until?.plus(app.limits.absolute)))
         .unwrap_or_default();
     Token {

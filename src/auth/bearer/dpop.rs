@@ -67,7 +67,7 @@ impl DpopError {
 
     /// Whether only the server nonce is missing.
     pub const fn wants_nonce(self) -> bool {
-        matches!(self, Self::Refused(ProofError::NonceWanted))
+        matches!(self, Self::Refused(ProofError::NonceRequired))
     }
 
     /// The `error` of the challenge (RFC 9449 sections 7.1 and 9), or why the proof cannot be
@@ -75,7 +75,7 @@ impl DpopError {
     pub(in crate::auth) const fn challenge(self) -> Result<TokenError, Unavailable> {
         match self {
             Self::Unavailable(outage) => Err(outage),
-            Self::Refused(ProofError::NonceWanted) => Ok(TokenError::UseDpopNonce),
+            Self::Refused(ProofError::NonceRequired) => Ok(TokenError::UseDpopNonce),
             Self::Missing | Self::Repeated | Self::Refused(_) | Self::OtherKey | Self::Replayed => {
                 Ok(TokenError::InvalidDpopProof)
             }

@@ -96,7 +96,7 @@ impl Introspection {
                     Verdict::Active(Arc::new(make(&token, now.plus(self.lifetime))))
                 }
                 Introspected::Inactive => Verdict::Rejected("token_inactive"),
-                Introspected::Refused(error) => Verdict::Rejected(error.code()),
+                Introspected::Rejected(error) => Verdict::Rejected(error.code()),
             };
             let lifetime = match &verdict {
                 Verdict::Active(_) => self.lifetime,
@@ -136,7 +136,7 @@ impl Introspection {
         let outcome = match &response {
             Ok(Introspected::Active(_)) => "active",
             Ok(Introspected::Inactive) => "inactive",
-            Ok(Introspected::Refused(error)) => error.code(),
+            Ok(Introspected::Rejected(error)) => error.code(),
             Err(outage) => outage.code,
         };
         let observer = &self.context.observer;

@@ -129,13 +129,15 @@ impl CodeRedeemer {
 
 const fn code_failure(error: &TokenError) -> LoginFailure {
     match error {
-        TokenError::Refused { .. } => LoginFailure::CodeRejected,
+        TokenError::GrantRejected { .. } => LoginFailure::CodeRejected,
         TokenError::ClientRejected { .. } | TokenError::BadResponse(_) => {
             LoginFailure::CodeNotRedeemed(error.code())
         }
         TokenError::Unavailable { .. }
         | TokenError::Unreachable(_)
-        | TokenError::TargetError(_) => LoginFailure::Unavailable(Unavailable::new(error.code())),
+        | TokenError::OutcomeUnknown(_) => {
+            LoginFailure::Unavailable(Unavailable::new(error.code()))
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::auth::error::{CALL_TIMEOUT, Unavailable};
 use crate::auth::events::Event;
 use crate::auth::revocation::replication::RevocationReplicator;
 use crate::oidc::fusionauth::event::{self, AffectedSessions, EventError};
-use crate::oidc::fusionauth::sender::{Checked, Sender, SenderError};
+use crate::oidc::fusionauth::sender::{Sender, SenderCheck, SenderError};
 use crate::policy::route::AppRef;
 use crate::store::Revocation;
 use crate::types::oauth::ClientId;
@@ -125,8 +125,8 @@ impl WebhookReceiver {
     ) -> Result<Sender, WebhookError> {
         let app = self.app(app_ref)?;
         let sender = match app.provider.check_webhook(headers)? {
-            Checked::Sender(sender) => return Ok(sender),
-            Checked::ToVerify(signature) => {
+            SenderCheck::Verified(sender) => return Ok(sender),
+            SenderCheck::SignaturePending(signature) => {
                 let provider = Arc::clone(&app.provider);
                 let task = async move { provider.verify_webhook_signature(&signature).await };
                 self.context
@@ -151,7 +151,7 @@ impl WebhookReceiver {
         body: &[u8],
     ) -> Result<WebhookOutcome, WebhookError> {
         let app = self.app(app_ref)?;
-        sender.vouches_for(body)?;
+        sender.check_body(body)?;
         let Some(event) = event::read(body).map_err(WebhookError::Event)? else {
             return Ok(WebhookOutcome::Ignored);
         };
@@ -217,8 +217,8 @@ impl WebhookReceiver {
         let started_until = event.created_at.plus(settings.leeway).min(now);
         let apps = self.context.apps.iter();
         for other in apps.filter(|other| Arc::ptr_eq(&other.provider, &app.provider)) {
-            if let Some(revocation) = revocation_at(other, &event.concerns, started_until) {
-                tracing::info!(app = %other.app.name, event = event.id, reason = event.word, "sessions_revoked_by_webhook");
+            if let Some(revocation) = revocation_at(other, &event.affected, started_until) {
+                tracing::info!(app = %other.app.name, event = event.id, reason = event.code, "sessions_revoked_by_webhook");
                 let ends_at = now.plus(other.app.limits.absolute);
                 self.replicator.revoke(other, revocation, ends_at);
             }
@@ -231,7 +231,7 @@ impl WebhookReceiver {
         if !matches!(recorded, Ok(Ok(()))) {
             tracing::warn!(provider = %settings.name, "webhook_replay_store_failed");
         }
-        WebhookOutcome::Revoked(event.word)
+        WebhookOutcome::Revoked(event.code)
     }
 }
 
@@ -245,10 +245,13 @@ fn revocation_at(
         application.is_none_or(|application| *application == app.client.client_id)
     };
     match affected {
-        AffectedSessions::RefreshToken(sid, application) => {
+        AffectedSessions::RefreshToken { sid, application } => {
             is_affected(application.as_ref()).then(|| Revocation::ProviderSession(sid.clone()))
         }
-        AffectedSessions::Person(subject, application) => is_affected(application.as_ref())
+        AffectedSessions::User {
+            subject,
+            application,
+        } => is_affected(application.as_ref())
             .then(|| Revocation::User(subject.clone(), started_until)),
         AffectedSessions::Application(application) => {
             is_affected(Some(application)).then_some(Revocation::Everyone(started_until))

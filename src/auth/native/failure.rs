@@ -9,7 +9,7 @@ use crate::auth::bearer::dpop::DpopError;
 use crate::auth::error::Unavailable;
 use crate::auth::refresh::tokens::GrantError;
 use crate::auth::session::cookies::CookieWriteError;
-use crate::oidc::password::{Refusal, WhyRefused};
+use crate::oidc::password::{PasswordRejection, RejectionReason};
 use crate::oidc::token::TokenError;
 use crate::session::validity::NoSessionReason;
 
@@ -20,8 +20,8 @@ pub enum NativeFailure {
     #[error("too many password attempts: {0}")]
     Throttled(&'static str, Duration),
     /// The provider refused the login.
-    #[error("the provider refused the login: {}", .0.why.code())]
-    Refused(Refusal),
+    #[error("the provider refused the login: {}", .0.reason.code())]
+    Refused(PasswordRejection),
     /// The refresh token does not decrypt.
     #[error("the refresh token was not issued for this app")]
     UnknownToken,
@@ -53,7 +53,7 @@ impl NativeFailure {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Throttled(by, _) => by,
-            Self::Refused(refusal) => refusal.why.code(),
+            Self::Refused(refusal) => refusal.reason.code(),
             Self::UnknownToken => "unknown_refresh_token",
             Self::SessionOver(why) => why.code(),
             Self::DpopRejection(error, _) => error.code(),
@@ -73,10 +73,12 @@ pub(super) const fn of_token_error(error: &TokenError) -> NativeFailure {
     match error {
         TokenError::ClientRejected { .. }
         | TokenError::BadResponse(_)
-        | TokenError::Refused { .. } => NativeFailure::Provider(error.code()),
+        | TokenError::GrantRejected { .. } => NativeFailure::Provider(error.code()),
         TokenError::Unavailable { .. }
         | TokenError::Unreachable(_)
-        | TokenError::TargetError(_) => NativeFailure::Unavailable(Unavailable::new(error.code())),
+        | TokenError::OutcomeUnknown(_) => {
+            NativeFailure::Unavailable(Unavailable::new(error.code()))
+        }
     }
 }
 
@@ -86,9 +88,9 @@ pub(super) fn of_grant_error(app: &AppAuth, error: &GrantError) -> NativeFailure
     if error.is_outage() {
         NativeFailure::Unavailable(Unavailable::new(error.code()))
     } else if matches!(error, GrantError::NotRegistered) {
-        NativeFailure::Refused(Refusal {
-            why: WhyRefused::RegistrationRequired,
-            go_on_with: serde_json::Map::new(),
+        NativeFailure::Refused(PasswordRejection {
+            reason: RejectionReason::RegistrationRequired,
+            continuation: serde_json::Map::new(),
         })
     } else {
         NativeFailure::Provider(error.code())

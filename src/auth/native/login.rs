@@ -211,7 +211,7 @@ impl NativeLogin {
         let provider = &app.provider;
         let response = provider.password_grant(&app.client, username, password, scope);
         let response = response.await.map_err(|error| match error {
-            PasswordError::Refused(refusal) => NativeFailure::Refused(refusal),
+            PasswordError::Rejected(refusal) => NativeFailure::Refused(refusal),
             PasswordError::Failed(error) => {
                 tracing::warn!(app = %app.app.name, code = error.code(), %error, "password_grant_failed");
                 of_token_error(&error)

@@ -138,7 +138,7 @@ impl NativeRefresh {
             .map_err(NativeFailure::Unavailable)?;
         let refresh = refresher.refresh(app, native.refresh, Some(native.jwt));
         match refresh.wait().await {
-            // Checked again: a logout may have come during the refresh.
+            // SenderCheck again: a logout may have come during the refresh.
             Refreshed::Renewed(grant)
                 if app.revocations.snapshot().contains(key_of_jwt(&grant.jwt)) =>
             {
@@ -165,7 +165,7 @@ impl NativeRefresh {
             attempt.check_and_count().await?;
             let response = match app.provider.refresh(&app.client, &token).await {
                 Ok(response) => response,
-                Err(TokenError::Refused { .. }) => {
+                Err(TokenError::GrantRejected { .. }) => {
                     return Err(NativeFailure::SessionOver(NoSessionReason::RefreshRefused));
                 }
                 Err(error) => {

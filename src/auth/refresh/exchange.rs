@@ -170,7 +170,7 @@ impl RefreshExchange {
         let Some(lease) = rotations.lease(&used.sid, &*self.context.clock).await? else {
             return Ok(None);
         };
-        // Checked again under the lease: its previous holder may have just stored a result.
+        // SenderCheck again under the lease: its previous holder may have just stored a result.
         match self.stored_step(app, used, old).await? {
             RefreshStep::Send(attempt) => Ok(Some(RefreshStep::Send(Box::new(RefreshAttempt {
                 lease: Some(lease),
@@ -239,7 +239,7 @@ impl RefreshExchange {
         let called = self.call(app, &attempt.used.token, attempt.lease.as_ref());
         let refreshed = match called.await {
             Ok(Ok(response)) => return self.accept(app, response, attempt).await,
-            Ok(Err(TokenError::Refused {
+            Ok(Err(TokenError::GrantRejected {
                 error,
                 description,
                 reason,
@@ -284,7 +284,7 @@ impl RefreshExchange {
             ));
         }
         let first = app.provider.refresh(&app.client, token).await;
-        let Err(TokenError::TargetError(error)) = &first else {
+        let Err(TokenError::OutcomeUnknown(error)) = &first else {
             return Ok(first);
         };
         tracing::warn!(app = %app.app.name, code = error.code(), %error, "refresh_retried");
@@ -456,9 +456,9 @@ const fn outage_of(error: &TokenError) -> Unavailable {
     match error {
         TokenError::Unavailable { .. }
         | TokenError::Unreachable(_)
-        | TokenError::TargetError(_)
+        | TokenError::OutcomeUnknown(_)
         | TokenError::BadResponse(_) => Unavailable::of_provider(error.code()),
-        TokenError::ClientRejected { .. } | TokenError::Refused { .. } => {
+        TokenError::ClientRejected { .. } | TokenError::GrantRejected { .. } => {
             Unavailable::new(error.code())
         }
     }

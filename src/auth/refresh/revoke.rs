@@ -136,7 +136,7 @@ impl SessionRevoker {
                     ProviderError::Unreachable { .. } => TokenRevocation::Unreachable,
                     ProviderError::Setup(_)
                     | ProviderError::Insecure { .. }
-                    | ProviderError::TargetError { .. }
+                    | ProviderError::OutcomeUnknown { .. }
                     | ProviderError::Status { .. }
                     | ProviderError::TooLarge { .. }
                     | ProviderError::NotJson { .. }

@@ -138,7 +138,7 @@ pub(in crate::auth) async fn of_login(
     let mut new_jwt = session_jwt(&jwt, &response, kept, &session, now)?;
     let refresh_token_id = response.refresh_token_id.as_ref();
     let sids = SidClaims {
-        before: None,
+        previous: None,
         id_token: id_token.sid(),
         jwt: jwt.sid(),
         refresh_token_id,
@@ -208,7 +208,7 @@ pub(in crate::auth) async fn of_refresh(
         return Err(GrantError::NotRegistered);
     }
     let provider_sid = dialect(app).provider_sid(SidClaims {
-        before: old.and_then(|old| old.provider_sid.as_ref()),
+        previous: old.and_then(|old| old.provider_sid.as_ref()),
         id_token: verified_id.as_ref().and_then(VerifiedToken::sid),
         jwt: jwt.as_ref().and_then(VerifiedToken::sid),
         refresh_token_id: response.refresh_token_id.as_ref(),

@@ -133,7 +133,7 @@ fn after_refresh(app: &AppAuth, stale: &NeedsRefresh, refreshed: Refreshed) -> A
         Refreshed::SessionOver(why) => return Authentication::no_session(why, Some(sid)),
         Refreshed::Unavailable(outage) => return Authentication::unavailable(outage),
     };
-    // Checked again: a logout may have come during the refresh.
+    // SenderCheck again: a logout may have come during the refresh.
     if app.revocations.snapshot().contains(key_of_jwt(&grant.jwt)) {
         return Authentication::no_session(NoSessionReason::Revoked, Some(sid));
     }

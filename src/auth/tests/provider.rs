@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use super::START;
-use crate::oidc::testing::{FakeProvider, Reply, Seen, Signer};
+use crate::oidc::testing::{FakeProvider, ReceivedRequest, Reply, Signer};
 
 /// One response of the token endpoint.
 pub(super) enum Scripted {
@@ -115,7 +115,7 @@ impl Tokens {
     }
 }
 
-fn issuer_of(request: &Seen) -> String {
+fn issuer_of(request: &ReceivedRequest) -> String {
     let mut headers = request.head.lines();
     let host =
         headers.find_map(|line| line.to_lowercase().strip_prefix("host: ").map(String::from));

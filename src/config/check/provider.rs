@@ -7,8 +7,8 @@ use super::super::keywords::ProviderKind;
 use super::super::raw::{List, RawProvider};
 use super::super::report::{Location, did_you_mean, quoted};
 use super::{check_name, elements, fusionauth, nonzero, provider_url};
+use crate::oidc::Algorithm;
 use crate::oidc::ProviderSettings;
-use crate::oidc::jws::Algorithm;
 use crate::oidc::settings::OnStoreOutage;
 use crate::types::oauth::{Issuer, ProviderName};
 

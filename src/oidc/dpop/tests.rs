@@ -1,4 +1,4 @@
-//! Proofs of every key, and everything that a captured or forged one could be tried with.
+//! DPoP proof tests: every key type, and captured or forged proofs.
 
 use serde_json::json;
 
@@ -21,7 +21,7 @@ fn proof_of(signer: &Signer, header: &Value, claims: &Value) -> String {
     signer.sign_raw(&header.to_string(), &claims.to_string())
 }
 
-fn judge_with(proof: &str, freshness: Freshness<'_>) -> Result<Proof, ProofError> {
+fn validate_with(proof: &str, freshness: Freshness<'_>) -> Result<Proof, ProofError> {
     let origin = Origin::parse("https://store.example.com").unwrap();
     let access_token = Some(TOKEN);
     let expected = ProofExpectation {
@@ -34,13 +34,13 @@ fn judge_with(proof: &str, freshness: Freshness<'_>) -> Result<Proof, ProofError
     verify(proof, expected, Timestamp::from_secs(NOW))
 }
 
-fn judge(proof: &str) -> Result<Proof, ProofError> {
-    judge_with(proof, Freshness::IssuedAt)
+fn validate(proof: &str) -> Result<Proof, ProofError> {
+    validate_with(proof, Freshness::IssuedAt)
 }
 
 fn with_claim(name: &str, value: Option<Value>) -> Result<Proof, ProofError> {
     let signer = Signer::es256("k");
-    judge(&proof_of(
+    validate(&proof_of(
         &signer,
         &header(&signer),
         &with(&base(), name, value),
@@ -48,10 +48,10 @@ fn with_claim(name: &str, value: Option<Value>) -> Result<Proof, ProofError> {
 }
 
 #[test]
-fn a_proof_names_the_key_that_made_it_whatever_its_kind() {
+fn verify_returns_the_thumbprint_for_every_key_type() {
     for algorithm in ALGORITHMS {
         let signer = Signer::new("k", algorithm);
-        let proof = judge(&proof_of(&signer, &header(&signer), &base())).unwrap();
+        let proof = validate(&proof_of(&signer, &header(&signer), &base())).unwrap();
         assert_eq!(
             (proof.id.as_str(), proof.counts_until.secs()),
             ("e1j3V_bKic8-LAEB", NOW + 60)
@@ -64,7 +64,7 @@ fn a_proof_names_the_key_that_made_it_whatever_its_kind() {
 }
 
 #[test]
-fn the_thumbprints_are_those_of_the_standards() {
+fn thumbprint_matches_rfc_examples() {
     // RFC 7638 section 3.1, RFC 8037 appendix A.3, RFC 9449 section 6.1.
     let rsa = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3okn\
                jhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu\
@@ -91,7 +91,7 @@ fn the_thumbprints_are_those_of_the_standards() {
 }
 
 #[test]
-fn the_proof_of_the_standard_passes_where_and_when_it_was_made() {
+fn verify_accepts_the_rfc_example() {
     // RFC 9449 section 7.1.
     let proof = "eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6IkVDIiwieCI6Imw4dEZyaHgtMzR0VjNoUklDUkRZOXpDa0RscEJoRjQyVVFVZldWQVdCRnMiLCJ5IjoiOVZFNGpmX09rX282NHpiVFRsY3VOSmFqSG10NnY5VERWclUwQ2R2R1JEQSIsImNydiI6IlAtMjU2In19.eyJqdGkiOiJlMWozVl9iS2ljOC1MQUVCIiwiaHRtIjoiR0VUIiwiaHR1IjoiaHR0cHM6Ly9yZXNvdXJjZS5leGFtcGxlLm9yZy9wcm90ZWN0ZWRyZXNvdXJjZSIsImlhdCI6MTU2MjI2MjYxOCwiYXRoIjoiZlVIeU8ycjJaM0RaNTNFc05yV0JiMHhXWG9hTnk1OUlpS0NBcWtzbVFFbyJ9.2oW9RP35yRqzhrtNP86L-Ey71EOptxRimPPToA1plemAgR6pxHF8y6-yqyVnmcw6Fy1dqd-jfxSYoMxhAJpLjA";
     let origin = Origin::parse("https://resource.example.org").unwrap();
@@ -110,7 +110,7 @@ fn the_proof_of_the_standard_passes_where_and_when_it_was_made() {
 }
 
 #[test]
-fn a_proof_is_for_one_method_and_address() {
+fn verify_requires_method_and_url() {
     for other in ["POST", "get", "HEAD", "", " GET"] {
         assert_eq!(
             with_claim("htm", Some(json!(other))),
@@ -146,15 +146,15 @@ fn a_proof_is_for_one_method_and_address() {
     ] {
         assert_eq!(
             with_claim("htu", Some(json!(other))),
-            Err(ProofError::AddressMismatch),
+            Err(ProofError::UrlMismatch),
             "{other}"
         );
     }
 }
 
 #[test]
-fn a_proof_counts_for_a_minute_by_the_clock_of_the_device() {
-    for (iat, verdict) in [
+fn verify_limits_age_by_iat() {
+    for (iat, result) in [
         (json!(NOW - 59), None),
         (json!(NOW - 60), Some(ProofError::TooOld)),
         (json!(0), Some(ProofError::TooOld)),
@@ -166,42 +166,42 @@ fn a_proof_counts_for_a_minute_by_the_clock_of_the_device() {
         (json!(-1), Some(ProofError::Malformed)),
         (Value::Null, Some(ProofError::Malformed)),
     ] {
-        assert_eq!(with_claim("iat", Some(iat.clone())).err(), verdict, "{iat}");
+        assert_eq!(with_claim("iat", Some(iat.clone())).err(), result, "{iat}");
     }
 }
 
 #[test]
-fn with_a_nonce_of_ours_the_clock_of_the_device_does_not_matter() {
+fn verify_with_nonce_ignores_the_client_clock() {
     let signer = Signer::es256("k");
-    let judge = |claims: &Value| {
+    let validate = |claims: &Value| {
         let ours = |nonce: &str| (nonce == "n-1").then(|| Timestamp::from_secs(NOW + 7));
-        judge_with(
+        validate_with(
             &proof_of(&signer, &header(&signer), claims),
             Freshness::Nonce(&ours),
         )
     };
     let claims = with(&base(), "nonce", Some(json!("n-1")));
     for iat in [0, NOW, NOW + 100_000] {
-        let proof = judge(&with(&claims, "iat", Some(json!(iat)))).unwrap();
+        let proof = validate(&with(&claims, "iat", Some(json!(iat)))).unwrap();
         assert_eq!(proof.counts_until.secs(), NOW + 7, "as long as the nonce");
     }
     assert_eq!(
-        judge(&with(&claims, "iat", None)),
+        validate(&with(&claims, "iat", None)),
         Err(ProofError::Malformed)
     );
-    assert_eq!(judge(&base()), Err(ProofError::NonceWanted));
+    assert_eq!(validate(&base()), Err(ProofError::NonceRequired));
     assert_eq!(
-        judge(&with(&claims, "nonce", Some(json!("n-2")))),
-        Err(ProofError::NonceWanted)
+        validate(&with(&claims, "nonce", Some(json!("n-2")))),
+        Err(ProofError::NonceRequired)
     );
     assert_eq!(
-        judge(&with(&claims, "nonce", Some(json!(7)))),
+        validate(&with(&claims, "nonce", Some(json!(7)))),
         Err(ProofError::Malformed)
     );
 }
 
 #[test]
-fn a_proof_is_for_one_access_token_where_there_is_one() {
+fn verify_requires_the_access_token_hash() {
     for wrong in [
         None,
         Some(json!("")),
@@ -229,7 +229,7 @@ fn a_proof_is_for_one_access_token_where_there_is_one() {
 }
 
 #[test]
-fn every_claim_is_required_and_typed() {
+fn verify_rejects_missing_and_mistyped_claims() {
     for name in ["htm", "htu", "jti", "iat"] {
         for wrong in [
             None,
@@ -255,10 +255,11 @@ fn every_claim_is_required_and_typed() {
 }
 
 #[test]
-fn only_the_key_that_the_proof_brings_can_have_made_it() {
-    let (mine, other) = (Signer::es256("k"), Signer::es256("k"));
+fn verify_requires_a_signature_by_the_contained_key() {
+    let mine = Signer::es256("k");
+    let other = Signer::es256("k");
     let jwk = |value: Option<Value>| with(&header(&mine), "jwk", value);
-    let judge_header = |header: Value| judge(&proof_of(&mine, &header, &base()));
+    let judge_header = |header: Value| validate(&proof_of(&mine, &header, &base()));
     assert!(judge_header(jwk(Some(mine.jwk()))).is_ok());
     assert_eq!(
         judge_header(jwk(Some(other.jwk()))),
@@ -305,12 +306,12 @@ fn only_the_key_that_the_proof_brings_can_have_made_it() {
 }
 
 #[test]
-fn other_tokens_are_no_proofs_and_no_algorithm_is_the_proofs_choice() {
+fn verify_rejects_other_tokens_and_algorithms() {
     let signer = Signer::es256("k");
     for typ in [Some("JWT"), Some("at+jwt"), Some("dpop"), Some(""), None] {
         let header = with(&header(&signer), "typ", typ.map(|typ| json!(typ)));
         assert_eq!(
-            judge(&proof_of(&signer, &header, &base())),
+            validate(&proof_of(&signer, &header, &base())),
             Err(ProofError::Malformed),
             "{typ:?}"
         );
@@ -318,28 +319,32 @@ fn other_tokens_are_no_proofs_and_no_algorithm_is_the_proofs_choice() {
     for alg in ["none", "HS256", "RS512", "ES512", "es256", ""] {
         let header = with(&header(&signer), "alg", Some(json!(alg)));
         let proof = proof_of(&signer, &header, &base());
-        assert_eq!(judge(&proof), Err(ProofError::AlgorithmNotAllowed), "{alg}");
+        assert_eq!(
+            validate(&proof),
+            Err(ProofError::AlgorithmNotAllowed),
+            "{alg}"
+        );
         let unsigned = proof
             .rsplit_once('.')
             .map(|(signed, _)| format!("{signed}."))
             .unwrap();
-        assert!(judge(&unsigned).is_err(), "{alg}");
+        assert!(validate(&unsigned).is_err(), "{alg}");
     }
     let header = with(&header(&signer), "crit", Some(json!(["htm"])));
     assert_eq!(
-        judge(&proof_of(&signer, &header, &base())),
+        validate(&proof_of(&signer, &header, &base())),
         Err(ProofError::Malformed)
     );
 }
 
 #[test]
-fn what_is_no_jwt_or_too_large_is_refused_before_it_is_read() {
+fn verify_rejects_malformed_and_oversized_proofs() {
     let signer = Signer::es256("k");
     let good = proof_of(&signer, &header(&signer), &base());
     let (head, signature) = good.rsplit_once('.').unwrap();
     let first = if signature.starts_with('A') { "B" } else { "A" };
     let changed = format!("{head}.{first}{}", signature.split_at(1).1);
-    assert_eq!(judge(&changed), Err(ProofError::BadSignature));
+    assert_eq!(validate(&changed), Err(ProofError::BadSignature));
     for malformed in [
         String::new(),
         head.to_owned(),
@@ -348,14 +353,14 @@ fn what_is_no_jwt_or_too_large_is_refused_before_it_is_read() {
         "a.b.c".into(),
     ] {
         assert_eq!(
-            judge(&malformed),
+            validate(&malformed),
             Err(ProofError::Malformed),
             "{malformed:.40}"
         );
     }
     let large = with(&base(), "more", Some(json!("x".repeat(MAX_PROOF_BYTES))));
     assert_eq!(
-        judge(&proof_of(&signer, &header(&signer), &large)),
+        validate(&proof_of(&signer, &header(&signer), &large)),
         Err(ProofError::TooLarge)
     );
 }

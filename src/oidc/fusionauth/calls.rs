@@ -1,20 +1,22 @@
-//! FusionAuth's own endpoints, called: refreshing and revoking through `/api/jwt/refresh`, and `/api/logout`.
+//! Requests to FusionAuth's API: refresh and revocation through `/api/jwt/refresh`, and
+//! `/api/logout`.
 
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::{FusionAuth, answer, at};
+use super::{FusionAuth, endpoint, token_response};
 use crate::oidc::discovery::Metadata;
 use crate::oidc::error::{Endpoint, ProviderError};
 use crate::oidc::http::{Http, Payload, Request};
 use crate::oidc::token::{Revoked, TokenError, TokenResponse};
 use crate::types::oauth::RefreshToken;
 
-const TENANT: &str = "X-FusionAuth-TenantId";
+const TENANT_HEADER: &str = "X-FusionAuth-TenantId";
 
 impl FusionAuth {
-    /// `POST /api/jwt/refresh`. One call, no retry: a token sent twice may end the session.
+    /// Refreshes through `POST /api/jwt/refresh`. One request without retry: a token sent twice may
+    /// end the session.
     pub(in crate::oidc) async fn refresh(
         &self,
         http: &Http,
@@ -23,23 +25,24 @@ impl FusionAuth {
         timeout: Duration,
     ) -> Result<TokenResponse, TokenError> {
         let body = json!({ "refreshToken": token.expose() }).to_string();
-        let answer = http
+        let response = http
             .call(Request {
                 endpoint: Endpoint::JwtRefresh,
                 method: "POST",
-                url: &at(metadata, "/api/jwt/refresh"),
-                headers: &self.tenant(),
+                url: &endpoint(metadata, "/api/jwt/refresh"),
+                headers: &self.tenant_header(),
                 payload: Payload::Json(body),
                 timeout,
             })
             .await?;
-        answer::parse_jwt_refresh(answer.status, &answer.body)
+        token_response::parse_jwt_refresh(response.status, &response.body)
     }
 
-    /// Revokes a refresh token. With an API key by `DELETE /api/jwt/refresh`, whose answer says whether it was done.
-    /// Without one, or where the key may not, by `POST /api/logout`, which asks for nothing but the token itself and
-    /// answers 200 to whatever it is sent. The owner's JWT would do for the former too, but is dead whenever a session
-    /// ends because it could not be refreshed; and it would be a second credential on the way.
+    /// Revokes a refresh token. With an API key through `DELETE /api/jwt/refresh`, whose response
+    /// says whether it succeeded. Without one, or if the key is not permitted, through `POST
+    /// /api/logout`, which needs only the token and always responds with 200. The user's JWT would
+    /// authenticate the former too, but it has expired when a session ends because of a failed
+    /// refresh, and it would be another credential in transit.
     pub(in crate::oidc) async fn revoke(
         &self,
         http: &Http,
@@ -47,52 +50,53 @@ impl FusionAuth {
         token: &RefreshToken,
         timeout: Duration,
     ) -> Result<Revoked, ProviderError> {
-        let endpoint = Endpoint::Revocation;
+        let revocation = Endpoint::Revocation;
         if let Some(key) = &self.api_key {
-            let mut headers = self.tenant();
-            // The bare key: FusionAuth takes no scheme word.
+            let mut headers = self.tenant_header();
+            // The bare key: FusionAuth expects no authentication scheme.
             headers.push(("Authorization", key.expose()));
             let form = [("token", token.expose())];
-            let url = at(metadata, "/api/jwt/refresh");
-            // In the form, since addresses end up in logs.
-            let payload = Payload::Form(&form);
-            let asked = Request {
-                endpoint,
+            let request = Request {
+                endpoint: revocation,
                 method: "DELETE",
-                url: &url,
+                url: &endpoint(metadata, "/api/jwt/refresh"),
                 headers: &headers,
-                payload,
+                // In the form, because URLs end up in logs.
+                payload: Payload::Form(&form),
                 timeout,
             };
-            let answer = http.call(asked).await?;
-            match answer.status {
+            let response = http.call(request).await?;
+            match response.status {
                 200..=299 | 404 => return Ok(Revoked::Done),
                 status => tracing::warn!(status, "fusionauth_api_key_rejected"),
             }
         }
         let payload =
             Payload::Json(json!({ "global": false, "refreshToken": token.expose() }).to_string());
-        let url = at(metadata, "/api/logout");
-        let answer = http
+        let url = endpoint(metadata, "/api/logout");
+        let response = http
             .call(Request {
-                endpoint,
+                endpoint: revocation,
                 method: "POST",
                 url: &url,
-                headers: &self.tenant(),
+                headers: &self.tenant_header(),
                 payload,
                 timeout,
             })
             .await?;
-        match answer.status {
+        match response.status {
             200..=299 => Ok(Revoked::Done),
-            status => Err(ProviderError::Status { endpoint, status }),
+            status => Err(ProviderError::Status {
+                endpoint: revocation,
+                status,
+            }),
         }
     }
 
-    fn tenant(&self) -> Vec<(&'static str, &str)> {
+    fn tenant_header(&self) -> Vec<(&'static str, &str)> {
         self.tenant_id
             .iter()
-            .map(|tenant| (TENANT, tenant.as_str()))
+            .map(|tenant| (TENANT_HEADER, tenant.as_str()))
             .collect()
     }
 }

@@ -1,5 +1,5 @@
-//! What a webhook says has happened, as far as it ends sessions. Nothing else of it is kept: events carry people's data
-//! and living tokens. PURE.
+//! FusionAuth webhook events that end sessions. Nothing else of an event is kept, since events
+//! contain personal data and valid tokens. PURE.
 
 use serde_json::{Map, Value};
 
@@ -7,44 +7,54 @@ use crate::oidc::json;
 use crate::types::oauth::{ClientId, ProviderSid, Subject};
 use crate::types::time::Timestamp;
 
-/// The longest event id that is remembered; FusionAuth's have 36 characters.
-const MAX_ID: usize = 64;
+/// Maximum length of an event id; FusionAuth's have 36 characters.
+const MAX_ID_LEN: usize = 64;
 /// The last millisecond of the year 9999.
-const LATEST: u64 = 253_402_300_799_999;
+const MAX_INSTANT: u64 = 253_402_300_799_999;
 
 /// An event that ends sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// `id`: the same whenever it is delivered again.
+    /// `id`, which is the same in every delivery.
     pub id: String,
     /// `createInstant`, rounded down.
     pub created_at: Timestamp,
     /// `tenantId`.
     pub tenant_id: Option<String>,
-    /// The stable word for what happened.
-    pub word: &'static str,
-    /// Whose sessions end.
-    pub concerns: AffectedSessions,
+    /// The stable code of what happened.
+    pub code: &'static str,
+    /// The sessions that end.
+    pub affected: AffectedSessions,
 }
 
-/// Whose sessions an event ends.
+/// The sessions that an event ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AffectedSessions {
-    /// That of one refresh token; with the application, if it belongs to one.
-    RefreshToken(ProviderSid, Option<ClientId>),
-    /// Those of a person, at one application or at all.
-    Person(Subject, Option<ClientId>),
-    /// Everybody's at one application.
+    /// The session of one refresh token, of one application if it is known.
+    RefreshToken {
+        /// The refresh token's id.
+        sid: ProviderSid,
+        /// The application.
+        application: Option<ClientId>,
+    },
+    /// All sessions of a user, at one application or at all.
+    User {
+        /// The user.
+        subject: Subject,
+        /// The application; `None` for all.
+        application: Option<ClientId>,
+    },
+    /// All sessions at one application.
     Application(ClientId),
 }
 
-/// Why a body is not an event.
+/// Why a webhook body is not a valid event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
-    /// Not one JSON object with an object `event` that has a `type`.
+    /// Not a JSON object with an `event` that has a `type`.
     #[error("the webhook's body is not an event")]
     Malformed,
-    /// A member that this type of event has to have is missing or of the wrong type.
+    /// A member that this type of event requires is missing or has the wrong type.
     #[error("`{0}` of the event is missing or malformed")]
     Member(&'static str),
 }
@@ -59,7 +69,7 @@ impl EventError {
     }
 }
 
-/// Reads a webhook's body. `None`: of a type that ends no session.
+/// Parses a webhook body. Returns `None` for an event type that ends no session.
 ///
 /// # Errors
 /// [`EventError`].
@@ -69,65 +79,70 @@ pub fn read(body: &[u8]) -> Result<Option<Event>, EventError> {
         .get("event")
         .and_then(Value::as_object)
         .ok_or(EventError::Malformed)?;
-    let (word, concerns) = match event
+    let (code, affected) = match event
         .get("type")
         .and_then(Value::as_str)
         .ok_or(EventError::Malformed)?
     {
-        "jwt.refresh-token.revoke" => ("refresh_token_revoked", of_revocation(event)?),
-        "user.deactivate" => ("user_deactivated", of_person(event)?),
-        "user.delete" => ("user_deleted", of_person(event)?),
-        "user.password.update" => ("password_updated", of_person(event)?),
+        "jwt.refresh-token.revoke" => ("refresh_token_revoked", affected_by_revocation(event)?),
+        "user.deactivate" => ("user_deactivated", all_of_user(event)?),
+        "user.delete" => ("user_deleted", all_of_user(event)?),
+        "user.password.update" => ("password_updated", all_of_user(event)?),
         _ => return Ok(None),
     };
     let id = text(event, "id")?
-        .filter(|id| id.len() <= MAX_ID && id.bytes().all(|byte| byte.is_ascii_graphic()));
+        .filter(|id| id.len() <= MAX_ID_LEN && id.bytes().all(|byte| byte.is_ascii_graphic()));
     let created = event
         .get("createInstant")
         .and_then(Value::as_u64)
-        .filter(|millis| *millis <= LATEST);
+        .filter(|millis| *millis <= MAX_INSTANT);
     Ok(Some(Event {
         id: id.ok_or(EventError::Member("id"))?.to_owned(),
         created_at: Timestamp::from_secs(
             created.ok_or(EventError::Member("createInstant"))? / 1000,
         ),
         tenant_id: text(event, "tenantId")?.map(str::to_owned),
-        word,
-        concerns,
+        code,
+        affected,
     }))
 }
 
-/// One refresh token, all of a person (at one application or at all), or all of an application.
-fn of_revocation(event: &Map<String, Value>) -> Result<AffectedSessions, EventError> {
+/// One refresh token, all of a user (at one application or at all), or all of an application.
+fn affected_by_revocation(event: &Map<String, Value>) -> Result<AffectedSessions, EventError> {
     let application = text(event, "applicationId")?.map(ClientId::new);
     if let Some(token) = object(event, "refreshToken")? {
         let id = text(token, "id")?.ok_or(EventError::Member("refreshToken.id"))?;
-        return Ok(AffectedSessions::RefreshToken(
-            ProviderSid::new(id),
+        return Ok(AffectedSessions::RefreshToken {
+            sid: ProviderSid::new(id),
             application,
-        ));
+        });
     }
-    match (person(event)?, application) {
-        (Some(person), application) => Ok(AffectedSessions::Person(person, application)),
+    match (subject(event)?, application) {
+        (Some(subject), application) => Ok(AffectedSessions::User {
+            subject,
+            application,
+        }),
         (None, Some(application)) => Ok(AffectedSessions::Application(application)),
         (None, None) => Err(EventError::Member("userId")),
     }
 }
 
-fn of_person(event: &Map<String, Value>) -> Result<AffectedSessions, EventError> {
-    let person = person(event)?.ok_or(EventError::Member("user.id"))?;
-    Ok(AffectedSessions::Person(person, None))
+fn all_of_user(event: &Map<String, Value>) -> Result<AffectedSessions, EventError> {
+    Ok(AffectedSessions::User {
+        subject: subject(event)?.ok_or(EventError::Member("user.id"))?,
+        application: None,
+    })
 }
 
-/// `userId` or `user.id`, which must not be two people.
-fn person(event: &Map<String, Value>) -> Result<Option<Subject>, EventError> {
-    let inner = match object(event, "user")? {
+/// `userId` or `user.id`, which must not differ.
+fn subject(event: &Map<String, Value>) -> Result<Option<Subject>, EventError> {
+    let nested = match object(event, "user")? {
         Some(user) => text(user, "id")?,
         None => None,
     };
-    match (text(event, "userId")?, inner) {
-        (Some(one), Some(other)) if one != other => Err(EventError::Member("userId")),
-        (one, other) => Ok(one.or(other).map(Subject::new)),
+    match (text(event, "userId")?, nested) {
+        (Some(id), Some(nested)) if id != nested => Err(EventError::Member("userId")),
+        (id, nested) => Ok(id.or(nested).map(Subject::new)),
     }
 }
 
@@ -173,49 +188,58 @@ mod tests {
         json!({ "event": event })
     }
 
-    fn concerns(kind: &str, members: &Value) -> Result<Option<AffectedSessions>, EventError> {
+    fn affected(kind: &str, members: &Value) -> Result<Option<AffectedSessions>, EventError> {
         let read = read(event(kind, members).to_string().as_bytes())?;
-        Ok(read.map(|event| event.concerns))
+        Ok(read.map(|event| event.affected))
+    }
+
+    fn refresh_token(sid: &str, application: Option<&str>) -> AffectedSessions {
+        AffectedSessions::RefreshToken {
+            sid: ProviderSid::new(sid),
+            application: application.map(ClientId::new),
+        }
+    }
+
+    fn user(subject: &str, application: Option<&str>) -> AffectedSessions {
+        AffectedSessions::User {
+            subject: Subject::new(subject),
+            application: application.map(ClientId::new),
+        }
     }
 
     #[test]
-    fn a_revocation_has_three_shapes() {
-        let (sid, app, user) = (
-            ProviderSid::new("rt-1"),
-            ClientId::new(APP),
-            Subject::new("u-1"),
-        );
+    fn read_distinguishes_three_kinds_of_revocation() {
         let secret =
             json!({"id": "rt-1", "applicationId": APP, "userId": "u-1", "token": "living secret"});
         let times = json!({ APP: 600 });
         for (members, expected) in [
             (
                 json!({"applicationId": APP, "userId": "u-1", "user": {"id": "u-1"}, "refreshToken": secret}),
-                AffectedSessions::RefreshToken(sid.clone(), Some(app.clone())),
+                refresh_token("rt-1", Some(APP)),
             ),
             (
                 json!({"userId": "u-1", "refreshToken": {"id": "rt-1"}}),
-                AffectedSessions::RefreshToken(sid, None),
+                refresh_token("rt-1", None),
             ),
             (
                 json!({"userId": "u-1", "user": {"id": "u-1"}, "applicationTimeToLiveInSeconds": times}),
-                AffectedSessions::Person(user.clone(), None),
+                user("u-1", None),
             ),
             (
                 json!({"user": {"id": "u-1"}, "applicationId": null}),
-                AffectedSessions::Person(user.clone(), None),
+                user("u-1", None),
             ),
             (
                 json!({"applicationId": APP, "userId": "u-1"}),
-                AffectedSessions::Person(user, Some(app.clone())),
+                user("u-1", Some(APP)),
             ),
             (
                 json!({"applicationId": APP, "applicationTimeToLiveInSeconds": times}),
-                AffectedSessions::Application(app),
+                AffectedSessions::Application(ClientId::new(APP)),
             ),
         ] {
             assert_eq!(
-                concerns("jwt.refresh-token.revoke", &members),
+                affected("jwt.refresh-token.revoke", &members),
                 Ok(Some(expected)),
                 "{members}"
             );
@@ -223,8 +247,8 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_to_a_person_concerns_all_applications() {
-        for (kind, word) in [
+    fn read_user_events_affect_all_applications() {
+        for (kind, code) in [
             ("user.deactivate", "user_deactivated"),
             ("user.delete", "user_deleted"),
             ("user.password.update", "password_updated"),
@@ -235,17 +259,14 @@ mod tests {
             )
             .to_string();
             let event = read(text.as_bytes()).unwrap().unwrap();
-            assert_eq!((event.word, event.created_at.secs()), (word, 1_505_762_615));
-            assert_eq!(
-                event.concerns,
-                AffectedSessions::Person(Subject::new("u-1"), None)
-            );
+            assert_eq!((event.code, event.created_at.secs()), (code, 1_505_762_615));
+            assert_eq!(event.affected, user("u-1", None));
             assert!(!format!("{event:?}").contains("example.com"));
         }
     }
 
     #[test]
-    fn nothing_living_is_kept() {
+    fn read_keeps_no_tokens() {
         let token = json!({"id": "rt-1", "token": "living secret"});
         let text = event(
             "jwt.refresh-token.revoke",
@@ -260,10 +281,10 @@ mod tests {
     }
 
     #[test]
-    fn other_types_are_of_no_interest_whatever_they_hold() {
+    fn read_ignores_other_event_types() {
         for kind in ["jwt.refresh", "user.update", "test", "USER.DELETE", ""] {
             assert_eq!(
-                concerns(kind, &json!({"id": 7, "createInstant": "x"})),
+                affected(kind, &json!({"id": 7, "createInstant": "x"})),
                 Ok(None),
                 "{kind}"
             );
@@ -271,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_is_refused_and_never_half_believed() {
+    fn read_rejects_invalid_events() {
         for text in [
             "",
             "[]",
@@ -327,7 +348,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                concerns(kind, &members),
+                affected(kind, &members),
                 Err(EventError::Member(member)),
                 "{kind} {members}"
             );
@@ -346,7 +367,7 @@ mod tests {
             let mut members = good.clone();
             members[name] = value.clone();
             assert_eq!(
-                concerns("user.delete", &members),
+                affected("user.delete", &members),
                 Err(EventError::Member(name)),
                 "{name} {value}"
             );

@@ -1,18 +1,18 @@
-//! FusionAuth, as its documentation describes it: an OpenID provider with an API of its own beside it. What differs
-//! from the standards is in this folder, behind [`super::dialect::Dialect`]. PURE but for `calls`.
+//! FusionAuth dialect: an OpenID provider with its own API. Everything that differs from the
+//! standards is in this folder, behind [`super::dialect::Dialect`]. PURE except for `calls`.
 //!
-//! - `iss` is what the tenant is configured with, often a bare host name.
+//! - `iss` is configured per tenant, and is often a bare host name.
 //! - Refresh tokens have persistent ids: `refresh_token_id`, and `sid` of access tokens.
-//! - Errors say more in `error_reason` than in `error`.
-//! - Tokens are refreshed and revoked through `/api/jwt/refresh` too; there is no RFC 7009 endpoint.
-//! - Sessions are ended by webhooks; there is no back-channel logout.
+//! - `error_reason` is more specific than `error`.
+//! - `/api/jwt/refresh` also refreshes and revokes tokens. There is no RFC 7009 endpoint.
+//! - Webhooks end sessions. It has no back-channel logout.
 
-pub(super) mod answer;
 mod calls;
+pub(super) mod error_reason;
 pub mod event;
-pub(super) mod reason;
 pub mod sender;
 mod shared_secret;
+pub(super) mod token_response;
 
 use serde_json::{Map, Value};
 use url::Url;
@@ -23,28 +23,29 @@ use crate::types::oauth::ClientId;
 use crate::types::secret::Secret;
 use sender::SenderProofs;
 
-/// What an operator says about a FusionAuth.
+/// The settings of a FusionAuth.
 #[derive(Clone, Debug)]
 pub struct FusionAuth {
-    /// The tenant's id, where there are several.
+    /// The tenant's id, required with several tenants.
     pub tenant_id: Option<String>,
-    /// How sessions are refreshed.
+    /// The endpoint for refreshes.
     pub refresh_by: RefreshBy,
-    /// An API key that may `DELETE /api/jwt/refresh`.
+    /// An API key with permission for `DELETE /api/jwt/refresh`.
     pub api_key: Option<Secret<String>>,
-    /// Whether a person has to be registered for an application to use it.
+    /// Whether a user must be registered for the application.
     pub require_registration: bool,
-    /// How its webhooks prove where they come from; without it there are none.
+    /// Authentication of webhooks; without it webhooks are rejected.
     pub webhooks: Option<SenderProofs>,
 }
 
-/// Which endpoint refreshes.
+/// The endpoint for refreshes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RefreshBy {
-    /// `/oauth2/token`: authenticates the client, and brings an ID token.
+    /// `/oauth2/token`: authenticates the client, and returns an ID token.
     #[default]
     Token,
-    /// `/api/jwt/refresh`: authenticates nobody but the refresh token, and brings an access token only.
+    /// `/api/jwt/refresh`: authenticates by the refresh token only, and returns an access token
+    /// only.
     JwtRefresh,
 }
 
@@ -61,24 +62,26 @@ impl Default for FusionAuth {
 }
 
 impl FusionAuth {
-    /// `applicationId` is in the access token of a registered person only, and is the client's id.
+    /// Whether the user is registered: only then the access token has `applicationId`, which is the
+    /// client's id.
     pub(super) fn is_registered(&self, client_id: &ClientId, claims: &Map<String, Value>) -> bool {
         claims.get("applicationId").and_then(Value::as_str) == Some(client_id.as_str())
     }
 
-    /// `/oauth2/logout`. An `id_token_hint` would count only without `client_id`, so there is none.
+    /// The URL of `/oauth2/logout`. FusionAuth ignores `id_token_hint` if there is a `client_id`,
+    /// so it is not sent.
     pub(super) fn logout_url(
         &self,
         metadata: &Metadata,
         hint: LogoutHint<'_>,
         return_to: Option<&Url>,
     ) -> Url {
-        let endpoint = metadata
+        let logout_endpoint = metadata
             .end_session_endpoint
             .clone()
-            .unwrap_or_else(|| at(metadata, "/oauth2/logout"));
+            .unwrap_or_else(|| endpoint(metadata, "/oauth2/logout"));
         let mut url = end_session_url(
-            &endpoint,
+            &logout_endpoint,
             LogoutRequest {
                 hint,
                 return_to,
@@ -92,8 +95,8 @@ impl FusionAuth {
     }
 }
 
-/// An address of the API: beside the token endpoint, which gets the same secrets anyway.
-pub(super) fn at(metadata: &Metadata, path: &str) -> Url {
+/// The URL of an API endpoint, relative to the token endpoint, which receives the same secrets.
+pub(super) fn endpoint(metadata: &Metadata, path: &str) -> Url {
     let mut url = metadata.token_endpoint.clone();
     let base = url.path().strip_suffix("/oauth2/token").unwrap_or_default();
     let path = format!("{base}{path}");

@@ -1,5 +1,6 @@
-//! Whether a webhook was sent by this FusionAuth. Everything that is configured has to be right, and is told before
-//! the body is read, so that nobody else makes Doorward read one. PURE.
+//! Webhook authentication: verifies that a webhook was sent by this FusionAuth. All configured
+//! methods are required. They are checked before the body is read, so that bodies of other senders
+//! are not read. PURE.
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -11,44 +12,45 @@ use super::shared_secret;
 use crate::oidc::error::TokenRejected;
 use crate::types::secret::{Secret, same_bytes};
 
-const SIGNATURE: &str = "x-fusionauth-signature-jwt";
+const SIGNATURE_HEADER: &str = "x-fusionauth-signature-jwt";
 
-/// How webhooks prove where they come from: each that is given is required. Never none of them.
+/// The authentication methods of webhooks. Each one that is set is required; at least one is.
 #[derive(Clone, Debug)]
 pub struct SenderProofs {
     /// `X-FusionAuth-Signature-JWT`, over the body.
     pub signature: Option<SignatureKey>,
-    /// HTTP Basic: user name and password, with a `:` between.
+    /// HTTP Basic: user name and password, separated by `:`.
     pub basic: Option<Secret<String>>,
-    /// A header of the operator's choice with this value.
+    /// A configured header with this value.
     pub header: Option<(HeaderName, Secret<String>)>,
 }
 
-/// What signatures are checked with. One family only: a key of one kind is never taken for one of the other.
+/// The key for signatures. Only one kind is accepted, so that a key of one kind is never used as
+/// the other.
 #[derive(Clone, Debug)]
 pub enum SignatureKey {
-    /// The provider's published keys, by `kid`; asymmetric only.
+    /// The provider's published keys, by `kid`; asymmetric exactly_one.
     KeySet,
-    /// A secret that both sides have; HMAC only.
+    /// A shared secret; HMAC exactly_one.
     Shared(Secret<Vec<u8>>),
 }
 
-/// A webhook is not from this FusionAuth, or that cannot be told.
+/// Why a webhook's sender is not verified.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SenderError {
-    /// No webhooks are expected from it.
+    /// No webhooks are configured.
     #[error("no webhooks are configured for this provider")]
     NotExpected,
     /// No signature, or more than one.
     #[error("the webhook has not exactly one X-FusionAuth-Signature-JWT")]
     NoSignature,
-    /// A signature that the provider's keys do not verify, or that they could not be fetched for.
+    /// The signature is invalid, or the provider's keys could not be fetched.
     #[error("the webhook's signature was not accepted: {0}")]
     Signature(#[from] TokenRejected),
-    /// A signature that the shared secret does not verify.
+    /// The signature was not made with the shared secret.
     #[error("the webhook is not signed with the shared secret")]
     NotShared,
-    /// A good signature over something that is not a body: some other token of the provider.
+    /// The signature is valid, but not about a body: it is another token of the provider.
     #[error("the webhook's signature has no `request_body_sha256`")]
     NoBodyHash,
     /// The body is not the one that was signed.
@@ -62,7 +64,7 @@ pub enum SenderError {
     Header,
 }
 
-/// Proof that a webhook comes from this FusionAuth, provided that its body is the one that was signed.
+/// A verified sender. Its signature, if any, covers one body.
 #[derive(Debug)]
 pub struct Sender {
     body_sha256: Option<[u8; 32]>,
@@ -83,20 +85,21 @@ impl SenderError {
         }
     }
 
-    /// Whether the provider is to blame and the webhook may yet be good.
+    /// Whether the provider is unavailable and the webhook may be valid.
     pub const fn is_outage(&self) -> bool {
         matches!(self, Self::Signature(rejected) if rejected.is_outage())
     }
 }
 
 impl SenderProofs {
-    /// Checks everything but a signature by the provider's published keys, which is returned to be checked.
+    /// Checks everything except a signature by the provider's published keys, which is returned for
+    /// verification.
     ///
     /// # Errors
     /// What is missing or wrong.
-    pub fn check(&self, headers: &HeaderMap) -> Result<Checked, SenderError> {
+    pub fn check(&self, headers: &HeaderMap) -> Result<SenderCheck, SenderError> {
         if let Some(expected) = &self.basic {
-            let given = only(headers, &header::AUTHORIZATION)
+            let given = exactly_one(headers, &header::AUTHORIZATION)
                 .and_then(basic)
                 .ok_or(SenderError::Basic)?;
             if !same_bytes(&given, expected.expose().as_bytes()) {
@@ -104,39 +107,39 @@ impl SenderProofs {
             }
         }
         if let Some((name, expected)) = &self.header {
-            let given = only(headers, name).ok_or(SenderError::Header)?;
+            let given = exactly_one(headers, name).ok_or(SenderError::Header)?;
             if !same_bytes(given.as_bytes(), expected.expose().as_bytes()) {
                 return Err(SenderError::Header);
             }
         }
         let Some(key) = &self.signature else {
-            return Ok(Checked::Sender(Sender { body_sha256: None }));
+            return Ok(SenderCheck::Verified(Sender { body_sha256: None }));
         };
-        let token =
-            only(headers, &HeaderName::from_static(SIGNATURE)).ok_or(SenderError::NoSignature)?;
+        let token = exactly_one(headers, &HeaderName::from_static(SIGNATURE_HEADER))
+            .ok_or(SenderError::NoSignature)?;
         match key {
-            SignatureKey::KeySet => Ok(Checked::ToVerify(token.to_owned())),
+            SignatureKey::KeySet => Ok(SenderCheck::SignaturePending(token.to_owned())),
             SignatureKey::Shared(secret) => {
                 let claims =
                     shared_secret::verify(token, secret.expose()).ok_or(SenderError::NotShared)?;
-                Sender::of_claims(&claims).map(Checked::Sender)
+                Sender::from_claims(&claims).map(SenderCheck::Verified)
             }
         }
     }
 }
 
-/// How far [`SenderProofs::check`] came.
+/// The result of [`SenderProofs::check`].
 #[derive(Debug)]
-pub enum Checked {
-    /// To the end.
-    Sender(Sender),
-    /// To the signature, which is this.
-    ToVerify(String),
+pub enum SenderCheck {
+    /// The sender is verified.
+    Verified(Sender),
+    /// This signature must still be verified with the provider's keys.
+    SignaturePending(String),
 }
 
 impl Sender {
-    /// From the claims of a signature that was verified.
-    pub(in crate::oidc) fn of_claims(claims: &Map<String, Value>) -> Result<Self, SenderError> {
+    /// Creates a sender from the claims of a verified signature.
+    pub(in crate::oidc) fn from_claims(claims: &Map<String, Value>) -> Result<Self, SenderError> {
         let hash = claims.get("request_body_sha256").and_then(Value::as_str);
         let hash = hash
             .and_then(|hash| STANDARD.decode(hash).ok())
@@ -146,11 +149,11 @@ impl Sender {
         })
     }
 
-    /// Whether `body` is the one that the proof is about.
+    /// Checks that the signature covers `body`.
     ///
     /// # Errors
     /// [`SenderError::OtherBody`].
-    pub fn vouches_for(&self, body: &[u8]) -> Result<(), SenderError> {
+    pub fn check_body(&self, body: &[u8]) -> Result<(), SenderError> {
         let sent = digest::digest(&digest::SHA256, body);
         match &self.body_sha256 {
             Some(signed) if !same_bytes(signed, sent.as_ref()) => Err(SenderError::OtherBody),
@@ -160,7 +163,7 @@ impl Sender {
 }
 
 /// The header of this name, if there is exactly one, in ASCII.
-fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+fn exactly_one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;
     values.next().is_none().then_some(value)
@@ -197,14 +200,14 @@ mod tests {
 
     fn code(proofs: &SenderProofs, lines: &[(&'static str, &str)]) -> &'static str {
         match proofs.check(&headers(lines)) {
-            Ok(Checked::Sender(_)) => "",
-            Ok(Checked::ToVerify(_)) => "to_verify",
+            Ok(SenderCheck::Verified(_)) => "",
+            Ok(SenderCheck::SignaturePending(_)) => "to_verify",
             Err(error) => error.code(),
         }
     }
 
     #[test]
-    fn basic_credentials_are_compared_whole() {
+    fn check_requires_exact_basic_credentials() {
         let field = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
         let wanted = SenderProofs {
             basic: Some(Secret::new("hook:s3:cret".into())),
@@ -241,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_configured_is_required() {
+    fn check_requires_every_configured_method() {
         let name = HeaderName::from_static("x-hook");
         let both = SenderProofs {
             header: Some((name, Secret::new("key".into()))),
@@ -249,7 +252,7 @@ mod tests {
             ..proofs()
         };
         assert_eq!(
-            code(&both, &[("x-hook", "key"), (SIGNATURE, "a.b.c")]),
+            code(&both, &[("x-hook", "key"), (SIGNATURE_HEADER, "a.b.c")]),
             "to_verify"
         );
         assert_eq!(
@@ -259,22 +262,29 @@ mod tests {
         assert_eq!(
             code(
                 &both,
-                &[("x-hook", "key"), (SIGNATURE, "a"), (SIGNATURE, "a")]
+                &[
+                    ("x-hook", "key"),
+                    (SIGNATURE_HEADER, "a"),
+                    (SIGNATURE_HEADER, "a")
+                ]
             ),
             "webhook_signature_missing"
         );
         for wrong in ["", "kex", "key2", "KEY"] {
             assert_eq!(
-                code(&both, &[("x-hook", wrong), (SIGNATURE, "a.b.c")]),
+                code(&both, &[("x-hook", wrong), (SIGNATURE_HEADER, "a.b.c")]),
                 "webhook_header_wrong",
                 "{wrong}"
             );
         }
-        assert_eq!(code(&both, &[(SIGNATURE, "a.b.c")]), "webhook_header_wrong");
+        assert_eq!(
+            code(&both, &[(SIGNATURE_HEADER, "a.b.c")]),
+            "webhook_header_wrong"
+        );
     }
 
     #[test]
-    fn a_signature_is_about_one_body_and_no_login_is_a_signature() {
+    fn signature_covers_one_body_and_other_tokens_fail() {
         let hash = |body: &[u8]| STANDARD.encode(digest::digest(&digest::SHA256, body));
         let claims = |hash: Value| {
             json!({ "request_body_sha256": hash })
@@ -282,9 +292,9 @@ mod tests {
                 .unwrap()
                 .clone()
         };
-        let sender = Sender::of_claims(&claims(json!(hash(b"{}")))).unwrap();
-        assert_eq!(sender.vouches_for(b"{}"), Ok(()));
-        assert_eq!(sender.vouches_for(b"{} "), Err(SenderError::OtherBody));
+        let sender = Sender::from_claims(&claims(json!(hash(b"{}")))).unwrap();
+        assert_eq!(sender.check_body(b"{}"), Ok(()));
+        assert_eq!(sender.check_body(b"{} "), Err(SenderError::OtherBody));
         let url_safe = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode([0xfb; 32]);
         for wrong in [
             json!(url_safe),
@@ -294,22 +304,22 @@ mod tests {
             json!(null),
         ] {
             assert_eq!(
-                Sender::of_claims(&claims(wrong)).unwrap_err(),
+                Sender::from_claims(&claims(wrong)).unwrap_err(),
                 SenderError::NoBodyHash
             );
         }
         let login = json!({"sub": "alice", "iss": "acme.com"});
         assert_eq!(
-            Sender::of_claims(login.as_object().unwrap()).unwrap_err(),
+            Sender::from_claims(login.as_object().unwrap()).unwrap_err(),
             SenderError::NoBodyHash
         );
     }
 
     #[test]
-    fn without_a_signature_any_body_will_do() {
-        let Ok(Checked::Sender(sender)) = proofs().check(&HeaderMap::new()) else {
+    fn sender_without_signature_accepts_any_body() {
+        let Ok(SenderCheck::Verified(sender)) = proofs().check(&HeaderMap::new()) else {
             panic!("nothing is wanted")
         };
-        assert_eq!(sender.vouches_for(b"anything"), Ok(()));
+        assert_eq!(sender.check_body(b"anything"), Ok(()));
     }
 }

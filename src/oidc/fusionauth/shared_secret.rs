@@ -1,5 +1,5 @@
-//! JWTs signed with a secret that both sides have: the signatures of webhooks, where an operator wants them so, and
-//! nothing else. Tokens about people are never accepted with HMAC ([`crate::oidc::jws`]). PURE.
+//! HMAC-signed JWTs, for webhook signatures only. Tokens of users are never accepted with HMAC
+//! ([`crate::oidc::jws`]). PURE.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::oidc::json;
 use crate::oidc::jws::MAX_TOKEN_BYTES;
 
-/// The claims of `token`, if it is signed with `secret` by HS256, HS384 or HS512.
+/// Returns the claims of `token` if it is signed with `secret` by HS256, HS384 or HS512.
 pub(super) fn verify(token: &str, secret: &[u8]) -> Option<Map<String, Value>> {
     if token.len() > MAX_TOKEN_BYTES {
         return None;
@@ -17,7 +17,7 @@ pub(super) fn verify(token: &str, secret: &[u8]) -> Option<Map<String, Value>> {
     let (signed, signature) = token.rsplit_once('.')?;
     let (header, payload) = signed.split_once('.')?;
     let header = json::object(&URL_SAFE_NO_PAD.decode(header).ok()?)?;
-    let demands_more = ["crit", "zip", "b64"]
+    let has_extension = ["crit", "zip", "b64"]
         .iter()
         .any(|name| header.contains_key(*name));
     let algorithm = match header.get("alg").and_then(Value::as_str) {
@@ -34,7 +34,7 @@ pub(super) fn verify(token: &str, secret: &[u8]) -> Option<Map<String, Value>> {
         &URL_SAFE_NO_PAD.decode(signature).ok()?,
     )
     .ok()?;
-    if demands_more {
+    if has_extension {
         return None;
     }
     json::object(&URL_SAFE_NO_PAD.decode(payload).ok()?)
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn each_algorithm_of_the_family_verifies_and_no_other() {
+    fn verify_accepts_hmac_algorithms_only() {
         for (name, algorithm) in [
             ("HS256", hmac::HMAC_SHA256),
             ("HS384", hmac::HMAC_SHA384),
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_token_is_none() {
+    fn verify_rejects_malformed_tokens() {
         let good = token(r#"{"alg":"HS256"}"#, "{}", hmac::HMAC_SHA256, SECRET);
         let (signed, _) = good.rsplit_once('.').unwrap();
         for bad in [

@@ -1,4 +1,4 @@
-//! FusionAuth's own endpoints over real connections: what is sent where, and nothing more.
+//! Tests of requests to FusionAuth's endpoints over real connections.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,11 +9,11 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::sender::{Checked, SignatureKey};
+use super::sender::{SenderCheck, SignatureKey};
 use super::*;
-use crate::oidc::jws::Algorithm;
-use crate::oidc::settings::{ClientAuth, ClientSettings};
-use crate::oidc::testing::{FakeProvider, Reply, Seen, Signer, jwks};
+use crate::oidc::algorithm::Algorithm;
+use crate::oidc::client::{ClientAuth, ClientSettings};
+use crate::oidc::testing::{FakeProvider, ReceivedRequest, Reply, Signer, jwks};
 use crate::oidc::token::{Revoked, TokenError, TokenResponse};
 use crate::oidc::{Dialect, Provider, ProviderSettings, install_crypto};
 use crate::types::oauth::{ClientId, ClientSecret, Issuer, ProviderName, RefreshToken};
@@ -24,18 +24,19 @@ const DISCOVERY: &str = "/fa/.well-known/openid-configuration";
 
 type Script = Arc<Mutex<Vec<(&'static str, u16, String)>>>;
 
-struct World {
+struct TestProvider {
     server: FakeProvider,
     provider: Arc<Provider>,
     script: Script,
     client: ClientSettings,
 }
 
-impl World {
-    /// Behind a path, for a tenant; `signer` is in the key set.
+impl TestProvider {
+    /// A FusionAuth under a path prefix, with a tenant and with `signer` in its key set.
     async fn new(signer: &Signer, change: impl FnOnce(&mut FusionAuth)) -> Self {
         install_crypto();
-        let (script, keys) = (Script::default(), jwks(&[signer.jwk()]));
+        let script = Script::default();
+        let keys = jwks(&[signer.jwk()]);
         let plan = Arc::clone(&script);
         let server = FakeProvider::start(move |seen| {
             let asked = format!("{} {}", seen.head.split(' ').next().unwrap(), seen.path);
@@ -100,7 +101,7 @@ impl World {
     }
 }
 
-fn usual(seen: &Seen, keys: &str) -> Reply {
+fn usual(seen: &ReceivedRequest, keys: &str) -> Reply {
     let port = seen
         .head
         .lines()
@@ -129,8 +130,8 @@ fn usual(seen: &Seen, keys: &str) -> Reply {
     }
 }
 
-/// The value of a header, if the request has it.
-fn field(seen: &Seen, name: &str) -> Option<String> {
+/// The value of a header field.
+fn field(seen: &ReceivedRequest, name: &str) -> Option<String> {
     let lines = seen.head.lines().filter_map(|line| line.split_once(": "));
     lines
         .into_iter()
@@ -139,11 +140,11 @@ fn field(seen: &Seen, name: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn by_the_token_endpoint_the_client_and_the_tenant_are_named() {
-    let world = World::new(&Signer::es256("k"), |_| {}).await;
-    let answer = world.refresh().await.unwrap();
+async fn token_endpoint_request_has_client_and_tenant() {
+    let test = TestProvider::new(&Signer::es256("k"), |_| {}).await;
+    let answer = test.refresh().await.unwrap();
     assert_eq!(answer.refresh_token_id.unwrap().as_str(), "id");
-    let body = world.server.last("/fa/oauth2/token").body;
+    let body = test.server.last("/fa/oauth2/token").body;
     for part in [
         "grant_type=refresh_token",
         "refresh_token=r%26t",
@@ -152,25 +153,25 @@ async fn by_the_token_endpoint_the_client_and_the_tenant_are_named() {
     ] {
         assert!(body.contains(part), "{part} in {body}");
     }
-    assert_eq!(world.server.count("/fa/api/jwt/refresh"), 0);
-    world.on(
+    assert_eq!(test.server.count("/fa/api/jwt/refresh"), 0);
+    test.on(
         "POST /fa/oauth2/token",
         400,
         r#"{"error":"invalid_grant","error_reason":"refresh_token_not_found"}"#,
     );
     assert_eq!(
-        world.refresh().await.unwrap_err().code(),
+        test.refresh().await.unwrap_err().code(),
         "refresh_token_not_found"
     );
 }
 
 #[tokio::test]
-async fn by_the_api_the_token_is_all_that_is_sent() {
-    let world = World::new(&Signer::es256("k"), |own| {
+async fn refresh_api_request_has_only_the_token() {
+    let test = TestProvider::new(&Signer::es256("k"), |own| {
         own.refresh_by = RefreshBy::JwtRefresh
     })
     .await;
-    let answer = world.refresh().await.unwrap();
+    let answer = test.refresh().await.unwrap();
     assert_eq!(
         (
             answer.access_token.expose(),
@@ -178,7 +179,7 @@ async fn by_the_api_the_token_is_all_that_is_sent() {
         ),
         ("a.b.c", "new")
     );
-    let seen = world.server.last("/fa/api/jwt/refresh");
+    let seen = test.server.last("/fa/api/jwt/refresh");
     assert_eq!(
         serde_json::from_str::<Value>(&seen.body).unwrap(),
         json!({"refreshToken": "r&t"})
@@ -194,22 +195,22 @@ async fn by_the_api_the_token_is_all_that_is_sent() {
     for absent in ["authorization", "cookie"] {
         assert_eq!(field(&seen, absent), None);
     }
-    assert_eq!(world.server.count("/fa/oauth2/token"), 0);
+    assert_eq!(test.server.count("/fa/oauth2/token"), 0);
     for (status, code) in [
         (400, "grant_rejected"),
         (404, "grant_rejected"),
         (500, "provider_unavailable"),
     ] {
-        world.on("POST /fa/api/jwt/refresh", status, "");
-        assert_eq!(world.refresh().await.unwrap_err().code(), code, "{status}");
+        test.on("POST /fa/api/jwt/refresh", status, "");
+        assert_eq!(test.refresh().await.unwrap_err().code(), code, "{status}");
     }
 }
 
 #[tokio::test]
-async fn without_an_api_key_a_token_is_revoked_by_logging_it_out() {
-    let world = World::new(&Signer::es256("k"), |_| {}).await;
-    assert_eq!(world.revoke().await.unwrap(), Revoked::Done);
-    let seen = world.server.last("/fa/api/logout");
+async fn revoke_without_api_key_uses_logout() {
+    let test = TestProvider::new(&Signer::es256("k"), |_| {}).await;
+    assert_eq!(test.revoke().await.unwrap(), Revoked::Done);
+    let seen = test.server.last("/fa/api/logout");
     assert_eq!(
         serde_json::from_str::<Value>(&seen.body).unwrap(),
         json!({"global": false, "refreshToken": "r&t"})
@@ -218,17 +219,17 @@ async fn without_an_api_key_a_token_is_revoked_by_logging_it_out() {
         (field(&seen, "authorization"), field(&seen, "cookie")),
         (None, None)
     );
-    assert_eq!(world.server.count("/fa/api/jwt/refresh"), 0);
-    world.on("POST /fa/api/logout", 500, "");
-    assert_eq!(world.revoke().await.unwrap_err().code(), "provider_status");
+    assert_eq!(test.server.count("/fa/api/jwt/refresh"), 0);
+    test.on("POST /fa/api/logout", 500, "");
+    assert_eq!(test.revoke().await.unwrap_err().code(), "provider_status");
 }
 
 #[tokio::test]
-async fn with_an_api_key_it_is_deleted_and_logged_out_where_the_key_may_not() {
+async fn revoke_with_api_key_deletes_or_falls_back_to_logout() {
     let key = |own: &mut FusionAuth| own.api_key = Some(Secret::new("the-key".into()));
-    let world = World::new(&Signer::es256("k"), key).await;
-    assert_eq!(world.revoke().await.unwrap(), Revoked::Done);
-    let seen = world.server.last("/fa/api/jwt/refresh");
+    let test = TestProvider::new(&Signer::es256("k"), key).await;
+    assert_eq!(test.revoke().await.unwrap(), Revoked::Done);
+    let seen = test.server.last("/fa/api/jwt/refresh");
     assert!(
         seen.head.starts_with("DELETE /fa/api/jwt/refresh HTTP"),
         "{}",
@@ -238,40 +239,41 @@ async fn with_an_api_key_it_is_deleted_and_logged_out_where_the_key_may_not() {
         (seen.body.as_str(), field(&seen, "authorization").as_deref()),
         ("token=r%26t", Some("the-key"))
     );
-    world.on("DELETE /fa/api/jwt/refresh", 404, "");
-    assert_eq!(world.revoke().await.unwrap(), Revoked::Done);
-    assert_eq!(world.server.count("/fa/api/logout"), 0);
-    world.on("DELETE /fa/api/jwt/refresh", 401, "");
-    assert_eq!(world.revoke().await.unwrap(), Revoked::Done);
-    assert_eq!(world.server.count("/fa/api/logout"), 1);
+    test.on("DELETE /fa/api/jwt/refresh", 404, "");
+    assert_eq!(test.revoke().await.unwrap(), Revoked::Done);
+    assert_eq!(test.server.count("/fa/api/logout"), 0);
+    test.on("DELETE /fa/api/jwt/refresh", 401, "");
+    assert_eq!(test.revoke().await.unwrap(), Revoked::Done);
+    assert_eq!(test.server.count("/fa/api/logout"), 1);
     assert_eq!(
-        field(&world.server.last("/fa/api/logout"), "authorization"),
+        field(&test.server.last("/fa/api/logout"), "authorization"),
         None
     );
 }
 
 #[tokio::test]
-async fn a_webhook_is_signed_by_a_published_key_over_its_body_and_nothing_else_will_do() {
+async fn webhook_signature_must_cover_the_body() {
     let signer = Signer::new("k", Algorithm::Rs256);
     let proofs = SenderProofs {
         signature: Some(SignatureKey::KeySet),
         basic: None,
         header: None,
     };
-    let world = World::new(&signer, |own| own.webhooks = Some(proofs)).await;
+    let test = TestProvider::new(&signer, |own| own.webhooks = Some(proofs)).await;
     let body = br#"{"event":{}}"#;
     let claims =
         json!({ "request_body_sha256": STANDARD.encode(digest::digest(&digest::SHA256, body)) });
     let sent = async |token: &str| {
         let mut headers = HeaderMap::new();
         headers.insert("x-fusionauth-signature-jwt", token.parse().unwrap());
-        let Checked::ToVerify(signature) = world.provider.check_webhook(&headers)? else {
+        let SenderCheck::SignaturePending(signature) = test.provider.check_webhook(&headers)?
+        else {
             panic!("unsigned")
         };
-        world.provider.verify_webhook_signature(&signature).await
+        test.provider.verify_webhook_signature(&signature).await
     };
     let sender = sent(&signer.sign(&claims)).await.unwrap();
-    assert!(sender.vouches_for(body).is_ok() && sender.vouches_for(b"{}").is_err());
+    assert!(sender.check_body(body).is_ok() && sender.check_body(b"{}").is_err());
 
     let login =
         json!({"iss": "acme.com", "sub": "alice", "aud": "store-id", "exp": 1_800_000_060_u64});
@@ -306,7 +308,7 @@ async fn a_webhook_is_signed_by_a_published_key_over_its_body_and_nothing_else_w
     ] {
         assert_eq!(sent(&token).await.unwrap_err().code(), code);
     }
-    let bare = World::new(&signer, |_| {}).await;
+    let bare = TestProvider::new(&signer, |_| {}).await;
     assert_eq!(
         bare.provider
             .check_webhook(&HeaderMap::new())

@@ -1,4 +1,4 @@
-//! Key sets with every kind of bad key in them.
+//! Key set tests: sets with every kind of invalid key.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::oidc::testing::{Signer, b64, jwks, with};
 
 #[test]
-fn a_bad_key_is_skipped_and_counted_and_the_good_ones_stay() {
+fn parse_skips_invalid_keys_with_reasons() {
     let ec = Signer::es256("ec").jwk();
     let rsa = Signer::new("rsa", Algorithm::Rs256).jwk();
     let ed = Signer::new("ed", Algorithm::EdDsa).jwk();
@@ -92,7 +92,7 @@ fn a_bad_key_is_skipped_and_counted_and_the_good_ones_stay() {
 }
 
 #[test]
-fn what_providers_add_does_no_harm() {
+fn parse_accepts_provider_variations() {
     let rsa = Signer::new("rsa", Algorithm::Rs256).jwk();
     let modulus = URL_SAFE_NO_PAD.decode(rsa["n"].as_str().unwrap()).unwrap();
     for key in [
@@ -120,7 +120,7 @@ fn what_providers_add_does_no_harm() {
 }
 
 #[test]
-fn a_set_is_bounded_and_has_to_be_one() {
+fn parse_limits_the_number_of_keys() {
     let ec = Signer::es256("ec").jwk();
     let many = KeySet::parse(jwks(&vec![ec; MAX_KEYS + 5]).as_bytes()).unwrap();
     assert_eq!((many.usable(), many.skipped().len()), (MAX_KEYS, 1));

@@ -1,4 +1,4 @@
-//! The attacks of RFC 8725, and what the wild sends.
+//! JWS tests: the attacks of RFC 8725, and malformed tokens.
 
 use aws_lc_rs::hmac;
 use serde_json::json;
@@ -6,12 +6,12 @@ use serde_json::json;
 use super::*;
 use crate::oidc::testing::{Signer, b64, jwks, key_set};
 
-fn judge(token: &str, keys: &KeySet) -> Result<Signed, JwsError> {
+fn validate(token: &str, keys: &KeySet) -> Result<Signed, JwsError> {
     Jws::parse(token, &Algorithm::ALL)?.verify(keys)
 }
 
 #[test]
-fn every_family_verifies_and_a_changed_token_does_not() {
+fn verify_accepts_every_key_type_and_rejects_changes() {
     for algorithm in [
         Algorithm::Rs256,
         Algorithm::Ps256,
@@ -22,7 +22,7 @@ fn every_family_verifies_and_a_changed_token_does_not() {
         let signer = Signer::new("k", algorithm);
         let keys = key_set(&[&signer]);
         let token = signer.sign(&json!({"sub": "a"}));
-        let signed = judge(&token, &keys).unwrap();
+        let signed = validate(&token, &keys).unwrap();
         assert_eq!(
             (signed.algorithm, signed.kid.as_deref()),
             (algorithm, Some("k"))
@@ -33,7 +33,7 @@ fn every_family_verifies_and_a_changed_token_does_not() {
         let (header, _) = head.split_once('.').unwrap();
         let other = format!("{header}.{}.{signature}", b64(r#"{"sub":"b"}"#));
         assert_eq!(
-            judge(&other, &keys).unwrap_err(),
+            validate(&other, &keys).unwrap_err(),
             JwsError::BadSignature,
             "{algorithm:?}"
         );
@@ -41,7 +41,7 @@ fn every_family_verifies_and_a_changed_token_does_not() {
 }
 
 #[test]
-fn no_algorithm_but_a_listed_one_in_any_spelling() {
+fn parse_accepts_listed_algorithms_only() {
     // RFC 8725 section 2.1, CVE-2015-9235 and its many cousins.
     let signer = Signer::es256("k");
     let keys = key_set(&[&signer]);
@@ -51,7 +51,7 @@ fn no_algorithm_but_a_listed_one_in_any_spelling() {
     ] {
         let header = json!({"alg": alg, "kid": "k"}).to_string();
         let token = signer.sign_raw(&header, "{}");
-        let error = judge(&token, &keys).unwrap_err();
+        let error = validate(&token, &keys).unwrap_err();
         let expected = if alg.starts_with("HS") {
             JwsError::Symmetric
         } else {
@@ -63,7 +63,7 @@ fn no_algorithm_but_a_listed_one_in_any_spelling() {
             "{alg}"
         );
         let unsigned = format!("{}.{}.", b64(&header), b64("{}"));
-        assert!(judge(&unsigned, &keys).is_err(), "{alg}");
+        assert!(validate(&unsigned, &keys).is_err(), "{alg}");
     }
     for header in [
         r#"{"kid":"k"}"#,
@@ -72,7 +72,7 @@ fn no_algorithm_but_a_listed_one_in_any_spelling() {
         r#"{"alg":7}"#,
     ] {
         assert_eq!(
-            judge(&signer.sign_raw(header, "{}"), &keys).unwrap_err(),
+            validate(&signer.sign_raw(header, "{}"), &keys).unwrap_err(),
             JwsError::AlgorithmNotAllowed,
             "{header}"
         );
@@ -85,7 +85,7 @@ fn no_algorithm_but_a_listed_one_in_any_spelling() {
 }
 
 #[test]
-fn a_public_key_is_never_an_hmac_secret() {
+fn verify_never_uses_a_public_key_as_hmac_secret() {
     let signer = Signer::new("k", Algorithm::Rs256);
     let keys = key_set(&[&signer]);
     let jwk = signer.jwk();
@@ -96,24 +96,25 @@ fn a_public_key_is_never_an_hmac_secret() {
             input.as_bytes(),
         );
         assert_eq!(
-            judge(&format!("{input}.{}", b64(tag)), &keys).unwrap_err(),
+            validate(&format!("{input}.{}", b64(tag)), &keys).unwrap_err(),
             JwsError::Symmetric
         );
     }
 }
 
 #[test]
-fn the_key_decides_which_algorithms_fit_it() {
-    let (ec, rsa) = (Signer::es256("ec"), Signer::new("rsa", Algorithm::Rs256));
+fn verify_requires_an_algorithm_that_fits_the_key() {
+    let ec = Signer::es256("ec");
+    let rsa = Signer::new("rsa", Algorithm::Rs256);
     let keys = key_set(&[&ec, &rsa]);
     let crossed = ec.sign_raw(r#"{"alg":"ES256","kid":"rsa"}"#, "{}");
     assert_eq!(
-        judge(&crossed, &keys).unwrap_err(),
+        validate(&crossed, &keys).unwrap_err(),
         JwsError::AlgorithmMismatch
     );
     let wider = ec.sign_raw(r#"{"alg":"ES384","kid":"ec"}"#, "{}");
     assert_eq!(
-        judge(&wider, &keys).unwrap_err(),
+        validate(&wider, &keys).unwrap_err(),
         JwsError::AlgorithmMismatch
     );
     // A key that says RS256 verifies no PS256, although the family is the same.
@@ -122,16 +123,17 @@ fn the_key_decides_which_algorithms_fit_it() {
     let pss = Signer::new("rsa", Algorithm::Ps256).sign(&json!({}));
     let narrow = KeySet::parse(jwks(&[jwk]).as_bytes()).unwrap();
     assert_eq!(
-        judge(&pss, &narrow).unwrap_err(),
+        validate(&pss, &narrow).unwrap_err(),
         JwsError::AlgorithmMismatch
     );
-    assert!(judge(&pss, &keys).is_ok());
+    assert!(validate(&pss, &keys).is_ok());
 }
 
 #[test]
-fn keys_that_a_token_brings_are_not_looked_at() {
+fn verify_ignores_keys_in_the_token() {
     // RFC 8725 section 3.10, CVE-2018-0114: verified by the set alone, so nothing is ever fetched.
-    let (provider, evil) = (Signer::es256("k"), Signer::es256("k"));
+    let provider = Signer::es256("k");
+    let evil = Signer::es256("k");
     let keys = key_set(&[&provider]);
     let header = json!({
         "alg": "ES256", "kid": "k", "jwk": evil.jwk(), "jku": "https://evil.example/jwks",
@@ -139,14 +141,14 @@ fn keys_that_a_token_brings_are_not_looked_at() {
     });
     let claims = json!({"sub": "a"}).to_string();
     assert_eq!(
-        judge(&evil.sign_raw(&header.to_string(), &claims), &keys).unwrap_err(),
+        validate(&evil.sign_raw(&header.to_string(), &claims), &keys).unwrap_err(),
         JwsError::BadSignature
     );
-    assert!(judge(&provider.sign_raw(&header.to_string(), &claims), &keys).is_ok());
+    assert!(validate(&provider.sign_raw(&header.to_string(), &claims), &keys).is_ok());
 }
 
 #[test]
-fn extensions_are_refused_rather_than_ignored() {
+fn parse_rejects_extensions() {
     let signer = Signer::es256("k");
     let keys = key_set(&[&signer]);
     for extra in [
@@ -159,7 +161,7 @@ fn extensions_are_refused_rather_than_ignored() {
     ] {
         let header = format!(r#"{{"alg":"ES256","kid":"k",{extra}}}"#);
         assert_eq!(
-            judge(&signer.sign_raw(&header, "{}"), &keys).unwrap_err(),
+            validate(&signer.sign_raw(&header, "{}"), &keys).unwrap_err(),
             JwsError::Extension,
             "{extra}"
         );
@@ -167,12 +169,14 @@ fn extensions_are_refused_rather_than_ignored() {
 }
 
 #[test]
-fn only_three_segments_of_strict_base64url_of_unambiguous_json() {
+fn parse_requires_strict_compact_serialization() {
     let signer = Signer::es256("k");
     let keys = key_set(&[&signer]);
     let good = signer.sign(&json!({"sub": "a"}));
     let parts: Vec<&str> = good.split('.').collect();
-    let (head, payload, signature) = (parts[0], parts[1], parts[2]);
+    let head = parts[0];
+    let payload = parts[1];
+    let signature = parts[2];
     let malformed = [
         String::new(),
         String::from("."),
@@ -197,23 +201,26 @@ fn only_three_segments_of_strict_base64url_of_unambiguous_json() {
     ];
     for token in &malformed {
         assert_eq!(
-            judge(token, &keys).unwrap_err(),
+            validate(token, &keys).unwrap_err(),
             JwsError::Malformed,
             "{token:.60}"
         );
     }
     // Padding and left-over bits in the signature are other spellings of the same bytes.
-    assert!(judge(&format!("{good}=="), &keys).is_err());
-    assert!(judge(&format!("{good}A"), &keys).is_err());
-    assert_eq!(judge("a.b.c.d.e", &keys).unwrap_err(), JwsError::Encrypted);
+    assert!(validate(&format!("{good}=="), &keys).is_err());
+    assert!(validate(&format!("{good}A"), &keys).is_err());
     assert_eq!(
-        judge(&"a".repeat(MAX_TOKEN_BYTES + 1), &keys).unwrap_err(),
+        validate("a.b.c.d.e", &keys).unwrap_err(),
+        JwsError::Encrypted
+    );
+    assert_eq!(
+        validate(&"a".repeat(MAX_TOKEN_BYTES + 1), &keys).unwrap_err(),
         JwsError::TooLarge
     );
 }
 
 #[test]
-fn a_jwt_is_told_from_what_is_opaque_however_bad_it_is() {
+fn is_jwt_recognizes_jwts_valid_or_not() {
     let header = b64(r#"{"alg":"none"}"#);
     for jwt in [
         Signer::es256("k").sign(&json!({})),
@@ -240,29 +247,34 @@ fn a_jwt_is_told_from_what_is_opaque_however_bad_it_is() {
 }
 
 #[test]
-fn keys_are_found_by_kid_and_without_one_by_trying() {
-    let (first, second, same) = (Signer::es256("1"), Signer::es256("2"), Signer::es256("1"));
+fn verify_finds_keys_by_kid_or_by_trying() {
+    let first = Signer::es256("1");
+    let second = Signer::es256("2");
+    let same = Signer::es256("1");
     let keys = key_set(&[&first, &second, &same]);
     for signer in [&first, &second, &same] {
-        assert!(judge(&signer.sign(&json!({})), &keys).is_ok());
-        assert!(judge(&signer.sign_raw(r#"{"alg":"ES256"}"#, "{}"), &keys).is_ok());
+        assert!(validate(&signer.sign(&json!({})), &keys).is_ok());
+        assert!(validate(&signer.sign_raw(r#"{"alg":"ES256"}"#, "{}"), &keys).is_ok());
     }
     let stranger = Signer::es256("3");
     assert_eq!(
-        judge(&stranger.sign(&json!({})), &keys).unwrap_err(),
+        validate(&stranger.sign(&json!({})), &keys).unwrap_err(),
         JwsError::UnknownKey
     );
     let unnamed = stranger.sign_raw(r#"{"alg":"ES256"}"#, "{}");
-    assert_eq!(judge(&unnamed, &keys).unwrap_err(), JwsError::BadSignature);
+    assert_eq!(
+        validate(&unnamed, &keys).unwrap_err(),
+        JwsError::BadSignature
+    );
     assert!(
         Jws::parse(&unnamed, &Algorithm::ALL)
             .unwrap()
-            .is_cured_by_new_keys(JwsError::BadSignature)
+            .may_need_new_keys(JwsError::BadSignature)
     );
     let named = first.sign(&json!({}));
     assert!(
         !Jws::parse(&named, &Algorithm::ALL)
             .unwrap()
-            .is_cured_by_new_keys(JwsError::BadSignature)
+            .may_need_new_keys(JwsError::BadSignature)
     );
 }

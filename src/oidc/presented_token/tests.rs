@@ -1,4 +1,4 @@
-//! Whose tokens pass, and as whom.
+//! Bearer token tests: claims, kinds of tokens, subjects and bindings.
 
 use serde_json::json;
 
@@ -14,15 +14,11 @@ fn base() -> Value {
     })
 }
 
-fn judge_as(claims: &Value, typ: Option<&str>) -> Result<PresentedToken, ClaimError> {
-    let (issuer, client_id) = (
-        Issuer::new("https://login.example.com"),
-        ClientId::new("store"),
-    );
-    let (audiences, leeway) = (
-        [String::from("store"), String::from("https://api.example")],
-        Duration::from_secs(30),
-    );
+fn validate_as(claims: &Value, typ: Option<&str>) -> Result<PresentedToken, ClaimError> {
+    let issuer = Issuer::new("https://login.example.com");
+    let client_id = ClientId::new("store");
+    let audiences = [String::from("store"), String::from("https://api.example")];
+    let leeway = Duration::from_secs(30);
     let profile = PresentedTokenProfile {
         issuer: &issuer,
         audiences: &audiences,
@@ -32,8 +28,8 @@ fn judge_as(claims: &Value, typ: Option<&str>) -> Result<PresentedToken, ClaimEr
     check(signed(claims, typ), profile, Timestamp::from_secs(NOW))
 }
 
-fn judge(claims: &Value) -> Result<PresentedToken, ClaimError> {
-    judge_as(claims, Some("at+jwt"))
+fn validate(claims: &Value) -> Result<PresentedToken, ClaimError> {
+    validate_as(claims, Some("at+jwt"))
 }
 
 fn without(names: &[&str]) -> Value {
@@ -43,12 +39,12 @@ fn without(names: &[&str]) -> Value {
 }
 
 #[test]
-fn a_good_token_says_who_until_when_and_by_which_key() {
-    let token = judge(&base()).unwrap();
-    assert_eq!(token.holder(), &TokenSubject::Person(Subject::new("alice")));
+fn check_returns_subject_expiry_and_key() {
+    let token = validate(&base()).unwrap();
+    assert_eq!(token.subject(), &TokenSubject::User(Subject::new("alice")));
     assert_eq!(
         (
-            token.ends_at().unwrap().secs(),
+            token.expires_at().unwrap().secs(),
             token.issued_at().unwrap().secs()
         ),
         (NOW + 90, NOW)
@@ -67,27 +63,27 @@ fn a_good_token_says_who_until_when_and_by_which_key() {
 }
 
 #[test]
-fn a_required_claim_that_is_absent_null_or_wrong_typed_is_refused() {
+fn check_rejects_missing_and_mistyped_required_claims() {
     for claim in [Claim::Iss, Claim::Aud, Claim::Exp] {
         let name = claim.name();
         assert_eq!(
-            judge(&with(&base(), name, None)).unwrap_err(),
+            validate(&with(&base(), name, None)).unwrap_err(),
             ClaimError::Missing(claim)
         );
         for wrong in [Value::Null, json!(false), json!({}), json!([]), json!("")] {
             let claims = with(&base(), name, Some(wrong.clone()));
             assert_eq!(
-                judge(&claims).unwrap_err(),
+                validate(&claims).unwrap_err(),
                 ClaimError::Malformed(claim),
                 "{name} {wrong}"
             );
         }
     }
     assert_eq!(
-        judge(&with(&base(), "iat", None)).unwrap_err(),
+        validate(&with(&base(), "iat", None)).unwrap_err(),
         ClaimError::Missing(Claim::Iat)
     );
-    assert!(judge(&without(&["iat", "sub"])).is_ok(), "of a client");
+    assert!(validate(&without(&["iat", "sub"])).is_ok(), "of a client");
     for claim in [
         Claim::Sub,
         Claim::ClientId,
@@ -100,7 +96,7 @@ fn a_required_claim_that_is_absent_null_or_wrong_typed_is_refused() {
         for wrong in [Value::Null, json!(false), json!({}), json!([1]), json!("")] {
             let claims = with(&base(), claim.name(), Some(wrong.clone()));
             assert_eq!(
-                judge(&claims).unwrap_err(),
+                validate(&claims).unwrap_err(),
                 ClaimError::Malformed(claim),
                 "{claim:?} {wrong}"
             );
@@ -109,7 +105,7 @@ fn a_required_claim_that_is_absent_null_or_wrong_typed_is_refused() {
 }
 
 #[test]
-fn wrong_values_are_refused() {
+fn check_rejects_wrong_values() {
     let cases = [
         (
             "iss",
@@ -131,7 +127,7 @@ fn wrong_values_are_refused() {
     ];
     for (name, value, error) in cases {
         assert_eq!(
-            judge(&with(&base(), name, Some(value.clone()))).unwrap_err(),
+            validate(&with(&base(), name, Some(value.clone()))).unwrap_err(),
             error,
             "{name} {value}"
         );
@@ -139,7 +135,7 @@ fn wrong_values_are_refused() {
 }
 
 #[test]
-fn no_other_kind_of_token_passes_for_an_access_token() {
+fn check_rejects_other_kinds_of_tokens() {
     // RFC 8725 section 3.12, RFC 9068 section 5.
     for typ in [
         None,
@@ -147,11 +143,11 @@ fn no_other_kind_of_token_passes_for_an_access_token() {
         Some("at+jwt"),
         Some("application/at+jwt"),
     ] {
-        assert!(judge_as(&base(), typ).is_ok(), "{typ:?}");
+        assert!(validate_as(&base(), typ).is_ok(), "{typ:?}");
     }
     for typ in ["logout+jwt", "dpop+jwt", "secevent+jwt", "id_token", ""] {
         assert_eq!(
-            judge_as(&base(), Some(typ)).unwrap_err(),
+            validate_as(&base(), Some(typ)).unwrap_err(),
             ClaimError::WrongKind,
             "{typ}"
         );
@@ -160,18 +156,19 @@ fn no_other_kind_of_token_passes_for_an_access_token() {
     for telling in ["nonce", "at_hash", "c_hash"] {
         let claims = with(&base(), telling, Some(json!("x")));
         assert_eq!(
-            judge_as(&claims, Some("JWT")).unwrap_err(),
+            validate_as(&claims, Some("JWT")).unwrap_err(),
             ClaimError::WrongKind,
             "{telling}"
         );
     }
-    // One that a refresh brought has nothing that would give it away, but nothing of an access token either.
+    // One that a refresh brought has nothing that would give it away, but nothing of an access
+    // token either.
     assert_eq!(
-        judge_as(&id_token, Some("JWT")).unwrap_err(),
+        validate_as(&id_token, Some("JWT")).unwrap_err(),
         ClaimError::WrongKind
     );
     assert_eq!(
-        judge_as(&id_token, None).unwrap_err(),
+        validate_as(&id_token, None).unwrap_err(),
         ClaimError::WrongKind
     );
     for own in [
@@ -181,13 +178,13 @@ fn no_other_kind_of_token_passes_for_an_access_token() {
         ("typ", json!("Bearer")),
     ] {
         assert!(
-            judge_as(&with(&id_token, own.0, Some(own.1.clone())), None).is_ok(),
+            validate_as(&with(&id_token, own.0, Some(own.1.clone())), None).is_ok(),
             "{own:?}"
         );
     }
-    // What is not for our own client cannot be an ID token of ours.
+    // A token for another audience than the client cannot be an ID token.
     assert!(
-        judge_as(
+        validate_as(
             &with(&id_token, "aud", Some(json!("https://api.example"))),
             None
         )
@@ -196,8 +193,8 @@ fn no_other_kind_of_token_passes_for_an_access_token() {
 }
 
 #[test]
-fn nobody_is_behind_a_token_of_the_client_itself() {
-    let client = |claims: Value| judge(&claims).unwrap().holder().clone();
+fn client_credentials_token_has_no_user() {
+    let client = |claims: Value| validate(&claims).unwrap().subject().clone();
     let phone = TokenSubject::Client(ClientId::new("phone"));
     assert_eq!(client(without(&["sub"])), phone);
     assert_eq!(client(with(&base(), "sub", Some(json!("phone")))), phone);
@@ -220,22 +217,22 @@ fn nobody_is_behind_a_token_of_the_client_itself() {
     assert_eq!(client(with(&base(), "idtyp", Some(json!("app")))), phone);
     assert_eq!(
         client(with(&base(), "idtyp", Some(json!("user")))),
-        TokenSubject::Person(Subject::new("alice"))
+        TokenSubject::User(Subject::new("alice"))
     );
     assert_eq!(
-        judge(&without(&["sub", "client_id"])).unwrap_err(),
+        validate(&without(&["sub", "client_id"])).unwrap_err(),
         ClaimError::Missing(Claim::Sub)
     );
     assert_eq!(
         client(without(&["client_id"])),
-        TokenSubject::Person(Subject::new("alice"))
+        TokenSubject::User(Subject::new("alice"))
     );
 }
 
 #[test]
-fn a_binding_is_understood_or_the_token_refused() {
+fn check_rejects_unsupported_bindings() {
     let bound =
-        |cnf| judge(&with(&base(), "cnf", Some(cnf))).map(|token| token.bound_to().cloned());
+        |cnf| validate(&with(&base(), "cnf", Some(cnf))).map(|token| token.bound_to().cloned());
     assert_eq!(
         bound(json!({"jkt": "k"})),
         Ok(Some(JwkThumbprint::new("k")))

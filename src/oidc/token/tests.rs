@@ -1,4 +1,4 @@
-//! Token answers as the standard, and as the wild, write them.
+//! Token response tests: standard responses, and variations of providers.
 
 use serde_json::json;
 use url::Url;
@@ -7,17 +7,17 @@ use super::*;
 use crate::oidc::testing::with;
 use crate::types::oauth::{ClientId, ClientSecret};
 
-fn answer() -> Value {
+fn response() -> Value {
     json!({"access_token": "at", "token_type": "Bearer", "expires_in": 3600, "refresh_token": "rt", "id_token": "id"})
 }
 
-fn parse(answer: &Value) -> Result<TokenResponse, TokenError> {
-    parse_response(Grant::Code, 200, answer.to_string().as_bytes())
+fn parse(response: &Value) -> Result<TokenResponse, TokenError> {
+    parse_response(Grant::Code, 200, response.to_string().as_bytes())
 }
 
 #[test]
-fn tokens_are_read_as_the_wild_writes_them() {
-    let all = parse(&answer()).unwrap();
+fn parse_response_accepts_provider_variations() {
+    let all = parse(&response()).unwrap();
     assert_eq!(
         (all.access_token.expose(), all.token_type),
         ("at", TokenType::Bearer)
@@ -36,7 +36,7 @@ fn tokens_are_read_as_the_wild_writes_them() {
         ("dpop", TokenType::DPoP),
     ] {
         assert_eq!(
-            parse(&with(&answer(), "token_type", Some(json!(kind))))
+            parse(&with(&response(), "token_type", Some(json!(kind))))
                 .unwrap()
                 .token_type,
             read
@@ -46,29 +46,34 @@ fn tokens_are_read_as_the_wild_writes_them() {
         (json!("3600"), Some(3600)),
         (json!(0), Some(0)),
         (json!(59.9), Some(59)),
-        (json!(1e300), Some(MAX_LIFE.as_secs())),
-        (json!("18446744073709551615"), Some(MAX_LIFE.as_secs())),
+        (json!(1e300), Some(MAX_LIFETIME.as_secs())),
+        (json!("18446744073709551615"), Some(MAX_LIFETIME.as_secs())),
         (Value::Null, None),
     ] {
-        let read = parse(&with(&answer(), "expires_in", Some(value.clone())))
+        let read = parse(&with(&response(), "expires_in", Some(value.clone())))
             .unwrap()
             .expires_in;
         assert_eq!(read.map(|life| life.as_secs()), seconds, "{value}");
     }
     for none in [Some(json!("")), Some(Value::Null), None] {
         assert!(
-            parse(&with(&answer(), "refresh_token", none))
+            parse(&with(&response(), "refresh_token", none))
                 .unwrap()
                 .refresh_token
                 .is_none()
         );
     }
-    let listed = parse(&with(&answer(), "scope", Some(json!(["openid", "email"])))).unwrap();
+    let listed = parse(&with(
+        &response(),
+        "scope",
+        Some(json!(["openid", "email"])),
+    ))
+    .unwrap();
     assert_eq!(listed.scope.as_deref(), Some("openid email"));
 }
 
 #[test]
-fn an_answer_that_makes_no_sense_is_neither_tokens_nor_a_refusal() {
+fn invalid_response_is_neither_tokens_nor_a_rejection() {
     let cases = [
         ("access_token", None),
         ("access_token", Some(json!(""))),
@@ -85,9 +90,9 @@ fn an_answer_that_makes_no_sense_is_neither_tokens_nor_a_refusal() {
         ("scope", Some(json!(7))),
     ];
     for (name, value) in cases {
-        let verdict = parse(&with(&answer(), name, value.clone()));
+        let result = parse(&with(&response(), name, value.clone()));
         assert!(
-            matches!(verdict, Err(TokenError::BadResponse(_))),
+            matches!(result, Err(TokenError::BadResponse(_))),
             "{name} {value:?}"
         );
     }
@@ -99,9 +104,9 @@ fn an_answer_that_makes_no_sense_is_neither_tokens_nor_a_refusal() {
         (400, "<html>"),
         (404, "not here"),
     ] {
-        let verdict = parse_response(Grant::Refresh, status, body.as_bytes());
+        let result = parse_response(Grant::Refresh, status, body.as_bytes());
         assert!(
-            matches!(verdict, Err(TokenError::BadResponse(_))),
+            matches!(result, Err(TokenError::BadResponse(_))),
             "{status} {body}"
         );
     }
@@ -114,7 +119,7 @@ fn code_of(grant: Grant, status: u16, body: &str) -> &'static str {
 }
 
 #[test]
-fn only_a_grant_that_is_gone_ends_a_session() {
+fn only_rejected_grants_end_a_session() {
     let cases = [
         (400, r#"{"error":"invalid_grant"}"#, "grant_rejected"),
         (401, r#"{"error":"invalid_grant"}"#, "grant_rejected"),
@@ -176,10 +181,10 @@ fn only_a_grant_that_is_gone_ends_a_session() {
 }
 
 #[test]
-fn descriptions_are_fit_to_be_shown() {
+fn error_descriptions_are_safe_to_display() {
     let body = json!({"error": "invalid_grant", "error_description": format!("a\n\u{1b}[0m{}", "b".repeat(900))});
     let error = parse_response(Grant::Refresh, 400, body.to_string().as_bytes()).unwrap_err();
-    let TokenError::Refused {
+    let TokenError::GrantRejected {
         description: Some(description),
         ..
     } = error
@@ -193,25 +198,28 @@ fn descriptions_are_fit_to_be_shown() {
 }
 
 #[test]
-fn a_client_shows_who_it_is_as_registered() {
+fn client_credentials_follow_the_auth_method() {
     let redirect_uri = Url::parse("https://a.example/cb").unwrap();
     let client = |auth| ClientSettings::new(ClientId::new("a:b"), auth, redirect_uri.clone());
     let secret = || ClientSecret::new("p%s w\u{f6}rd");
     let basic = client(ClientAuth::Basic(secret()));
-    let proof = client_proof(&basic);
+    let credentials = client_credentials(&basic);
     let encoded = STANDARD.encode("a%3Ab:p%25s+w%C3%B6rd");
     assert_eq!(
-        proof.authorization.unwrap().as_str(),
+        credentials.authorization.unwrap().as_str(),
         format!("Basic {encoded}")
     );
-    assert!(proof.parameters.is_empty());
+    assert!(credentials.parameters.is_empty());
     let post = client(ClientAuth::Post(secret()));
     assert_eq!(
-        client_proof(&post).parameters,
+        client_credentials(&post).parameters,
         [("client_id", "a:b"), ("client_secret", "p%s w\u{f6}rd")]
     );
     let public = client(ClientAuth::None);
-    assert_eq!(client_proof(&public).parameters, [("client_id", "a:b")]);
+    assert_eq!(
+        client_credentials(&public).parameters,
+        [("client_id", "a:b")]
+    );
     assert!(
         !format!("{basic:?}").contains("p%s"),
         "secrets are redacted"
@@ -219,7 +227,7 @@ fn a_client_shows_who_it_is_as_registered() {
 }
 
 #[test]
-fn a_revocation_is_done_or_not_offered_or_failed() {
+fn revocation_outcome_distinguishes_results() {
     let unsupported = br#"{"error":"unsupported_token_type"}"#;
     assert_eq!(revocation_outcome(200, b"").unwrap(), Revoked::Done);
     assert_eq!(

@@ -13,7 +13,7 @@ use crate::auth::Unavailable;
 use crate::auth::bearer::dpop::DpopError;
 use crate::auth::native::{NativeFailure, NativeOutcome, NativeTokens};
 use crate::identity::return_to::ReturnTo;
-use crate::oidc::password::WhyRefused;
+use crate::oidc::password::RejectionReason;
 use crate::policy::app::App;
 use crate::policy::native::NativeCall;
 use crate::policy::native_request::NativeRequestError;
@@ -255,20 +255,20 @@ fn failure_error(failure: &NativeFailure) -> NativeError<'_> {
             )
         },
         NativeFailure::Refused(refusal) => NativeError {
-            status: match refusal.why {
-                WhyRefused::WrongCredentials => StatusCode::UNAUTHORIZED,
-                WhyRefused::TwoFactorRequired
-                | WhyRefused::ChangePasswordRequired
-                | WhyRefused::VerificationRequired
-                | WhyRefused::RegistrationRequired
-                | WhyRefused::AccountLocked
-                | WhyRefused::AccountExpired
-                | WhyRefused::LoginPrevented
-                | WhyRefused::InteractionRequired => StatusCode::FORBIDDEN,
+            status: match refusal.reason {
+                RejectionReason::WrongCredentials => StatusCode::UNAUTHORIZED,
+                RejectionReason::TwoFactorRequired
+                | RejectionReason::ChangePasswordRequired
+                | RejectionReason::VerificationRequired
+                | RejectionReason::RegistrationRequired
+                | RejectionReason::AccountLocked
+                | RejectionReason::AccountExpired
+                | RejectionReason::LoginPrevented
+                | RejectionReason::InteractionRequired => StatusCode::FORBIDDEN,
             },
-            members: Some(&refusal.go_on_with),
+            members: Some(&refusal.continuation),
             offers_login: true,
-            ..NativeError::new("invalid_grant", code, refusal_text(refusal.why))
+            ..NativeError::new("invalid_grant", code, refusal_text(refusal.reason))
         },
         NativeFailure::UnknownToken => NativeError {
             status: StatusCode::UNAUTHORIZED,
@@ -330,21 +330,25 @@ fn unavailable_error(unavailable: Unavailable) -> NativeError<'static> {
     }
 }
 
-const fn refusal_text(why: WhyRefused) -> &'static str {
+const fn refusal_text(why: RejectionReason) -> &'static str {
     match why {
-        WhyRefused::WrongCredentials => "The user name or the password is wrong.",
-        WhyRefused::TwoFactorRequired => "A second factor is required. Log in with the browser.",
-        WhyRefused::ChangePasswordRequired => {
+        RejectionReason::WrongCredentials => "The user name or the password is wrong.",
+        RejectionReason::TwoFactorRequired => {
+            "A second factor is required. Log in with the browser."
+        }
+        RejectionReason::ChangePasswordRequired => {
             "The password must be changed first. Log in with the browser."
         }
-        WhyRefused::VerificationRequired => {
+        RejectionReason::VerificationRequired => {
             "An email address or phone number must be verified first. Log in with the browser."
         }
-        WhyRefused::RegistrationRequired => "The user is not registered for this app.",
-        WhyRefused::AccountLocked => "The account is locked.",
-        WhyRefused::AccountExpired => "The account has expired.",
-        WhyRefused::LoginPrevented => "The login service prevents this user from logging in.",
-        WhyRefused::InteractionRequired => "Further steps are required. Log in with the browser.",
+        RejectionReason::RegistrationRequired => "The user is not registered for this app.",
+        RejectionReason::AccountLocked => "The account is locked.",
+        RejectionReason::AccountExpired => "The account has expired.",
+        RejectionReason::LoginPrevented => "The login service prevents this user from logging in.",
+        RejectionReason::InteractionRequired => {
+            "Further steps are required. Log in with the browser."
+        }
     }
 }
 

@@ -377,10 +377,10 @@ fn authenticated_response_is_private() {
 }
 
 proptest! {
-    /// Whatever stands for each hyphen and however the letters are cased, no alias of an identity
-    /// field survives, and ours is there once.
+    /// With any separator and any case, every alias of an identity header is removed, and
+    /// Doorward's value is sent once.
     #[test]
-    fn every_alias_folds(
+    fn every_alias_of_an_identity_header_is_removed(
         which in 0..IDENTITY.len(),
         glue in proptest::collection::vec(prop::sample::select(b"!#$%&'*+-.^_`|~".to_vec()), 4),
         upper in proptest::collection::vec(any::<bool>(), 32),
@@ -398,10 +398,10 @@ proptest! {
         prop_assert_eq!(sent(&[(&alias, "forged"), ("Connection", nomination)], &[]), fields(&[]));
     }
 
-    /// No `Cookie` field, however odd, carries one of ours on or crashes; and the app's own all
-    /// arrive.
+    /// No `Cookie` field, however malformed, forwards one of Doorward's cookies; all cookies of the
+    /// app are forwarded.
     #[test]
-    fn no_cookie_of_ours_survives(parts in proptest::collection::vec(
+    fn doorward_cookies_are_removed_from_any_field(parts in proptest::collection::vec(
         prop::sample::select(vec!["__Host-doorward_jwt=x", "a=b", " ", "=", "\t__secure-doorward_x", "\"q;", "c"]), 0..8,
     )) {
         let field = parts.join(";");

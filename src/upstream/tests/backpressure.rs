@@ -55,7 +55,8 @@ async fn unread_upload_is_not_buffered() {
     let mut writer = proxy.connect().await;
     let head = format!("POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: {STREAM_LEN}\r\n\r\n");
     writer.write_all(head.as_bytes()).await.unwrap();
-    let (part, mut taken) = (vec![0; 64 * 1024], 0);
+    let part = vec![0; 64 * 1024];
+    let mut taken = 0;
     while let Ok(Ok(length)) = timeout(Duration::from_millis(300), writer.write(&part)).await {
         taken += length;
     }

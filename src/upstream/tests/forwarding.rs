@@ -67,10 +67,8 @@ async fn request_body_has_one_framing_for_every_method() {
                 "{method} {framing}: {response}"
             );
             let request = proxy.backend.received().pop().unwrap();
-            let (lengths, codings) = (
-                request.field("content-length"),
-                request.field("transfer-encoding"),
-            );
+            let lengths = request.field("content-length");
+            let codings = request.field("transfer-encoding");
             match framing {
                 "" if ["POST", "PUT", "PATCH"].contains(&method) => {
                     assert_eq!((lengths, codings), (vec!["0"], vec![]))

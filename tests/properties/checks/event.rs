@@ -26,13 +26,19 @@ pub(crate) fn check(body: &[u8]) {
         Some(id) => assert_eq!(said["applicationId"], id.as_str()),
         None => assert!(!is_revocation || said["applicationId"].is_null()),
     };
-    match &event.concerns {
-        AffectedSessions::RefreshToken(sid, id) => {
+    match &event.affected {
+        AffectedSessions::RefreshToken {
+            sid,
+            application: id,
+        } => {
             assert!(is_revocation && !sid.as_str().is_empty());
             assert_eq!(said["refreshToken"]["id"], sid.as_str());
             application(id);
         }
-        AffectedSessions::Person(user, id) => {
+        AffectedSessions::User {
+            subject: user,
+            application: id,
+        } => {
             assert!(!user.as_str().is_empty());
             assert!(said["userId"] == user.as_str() || said["user"]["id"] == user.as_str());
             application(id);

@@ -1,8 +1,9 @@
 //! JWS: no text is accepted as a token, since the private keys are not used anywhere.
 
+use doorward::oidc::Algorithm;
 use doorward::oidc::install_crypto;
 use doorward::oidc::jwks::KeySet;
-use doorward::oidc::jws::{Algorithm, Jws, MAX_TOKEN_BYTES};
+use doorward::oidc::jws::{Jws, MAX_TOKEN_BYTES};
 
 /// One public key of each common family: RFC 8037 appendix A.2, RFC 7517 appendix A.1.
 const KEYS: &str = r#"{"keys":[

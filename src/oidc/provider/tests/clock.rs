@@ -1,37 +1,37 @@
-//! The provider's clock, as its answers show it.
+//! Clock skew of the provider.
 
 use super::*;
 
 #[tokio::test]
-async fn the_providers_clock_is_read_off_its_answers() {
-    let world = World::new().await;
-    assert_eq!(world.provider.clock_skew(), None);
+async fn clock_skew_comes_from_response_dates() {
+    let test = TestProvider::new().await;
+    assert_eq!(test.provider.clock_skew(), None);
     for (date, skew) in [
         ("Fri, 15 Jan 2027 08:01:00 GMT", Some(60)),
         ("((((((not a date))))))", Some(60)),
         ("Fri, 15 Jan 2027 07:59:04 GMT", Some(-60)),
     ] {
-        let answer = format!(
+        let reply = format!(
             "HTTP/1.1 500 X\r\ndate: {date}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
         );
-        world.on("/d", move || Reply::Raw(answer.clone().into_bytes()));
-        world.provider.metadata().await.unwrap_err();
-        assert_eq!(world.provider.clock_skew(), skew, "{date}");
-        world.clock.advance(Duration::from_secs(2));
-        *world.script.lock().unwrap() = Box::new(|_| None);
+        test.on("/d", move || Reply::Raw(reply.clone().into_bytes()));
+        test.provider.metadata().await.unwrap_err();
+        assert_eq!(test.provider.clock_skew(), skew, "{date}");
+        test.clock.advance(Duration::from_secs(2));
+        *test.script.lock().unwrap() = Box::new(|_| None);
     }
 }
 
 #[tokio::test]
-async fn a_clock_that_is_too_far_off_is_logged_once_and_so_is_its_return() {
-    let log = Sink::default();
+async fn clock_skew_is_logged_once_per_change() {
+    let log = LogSink::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
-    let _here = tracing::subscriber::set_default(subscriber);
-    let world = World::new().await;
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let test = TestProvider::new().await;
     for (date, age) in [
         ("Fri, 15 Jan 2027 08:00:30 GMT", 0),
         ("Fri, 15 Jan 2027 08:00:35 GMT", 0),
@@ -42,15 +42,15 @@ async fn a_clock_that_is_too_far_off_is_logged_once_and_so_is_its_return() {
         let head = format!(
             "HTTP/1.1 500 X\r\ndate: {date}\r\nage: {age}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
         );
-        world.on("/token", move || Reply::Raw(head.clone().into_bytes()));
-        world.refresh().await.unwrap_err();
+        test.on("/token", move || Reply::Raw(head.clone().into_bytes()));
+        test.refresh().await.unwrap_err();
     }
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let said: Vec<&str> = text
+    let entries: Vec<&str> = text
         .lines()
         .filter(|line| line.contains("provider_clock"))
         .collect();
-    let [skewed, agrees] = said.as_slice() else {
+    let [skewed, agrees] = entries.as_slice() else {
         panic!("{text}")
     };
     assert!(
@@ -67,11 +67,11 @@ async fn a_clock_that_is_too_far_off_is_logged_once_and_so_is_its_return() {
     );
 }
 
-/// What is logged on this thread.
+/// The log of this thread.
 #[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
+struct LogSink(Arc<Mutex<Vec<u8>>>);
 
-impl std::io::Write for Sink {
+impl std::io::Write for LogSink {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())

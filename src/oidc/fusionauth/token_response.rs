@@ -1,25 +1,26 @@
-//! What FusionAuth answers to a code or a refresh token, at both of its endpoints. PURE.
+//! FusionAuth's token responses, of `/oauth2/token` and `/api/jwt/refresh`. PURE.
 
 use serde_json::{Map, Value};
 
-use super::reason::{self, Meaning};
+use super::error_reason::{self, Meaning};
 use crate::oidc::json;
 use crate::oidc::token::{self, Grant, TokenError, TokenResponse, TokenType};
 use crate::types::oauth::{AccessToken, ProviderSid, RefreshToken};
 
-/// What `/oauth2/token` means. Where there is an `error_reason` that is known, it counts for more than `error`.
+/// Parses a response of `/oauth2/token`. A known `error_reason` takes precedence over `error`.
 ///
 /// # Errors
-/// Everything but tokens.
+/// Any response without tokens.
 pub(in crate::oidc) fn parse(
     grant: Grant,
     status: u16,
     body: &[u8],
 ) -> Result<TokenResponse, TokenError> {
-    let answer = json::object(body);
+    let response = json::object(body);
     match token::parse_response(grant, status, body) {
         Ok(tokens) => {
-            let refresh_token_id = text(answer.as_ref(), "refresh_token_id").map(ProviderSid::new);
+            let refresh_token_id =
+                text(response.as_ref(), "refresh_token_id").map(ProviderSid::new);
             Ok(TokenResponse {
                 refresh_token_id,
                 ..tokens
@@ -28,53 +29,61 @@ pub(in crate::oidc) fn parse(
         Err(
             error @ (TokenError::Unavailable { .. }
             | TokenError::Unreachable(_)
-            | TokenError::TargetError(_)),
+            | TokenError::OutcomeUnknown(_)),
         ) => Err(error),
         Err(error @ TokenError::BadResponse(_)) => match (grant, status) {
-            (Grant::Refresh, 404) if is_own(body) => Err(gone(status, answer.as_ref())),
+            (Grant::Refresh, 404) if is_fusionauth_error(body) => {
+                Err(grant_rejected(status, response.as_ref()))
+            }
             (Grant::Refresh | Grant::Code | Grant::Password, _) => Err(error),
         },
-        Err(TokenError::Refused {
+        Err(TokenError::GrantRejected {
             error, description, ..
-        }) => Err(refined(error, description, Meaning::Gone, answer.as_ref())),
+        }) => Err(refined(
+            error,
+            description,
+            Meaning::GrantRejected,
+            response.as_ref(),
+        )),
         Err(TokenError::ClientRejected {
             error, description, ..
         }) => Err(refined(
             error,
             description,
-            Meaning::Registration,
-            answer.as_ref(),
+            Meaning::ClientRejected,
+            response.as_ref(),
         )),
     }
 }
 
-/// What `POST /api/jwt/refresh` means: 400 and 404 that are FusionAuth's own say that the token is gone. There is no
-/// lifetime beside the JWT, which has its `exp`.
+/// Parses a response of `POST /api/jwt/refresh`. A 400 or 404 from FusionAuth itself means that the
+/// token is invalid. The response has no lifetime; the JWT has `exp`.
 ///
 /// # Errors
-/// Everything but tokens.
+/// Any response without tokens.
 pub(in crate::oidc) fn parse_jwt_refresh(
     status: u16,
     body: &[u8],
 ) -> Result<TokenResponse, TokenError> {
-    let answer = json::object(body);
+    let response = json::object(body);
     match status {
         200..=299 => {
-            let answer = answer
+            let response = response
                 .as_ref()
                 .ok_or(TokenError::BadResponse("not a JSON object"))?;
-            let token = text(Some(answer), "token").ok_or(TokenError::BadResponse("no `token`"))?;
+            let token =
+                text(Some(response), "token").ok_or(TokenError::BadResponse("no `token`"))?;
             Ok(TokenResponse {
                 access_token: AccessToken::new(token),
                 token_type: TokenType::Bearer,
                 expires_in: None,
-                refresh_token: text(Some(answer), "refreshToken").map(RefreshToken::new),
+                refresh_token: text(Some(response), "refreshToken").map(RefreshToken::new),
                 id_token: None,
                 scope: None,
-                refresh_token_id: text(Some(answer), "refreshTokenId").map(ProviderSid::new),
+                refresh_token_id: text(Some(response), "refreshTokenId").map(ProviderSid::new),
             })
         }
-        400 | 404 if is_own(body) => Err(gone(status, answer.as_ref())),
+        400 | 404 if is_fusionauth_error(body) => Err(grant_rejected(status, response.as_ref())),
         401 | 403 => Err(TokenError::ClientRejected {
             error: format!("http_{status}"),
             description: None,
@@ -82,7 +91,7 @@ pub(in crate::oidc) fn parse_jwt_refresh(
         }),
         429 | 500.. => Err(TokenError::Unavailable { status }),
         _ => Err(TokenError::BadResponse(
-            "neither tokens nor errors of FusionAuth",
+            "neither tokens nor an error of FusionAuth",
         )),
     }
 }
@@ -90,21 +99,21 @@ pub(in crate::oidc) fn parse_jwt_refresh(
 fn refined(
     error: String,
     description: Option<String>,
-    by_error: Meaning,
-    answer: Option<&Map<String, Value>>,
+    default: Meaning,
+    response: Option<&Map<String, Value>>,
 ) -> TokenError {
-    let known = text(answer, "error_reason").and_then(reason::named);
-    let reason = known.map(|known| known.word);
-    let by_reason = known
+    let known = text(response, "error_reason").and_then(error_reason::lookup);
+    let reason = known.map(|known| known.code);
+    let meaning = known
         .map(|known| known.meaning)
-        .filter(|meaning| *meaning != Meaning::AsTheErrorSays);
-    match by_reason.unwrap_or(by_error) {
-        Meaning::Gone | Meaning::AsTheErrorSays => TokenError::Refused {
+        .filter(|meaning| *meaning != Meaning::Unspecified);
+    match meaning.unwrap_or(default) {
+        Meaning::GrantRejected | Meaning::Unspecified => TokenError::GrantRejected {
             error,
             description,
             reason,
         },
-        Meaning::Registration => TokenError::ClientRejected {
+        Meaning::ClientRejected => TokenError::ClientRejected {
             error,
             description,
             reason,
@@ -112,8 +121,9 @@ fn refined(
     }
 }
 
-/// Nothing at all, or the form that errors of the API have: not what some gateway says in FusionAuth's place.
-fn is_own(body: &[u8]) -> bool {
+/// Whether an error body is empty or in the format of FusionAuth's API, and thus not from a gateway
+/// in front of it.
+fn is_fusionauth_error(body: &[u8]) -> bool {
     const MEMBERS: [&str; 3] = ["fieldErrors", "generalErrors", "error"];
     body.trim_ascii().is_empty()
         || json::object(body).is_some_and(|errors| {
@@ -121,32 +131,35 @@ fn is_own(body: &[u8]) -> bool {
         })
 }
 
-/// The first of the errors names what is wrong.
-fn gone(status: u16, errors: Option<&Map<String, Value>>) -> TokenError {
+/// The error for an invalid refresh token, described by the first entry of `errors`.
+fn grant_rejected(status: u16, errors: Option<&Map<String, Value>>) -> TokenError {
     let fields = errors
         .and_then(|errors| errors.get("fieldErrors"))
         .and_then(Value::as_object);
-    let of_fields = fields
+    let field_errors = fields
         .and_then(|fields| fields.values().next())
         .and_then(Value::as_array);
-    let general = errors
+    let general_errors = errors
         .and_then(|errors| errors.get("generalErrors"))
         .and_then(Value::as_array);
-    let first = of_fields
-        .or(general)
+    let first = field_errors
+        .or(general_errors)
         .and_then(|errors| errors.first())
         .and_then(Value::as_object);
-    let word = text(first, "code").map(|code| json::printable(code, 80));
+    let code = text(first, "code").map(|code| json::printable(code, 80));
     let description = text(first, "message").map(|message| json::printable(message, 300));
-    TokenError::Refused {
-        error: word.unwrap_or_else(|| format!("http_{status}")),
+    TokenError::GrantRejected {
+        error: code.unwrap_or_else(|| format!("http_{status}")),
         description,
         reason: None,
     }
 }
 
-fn text<'a>(answer: Option<&'a Map<String, Value>>, name: &str) -> Option<&'a str> {
-    answer?.get(name)?.as_str().filter(|text| !text.is_empty())
+fn text<'a>(response: Option<&'a Map<String, Value>>, name: &str) -> Option<&'a str> {
+    response?
+        .get(name)?
+        .as_str()
+        .filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]
@@ -163,24 +176,24 @@ mod tests {
 
     fn kind(error: &TokenError) -> &'static str {
         match error {
-            TokenError::Refused { .. } => "gone",
+            TokenError::GrantRejected { .. } => "rejected",
             TokenError::ClientRejected { .. } => "registration",
             TokenError::Unavailable { .. } => "unavailable",
-            TokenError::BadResponse(_) => "nonsense",
-            TokenError::Unreachable(_) | TokenError::TargetError(_) => "no answer",
+            TokenError::BadResponse(_) => "invalid",
+            TokenError::Unreachable(_) | TokenError::OutcomeUnknown(_) => "no response",
         }
     }
 
-    const OWN: &str =
+    const FUSIONAUTH_ERROR: &str =
         r#"{"fieldErrors":{"refreshToken":[{"code":"[invalid]refreshToken","message":"gone\n"}]}}"#;
 
     #[test]
-    fn the_reason_counts_for_more_than_the_error() {
-        for (status, body, verdict, code) in [
+    fn known_error_reason_takes_precedence_over_error() {
+        for (status, body, result, code) in [
             (
                 400,
                 r#"{"error":"invalid_request","error_reason":"refresh_token_not_found"}"#,
-                "gone",
+                "rejected",
                 "refresh_token_not_found",
             ),
             (
@@ -204,13 +217,13 @@ mod tests {
             (
                 400,
                 r#"{"error":"invalid_grant","error_reason":"unheard_of"}"#,
-                "gone",
+                "rejected",
                 "grant_rejected",
             ),
             (
                 400,
                 r#"{"error":"invalid_grant","error_reason":7}"#,
-                "gone",
+                "rejected",
                 "grant_rejected",
             ),
             (
@@ -235,17 +248,27 @@ mod tests {
             let error = at_token(status, body);
             assert_eq!(
                 (kind(&error), error.code()),
-                (verdict, code),
+                (result, code),
                 "{status} {body}"
             );
         }
     }
 
     #[test]
-    fn not_found_is_gone_where_fusionauth_says_so_and_not_some_gateway() {
-        for (status, body) in [(404, ""), (404, "{}"), (404, OWN), (400, OWN), (400, "")] {
-            assert_eq!(kind(&at_token(status, body)), "gone", "{status} {body}");
-            assert_eq!(kind(&at_refresh(status, body)), "gone", "{status} {body}");
+    fn not_found_from_fusionauth_rejects_the_grant() {
+        for (status, body) in [
+            (404, ""),
+            (404, "{}"),
+            (404, FUSIONAUTH_ERROR),
+            (400, FUSIONAUTH_ERROR),
+            (400, ""),
+        ] {
+            assert_eq!(kind(&at_token(status, body)), "rejected", "{status} {body}");
+            assert_eq!(
+                kind(&at_refresh(status, body)),
+                "rejected",
+                "{status} {body}"
+            );
         }
         for (status, body) in [
             (404, r#"{"message":"no route"}"#),
@@ -253,15 +276,19 @@ mod tests {
             (403, r#"{"message":"no"}"#),
             (405, ""),
         ] {
-            assert_ne!(kind(&at_token(status, body)), "gone", "{status} {body}");
-            assert_ne!(kind(&at_refresh(status, body)), "gone", "{status} {body}");
+            assert_ne!(kind(&at_token(status, body)), "rejected", "{status} {body}");
+            assert_ne!(
+                kind(&at_refresh(status, body)),
+                "rejected",
+                "{status} {body}"
+            );
         }
-        assert_eq!(kind(&parse(Grant::Code, 404, b"").unwrap_err()), "nonsense");
-        let TokenError::Refused {
+        assert_eq!(kind(&parse(Grant::Code, 404, b"").unwrap_err()), "invalid");
+        let TokenError::GrantRejected {
             error, description, ..
-        } = at_refresh(400, OWN)
+        } = at_refresh(400, FUSIONAUTH_ERROR)
         else {
-            panic!("gone")
+            panic!("rejected")
         };
         assert_eq!(
             (error.as_str(), description.as_deref()),
@@ -270,37 +297,37 @@ mod tests {
     }
 
     #[test]
-    fn trouble_at_the_refresh_api_ends_nothing() {
-        for (status, body, verdict) in [
-            (200, "<html>", "nonsense"),
-            (200, "{}", "nonsense"),
-            (200, r#"{"token":7}"#, "nonsense"),
-            (302, "", "nonsense"),
+    fn refresh_api_outage_does_not_reject_the_grant() {
+        for (status, body, result) in [
+            (200, "<html>", "invalid"),
+            (200, "{}", "invalid"),
+            (200, r#"{"token":7}"#, "invalid"),
+            (302, "", "invalid"),
             (401, "", "registration"),
             (403, "", "registration"),
             (429, "", "unavailable"),
-            (500, OWN, "unavailable"),
+            (500, FUSIONAUTH_ERROR, "unavailable"),
         ] {
-            assert_eq!(kind(&at_refresh(status, body)), verdict, "{status} {body}");
+            assert_eq!(kind(&at_refresh(status, body)), result, "{status} {body}");
         }
     }
 
     #[test]
-    fn tokens_are_read_from_both_endpoints_with_the_refresh_tokens_id() {
+    fn parse_returns_tokens_and_refresh_token_id() {
         let body = r#"{"access_token":"at","token_type":"Bearer","expires_in":60,"refresh_token":"rt",
             "refresh_token_id":"id","userId":"u"}"#;
-        let answer = parse(Grant::Code, 200, body.as_bytes()).unwrap();
-        assert_eq!(answer.refresh_token_id.unwrap().as_str(), "id");
+        let response = parse(Grant::Code, 200, body.as_bytes()).unwrap();
+        assert_eq!(response.refresh_token_id.unwrap().as_str(), "id");
         let body = r#"{"token":"a.b.c","refreshToken":"rt","refreshTokenId":"id"}"#;
-        let answer = parse_jwt_refresh(200, body.as_bytes()).unwrap();
+        let response = parse_jwt_refresh(200, body.as_bytes()).unwrap();
         assert_eq!(
-            (answer.access_token.expose(), answer.expires_in),
+            (response.access_token.expose(), response.expires_in),
             ("a.b.c", None)
         );
         assert_eq!(
             (
-                answer.refresh_token.unwrap().expose(),
-                answer.refresh_token_id.unwrap().as_str()
+                response.refresh_token.unwrap().expose(),
+                response.refresh_token_id.unwrap().as_str()
             ),
             ("rt", "id")
         );

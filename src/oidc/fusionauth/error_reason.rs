@@ -1,27 +1,28 @@
-//! `error_reason`: what FusionAuth's errors really mean. The lists are those of its documentation and its client
-//! libraries; which `error` comes with which reason is said nowhere, so the reason counts where it is a known one. PURE.
+//! FusionAuth's `error_reason` values. The lists are from its documentation and its client
+//! libraries. It is not documented which `error` accompanies which reason, so a known reason takes
+//! precedence. PURE.
 
-/// A reason that is known here.
+/// A known `error_reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::oidc) struct Reason {
-    /// FusionAuth's word, as the stable word of ours.
-    pub(in crate::oidc) word: &'static str,
-    /// What follows from it.
+    /// The stable code, which is FusionAuth's value.
+    pub(in crate::oidc) code: &'static str,
+    /// The consequence.
     pub(in crate::oidc) meaning: Meaning,
 }
 
-/// What follows from an error.
+/// The consequence of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::oidc) enum Meaning {
-    /// The code or refresh token is of no use any more, or the person may not go on.
-    Gone,
-    /// The registration, or Doorward's settings of it, is wrong.
-    Registration,
-    /// What `error` says.
-    AsTheErrorSays,
+    /// The code or refresh token is no longer valid, or the user is not allowed.
+    GrantRejected,
+    /// The client's registration or its configuration in Doorward is wrong.
+    ClientRejected,
+    /// `error` decides.
+    Unspecified,
 }
 
-const GONE: [&str; 15] = [
+const GRANT_REJECTED: [&str; 15] = [
     "auth_code_not_found",
     "change_password_administrative",
     "change_password_breached",
@@ -39,7 +40,7 @@ const GONE: [&str; 15] = [
     "user_not_found",
 ];
 
-const REGISTRATION: [&str; 20] = [
+const CLIENT_REJECTED: [&str; 20] = [
     "client_authentication_missing",
     "client_id_mismatch",
     "grant_type_disabled",
@@ -62,7 +63,7 @@ const REGISTRATION: [&str; 20] = [
     "unknown_scope",
 ];
 
-const OTHERS: [&str; 22] = [
+const UNSPECIFIED: [&str; 22] = [
     "access_token_expired",
     "access_token_failed_processing",
     "access_token_invalid",
@@ -87,21 +88,18 @@ const OTHERS: [&str; 22] = [
     "two_factor_required",
 ];
 
-/// The reason that FusionAuth calls so. Words from outside never become words of ours unless they are listed.
-pub(in crate::oidc) fn named(word: &str) -> Option<Reason> {
+/// Looks up a reason. A value from the provider becomes a code only if it is listed.
+pub(in crate::oidc) fn lookup(value: &str) -> Option<Reason> {
     let lists: [(&[&'static str], Meaning); 3] = [
-        (&GONE, Meaning::Gone),
-        (&REGISTRATION, Meaning::Registration),
-        (&OTHERS, Meaning::AsTheErrorSays),
+        (&GRANT_REJECTED, Meaning::GrantRejected),
+        (&CLIENT_REJECTED, Meaning::ClientRejected),
+        (&UNSPECIFIED, Meaning::Unspecified),
     ];
-    lists.into_iter().find_map(|(words, meaning)| {
-        words
+    lists.into_iter().find_map(|(codes, meaning)| {
+        codes
             .iter()
-            .find(|known| **known == word)
-            .map(|known| Reason {
-                word: known,
-                meaning,
-            })
+            .find(|code| **code == value)
+            .map(|code| Reason { code, meaning })
     })
 }
 
@@ -110,15 +108,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_is_listed_once_and_nothing_else_is_known() {
-        let mut words: Vec<&str> = [&GONE[..], &REGISTRATION, &OTHERS].concat();
-        let count = words.len();
-        words.sort_unstable();
-        words.dedup();
-        assert_eq!(words.len(), count);
-        assert_eq!(named("user_locked").unwrap().meaning, Meaning::Gone);
-        for stranger in ["", "unknown", "User_Locked", "user_locked\n"] {
-            assert_eq!(named(stranger), None, "{stranger:?}");
+    fn lookup_finds_listed_values_only_and_lists_are_disjoint() {
+        let mut codes: Vec<&str> = [&GRANT_REJECTED[..], &CLIENT_REJECTED, &UNSPECIFIED].concat();
+        let count = codes.len();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), count);
+        assert_eq!(
+            lookup("user_locked").unwrap().meaning,
+            Meaning::GrantRejected
+        );
+        for unknown in ["", "unknown", "User_Locked", "user_locked\n"] {
+            assert_eq!(lookup(unknown), None, "{unknown:?}");
         }
     }
 }

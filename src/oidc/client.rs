@@ -1,0 +1,61 @@
+//! OAuth client settings: an app's registration at its provider.
+
+use url::Url;
+
+use crate::types::oauth::{ClientId, ClientSecret};
+
+/// One app's registration at its provider.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// `client_id`.
+    pub client_id: ClientId,
+    /// Client authentication at the token endpoint.
+    pub token_auth: ClientAuth,
+    /// The requested scopes. Without `openid` there is no ID token.
+    pub scopes: Vec<String>,
+    /// `redirect_uri`: the app's callback URL, as registered.
+    pub redirect_uri: Url,
+    /// Extra parameters for the authorization endpoint; reserved ones are ignored
+    /// ([`super::authorize::is_reserved`]).
+    pub extra_authorization_params: Vec<(String, String)>,
+    /// Accepted `aud` values of access tokens.
+    pub audiences: Vec<String>,
+    /// Which token is the session's JWT.
+    pub session_jwt: SessionTokenSource,
+}
+
+impl ClientSettings {
+    /// Default settings: scope `openid`, the client itself as the audience, and the access token as
+    /// the session's JWT.
+    pub fn new(client_id: ClientId, token_auth: ClientAuth, redirect_uri: Url) -> Self {
+        Self {
+            audiences: vec![client_id.as_str().to_owned()],
+            client_id,
+            token_auth,
+            scopes: vec![String::from("openid")],
+            redirect_uri,
+            extra_authorization_params: Vec::new(),
+            session_jwt: SessionTokenSource::Access,
+        }
+    }
+}
+
+/// `token_endpoint_auth_method` (OpenID Connect Core section 9), with its secret.
+#[derive(Clone, Debug)]
+pub enum ClientAuth {
+    /// `client_secret_basic`: in the `Authorization` header.
+    Basic(ClientSecret),
+    /// `client_secret_post`: in the form.
+    Post(ClientSecret),
+    /// `none`: a public client, with PKCE only.
+    None,
+}
+
+/// Which token is a session's JWT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionTokenSource {
+    /// The access token, if the provider issues JWT access tokens.
+    Access,
+    /// The ID token.
+    Id,
+}

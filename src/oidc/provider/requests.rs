@@ -1,0 +1,271 @@
+//! Requests to the provider's token, revocation, userinfo and introspection endpoints.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::Provider;
+use super::verification::Audience;
+use crate::oidc::client::ClientSettings;
+use crate::oidc::error::{Endpoint, ProviderError};
+use crate::oidc::fusionauth::RefreshBy;
+use crate::oidc::http::ProviderResponse;
+use crate::oidc::introspection::{self, Introspected};
+use crate::oidc::json;
+use crate::oidc::password::{PasswordError, refine_password_response};
+use crate::oidc::token::{
+    Grant, Revoked, TokenError, TokenResponse, client_credentials, revocation_outcome,
+};
+use crate::types::oauth::{
+    AccessToken, AuthorizationCode, Password, PkceVerifier, RefreshToken, Subject,
+};
+
+impl Provider {
+    /// Exchanges a code for tokens (RFC 6749 section 4.1.3, RFC 7636 section 4.5). One request, no
+    /// retry.
+    ///
+    /// # Errors
+    /// See [`TokenError`].
+    pub async fn exchange_code(
+        &self,
+        client: &ClientSettings,
+        code: AuthorizationCode,
+        verifier: PkceVerifier,
+    ) -> Result<TokenResponse, TokenError> {
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", code.expose()),
+            ("redirect_uri", client.redirect_uri.as_str()),
+            ("code_verifier", verifier.expose()),
+        ];
+        self.token_request(Grant::Code, client, &form, self.settings.request_timeout)
+            .await
+    }
+
+    /// Exchanges a refresh token (RFC 6749 section 6). One request, no retry: a token sent twice
+    /// may end the session.
+    ///
+    /// # Errors
+    /// See [`TokenError`].
+    pub async fn refresh(
+        &self,
+        client: &ClientSettings,
+        token: &RefreshToken,
+    ) -> Result<TokenResponse, TokenError> {
+        let timeout = self.settings.refresh_timeout;
+        if let Some(fusionauth) = self
+            .settings
+            .dialect
+            .fusionauth()
+            .filter(|settings| settings.refresh_by == RefreshBy::JwtRefresh)
+        {
+            let metadata = self.metadata().await.map_err(TokenError::Unreachable)?;
+            return fusionauth
+                .refresh(&self.http, &metadata, token, timeout)
+                .await;
+        }
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", token.expose()),
+        ];
+        self.token_request(Grant::Refresh, client, &form, timeout)
+            .await
+    }
+
+    /// Exchanges a user's name and password for tokens (RFC 6749 section 4.3.2). One request, no
+    /// retry.
+    ///
+    /// # Errors
+    /// See [`PasswordError`].
+    pub async fn password_grant(
+        &self,
+        client: &ClientSettings,
+        username: &str,
+        password: &Password,
+        scope: &str,
+    ) -> Result<TokenResponse, PasswordError> {
+        let form = [
+            ("grant_type", "password"),
+            ("username", username),
+            ("password", password.expose()),
+            ("scope", scope),
+        ];
+        let response = self
+            .post_token(client, &form, self.settings.request_timeout)
+            .await;
+        let response = response.map_err(PasswordError::Failed)?;
+        let parsed =
+            self.settings
+                .dialect
+                .parse_response(Grant::Password, response.status, &response.body);
+        refine_password_response(parsed, &response.body)
+    }
+
+    /// Revokes a refresh token (RFC 7009, or the dialect's API).
+    ///
+    /// # Errors
+    /// The provider offers revocation, and it failed.
+    pub async fn revoke(
+        &self,
+        client: &ClientSettings,
+        token: &RefreshToken,
+    ) -> Result<Revoked, ProviderError> {
+        let metadata = self.metadata().await?;
+        if let Some(fusionauth) = self.settings.dialect.fusionauth() {
+            return fusionauth
+                .revoke(&self.http, &metadata, token, self.settings.request_timeout)
+                .await;
+        }
+        let Some(url) = &metadata.revocation_endpoint else {
+            return Ok(Revoked::NotOffered);
+        };
+        let credentials = client_credentials(client);
+        let mut form = vec![
+            ("token", token.expose()),
+            ("token_type_hint", "refresh_token"),
+        ];
+        form.extend(&credentials.parameters);
+        let authorization = credentials
+            .authorization
+            .as_ref()
+            .map(|value| value.as_str());
+        let response = self
+            .http
+            .post(
+                Endpoint::Revocation,
+                url,
+                &form,
+                authorization,
+                self.settings.request_timeout,
+            )
+            .await?;
+        revocation_outcome(response.status, &response.body)
+    }
+
+    /// Fetches the claims of the token's user (OpenID Connect Core section 5.3).
+    ///
+    /// # Errors
+    /// The provider has no such endpoint, the response is not JSON, or it is about another user
+    /// than `expected`.
+    pub async fn userinfo(
+        &self,
+        token: &AccessToken,
+        expected: &Subject,
+    ) -> Result<Map<String, Value>, ProviderError> {
+        let endpoint = Endpoint::UserInfo;
+        let metadata = self.metadata().await?;
+        let url = metadata
+            .userinfo_endpoint
+            .as_ref()
+            .ok_or(ProviderError::NotOffered { endpoint })?;
+        let body = self
+            .http
+            .get_as_bearer(endpoint, url, token.expose())
+            .await?
+            .ok()?;
+        let claims = json::object(&body).ok_or(ProviderError::NotJson { endpoint })?;
+        if claims.get("sub").and_then(Value::as_str) != Some(expected.as_str()) {
+            return Err(ProviderError::OtherSubject);
+        }
+        Ok(claims)
+    }
+
+    /// Introspects an opaque access token (RFC 7662).
+    ///
+    /// # Errors
+    /// The provider has no such endpoint, or its response does not tell whether the token is
+    /// active.
+    pub async fn introspect(
+        &self,
+        client: &ClientSettings,
+        audiences: &[String],
+        token: &AccessToken,
+    ) -> Result<Introspected, ProviderError> {
+        let endpoint = Endpoint::Introspection;
+        let url = match &self.settings.introspection_endpoint {
+            Some(url) => url.clone(),
+            None => {
+                let offered = self
+                    .settings
+                    .dialect
+                    .introspection_endpoint(&*self.metadata().await?);
+                offered.ok_or(ProviderError::NotOffered { endpoint })?
+            }
+        };
+        let credentials = client_credentials(client);
+        let mut form = vec![
+            ("token", token.expose()),
+            ("token_type_hint", "access_token"),
+        ];
+        form.extend(&credentials.parameters);
+        form.extend(self.settings.dialect.parameters());
+        let authorization = credentials
+            .authorization
+            .as_ref()
+            .map(|value| value.as_str());
+        let response = self
+            .http
+            .post(
+                endpoint,
+                &url,
+                &form,
+                authorization,
+                self.settings.request_timeout,
+            )
+            .await?;
+        let profile = self.profile(Audience {
+            client_id: &client.client_id,
+            audiences,
+        });
+        Ok(introspection::parse(
+            &response.ok()?,
+            profile,
+            self.clock.now(),
+        )?)
+    }
+
+    async fn token_request(
+        &self,
+        grant: Grant,
+        client: &ClientSettings,
+        grant_form: &[(&str, &str)],
+        timeout: Duration,
+    ) -> Result<TokenResponse, TokenError> {
+        let response = self.post_token(client, grant_form, timeout).await?;
+        self.settings
+            .dialect
+            .parse_response(grant, response.status, &response.body)
+    }
+
+    async fn post_token(
+        &self,
+        client: &ClientSettings,
+        grant_form: &[(&str, &str)],
+        timeout: Duration,
+    ) -> Result<ProviderResponse, TokenError> {
+        // Without metadata nothing was sent to the token endpoint, whatever the error says.
+        let metadata = self.metadata().await.map_err(TokenError::Unreachable)?;
+        let credentials = client_credentials(client);
+        let dialect_parameters = self.settings.dialect.parameters();
+        let form: Vec<(&str, &str)> = grant_form
+            .iter()
+            .copied()
+            .chain(credentials.parameters.iter().copied())
+            .chain(dialect_parameters)
+            .collect();
+        let authorization = credentials
+            .authorization
+            .as_ref()
+            .map(|value| value.as_str());
+        Ok(self
+            .http
+            .post(
+                Endpoint::Token,
+                &metadata.token_endpoint,
+                &form,
+                authorization,
+                timeout,
+            )
+            .await?)
+    }
+}

@@ -1,0 +1,204 @@
+//! Verification of the provider's tokens and webhook signatures with its keys.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use serde_json::Value;
+
+use super::Provider;
+use crate::oidc::access_token::{self, AccessTokenProfile};
+use crate::oidc::client::ClientSettings;
+use crate::oidc::error::TokenRejected;
+use crate::oidc::fusionauth::sender::{Sender, SenderCheck, SenderError};
+use crate::oidc::id_token::{self, IdTokenExpectation, IdTokenProfile};
+use crate::oidc::jws::{Jws, Signed};
+use crate::oidc::logout_token::{self, LogoutToken, LogoutTokenProfile};
+use crate::oidc::presented_token::{self, PresentedToken, PresentedTokenProfile};
+use crate::oidc::verified::VerifiedToken;
+use crate::types::oauth::{AccessToken, ClientId, IdToken};
+
+/// Maximum age of a logout token without `exp`.
+pub const LOGOUT_TOKEN_MAX_AGE: Duration = Duration::from_secs(300);
+
+/// The app for which a bearer token must have been issued.
+#[derive(Clone, Copy, Debug)]
+pub struct Audience<'a> {
+    /// The app's own client.
+    pub client_id: &'a ClientId,
+    /// Accepted `aud` values.
+    pub audiences: &'a [String],
+}
+
+impl Provider {
+    /// Verifies an ID token: signature, and every claim of [`id_token::check`].
+    ///
+    /// # Errors
+    /// The token is invalid, or it cannot be verified now ([`TokenRejected::is_outage`]).
+    pub async fn verify_id_token(
+        &self,
+        client: &ClientSettings,
+        token: &IdToken,
+        expected: IdTokenExpectation<'_>,
+    ) -> Result<VerifiedToken, TokenRejected> {
+        let signed = self.verify_signature(token.expose()).await?;
+        let profile = IdTokenProfile {
+            issuer: &self.settings.issuer,
+            client_id: &client.client_id,
+            leeway: self.settings.leeway,
+        };
+        Ok(id_token::check(
+            signed,
+            profile,
+            expected,
+            self.clock.now(),
+        )?)
+    }
+
+    /// Verifies a JWT access token: signature, and every claim of [`access_token::check`].
+    ///
+    /// # Errors
+    /// The token is invalid, or it cannot be verified now ([`TokenRejected::is_outage`]).
+    pub async fn verify_access_token(
+        &self,
+        client: &ClientSettings,
+        token: &AccessToken,
+    ) -> Result<VerifiedToken, TokenRejected> {
+        let signed = self.verify_signature(token.expose()).await?;
+        let profile = AccessTokenProfile {
+            issuer: &self.settings.issuer,
+            audiences: &client.audiences,
+            leeway: self.settings.leeway,
+        };
+        Ok(access_token::check(signed, profile, self.clock.now())?)
+    }
+
+    /// Verifies a JWT bearer token with the current keys, without I/O: signature, and every claim
+    /// of [`presented_token::check`]. Returns `None` if newer keys may be needed.
+    pub fn verify_presented_now(
+        &self,
+        audience: Audience<'_>,
+        token: &str,
+    ) -> Option<Result<PresentedToken, TokenRejected>> {
+        let jws = match Jws::parse(token, &self.settings.algorithms) {
+            Ok(jws) => jws,
+            Err(error) => return Some(Err(error.into())),
+        };
+        match jws.verify(&*self.keys()?) {
+            Ok(signed) => Some(self.check_presented(signed, audience)),
+            Err(error) if jws.may_need_new_keys(error) => None,
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+
+    /// Verifies a JWT bearer token as [`Self::verify_presented_now`] does, and fetches keys if
+    /// necessary.
+    ///
+    /// # Errors
+    /// The token is invalid, or it cannot be verified now ([`TokenRejected::is_outage`]).
+    pub async fn verify_presented(
+        &self,
+        audience: Audience<'_>,
+        token: &str,
+    ) -> Result<PresentedToken, TokenRejected> {
+        let signed = self.verify_signature(token).await?;
+        self.check_presented(signed, audience)
+    }
+
+    fn check_presented(
+        &self,
+        signed: Signed,
+        audience: Audience<'_>,
+    ) -> Result<PresentedToken, TokenRejected> {
+        Ok(presented_token::check(
+            signed,
+            self.profile(audience),
+            self.clock.now(),
+        )?)
+    }
+
+    pub(super) const fn profile<'p>(&'p self, audience: Audience<'p>) -> PresentedTokenProfile<'p> {
+        PresentedTokenProfile {
+            issuer: &self.settings.issuer,
+            audiences: audience.audiences,
+            client_id: audience.client_id,
+            leeway: self.settings.leeway,
+        }
+    }
+
+    /// Whether the unverified `iss` of `token` is this provider. Only selects the provider whose
+    /// keys to use.
+    pub fn is_named_by(&self, token: &str) -> bool {
+        let claims =
+            Jws::parse(token, &self.settings.algorithms).and_then(|jws| jws.unverified_claims());
+        claims.is_ok_and(|claims| {
+            claims.get("iss").and_then(Value::as_str) == Some(self.settings.issuer.as_str())
+        })
+    }
+
+    /// Verifies a logout token: signature, and every claim of [`logout_token::check`].
+    ///
+    /// # Errors
+    /// The token is invalid, or it cannot be verified now ([`TokenRejected::is_outage`]).
+    pub async fn verify_logout_token(
+        &self,
+        client: &ClientSettings,
+        token: &str,
+    ) -> Result<LogoutToken, TokenRejected> {
+        let signed = self.verify_signature(token).await?;
+        let profile = LogoutTokenProfile {
+            issuer: &self.settings.issuer,
+            client_id: &client.client_id,
+            leeway: self.settings.leeway,
+            max_age: LOGOUT_TOKEN_MAX_AGE,
+        };
+        Ok(logout_token::check(&signed, profile, self.clock.now())?)
+    }
+
+    /// Checks the sender of a webhook by its `headers`, without the provider's keys.
+    ///
+    /// # Errors
+    /// It was not sent by this provider.
+    pub fn check_webhook(&self, headers: &HeaderMap) -> Result<SenderCheck, SenderError> {
+        let proofs = self
+            .settings
+            .dialect
+            .fusionauth()
+            .and_then(|settings| settings.webhooks.as_ref());
+        proofs.ok_or(SenderError::NotExpected)?.check(headers)
+    }
+
+    /// Verifies the signature of a webhook with the provider's keys.
+    ///
+    /// # Errors
+    /// The signature is invalid, or it cannot be verified now ([`SenderError::is_outage`]).
+    pub async fn verify_webhook_signature(&self, signature: &str) -> Result<Sender, SenderError> {
+        Sender::from_claims(&self.verify_signature(signature).await?.claims)
+    }
+
+    /// Verifies a signature with the current keys, and again with newly fetched keys if the token
+    /// may need them.
+    async fn verify_signature(&self, token: &str) -> Result<Signed, TokenRejected> {
+        let jws = Jws::parse(token, &self.settings.algorithms)?;
+        let keys = self
+            .keys
+            .get(&*self.clock, self.fetch_keys())
+            .await
+            .map_err(TokenRejected::KeysUnavailable)?;
+        let error = match jws.verify(&keys) {
+            Ok(signed) => return Ok(signed),
+            Err(error) if jws.may_need_new_keys(error) => error,
+            Err(error) => return Err(error.into()),
+        };
+        let min_interval = self.settings.keys_min_refetch;
+        let newer = self
+            .keys
+            .renew(Some(&keys), &*self.clock, min_interval, self.fetch_keys())
+            .await;
+        let newer = newer.map_err(TokenRejected::KeysUnavailable)?;
+        if Arc::ptr_eq(&keys, &newer) {
+            return Err(error.into());
+        }
+        Ok(jws.verify(&newer)?)
+    }
+}
