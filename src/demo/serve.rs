@@ -72,7 +72,7 @@ pub enum StartError {
     #[error("the demo listens on loopback addresses only, not on `{0}`")]
     NotLoopback(SocketAddr),
     /// An address could not be bound.
-    #[error("cannot listen on `{address}`")]
+    #[error("cannot listen on `{address}`: {source}")]
     Listen {
         /// The address.
         address: SocketAddr,

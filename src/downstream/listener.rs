@@ -34,7 +34,7 @@ const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 /// The error of [`Listener::bind`] and [`Listener::open`].
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on `{address}`")]
+#[error("cannot listen on `{address}`: {source}")]
 pub struct ListenError {
     address: ListenAddr,
     source: io::Error,
