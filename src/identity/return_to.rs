@@ -1,5 +1,5 @@
-//! Return targets of logins: a path on the app's own origin. This is the protection against open
-//! redirect attacks.
+//! Return targets of logins: a path on the app's own origin. This is the protection against
+//! open redirect attacks.
 
 use std::fmt;
 

@@ -11,7 +11,8 @@ use crate::types::target::TargetError;
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The request is malformed or ambiguous.
+    /// The request is malformed or ambiguous. This is the protection against request smuggling and
+    /// path confusion.
     InvalidRequest(InvalidRequest),
     /// The path has an ambiguity that the app does not allow.
     UnsupportedPath,
