@@ -2,6 +2,10 @@
 
 pub mod claims;
 pub mod credentials;
+#[expect(
+    clippy::module_inception,
+    reason = "the folder holds what the identity consists of"
+)]
 pub mod identity;
 pub mod post_id;
 pub mod return_to;

@@ -206,8 +206,8 @@ impl Http1Exchange<'_> {
             head.headers.extend(upgrade::fields());
             return Ok(response(head, Body::empty()));
         }
-        let framing =
-            BodyDecoder::new(&mut head, &self.client.method).map_err(UpstreamError::BadResponse)?;
+        let framing = BodyDecoder::for_response(&mut head, &self.client.method)
+            .map_err(UpstreamError::BadResponse)?;
         // After a rejected upgrade, the client's tunnel bytes may still follow on this connection.
         let reusable = framing.keep_alive && upgrade.is_none();
         let body = connection.into_body(

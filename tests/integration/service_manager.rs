@@ -99,7 +99,7 @@ fn service_manager_is_notified() {
         .filter(|told| told != "WATCHDOG=1\n")
         .take(2)
         .collect();
-    let stages = ["not ready any more, serving on", "draining"];
+    let stages = ["waiting for shutdown_delay", "draining"];
     assert_eq!(
         stopping,
         stages.map(|stage| format!("STOPPING=1\nSTATUS={stage}\n"))

@@ -56,7 +56,7 @@ impl BodyDecoder {
     ///
     /// # Errors
     /// What is invalid about the framing.
-    pub(in crate::upstream) fn new(
+    pub(in crate::upstream) fn for_response(
         head: &mut ResponseHead,
         method: &Method,
     ) -> Result<ResponseFraming, String> {

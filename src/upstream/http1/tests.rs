@@ -103,7 +103,7 @@ async fn parse(method: &Method, pieces: Vec<Vec<u8>>) -> (Parsed, bool) {
     let Ok(mut head) = connection.exchange(&mut None, &settings()).await else {
         return (Parsed::Error, false);
     };
-    let Ok(framing) = BodyDecoder::new(&mut head, method) else {
+    let Ok(framing) = BodyDecoder::for_response(&mut head, method) else {
         return (Parsed::Error, false);
     };
     let idle_pool = Arc::new(IdlePool::new(1, Duration::from_secs(60)));
@@ -410,7 +410,7 @@ async fn connection_with_incomplete_head_is_not_reused() {
         .head()
         .extend_from_slice(format!("GET / HTTP/1.1\r\nx-a: {long}\r\n\r\n").as_bytes());
     let mut head = connection.exchange(&mut None, &settings()).await.unwrap();
-    let framing = BodyDecoder::new(&mut head, &Method::GET).unwrap();
+    let framing = BodyDecoder::for_response(&mut head, &Method::GET).unwrap();
     let idle_pool = Arc::new(IdlePool::new(1, Duration::from_secs(60)));
     connection.into_body(
         framing.decoder,
@@ -446,7 +446,7 @@ async fn upload_continues_beside_an_early_response() {
         .exchange(&mut request_body, &settings())
         .await
         .unwrap();
-    let framing = BodyDecoder::new(&mut head, &Method::POST).unwrap();
+    let framing = BodyDecoder::for_response(&mut head, &Method::POST).unwrap();
     let idle_pool = Arc::new(IdlePool::new(1, Duration::from_secs(60)));
     assert!(framing.keep_alive);
     let body = connection.into_body(

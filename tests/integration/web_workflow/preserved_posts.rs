@@ -377,7 +377,7 @@ async fn post_without_length_is_not_preserved() {
         .await;
     assert_eq!(reply.status(), 401, "{}", reply.text());
     assert!(
-        reply.text().contains("did not say how long it is"),
+        reply.text().contains("your browser didn't send its length"),
         "{}",
         reply.text()
     );
@@ -406,7 +406,7 @@ async fn post_body_is_read_only_with_reserved_quota() {
         .await;
     assert_eq!(reply.status(), 401, "{}", reply.text());
     assert!(
-        reply.text().contains("there is no room for it just now"),
+        reply.text().contains("our storage for forms is full"),
         "{}",
         reply.text()
     );
