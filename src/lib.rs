@@ -4,14 +4,15 @@
 //! repository has the details.
 //!
 //! ```text
-//! 7  cli  config  server  worker  demo   read, check, compose and run
-//! 6  downstream  admin                   client sockets to HTTP requests, without authentication
-//! 5  proxy                               one request in six stages
-//! 4  auth  runtime                       flows that need the provider or the store
-//! 3  oidc  store  upstream               clients of external systems
-//! 2  policy  session                     pure: decisions, session validity
+//! 8  cli  config  server  worker  demo   read, check, compose and run
+//! 7  downstream  admin                   client sockets to HTTP requests, without authentication
+//! 6  proxy                               one request in six stages
+//! 5  auth  runtime                       flows that need the provider or the store
+//! 4  oidc  store  upstream               clients of external systems
+//! 3  policy                              pure: routing, access rules, decisions
+//! 2  session                             pure: session cookies and their validity
 //! 1  identity                            pure: claims, identity headers, return targets
-//! 0  telemetry  types  lock             used by every layer
+//! 0  telemetry  types  lock              used by every layer
 //! ```
 
 pub mod admin;

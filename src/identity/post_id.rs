@@ -1,4 +1,5 @@
-//! Identifier of a preserved POST request, as it appears in the confirmation page's URL and in the replay request's body.
+//! Identifier of a preserved POST request, as it appears in the confirmation page's URL and in the
+//! replay request's body.
 
 /// Length of an identifier in bytes.
 const ID_LEN: usize = 22;

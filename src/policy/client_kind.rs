@@ -159,8 +159,8 @@ pub fn is_same_site(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        lines
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields
             .iter()
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
             .collect()
@@ -230,11 +230,11 @@ mod tests {
             (Method::HEAD, vec![html], NonBrowser),
             (Method::GET, vec![], NonBrowser),
         ];
-        for (method, lines, expected) in cases {
+        for (method, fields, expected) in cases {
             assert_eq!(
-                ClientKind::read(&method, &headers(&lines)),
+                ClientKind::read(&method, &headers(&fields)),
                 expected,
-                "{method} {lines:?}"
+                "{method} {fields:?}"
             );
         }
     }
@@ -244,7 +244,7 @@ mod tests {
         let own = "https://store.example.com";
         let allowed = ["https://chat.example.com".to_owned()];
         let socket = ("upgrade", "h2c, WebSocket");
-        for (lines, expected) in [
+        for (fields, expected) in [
             (vec![socket, ("origin", own)], false),
             (vec![socket, ("origin", "https://chat.example.com")], false),
             (vec![socket], false),
@@ -259,9 +259,9 @@ mod tests {
             (vec![socket, ("origin", "")], true),
         ] {
             assert_eq!(
-                is_cross_origin_websocket(&headers(&lines), own, &allowed),
+                is_cross_origin_websocket(&headers(&fields), own, &allowed),
                 expected,
-                "{lines:?}"
+                "{fields:?}"
             );
         }
         let mut two = headers(&[socket, ("origin", own)]);
@@ -325,8 +325,12 @@ mod tests {
             (vec![("sec-fetch-site", "none")], false),
             (vec![], false),
         ];
-        for (lines, expected) in cases {
-            assert_eq!(is_same_origin(&headers(&lines), own), expected, "{lines:?}");
+        for (fields, expected) in cases {
+            assert_eq!(
+                is_same_origin(&headers(&fields), own),
+                expected,
+                "{fields:?}"
+            );
         }
         let mut twice = headers(&[("origin", own)]);
         twice.append("origin", "https://evil.example".parse().unwrap());

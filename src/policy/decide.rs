@@ -1,5 +1,5 @@
-//! Authorization: decides what is done with a request. A pure, total function. Only it makes a [`Permit`], the right to
-//! forward a request.
+//! Authorization: decides what is done with a request. A pure, total function. Only it makes a
+//! [`Permit`], the right to forward a request.
 
 mod caller;
 mod decision;
@@ -31,14 +31,11 @@ enum Credential {
     Token(LiveToken),
 }
 
-/// The right to forward one request to one app. Only [`decide`] makes one, and forwarding requires one.
+/// The right to forward one request to one app. Only [`decide`] makes one, and forwarding requires
+/// one.
 ///
-/// ```compile_fail
-/// use doorward::policy::decide::Permit;
-/// fn forge<'a>(seen: Permit<'a>) -> Permit<'a> {
-///     Permit { ..seen }
-/// }
-/// ```
+/// ```compile_fail use doorward::policy::decide::Permit; fn forge<'a>(seen: Permit<'a>) ->
+/// Permit<'a> {     Permit { ..seen } } ```
 #[derive(Debug)]
 pub struct Permit<'a> {
     app_ref: AppRef<'a>,

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, header};
 use super::client_kind::{SEC_FETCH_SITE, text};
 use super::throttle::{BackoffLimit, RateLimit};
 use crate::identity::credentials::{Credentials, Scheme};
-use crate::session::native::is_ours;
+use crate::session::native::has_access_prefix;
 use crate::types::oauth::ClientId;
 
 /// `[apps.NAME.native]`: settings of an app with native clients.
@@ -87,7 +87,7 @@ impl<'h> NativeCredentials<'h> {
     /// issued.
     pub fn read(headers: &'h HeaderMap) -> Option<Self> {
         let Credentials { scheme, token } = Credentials::read(headers)?;
-        let access_token = token.filter(|token| is_ours(token))?;
+        let access_token = token.filter(|token| has_access_prefix(token))?;
         let mut refresh_tokens = headers.get_all(REFRESH_TOKEN).iter();
         let refresh_token = match (refresh_tokens.next(), refresh_tokens.next()) {
             (Some(one), None) => one.to_str().ok(),
@@ -111,7 +111,7 @@ pub fn holds_doorward_token(field: &HeaderValue) -> bool {
     Scheme::of(field).is_some()
         && token
             .into_iter()
-            .any(|word| std::str::from_utf8(word).is_ok_and(is_ours))
+            .any(|word| std::str::from_utf8(word).is_ok_and(has_access_prefix))
 }
 
 /// The origin of a request to a native endpoint.

@@ -156,7 +156,8 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// What authentication may do for the request. The response to a protocol upgrade sets no cookie.
+    /// What authentication may do for the request. The response to a protocol upgrade sets no
+    /// cookie.
     pub fn resume_mode(&self, headers: &HeaderMap) -> ResumeMode {
         match self {
             Self::App(_, requirement) => match requirement.access {
@@ -174,7 +175,8 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// How an access token in `headers` is used. Tokens that Doorward issued to native apps are sessions.
+    /// How an access token in `headers` is used. Tokens that Doorward issued to native apps are
+    /// sessions.
     pub fn bearer_use(&self, headers: &HeaderMap) -> BearerUse {
         let Self::App(app_ref, requirement) = self else {
             return BearerUse::Ignored;
@@ -212,7 +214,8 @@ impl Endpoint {
         ("/native/logout", Self::Native(NativeCall::Logout)),
     ];
 
-    /// Whether the app has it. The native endpoints of an app without native clients are refused by `decide`.
+    /// Whether the app has it. The native endpoints of an app without native clients are refused by
+    /// `decide`.
     const fn is_offered(self, app: &App) -> bool {
         match self {
             Self::FrontchannelLogout => app.optional_endpoints.frontchannel_logout,

@@ -84,11 +84,11 @@ impl Limit for BackoffLimit {
             return Err(left.max(Duration::from_secs(1)));
         }
         let forgotten = quiet.as_secs() / self.max_backoff.as_secs().max(1);
-        let left = level
+        let remaining = level
             .times
             .saturating_sub(u32::try_from(forgotten).unwrap_or(u32::MAX));
         Ok(Failed {
-            times: left.saturating_add(1).min(self.max_counted()),
+            times: remaining.saturating_add(1).min(self.max_counted()),
             last: now,
         })
     }
@@ -191,25 +191,25 @@ mod tests {
 
     /// Attempts as fast as allowed: the second of each.
     fn allowed_at(limit: &BackoffLimit, count: usize) -> Vec<u64> {
-        let (mut level, mut now, mut came) = (None, 0, Vec::new());
-        while came.len() < count {
+        let (mut level, mut now, mut allowed) = (None, 0, Vec::new());
+        while allowed.len() < count {
             match limit.take(level.as_ref(), at(now)) {
                 Ok(next) => {
                     level = Some(next);
-                    came.push(now);
+                    allowed.push(now);
                 }
                 Err(wait) => now += wait.as_secs(),
             }
         }
-        came
+        allowed
     }
 
     #[test]
     fn waits_double_after_free_failures_up_to_the_maximum() {
-        let came = allowed_at(&FAILURES, 16);
-        let waits: Vec<u64> = came
+        let allowed = allowed_at(&FAILURES, 16);
+        let waits: Vec<u64> = allowed
             .iter()
-            .zip(&came[1..])
+            .zip(&allowed[1..])
             .map(|(one, next)| next - one)
             .collect();
         assert_eq!(
@@ -263,8 +263,8 @@ mod tests {
             free: 2,
             max_backoff: Duration::from_secs(3),
         };
-        let came = allowed_at(&short, 6);
-        assert_eq!(came, [0, 0, 3, 6, 9, 12]);
+        let allowed = allowed_at(&short, 6);
+        assert_eq!(allowed, [0, 0, 3, 6, 9, 12]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Concurrency limits, for the server and for each app: a bounded FIFO queue, then `503`.
 //!
-//! A request counts until its response head is known. Streams such as WebSockets, server-sent events and long downloads
-//! therefore do not occupy the limit.
+//! A request counts until its response head is known. Streams such as WebSockets, server-sent
+//! events and long downloads therefore do not occupy the limit.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

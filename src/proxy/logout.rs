@@ -117,8 +117,8 @@ impl Proxy {
     }
 }
 
-/// The value of a field in a small form. `None` if the body cannot be read, or if the field is missing
-/// or repeated.
+/// The value of a field in a small form. `None` if the body cannot be read, or if the field is
+/// missing or repeated.
 async fn form_field(body: Body, name: &str) -> Option<String> {
     let form = read_body_limited(body, FORM_LIMITS).await.ok()?;
     let mut values = url::form_urlencoded::parse(&form)

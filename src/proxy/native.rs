@@ -84,7 +84,8 @@ impl Proxy {
             headers: &context.parts.headers,
         };
         let outcome = match request {
-            // Another origin could set cookies for its visitor and so log the visitor in as another user.
+            // Another origin could set cookies for its visitor and so log the visitor in as another
+            // user.
             NativeRequest::Login(login) if login.mode == Mode::Cookies && origin.is_some() => {
                 return responder.cross_site(app_ref.app, request_id);
             }

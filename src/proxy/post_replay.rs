@@ -1,9 +1,10 @@
-//! Preserved POSTs: keeps a form that is submitted without a session, and replays it once the user has logged in and
-//! confirmed.
+//! Preserved POSTs: keeps a form that is submitted without a session, and replays it once the user
+//! has logged in and confirmed.
 //!
-//! The confirmation page posts to the URL of the preserved request, and its body contains only the post's identifier.
-//! The replay therefore passes the same rules as every other request, and only its body is replaced. No part of the
-//! preserved body is in a page, and no other site can make a browser replay it.
+//! The confirmation page posts to the URL of the preserved request, and its body contains only the
+//! post's identifier. The replay therefore passes the same rules as every other request, and only
+//! its body is replaced. No part of the preserved body is in a page, and no other site can make a
+//! browser replay it.
 
 use std::time::Duration;
 
@@ -87,8 +88,8 @@ pub(super) async fn read_replay_request(
 }
 
 impl Proxy {
-    /// Preserves the form and redirects to the login. A replay request whose session ended leads back to the form that
-    /// it asks for.
+    /// Preserves the form and redirects to the login. A replay request whose session ended leads
+    /// back to the form that it asks for.
     pub(super) async fn preserve_post(
         &self,
         app_ref: AppRef<'_>,

@@ -217,7 +217,8 @@ impl BodyObserver for Counter {
     fn ended(self: Box<Self>, _end: BodyEnd) {}
 }
 
-/// Observes a response body, cuts it when its limits are reached, and records the request at its end.
+/// Observes a response body, cuts it when its limits are reached, and records the request at its
+/// end.
 struct ResponseObserver {
     record: RequestRecord,
     code: &'static str,

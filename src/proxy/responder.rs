@@ -1,5 +1,5 @@
-//! Response factory: the only place that makes Doorward's own responses. Each is `no-store`, and names its cause by a code
-//! and a request ID only.
+//! Response factory: the only place that makes Doorward's own responses. Each is `no-store`, and
+//! names its cause by a code and a request ID only.
 
 mod error;
 mod grpc;

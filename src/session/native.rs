@@ -21,7 +21,7 @@ pub trait Token: Purpose {
 }
 
 /// Whether `text` has the prefix of Doorward's access tokens. It may be invalid.
-pub fn is_ours(text: &str) -> bool {
+pub fn has_access_prefix(text: &str) -> bool {
     text.starts_with(NativeAccess::PREFIX)
 }
 
@@ -152,7 +152,7 @@ mod tests {
         };
         let seal = seal_for::<DeviceToken>("https://store.example.com");
         let text = write(&seal, &device, [7; 12]).unwrap();
-        assert!(text.starts_with("doorward_dt_") && !is_ours(&text));
+        assert!(text.starts_with("doorward_dt_") && !has_access_prefix(&text));
         assert!(
             text.bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte)),

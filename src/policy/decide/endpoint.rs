@@ -119,8 +119,9 @@ pub(super) fn decide_endpoint<'a>(
     }
 }
 
-/// Decides about a native endpoint. No caller is required, because the body contains the credentials. Requests from
-/// other origins are refused: such a page could try passwords, or log a web view in as another user.
+/// Decides about a native endpoint. No caller is required, because the body contains the
+/// credentials. Requests from other origins are refused: such a page could try passwords, or log a
+/// web view in as another user.
 fn decide_native<'a>(
     info: &'a RequestInfo,
     headers: &HeaderMap,

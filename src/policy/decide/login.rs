@@ -22,8 +22,8 @@ pub(super) struct LoginRequest<'a> {
     pub(super) requirement: Option<&'a AccessRequirement>,
 }
 
-/// Requires a login for a request to the app. It leads to the requested page, or to the page that contains the script
-/// or form.
+/// Requires a login for a request to the app. It leads to the requested page, or to the page that
+/// contains the script or form.
 pub(super) fn require_app_login<'a>(
     info: &'a RequestInfo,
     headers: &HeaderMap,

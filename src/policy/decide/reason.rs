@@ -50,10 +50,10 @@ impl Reason {
     /// The stable code for logs, metrics and pages.
     pub const fn code(self) -> &'static str {
         match self {
-            Self::InvalidRequest(why) => why.code(),
+            Self::InvalidRequest(error) => error.code(),
             Self::UnsupportedPath => "unsupported_path",
             Self::Misdirected => "misdirected",
-            Self::LoginRequired(why) => why.code(),
+            Self::LoginRequired(reason) => reason.code(),
             Self::PostNotPreserved(..) => "post_not_preserved",
             Self::NoPreservedPost => "no_preserved_post",
             Self::PostOfAnotherUser => "post_of_another_user",

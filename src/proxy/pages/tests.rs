@@ -301,7 +301,8 @@ fn policy_allows_the_inline_style_by_hash() {
             name != "frame_login",
             "{name}"
         );
-        // A form's POST is redirected on to the provider, which Chromium would refuse under `form-action`.
+        // A form's POST is redirected on to the provider, which Chromium would refuse under
+        // `form-action`.
         assert!(!(has_form && policy.contains("form-action")), "{name}");
     }
 }

@@ -1,4 +1,5 @@
-//! Error responses: an HTML page for browsers, a problem document (RFC 9457) for other clients, and trailers for gRPC.
+//! Error responses: an HTML page for browsers, a problem document (RFC 9457) for other clients, and
+//! trailers for gRPC.
 
 use std::time::Duration;
 

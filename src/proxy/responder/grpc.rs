@@ -1,5 +1,5 @@
-//! gRPC error responses (gRPC over HTTP/2, "Responses"): status 200, with the error in a trailers-only head. gRPC clients
-//! follow no redirect and read no document.
+//! gRPC error responses (gRPC over HTTP/2, "Responses"): status 200, with the error in a
+//! trailers-only head. gRPC clients follow no redirect and read no document.
 
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -25,7 +25,8 @@ enum Status {
 }
 
 impl Status {
-    /// The status that a gRPC client derives from this HTTP status (gRPC "HTTP to gRPC Status Code Mapping").
+    /// The status that a gRPC client derives from this HTTP status (gRPC "HTTP to gRPC Status Code
+    /// Mapping").
     const fn of(status: StatusCode) -> Self {
         match status {
             StatusCode::BAD_REQUEST => Self::Internal,

@@ -98,7 +98,8 @@ pub(super) fn redirect(status: StatusCode, location: &str) -> Response<Body> {
     response
 }
 
-/// Percent-encodes non-ASCII bytes, which a query may contain and a header may not (RFC 3986 section 2.1).
+/// Percent-encodes non-ASCII bytes, which a query may contain and a header may not (RFC 3986
+/// section 2.1).
 fn ascii(location: &str) -> Cow<'_, str> {
     if location.is_ascii() {
         return location.into();

@@ -1,4 +1,5 @@
-//! Responses to requests that cannot be served now: the provider, the store or the app fails, or a limit is reached.
+//! Responses to requests that cannot be served now: the provider, the store or the app fails, or a
+//! limit is reached.
 
 use std::time::Duration;
 
