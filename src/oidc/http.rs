@@ -18,7 +18,6 @@ use super::clock_skew::{ClockSkew, SkewChange};
 use super::discovery::PlainHttp;
 use super::error::{Endpoint, ProviderError};
 use super::json;
-use super::settings::ProviderSettings;
 use crate::types::net::is_loopback_host;
 use crate::types::oauth::ProviderName;
 use crate::types::time::{Clock, Timestamp};
@@ -33,19 +32,24 @@ const FORM: &str = "application/x-www-form-urlencoded";
 /// The HTTP client of one provider. Built at first use, because loading the trust store is slow.
 pub(super) struct Http {
     client: OnceCell<Client>,
-    config: Config,
+    settings: HttpSettings,
     clock: Arc<dyn Clock>,
-    name: ProviderName,
     skew: ClockSkew,
 }
 
+/// The settings of an HTTP client.
 #[derive(Clone)]
-struct Config {
-    certificates: Vec<Vec<u8>>,
-    plain_http: PlainHttp,
-    connect_timeout: Duration,
-    request_timeout: Duration,
-    body_limit: usize,
+pub(super) struct HttpSettings {
+    pub(super) provider: ProviderName,
+    /// The only trusted certificate authorities, in DER; if empty, the system's.
+    pub(super) certificates: Vec<Vec<u8>>,
+    pub(super) plain_http: PlainHttp,
+    pub(super) connect_timeout: Duration,
+    pub(super) request_timeout: Duration,
+    /// Maximum size of a response body in bytes.
+    pub(super) body_limit: usize,
+    /// The leeway for clock skew.
+    pub(super) leeway: Duration,
 }
 
 /// A request with its own method, headers or media type.
@@ -77,27 +81,12 @@ pub(super) struct ProviderResponse {
 
 impl Http {
     /// Creates the client, without I/O.
-    pub(super) fn new(settings: &ProviderSettings, clock: Arc<dyn Clock>) -> Self {
-        let config = Config {
-            certificates: settings
-                .ca_certificates
-                .iter()
-                .map(|certificate| certificate.to_vec())
-                .collect(),
-            plain_http: PlainHttp::for_provider(
-                &settings.discovery_url,
-                settings.allow_insecure_http,
-            ),
-            connect_timeout: settings.connect_timeout,
-            request_timeout: settings.request_timeout,
-            body_limit: settings.body_limit,
-        };
+    pub(super) fn new(settings: HttpSettings, clock: Arc<dyn Clock>) -> Self {
         Self {
             client: OnceCell::new(),
-            config,
-            clock,
-            name: settings.name.clone(),
             skew: ClockSkew::unknown(settings.leeway),
+            settings,
+            clock,
         }
     }
 
@@ -183,11 +172,11 @@ impl Http {
     }
 
     async fn client(&self, endpoint: Endpoint, url: &Url) -> Result<&Client, ProviderError> {
-        if !self.config.plain_http.permits(url) {
+        if !self.settings.plain_http.permits(url) {
             return Err(ProviderError::Insecure { endpoint });
         }
         self.client
-            .get_or_try_init(|| build(self.config.clone()))
+            .get_or_try_init(|| build(self.settings.clone()))
             .await
     }
 
@@ -217,7 +206,7 @@ impl Http {
         endpoint: Endpoint,
         mut response: Response,
     ) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
-        let limit = self.config.body_limit;
+        let limit = self.settings.body_limit;
         let too_large = ProviderError::TooLarge { endpoint, limit };
         if response
             .content_length()
@@ -256,7 +245,7 @@ impl Http {
                 .and_then(|age| age.trim().parse().ok())
                 .unwrap_or(0),
         );
-        let provider = &self.name;
+        let provider = &self.settings.provider;
         let leeway = self.skew.leeway();
         match self
             .skew
@@ -303,11 +292,11 @@ fn encoded(form: &[(&str, &str)]) -> Bytes {
 }
 
 /// Builds the client on a blocking thread, because it reads the trust store.
-async fn build(config: Config) -> Result<Client, ProviderError> {
-    let built = tokio::task::spawn_blocking(move || match builder(&config)?.build() {
+async fn build(settings: HttpSettings) -> Result<Client, ProviderError> {
+    let built = tokio::task::spawn_blocking(move || match builder(&settings)?.build() {
         // Without a trust store, a provider on this machine is still reachable over plain http.
-        Err(_) if config.plain_http == PlainHttp::Loopback => {
-            builder(&config)?.tls_certs_only([]).build()
+        Err(_) if settings.plain_http == PlainHttp::Loopback => {
+            builder(&settings)?.tls_certs_only([]).build()
         }
         built => built,
     });
@@ -321,22 +310,22 @@ async fn build(config: Config) -> Result<Client, ProviderError> {
     }
 }
 
-fn builder(config: &Config) -> reqwest::Result<ClientBuilder> {
+fn builder(settings: &HttpSettings) -> reqwest::Result<ClientBuilder> {
     let builder = Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .no_proxy()
         .referer(false)
-        .https_only(config.plain_http == PlainHttp::Never)
-        .connect_timeout(config.connect_timeout)
-        .timeout(config.request_timeout)
+        .https_only(settings.plain_http == PlainHttp::Never)
+        .connect_timeout(settings.connect_timeout)
+        .timeout(settings.request_timeout)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .dns_resolver(LocalhostAware)
         .user_agent(concat!("doorward/", env!("CARGO_PKG_VERSION")));
-    if config.certificates.is_empty() {
+    if settings.certificates.is_empty() {
         return Ok(builder);
     }
-    let certificates = config
+    let certificates = settings
         .certificates
         .iter()
         .map(|der| Certificate::from_der(der));
@@ -400,6 +389,7 @@ mod tests {
 
     use super::*;
     use crate::oidc::install_crypto;
+    use crate::oidc::settings::ProviderSettings;
     use crate::oidc::testing::{FakeProvider, Reply};
     use crate::types::oauth::{Issuer, ProviderName};
     use crate::types::time::SystemClock;
@@ -409,7 +399,7 @@ mod tests {
             ProviderSettings::at(ProviderName::new("p"), Issuer::new("i"), url.clone());
         settings.connect_timeout = Duration::from_millis(500);
         settings.ca_certificates = trusted;
-        Http::new(&settings, Arc::new(SystemClock))
+        Http::new(settings.http(), Arc::new(SystemClock))
     }
 
     #[tokio::test]

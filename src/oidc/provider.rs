@@ -39,7 +39,7 @@ pub struct Provider {
 impl Provider {
     /// Creates a provider without documents, and without I/O.
     pub fn new(settings: ProviderSettings, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let http = Http::new(&settings, Arc::clone(&clock));
+        let http = Http::new(settings.http(), Arc::clone(&clock));
         Arc::new(Self {
             settings,
             clock,

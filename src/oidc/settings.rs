@@ -7,7 +7,8 @@ use url::Url;
 
 use super::algorithm::Algorithm;
 use super::dialect::Dialect;
-use super::discovery::default_discovery_url;
+use super::discovery::{PlainHttp, default_discovery_url};
+use super::http::HttpSettings;
 use crate::types::oauth::{Issuer, ProviderName};
 
 /// One identity provider.
@@ -88,6 +89,23 @@ impl ProviderSettings {
             keys_max_age: Duration::from_secs(15 * 60),
             on_store_outage: OnStoreOutage::Refuse,
             allow_insecure_http: false,
+        }
+    }
+
+    /// The settings of the provider's HTTP client.
+    pub(super) fn http(&self) -> HttpSettings {
+        HttpSettings {
+            provider: self.name.clone(),
+            certificates: self
+                .ca_certificates
+                .iter()
+                .map(|certificate| certificate.to_vec())
+                .collect(),
+            plain_http: PlainHttp::for_provider(&self.discovery_url, self.allow_insecure_http),
+            connect_timeout: self.connect_timeout,
+            request_timeout: self.request_timeout,
+            body_limit: self.body_limit,
+            leeway: self.leeway,
         }
     }
 }

@@ -81,7 +81,7 @@ async fn exchange(
             body,
         };
         // Boxed, so that an HTTP/1.1 request does not carry this future.
-        return Box::pin(http2::send(upstream, pool, request, stream)).await;
+        return Box::pin(http2::send(&upstream.plan, pool, request, stream)).await;
     }
     let upgrade = upgrade::is_upgrade_request(client, &body)
         .then(|| client.extensions.remove::<OnUpgrade>())
@@ -160,7 +160,7 @@ impl Http1Exchange<'_> {
     fn write_head(&self, out: &mut Vec<u8>) {
         let plan = &self.upstream.plan;
         write_request_line(out, &self.client.method, self.request.target);
-        write_field(out, &HOST, &self.request.host(plan));
+        write_field(out, &HOST, &plan.host_of(self.request));
         plan.headers
             .each_upstream_field(&self.client.headers, self.request, |name, value| {
                 write_field(out, name, value)

@@ -22,7 +22,6 @@ use self::error::{ResetReason, classify, connection_closed};
 use self::pool::OpenStream;
 use self::request_body::{RequestBody, UploadProgress};
 use self::response_body::ResponseBody;
-use super::client::Upstream;
 use super::error::UpstreamError;
 use super::framing::Framing;
 use super::request::ForwardRequest;
@@ -49,7 +48,7 @@ enum Failure {
 
 /// Sends the request on `stream` and returns the response; both bodies are streamed.
 pub(super) async fn send(
-    upstream: &Upstream,
+    plan: &Arc<UpstreamPlan>,
     pool: &H2Pool,
     request: Http2Request<'_>,
     mut stream: OpenStream,
@@ -59,7 +58,6 @@ pub(super) async fn send(
         client,
         body,
     } = request;
-    let plan = &upstream.plan;
     let framing = Framing::of(client, &body);
     let head = RequestHead {
         plan,
@@ -208,7 +206,7 @@ fn uri(plan: &UpstreamPlan, request: &ForwardRequest<'_>) -> Result<Uri, Upstrea
     };
     let target = PathAndQuery::try_from(request.target)
         .map_err(|_| UpstreamError::NotForwardable("its target"))?;
-    let authority = Authority::try_from(request.host(plan).as_bytes())
+    let authority = Authority::try_from(plan.host_of(request).as_bytes())
         .map_err(|_| UpstreamError::NotForwardable("its host"))?;
     let mut parts = uri::Parts::default();
     parts.path_and_query = Some(target);

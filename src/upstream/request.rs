@@ -2,7 +2,6 @@
 
 use http::{HeaderName, HeaderValue};
 
-use super::target::UpstreamPlan;
 use crate::types::body::ValidityCheck;
 
 /// A request to forward, beside the client's headers and body.
@@ -24,14 +23,4 @@ pub struct ForwardRequest<'a> {
     pub authenticated: bool,
     /// Whether an upgraded connection may continue.
     pub validity: Option<&'a ValidityCheck>,
-}
-
-impl ForwardRequest<'_> {
-    /// The `Host` field: the public host, or the backend's own.
-    pub(super) fn host(&self, plan: &UpstreamPlan) -> HeaderValue {
-        let public = HeaderValue::from_str(self.forwarded_host).ok();
-        public
-            .filter(|_| plan.settings.preserve_host)
-            .unwrap_or_else(|| plan.host.clone())
-    }
 }

@@ -16,6 +16,7 @@ use url::Url;
 
 use super::client_certificate::ClientCertificate;
 use super::headers::HeaderPolicy;
+use super::request::ForwardRequest;
 
 /// ALPN protocol ID of HTTP/2 over TLS (RFC 9113 section 3.2).
 pub(super) const ALPN_H2: &[u8] = b"h2";
@@ -229,6 +230,14 @@ impl UpstreamPlan {
             host,
             tls,
         }))
+    }
+
+    /// The `Host` field of a request: the public host, or the backend's own.
+    pub(super) fn host_of(&self, request: &ForwardRequest<'_>) -> HeaderValue {
+        let public = HeaderValue::from_str(request.forwarded_host).ok();
+        public
+            .filter(|_| self.settings.preserve_host)
+            .unwrap_or_else(|| self.host.clone())
     }
 
     /// The client certificate, whose files must be watched for changes.
