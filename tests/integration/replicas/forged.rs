@@ -82,12 +82,12 @@ async fn unsealed_revocation_events_are_ignored_and_counted() {
     ] {
         redis.command(&["XADD", &feed, "*", "i", junk]);
     }
-    // The first has an invalid expiry time, so the store skips it. The others are invalid events.
+    // The store skips an invalid expiry time, and an unknown app may be another deployment.
     eventually_async("the invalid events are counted", SOON, async || {
         doorward
             .metric("doorward_revocation_events_invalid_total")
             .await
-            >= 2.0
+            >= 1.0
     })
     .await;
     assert_eq!(alice.step(&doorward.store_url(CART)).await.status(), 200);
