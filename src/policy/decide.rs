@@ -34,8 +34,12 @@ enum Credential {
 /// The right to forward one request to one app. Only [`decide`] makes one, and forwarding requires
 /// one.
 ///
-/// ```compile_fail use doorward::policy::decide::Permit; fn forge<'a>(seen: Permit<'a>) ->
-/// Permit<'a> {     Permit { ..seen } } ```
+/// ```compile_fail
+/// use doorward::policy::decide::Permit;
+/// fn forge<'a>(seen: Permit<'a>) -> Permit<'a> {
+///     Permit { ..seen }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Permit<'a> {
     app_ref: AppRef<'a>,

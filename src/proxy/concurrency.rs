@@ -51,7 +51,7 @@ impl Limiters {
     /// Waits until the app may get another request. `None` for an app without a limit.
     ///
     /// # Errors
-    /// [`LimitExceeded`].
+    /// `LimitExceeded`.
     pub async fn acquire_app(
         &self,
         index: usize,
@@ -77,7 +77,7 @@ impl ConcurrencyLimiter {
     /// Waits until another request may be in flight.
     ///
     /// # Errors
-    /// [`LimitExceeded`].
+    /// `LimitExceeded`.
     pub async fn acquire(&self) -> Result<InFlightGuard<'_>, LimitExceeded> {
         match self.permits.try_acquire() {
             Ok(permit) => Ok(InFlightGuard(permit)),

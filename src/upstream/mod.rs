@@ -1,5 +1,5 @@
 //! Upstream: HTTP/1.1 and HTTP/2 clients for an app's backend, with connection pools, header
-//! filters and WebSocket tunnels. [`forward`] is the only way for a client's request to a backend.
+//! filters and WebSocket tunnels. [`forward()`] is the only way for a client's request to a backend.
 
 mod app_logout;
 mod client;
