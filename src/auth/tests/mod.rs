@@ -1,5 +1,8 @@
 //! Tests of the flows against a provider on a loopback port, with a clock under control.
 
+mod authenticate;
+mod browser;
+mod callback;
 mod dpop;
 mod provider;
 mod redeem;
@@ -15,16 +18,22 @@ use url::Url;
 
 use crate::auth::app::{AppAuth, AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::auth::context::Context;
+use crate::auth::login::Login;
 use crate::auth::refresh::exchange::RefreshExchange;
 use crate::auth::refresh::generations::NewestGenerations;
 use crate::auth::refresh::revoke::SessionRevoker;
 use crate::auth::refresh::rotation::Rotations;
 use crate::auth::refresh::single_flight::{RefreshHandle, TokenRefresher};
 use crate::auth::revocation::replication::RevocationReplicator;
+use crate::auth::session::authenticate::SessionAuthenticator;
+use crate::auth::session::key_rotation::KeyRotation;
+use crate::auth::session::open::SessionOpener;
+use crate::auth::session::writer::SessionWriter;
 use crate::auth::{Event, Observer, Stores};
 use crate::oidc::{ClientAuth, ClientSettings, Provider, ProviderSettings};
 use crate::policy::app::{App, AppLogoutPolicy, OptionalEndpoints};
 use crate::policy::background_paths::BackgroundPaths;
+use crate::policy::route::AppRef;
 use crate::policy::rules::{AuthMethods, Rules};
 use crate::runtime::BackgroundRuntime;
 use crate::session::cookie::CookieNames;
@@ -55,6 +64,9 @@ impl Observer for NoObserver {
 /// The flows of one app.
 struct Setup {
     context: Arc<Context>,
+    login: Login,
+    sessions: SessionAuthenticator,
+    writer: Arc<SessionWriter>,
     refresher: Arc<TokenRefresher>,
     revoker: SessionRevoker,
     app: Arc<AppAuth>,
@@ -65,6 +77,7 @@ struct Setup {
 struct Options {
     sessions: Arc<Memory>,
     on_refresh_token_reuse: OnReuse,
+    outage_grace: Duration,
 }
 
 impl Default for Options {
@@ -72,6 +85,7 @@ impl Default for Options {
         Self {
             sessions: Arc::new(Memory::new(10)),
             on_refresh_token_reuse: OnReuse::EndSession,
+            outage_grace: Duration::ZERO,
         }
     }
 }
@@ -110,16 +124,36 @@ impl Setup {
             stores,
             Arc::new(NoObserver),
         ));
-        let replicator = RevocationReplicator::new(Arc::clone(&context));
-        let revoker = SessionRevoker::new(Arc::clone(&context), replicator);
+        let shared = || Arc::clone(&context);
+        let replicator = RevocationReplicator::new(shared());
+        let revoker = SessionRevoker::new(shared(), replicator.clone());
         let generations = Arc::new(NewestGenerations::default());
-        let exchange = RefreshExchange::new(Arc::clone(&context), revoker.clone(), generations);
+        let exchange = RefreshExchange::new(shared(), revoker.clone(), Arc::clone(&generations));
+        let refresher = Arc::new(TokenRefresher::new(shared(), exchange));
+        let opener = Arc::new(SessionOpener::new(shared(), Arc::clone(&generations)));
+        let writer = Arc::new(SessionWriter::new(shared(), revoker.clone(), generations));
         Self {
-            refresher: Arc::new(TokenRefresher::new(Arc::clone(&context), exchange)),
+            login: Login::new(shared(), Arc::clone(&writer)),
+            sessions: SessionAuthenticator::new(
+                shared(),
+                replicator,
+                Arc::clone(&refresher),
+                opener,
+                Arc::new(KeyRotation::new(shared())),
+            ),
+            writer,
+            refresher,
             context,
             revoker,
             app,
             clock,
+        }
+    }
+
+    fn app_ref(&self) -> AppRef<'_> {
+        AppRef {
+            index: 0,
+            app: &self.app.app,
         }
     }
 
@@ -162,7 +196,7 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
     let settings = AuthSettings {
         userinfo: Userinfo::Never,
         on_refresh_token_reuse: options.on_refresh_token_reuse,
-        outage_grace: Duration::ZERO,
+        outage_grace: options.outage_grace,
         revocation: RevocationMode::FailOpen,
     };
     let callback = Url::parse("https://store.example.com/.doorward/callback").unwrap();

@@ -24,7 +24,7 @@ pub(super) enum Scripted {
 /// The tokens of a response.
 pub(super) struct Tokens {
     pub(super) subject: &'static str,
-    pub(super) nonce: Option<&'static str>,
+    pub(super) nonce: Option<String>,
     pub(super) refresh_token: Option<&'static str>,
     /// When the tokens expire, in seconds after the start of the test.
     pub(super) expires_in: i64,
@@ -43,21 +43,24 @@ impl Default for Tokens {
     }
 }
 
+type Script = Arc<Mutex<VecDeque<Scripted>>>;
+
 pub(super) struct ScriptedProvider {
     server: FakeProvider,
+    script: Script,
 }
 
 impl ScriptedProvider {
     pub(super) async fn start(script: impl IntoIterator<Item = Scripted>) -> Self {
-        let script: Arc<Mutex<VecDeque<Scripted>>> =
-            Arc::new(Mutex::new(script.into_iter().collect()));
+        let script: Script = Arc::new(Mutex::new(script.into_iter().collect()));
+        let responses = Arc::clone(&script);
         let signer = Signer::es256("key");
         let server = FakeProvider::start(move |request| {
             let issuer = issuer_of(request);
             match request.path.as_str() {
                 "/.well-known/openid-configuration" => Reply::Json(200, discovery(&issuer)),
                 "/jwks" => Reply::Json(200, json!({"keys": [signer.jwk()]}).to_string()),
-                "/token" => match script.lock().unwrap().pop_front() {
+                "/token" => match responses.lock().unwrap().pop_front() {
                     Some(Scripted::Tokens(tokens)) => {
                         Reply::Json(200, tokens.response(&issuer, &signer))
                     }
@@ -72,7 +75,13 @@ impl ScriptedProvider {
         });
         Self {
             server: server.await,
+            script,
         }
+    }
+
+    /// Adds a response of the token endpoint.
+    pub(super) fn respond(&self, response: Scripted) {
+        self.script.lock().unwrap().push_back(response);
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -106,7 +115,7 @@ impl Tokens {
             }
             signer.sign(&claims)
         };
-        let id_token = self.with_id_token.then(|| claims(self.nonce));
+        let id_token = self.with_id_token.then(|| claims(self.nonce.as_deref()));
         json!({
             "access_token": claims(None), "token_type": "Bearer", "id_token": id_token,
             "refresh_token": self.refresh_token,

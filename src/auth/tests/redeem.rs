@@ -29,7 +29,7 @@ impl Setup {
 
 fn login_tokens() -> Scripted {
     Scripted::Tokens(Tokens {
-        nonce: Some("nonce"),
+        nonce: Some("nonce".to_owned()),
         ..Tokens::default()
     })
 }
@@ -67,7 +67,7 @@ async fn unacceptable_tokens_fail_the_login_with_their_code() {
         (with(Tokens::default()), "token_nonce_missing"),
         (
             with(Tokens {
-                nonce: Some("other"),
+                nonce: Some("other".to_owned()),
                 ..Tokens::default()
             }),
             "token_nonce_mismatch",
@@ -81,7 +81,7 @@ async fn unacceptable_tokens_fail_the_login_with_their_code() {
         ),
         (
             with(Tokens {
-                nonce: Some("nonce"),
+                nonce: Some("nonce".to_owned()),
                 expires_in: -3600,
                 ..Tokens::default()
             }),
