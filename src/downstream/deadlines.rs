@@ -4,7 +4,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ use prometheus::IntGauge;
 
 use super::settings::ListenerSettings;
 use super::timer_wheel::{Scheduled, TimerWheel, to_ticks};
+
+use crate::lock::lock;
 
 /// What the connection waits to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,7 +214,7 @@ impl Deadlines {
 
     /// Sets the waker of the connection's task.
     pub(super) fn register_waker(&self, waker: &Waker) {
-        let mut registered = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut registered = lock(&self.waker);
         match &mut *registered {
             Some(registered) => registered.clone_from(waker),
             None => *registered = Some(waker.clone()),
@@ -275,11 +277,7 @@ impl Scheduled for Deadlines {
     }
 
     fn wake(&self) {
-        let waker = self
-            .waker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let waker = lock(&self.waker).clone();
         if let Some(waker) = waker {
             waker.wake();
         }

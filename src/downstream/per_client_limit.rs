@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::lock::lock;
 use crate::types::net::client_network;
 
 /// The connection counts of one listener.
@@ -37,7 +38,7 @@ impl PerClientLimit {
 
     fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
         // No critical section can leave the counts inconsistent, so a poisoned lock is safe to use.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

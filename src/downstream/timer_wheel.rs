@@ -3,13 +3,15 @@
 //! uses it needs no timer of its own.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::drain::Drain;
+
+use crate::lock::lock;
 
 /// Resolution of the clock. Deadlines fire up to one tick late, never early.
 pub(super) const TICK: Duration = Duration::from_millis(100);
@@ -179,7 +181,7 @@ impl<T: Scheduled> TimerWheel<T> {
 
     fn slots(&self) -> MutexGuard<'_, Slots<T>> {
         // No critical section can leave the slots inconsistent, so a poisoned lock is safe to use.
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.slots)
     }
 }
 

@@ -3,11 +3,12 @@
 //! revoked instead.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
+use crate::lock::lock;
 use crate::types::oauth::{ProviderSid, SessionId, Subject};
 use crate::types::time::Timestamp;
 
@@ -192,7 +193,7 @@ impl Revocations {
 
     /// Revokes sessions. `ends_at` is when the last of them would expire. Returns whether the set changed.
     pub fn revoke(&self, ended: Revocation, ends_at: Timestamp, now: Timestamp) -> bool {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = lock(&self.writing);
         let mut next = RevokedSet::clone(&self.snapshot.load());
         let is_new = match ended {
             Revocation::Session(sid, subject) => {

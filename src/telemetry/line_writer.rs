@@ -4,9 +4,11 @@
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::Thread;
 use std::time::Duration;
+
+use crate::lock::lock;
 
 /// How often the buffers are written out.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
@@ -140,10 +142,6 @@ impl Shared {
             std::thread::park_timeout(FLUSH_INTERVAL);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

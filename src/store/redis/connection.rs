@@ -5,7 +5,7 @@
 //! slow paths (an unavailable Sentinel, TLS) succeed eventually.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use redis::{Cmd, RedisError, Value};
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connect::{Connection, Connector};
+use crate::lock::lock;
 use crate::store::StoreError;
 
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
@@ -269,10 +270,6 @@ fn jitter() -> f64 {
     // Without random bytes there is no jitter.
     let _ = aws_lc_rs::rand::fill(&mut byte);
     1.0 - f64::from(byte[0]) / 512.0
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Describes an error, without the arguments that Redis quotes: keys contain session IDs.

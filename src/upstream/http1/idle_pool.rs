@@ -3,13 +3,15 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::connection::Connection;
+
+use crate::lock::lock;
 
 /// Maximum idle time of a connection for a request that cannot be repeated.
 const RECENTLY_USED: Duration = Duration::from_millis(200);
@@ -56,7 +58,7 @@ impl IdlePool {
 
     fn idle(&self) -> MutexGuard<'_, VecDeque<IdleConnection>> {
         // No critical section can leave the queue inconsistent, so a poisoned lock is safe to use.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.idle)
     }
 
     /// The number of idle connections.

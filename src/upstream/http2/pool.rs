@@ -2,7 +2,7 @@
 //! Another connection is opened when all are at their stream limit.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use hyper::client::conn::http2::{self, SendRequest};
@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::error::connection_closed;
 use super::idle_timeout::IdleTimeout;
 use super::request_body::RequestBody;
+use crate::lock::lock;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::dial::{Dialled, dial};
 use crate::upstream::error::UpstreamError;
@@ -319,10 +320,4 @@ impl Drop for OpenStream {
             .store(connection.now(), Ordering::Relaxed);
         self.streams.dec();
     }
-}
-
-/// Locks a mutex. No critical section here can leave data inconsistent, so a poisoned lock is safe
-/// to use.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
