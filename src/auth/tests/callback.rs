@@ -25,10 +25,10 @@ fn code(outcome: &LoginOutcome) -> &'static str {
 }
 
 fn restarted(outcome: LoginOutcome) -> Started {
-    match outcome {
-        LoginOutcome::Restarted(start) => Started::read(&start.location),
-        other => panic!("not restarted: {other:?}"),
-    }
+    let LoginOutcome::Restarted(start) = outcome else {
+        panic!("not restarted: {outcome:?}");
+    };
+    Started::read(&start.location)
 }
 
 #[tokio::test]
