@@ -71,7 +71,7 @@ pub fn run(
     service::tell_ready();
     let failed = stop.runtime.block_on(async {
         tokio::select! {
-            () = stop.signals.told() => {}
+            () = stop.signals.received() => {}
             () = service::keep_alive(|| server.all_workers_alive()) => {}
             // A process that serves with some of its workers only is hard to notice from outside.
             () = worker_ended(&server) => return true,
@@ -81,7 +81,7 @@ pub fn run(
             service::tell_stopping("waiting for shutdown_delay");
             server.begin_shutdown();
             tracing::info!(seconds = delay.as_secs(), "shutdown_delayed");
-            let _ = timeout(delay, stop.signals.told()).await;
+            let _ = timeout(delay, stop.signals.received()).await;
         }
         false
     });
@@ -138,7 +138,7 @@ impl Stop {
 impl Signals {
     /// Returns at a signal that ends the process. The signals that would end it by default, and
     /// that other services use for something else, are logged and ignored.
-    pub(super) async fn told(&mut self) {
+    pub(super) async fn received(&mut self) {
         loop {
             let ignored = tokio::select! {
                 _ = self.terminate.recv() => return,

@@ -32,11 +32,11 @@ async fn demo_journey_succeeds_in_chromium() {
     ] {
         demo.process.line_with(line);
     }
-    let post_replays = demo
+    let forms = demo
         .process
         .said()
         .iter()
         .filter(|line| line.starts_with("form "))
         .count();
-    assert_eq!(post_replays, 2, "{}", demo.process.said().join("\n"));
+    assert_eq!(forms, 2, "{}", demo.process.said().join("\n"));
 }

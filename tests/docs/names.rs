@@ -1,6 +1,6 @@
 //! Codes, events, metrics, cookies, endpoints and command-line flags: the book has what the code has, and no other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::CommandFactory as _;
 use doorward::cli::Cli;
@@ -133,6 +133,7 @@ fn undocumented_and_unknown_names_are_found() {
         all: set(&["known_code", "new_code", "new_event", "doorward_new_total"]),
         codes: set(&["known_code", "forward"]),
         events: set(&["new_event"]),
+        event_fields: BTreeMap::new(),
         prose: set(&["something happened"]),
     };
     let expected = [
@@ -145,6 +146,53 @@ fn undocumented_and_unknown_names_are_found() {
         "`new_code` is neither documented nor a name of a protocol",
     ];
     assert_eq!(complaints(&pages, &literals), expected);
+}
+
+#[test]
+fn fields_of_events_are_documented_and_no_others() {
+    let found = field_complaints(page(&pages(), EVENTS), &literals().event_fields);
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn undocumented_and_unknown_fields_are_found() {
+    let page = Page::parse(
+        EVENTS,
+        "| Event | Fields |\n| --- | --- |\n| `known` | `app`, `old` |\n| `plain` | – |\n",
+    );
+    let fields = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let logged = BTreeMap::from([
+        ("known".to_owned(), fields(&["app", "new"])),
+        ("plain".to_owned(), fields(&[])),
+    ]);
+    let expected = ["`known` has the fields app, new, and docs/operations/events.md says app, old"];
+    assert_eq!(field_complaints(&page, &logged), expected);
+}
+
+/// Complaints about events whose column `Fields` differs from what the code logs.
+fn field_complaints(page: &Page, logged: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    let list = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
+    let mut complaints = Vec::new();
+    for row in &page.rows {
+        let Some(column) = row.head.iter().position(|head| head == "Fields") else {
+            continue;
+        };
+        let documented: BTreeSet<String> = row.cells[column].code.iter().cloned().collect();
+        for (name, fields) in row.cells[0]
+            .code
+            .iter()
+            .filter_map(|name| logged.get_key_value(name))
+        {
+            if *fields != documented {
+                complaints.push(format!(
+                    "`{name}` has the fields {}, and {EVENTS} says {}",
+                    list(fields),
+                    list(&documented)
+                ));
+            }
+        }
+    }
+    complaints
 }
 
 fn complaints(pages: &[Page], literals: &Literals) -> Vec<String> {

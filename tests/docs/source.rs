@@ -1,6 +1,6 @@
 //! The string literals of the code that is shipped: codes, events and metrics are scattered among them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -12,6 +12,8 @@ pub(crate) struct Literals {
     pub(crate) codes: BTreeSet<String>,
     /// The last argument of each `tracing` macro.
     pub(crate) events: BTreeSet<String>,
+    /// The fields of each such event.
+    pub(crate) event_fields: BTreeMap<String, BTreeSet<String>>,
     /// Such arguments that are not a code.
     pub(crate) prose: BTreeSet<String>,
 }
@@ -24,6 +26,7 @@ pub(crate) fn literals() -> Literals {
         all: BTreeSet::new(),
         codes: BTreeSet::new(),
         events: BTreeSet::new(),
+        event_fields: BTreeMap::new(),
         prose: BTreeSet::new(),
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -64,8 +67,12 @@ fn read(text: &str, found: &mut Literals) {
                 expects_body = true
             }
             Token::Word(word) if word == "tracing" => match event(&tokens[at..]) {
-                Some(name) if is_code(&name) => _ = found.events.insert(name),
-                Some(prose) => _ = found.prose.insert(prose),
+                Some(event) if is_code(&event.name) => {
+                    let fields = found.event_fields.entry(event.name.clone());
+                    fields.or_default().extend(event.fields);
+                    found.events.insert(event.name);
+                }
+                Some(event) => _ = found.prose.insert(event.name),
                 None => {}
             },
             Token::Sign('{') => {
@@ -106,8 +113,14 @@ fn is_word(tokens: &[Token], at: usize, word: &str) -> bool {
     matches!(at.checked_sub(1).map(|before| &tokens[before]), Some(Token::Word(before)) if before == word)
 }
 
-/// The name of the event that `tracing::level!(…, "name")` logs.
-fn event(tokens: &[Token]) -> Option<String> {
+/// An event that the code logs.
+struct LoggedEvent {
+    name: String,
+    fields: Vec<String>,
+}
+
+/// The event that `tracing::level!(field = …, %field, "name")` logs.
+fn event(tokens: &[Token]) -> Option<LoggedEvent> {
     let [
         _,
         Token::Sign(':'),
@@ -123,23 +136,46 @@ fn event(tokens: &[Token]) -> Option<String> {
     if !["error", "warn", "info", "debug", "trace"].contains(&level.as_str()) {
         return None;
     }
+    let arguments = arguments(rest)?;
+    let (last, fields) = arguments.split_last()?;
+    let [Token::Literal(name)] = last else {
+        return None;
+    };
+    let fields = fields.iter().filter_map(|tokens| field(tokens)).collect();
+    let name = name.clone();
+    Some(LoggedEvent { name, fields })
+}
+
+/// The arguments of a macro call, of which `tokens` are what follows its opening parenthesis.
+fn arguments(tokens: &[Token]) -> Option<Vec<&[Token]>> {
     let mut open = 1_usize;
-    let end = rest.iter().position(|token| {
+    let mut arguments = Vec::new();
+    let mut start = 0;
+    for (at, token) in tokens.iter().enumerate() {
         match token {
             Token::Sign('(' | '{' | '[') => open += 1,
             Token::Sign(')' | '}' | ']') => open -= 1,
             Token::Word(_) | Token::Literal(_) | Token::Sign(_) => {}
         }
-        open == 0
-    })?;
-    let last = rest[..end]
-        .iter()
-        .rev()
-        .find(|token| !matches!(token, Token::Sign(',')))?;
-    match last {
-        Token::Literal(literal) => Some(literal.clone()),
-        Token::Word(_) | Token::Sign(_) => None,
+        if open == 0 || (open == 1 && *token == Token::Sign(',')) {
+            if at > start {
+                arguments.push(&tokens[start..at]);
+            }
+            start = at + 1;
+        }
+        if open == 0 {
+            return Some(arguments);
+        }
     }
+    None
+}
+
+/// The name of a field: of `name = value`, `%name`, `?name` or `name`.
+fn field(tokens: &[Token]) -> Option<String> {
+    tokens.iter().find_map(|token| match token {
+        Token::Word(word) => Some(word.clone()),
+        Token::Literal(_) | Token::Sign(_) => None,
+    })
 }
 
 pub(crate) fn is_code(text: &str) -> bool {
@@ -231,7 +267,7 @@ fn literals_of_codes_and_events_are_told_apart() {
         pub const fn code(self) -> &'static str {
             match self { Self::A => "first_code", Self::B { c: '"' } => r#"raw"#, _ => { "second" } }
         }
-        fn other() { "no_code"; tracing::warn!(app = %f("x_y"), code = code(), "event_name",); tracing::info!(a = 1);
+        fn other() { "no_code"; tracing::warn!(app = %f("x_y", 1), code = code(), %error, "event_name",); tracing::info!(a = 1);
             tracing::error!("it broke"); }
         #[cfg(test)]
 mod declared;
@@ -244,6 +280,7 @@ mod tests {
         all: BTreeSet::new(),
         codes: BTreeSet::new(),
         events: BTreeSet::new(),
+        event_fields: BTreeMap::new(),
         prose: BTreeSet::new(),
     };
     read(text, &mut found);
@@ -255,6 +292,8 @@ mod tests {
     };
     assert_eq!(found.codes, set(&["first_code", "second"]));
     assert_eq!(found.events, set(&["event_name"]));
+    let fields = BTreeMap::from([("event_name".to_owned(), set(&["app", "code", "error"]))]);
+    assert_eq!(found.event_fields, fields);
     assert_eq!(found.prose, set(&["it broke"]));
     assert_eq!(
         found.all,

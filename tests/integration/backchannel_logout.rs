@@ -179,9 +179,9 @@ async fn invalid_logout_token_ends_nothing() {
         assert_refused(&answer, code);
         assert_session_valid(&mut browser, &door.store_url(CART)).await;
     }
-    let no_session = door.provider.logout_token("store", &json!({}), &[]);
+    let without_user = door.provider.logout_token("store", &json!({}), &[]);
     assert_refused(
-        &told(&door, format!("logout_token={no_session}")).await,
+        &told(&door, format!("logout_token={without_user}")).await,
         "token_sub_missing",
     );
     metric_reaches(&door, &revocations("token_audience_mismatch"), 2.0).await;

@@ -51,9 +51,9 @@ async fn revoke_ends_sessions_by_user_session_and_app() {
         let said = revoke(words).expect_err("no order");
         assert!(said.contains(told), "{words:?}: {said}");
     }
-    let no_session = replicas.command(&["revoke", "--admin", "127.0.0.1:1", "--sub", "alice-id"]);
+    let unreachable = replicas.command(&["revoke", "--admin", "127.0.0.1:1", "--sub", "alice-id"]);
     assert!(
-        no_session
+        unreachable
             .expect_err("nobody is there")
             .contains("revocation not confirmed")
     );

@@ -257,7 +257,7 @@ async fn requests_without_http_1_form_are_refused() {
 async fn bodies_are_reframed_for_every_method() {
     let door = Setup::plain().start();
     let client = connect(&door).await;
-    let post_replays: [(&str, Option<Parts<'_>>, &str); 5] = [
+    let bodies: [(&str, Option<Parts<'_>>, &str); 5] = [
         ("none", None, ""),
         ("empty", Some((&[], false)), ""),
         ("sized", Some((&["hel", "lo"], true)), "hello"),
@@ -267,7 +267,7 @@ async fn bodies_are_reframed_for_every_method() {
     for method in [
         "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND",
     ] {
-        for (form, parts, body) in post_replays {
+        for (kind, parts, body) in bodies {
             let answer = ask(
                 &client,
                 request(method, &format!("{STORE}/public/x"), &[]),
@@ -279,17 +279,17 @@ async fn bodies_are_reframed_for_every_method() {
             assert_eq!(
                 (answer.status, seen.method.as_str()),
                 (200, method),
-                "{form}"
+                "{kind}"
             );
-            assert_eq!(String::from_utf8_lossy(&seen.body), body, "{method} {form}");
+            assert_eq!(String::from_utf8_lossy(&seen.body), body, "{method} {kind}");
             let framings =
                 seen.head.all("content-length").len() + seen.head.all("transfer-encoding").len();
             assert!(
                 framings <= 1 && (framings == 1 || body.is_empty()),
-                "{method} {form}: {:?}",
+                "{method} {kind}: {:?}",
                 seen.head.headers
             );
-            if form == "sized" {
+            if kind == "sized" {
                 assert_eq!(seen.head.request_framing(), Framing::Length(5), "{method}");
             }
         }

@@ -133,9 +133,9 @@ async fn client_token_is_never_a_user() {
     }
     assert_eq!(door.store.count(), 3);
     // A client cannot claim it in a header either.
-    let no_session =
+    let anonymous =
         ask(&door, "/public/news", "Basic eDp5").header("X_Forwarded.Client", "reports");
-    assert_eq!(sent(&mut door.browser(), no_session).await.status(), 200);
+    assert_eq!(sent(&mut door.browser(), anonymous).await.status(), 200);
     assert!(!String::from_utf8_lossy(&door.store.last().head.raw).contains("reports"));
 }
 

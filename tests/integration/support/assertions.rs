@@ -67,7 +67,7 @@ pub fn assert_error_page(page: &Page, status: u16, code: &str) -> String {
     assert!(page.header("content-security-policy").is_some(), "{page}");
     let words = page.words();
     let shown = words
-        .rsplit_once("Request ID ")
+        .rsplit_once("request ID: ")
         .map_or(words.as_str(), |(_, shown)| shown);
     let after = shown
         .strip_prefix(code)

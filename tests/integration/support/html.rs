@@ -22,14 +22,14 @@ struct Tag {
 }
 
 /// All forms of a page, including controls associated by a `form` attribute.
-pub fn post_replays(html: &str) -> Vec<Form> {
-    let mut post_replays: Vec<Form> = Vec::new();
+pub fn forms(html: &str) -> Vec<Form> {
+    let mut forms: Vec<Form> = Vec::new();
     let mut inside = false;
     for tag in tags(html) {
         match tag.name.as_str() {
             "form" => {
                 inside = true;
-                post_replays.push(Form {
+                forms.push(Form {
                     id: tag.attribute("id"),
                     method: tag
                         .attribute("method")
@@ -43,10 +43,10 @@ pub fn post_replays(html: &str) -> Vec<Form> {
             "/form" => inside = false,
             "input" | "button" | "textarea" => {
                 let owner = match tag.attribute("form") {
-                    Some(id) => post_replays
+                    Some(id) => forms
                         .iter_mut()
                         .find(|form| form.id.as_ref() == Some(&id)),
-                    None if inside => post_replays.last_mut(),
+                    None if inside => forms.last_mut(),
                     None => None,
                 };
                 if let (Some(form), Some(name)) = (owner, tag.attribute("name")) {
@@ -61,7 +61,7 @@ pub fn post_replays(html: &str) -> Vec<Form> {
             _ => {}
         }
     }
-    post_replays
+    forms
 }
 
 impl Form {

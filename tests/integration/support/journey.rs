@@ -62,7 +62,7 @@ pub async fn log_in(browser: &mut Browser, url: &str, name: &str) -> Page {
 pub async fn is_asked(browser: &mut Browser, url: &str) -> Page {
     let page = browser.visit(url).await;
     let has_form = page
-        .post_replays()
+        .forms()
         .iter()
         .any(|form| form.fields.iter().any(|(field, _)| field == "password"));
     assert!(has_form, "no login form: {page}");

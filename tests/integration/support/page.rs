@@ -56,8 +56,8 @@ impl Page {
     }
 
     /// The forms in the page.
-    pub fn post_replays(&self) -> Vec<Form> {
-        html::post_replays(&self.text())
+    pub fn forms(&self) -> Vec<Form> {
+        html::forms(&self.text())
     }
 
     /// The links in the page: target and text.
@@ -87,7 +87,7 @@ impl Page {
     /// form.
     pub fn filled(&self, values: &[(&str, &str)]) -> RequestSpec {
         let form = self
-            .post_replays()
+            .forms()
             .into_iter()
             .find(|form| values.iter().all(|(name, _)| form.has(name)));
         let form = form.unwrap_or_else(|| panic!("no form with {values:?}: {self}"));

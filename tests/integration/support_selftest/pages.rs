@@ -1,6 +1,6 @@
 //! Links and forms of HTML pages.
 
-use crate::support::html::{Form, links, post_replays, text};
+use crate::support::html::{Form, links, forms, text};
 
 const PAGE: &str = r#"<!doctype html><title>T &amp; co</title>
 <a class="x" href='/a?b=1&amp;c=2'>Sign&#32;out</a><a name=anchor>no link</a>
@@ -27,7 +27,7 @@ fn forms_include_associated_controls() {
         fields: vec![field("q", "&unknown;")],
         ..Form::default()
     };
-    assert_eq!(post_replays(PAGE), [first.clone(), second]);
+    assert_eq!(forms(PAGE), [first.clone(), second]);
     let pressed = |values| {
         first
             .filled(values)

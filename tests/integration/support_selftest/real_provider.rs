@@ -92,13 +92,13 @@ async fn code_flow_works_by_hand() {
         provider.issuer()
     );
     let confirm = browser.visit(&end).await;
-    let try_result = browser.submit(&confirm, &[("logout", "yes")]).await;
-    assert_eq!(try_result.url.as_str(), landing, "{try_result}");
+    let logged_out = browser.submit(&confirm, &[("logout", "yes")]).await;
+    assert_eq!(logged_out.url.as_str(), landing, "{logged_out}");
     assert_eq!(
         browser
             .visit(&at_forum.authorize_url())
             .await
-            .post_replays()
+            .forms()
             .len(),
         1,
         "asked again"

@@ -77,7 +77,7 @@ async fn get_logout_asks_for_confirmation() {
         .visit(&doorward.store_url("/.doorward/logout"))
         .await;
     assert_eq!(
-        (page.status(), page.post_replays().len()),
+        (page.status(), page.forms().len()),
         (200, 1),
         "{page}"
     );

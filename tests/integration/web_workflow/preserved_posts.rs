@@ -38,7 +38,7 @@ pub(super) async fn asked_to_send(doorward: &Doorward, browser: &mut Browser) ->
         (200, "/.doorward/form"),
         "{page}"
     );
-    assert_eq!(page.post_replays().len(), 1, "{page}");
+    assert_eq!(page.forms().len(), 1, "{page}");
     page
 }
 

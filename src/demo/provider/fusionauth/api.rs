@@ -70,12 +70,12 @@ impl Provider {
             body.get("global") == Some(&Value::Bool(true)) || query.get("global") == Some("true");
         let grant = token.and_then(|token| self.state().grant_of_refresh_token(token).cloned());
         if let Some(grant) = grant {
-            let told = if global {
+            let sent = if global {
                 self.revoke_user(fusionauth, &grant.subject)
             } else {
                 self.revoke_grant(fusionauth, &grant)
             };
-            if told.is_err() {
+            if sent.is_err() {
                 return empty(StatusCode::INTERNAL_SERVER_ERROR);
             }
         }
