@@ -12,7 +12,7 @@
 //! 3  policy                              pure: routing, access rules, decisions
 //! 2  session                             pure: session cookies and their validity
 //! 1  identity                            pure: claims, identity headers, return targets
-//! 0  telemetry  types  lock              used by every layer
+//! 0  telemetry  types  limits  lock      used by every layer
 //! ```
 
 pub mod admin;
@@ -23,6 +23,7 @@ pub mod config;
 pub mod demo;
 pub mod downstream;
 pub mod identity;
+pub mod limits;
 mod lock;
 pub mod oidc;
 pub mod policy;

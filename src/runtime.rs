@@ -3,11 +3,11 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::Semaphore;
+
+use crate::limits::{TaskLimit, current_client, on_behalf_of};
 
 /// The limit of concurrent tasks. Further ones are rejected.
 const MAX_TASKS: usize = 4096;
@@ -15,11 +15,11 @@ const MAX_TASKS: usize = 4096;
 /// How long a task that panicked stays down.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 
-/// A handle of the background runtime, with a concurrency limit.
+/// A handle of the background runtime, with a concurrency limit and a share of it per client.
 #[derive(Clone, Debug)]
 pub struct BackgroundRuntime {
     handle: Handle,
-    limiter: Arc<Semaphore>,
+    limit: TaskLimit,
 }
 
 /// Errors of a task.
@@ -28,7 +28,7 @@ pub enum TaskError {
     /// The timeout has passed. The task continues.
     #[error("timed out")]
     TooSlow,
-    /// The concurrency limit is reached. The task was not started.
+    /// The concurrency limit or the client's share is reached. The task was not started.
     #[error("too many calls in flight")]
     Busy,
     /// The task panicked.
@@ -65,7 +65,7 @@ impl BackgroundRuntime {
     pub fn on(handle: Handle) -> Self {
         Self {
             handle,
-            limiter: Arc::new(Semaphore::new(MAX_TASKS)),
+            limit: TaskLimit::new(MAX_TASKS),
         }
     }
 
@@ -74,11 +74,12 @@ impl BackgroundRuntime {
     pub fn with_limit(&self, max_tasks: usize) -> Self {
         Self {
             handle: self.handle.clone(),
-            limiter: Arc::new(Semaphore::new(max_tasks)),
+            limit: TaskLimit::new(max_tasks),
         }
     }
 
-    /// Starts `task`, which is never cancelled.
+    /// Starts `task`, which is never cancelled. It counts towards the share of the client on whose
+    /// behalf the caller runs.
     ///
     /// # Errors
     /// [`TaskError::Busy`].
@@ -86,13 +87,12 @@ impl BackgroundRuntime {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let permit = Arc::clone(&self.limiter)
-            .try_acquire_owned()
-            .map_err(|_| TaskError::Busy)?;
-        self.handle.spawn(async move {
-            let _permit = permit;
+        let client = current_client();
+        let guard = self.limit.try_acquire(client).ok_or(TaskError::Busy)?;
+        self.handle.spawn(on_behalf_of(client, async move {
+            let _guard = guard;
             task.await;
-        });
+        }));
         Ok(())
     }
 
@@ -149,9 +149,27 @@ impl BackgroundRuntime {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+    use crate::limits::ClientKey;
+
+    #[tokio::test]
+    async fn one_client_leaves_tasks_to_others_and_tasks_keep_their_client() {
+        let runtime = BackgroundRuntime::on(Handle::current()).with_limit(10);
+        let client = |name| Some(ClientKey::of_test(name));
+        let started = on_behalf_of(client("a"), async {
+            let endless = || runtime.spawn(std::future::pending());
+            (0..20).filter(|_| endless().is_ok()).count()
+        });
+        assert_eq!(started.await, 6);
+        let within = on_behalf_of(
+            client("b"),
+            runtime.run(Duration::from_secs(60), async { current_client() }),
+        );
+        assert_eq!(within.await, Ok(client("b")));
+    }
 
     #[tokio::test]
     async fn panicking_task_is_restarted_until_it_returns() {

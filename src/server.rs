@@ -147,7 +147,8 @@ impl Server {
             .map(|tls| Arc::clone(&tls.config));
 
         let (background, runtime) = BackgroundRuntime::start()?;
-        let components = Components::new(config, &background, &metrics, Arc::clone(&clock))?;
+        let bytes = Arc::clone(listener.byte_budget());
+        let components = Components::new(config, &background, &metrics, bytes, Arc::clone(&clock))?;
         components.start_replication(&background);
         let (trigger, drain) = downstream::drain();
         let (admin_trigger, admin_drain) = downstream::drain();

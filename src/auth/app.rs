@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::purposes::{DpopNonce, SealedRevocationCommand, SealedRevocationEvent};
+use crate::limits::ClientKey;
 use crate::oidc::presented_token::{PresentedToken, TokenSubject};
 use crate::oidc::{ClientSettings, Provider};
 use crate::policy::app::App;
@@ -15,6 +16,7 @@ use crate::session::native::{DeviceToken, NativeAccess, NativeRefresh};
 use crate::session::preserved_post::StoredPost;
 use crate::session::seal::{Binding, KeyRing, Seal};
 use crate::store::Revocations;
+use crate::types::oauth::Subject;
 
 /// An app as the flows use it.
 pub struct AppAuth {
@@ -173,6 +175,11 @@ impl AppAuth {
             revocations,
             bearer: None,
         }
+    }
+
+    /// What a user counts as in limits.
+    pub(in crate::auth) fn client_key(&self, user: &Subject) -> ClientKey {
+        ClientKey::of_user(self.provider.settings().issuer.as_str(), user.as_str())
     }
 
     /// The same app with bearer authentication.

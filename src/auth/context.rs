@@ -26,8 +26,10 @@ pub struct Stores {
     pub anonymous: Arc<dyn Store>,
     /// The maximum number of entries in `anonymous`. Preserved POSTs use at most a quarter.
     pub max_anonymous: usize,
-    /// Used DPoP proofs. A client sends one with every request.
+    /// Used DPoP proofs of bound tokens. A client sends one with every request.
     pub proofs: Arc<dyn Store>,
+    /// Used DPoP proofs of logins. Anybody can make them.
+    pub login_proofs: Arc<dyn Store>,
 }
 
 /// The dependencies of the flows.

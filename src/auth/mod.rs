@@ -44,12 +44,14 @@ use session::key_rotation::KeyRotation;
 use session::open::{SessionCache, SessionOpener};
 use session::writer::SessionWriter;
 
+use crate::limits::ClientKey;
 use crate::policy::decide::Caller;
 use crate::policy::native::NativeCredentials;
 use crate::policy::route::{AppRef, ResumeMode};
 use crate::runtime::BackgroundRuntime;
 use crate::session::cookie::RequestCookies;
 use crate::store::Store;
+use crate::types::oauth::Subject;
 use crate::types::time::{Clock, Timestamp};
 
 pub use context::Stores;
@@ -189,6 +191,12 @@ impl Auth {
         }
     }
 
+    /// What a user counts as in the limits of all apps of the same provider.
+    pub fn client_key(&self, app_ref: AppRef<'_>, user: &Subject) -> Option<ClientKey> {
+        let app = self.context.app(app_ref.index)?;
+        Some(app.client_key(user))
+    }
+
     /// The current time.
     pub fn now(&self) -> Timestamp {
         self.context.now()
@@ -216,13 +224,14 @@ impl Auth {
         self.post_replay.sweep(now);
     }
 
-    fn stores(&self) -> [&dyn Store; 3] {
+    fn stores(&self) -> [&dyn Store; 4] {
         let Stores {
             sessions,
             anonymous,
             max_anonymous: _,
             proofs,
+            login_proofs,
         } = &self.context.stores;
-        [&**sessions, &**anonymous, &**proofs]
+        [&**sessions, &**anonymous, &**proofs, &**login_proofs]
     }
 }

@@ -56,6 +56,8 @@ pub(super) struct RawServer {
     pub(super) max_in_flight_requests: Option<u32>,
     pub(super) max_queued_requests: Option<u32>,
     pub(super) queue_timeout: Option<HumanDuration>,
+    pub(super) min_upload_rate: Option<u32>,
+    pub(super) max_bytes_in_flight: Option<u32>,
     pub(super) first_byte_timeout: Option<HumanDuration>,
     pub(super) header_read_timeout: Option<HumanDuration>,
     pub(super) keep_alive_timeout: Option<HumanDuration>,

@@ -10,10 +10,10 @@ use ipnet::IpNet;
 use super::keys::SealingKey;
 use crate::auth::app::AuthSettings;
 use crate::downstream::{Certificates, ListenerSettings};
+use crate::limits::LimiterSettings;
 use crate::oidc::{ClientSettings, ProviderSettings};
 use crate::policy::app::App;
 use crate::policy::client_address::ForwardedHeader;
-use crate::proxy::LimiterSettings;
 use crate::store::RedisSettings;
 use crate::telemetry::log::LogFormat;
 use crate::types::net::ListenAddr;
@@ -56,6 +56,8 @@ pub struct ServerConfig {
     pub workers: NonZeroUsize,
     /// The concurrency limit of the server.
     pub requests: LimiterSettings,
+    /// Uploads below so many bytes per second give way to requests that wait.
+    pub min_upload_rate: u32,
     /// How long Doorward serves after a termination signal, before it drains.
     pub shutdown_delay: Duration,
     /// Connection limits and timeouts.

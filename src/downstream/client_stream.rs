@@ -14,16 +14,20 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::server::TlsStream;
 
+use super::connection_registry::{Evictable, RegisteredConnection};
 use super::deadlines::Deadlines;
-use super::per_client_limit::ClientSlot;
+use crate::limits::ClientKey;
 
 /// A slot for one open connection; dropping it releases the slot.
 #[derive(Debug)]
 pub(super) struct ConnectionSlot {
     open_connections: IntGauge,
     _permit: OwnedSemaphorePermit,
-    _client_slot: Option<ClientSlot>,
+    registered: Option<RegisteredConnection>,
 }
+
+/// From so many connections of one client on, further ones have small buffers.
+const FULL_BUFFERS_PER_CLIENT: usize = 16;
 
 impl ConnectionSlot {
     pub(super) fn new(permit: OwnedSemaphorePermit, open_connections: &IntGauge) -> Self {
@@ -31,14 +35,31 @@ impl ConnectionSlot {
         Self {
             open_connections: open_connections.clone(),
             _permit: permit,
-            _client_slot: None,
+            registered: None,
         }
     }
 
-    /// Adds the client's slot.
-    pub(super) fn with_client_slot(mut self, client_slot: ClientSlot) -> Self {
-        self._client_slot = Some(client_slot);
+    /// Adds the connection's registration.
+    pub(super) fn registered(mut self, registered: RegisteredConnection) -> Self {
+        self.registered = Some(registered);
         self
+    }
+
+    /// The client that the connection counts for. `None`: it is not limited.
+    pub(super) fn client(&self) -> Option<ClientKey> {
+        self.registered.as_ref()?.client()
+    }
+
+    /// Whether the connection has small buffers, because its client has many.
+    pub(super) fn is_small(&self) -> bool {
+        let is_beyond = |of: &RegisteredConnection| of.is_beyond(FULL_BUFFERS_PER_CLIENT);
+        self.registered.as_ref().is_some_and(is_beyond)
+    }
+
+    fn set_state(&self, state: Arc<dyn Evictable>) {
+        if let Some(registered) = &self.registered {
+            registered.set_state(state);
+        }
     }
 }
 
@@ -79,17 +100,27 @@ pub(super) struct ClientStream<S> {
     /// Bytes to read before those of the stream.
     unread: Bytes,
     deadlines: Arc<Deadlines>,
-    _slot: ConnectionSlot,
+    slot: ConnectionSlot,
 }
 
 impl<S> ClientStream<S> {
     pub(super) fn new(stream: S, deadlines: Arc<Deadlines>, slot: ConnectionSlot) -> Self {
+        slot.set_state(Arc::clone(&deadlines) as Arc<dyn Evictable>);
         Self {
             stream,
             unread: Bytes::new(),
             deadlines,
-            _slot: slot,
+            slot,
         }
+    }
+
+    pub(super) const fn slot(&self) -> &ConnectionSlot {
+        &self.slot
+    }
+
+    /// Sets who knows from now on whether the connection is idle.
+    pub(super) fn set_state(&self, state: Arc<dyn Evictable>) {
+        self.slot.set_state(state);
     }
 
     /// Returns bytes to the stream; the next reads replay them.

@@ -8,10 +8,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use tokio_rustls::TlsAcceptor;
 
+use super::connection_registry::ConnectionRegistry;
 use super::deadline_timer::DeadlineTimer;
 use super::drain::Drain;
-use super::per_client_limit::PerClientLimit;
 use super::settings::ListenerSettings;
+use crate::limits::ByteBudget;
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::Body;
 use crate::types::net::ConnectionInfo;
@@ -34,7 +35,8 @@ pub(super) struct ConnectionContext<H> {
     pub(super) handler: Arc<H>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) drain: Drain,
-    pub(super) per_client_limit: PerClientLimit,
+    pub(super) registry: ConnectionRegistry,
+    pub(super) bytes: Arc<ByteBudget>,
     pub(super) deadline_timer: DeadlineTimer,
 }
 

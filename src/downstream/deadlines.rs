@@ -12,8 +12,9 @@ use hyper::rt::{Sleep, Timer};
 use hyper::server::conn::http1;
 use prometheus::IntGauge;
 
+use super::connection_registry::Evictable;
 use super::settings::ListenerSettings;
-use super::timer_wheel::{Scheduled, TimerWheel, to_ticks};
+use super::timer_wheel::{Scheduled, TICK, TimerWheel, to_ticks};
 
 use crate::lock::lock;
 
@@ -84,6 +85,8 @@ pub(super) struct Deadlines {
     /// Whether all written bytes were passed to the kernel.
     flushed: AtomicBool,
     hibernating: AtomicBool,
+    /// Whether the connection was asked to close.
+    evicted: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -101,6 +104,7 @@ impl Deadlines {
             read_drained: AtomicBool::new(false),
             flushed: AtomicBool::new(true),
             hibernating: AtomicBool::new(false),
+            evicted: AtomicBool::new(false),
             waker: Mutex::new(None),
         }
     }
@@ -207,6 +211,14 @@ impl Deadlines {
                 || self.overdue().is_some())
     }
 
+    /// Whether the connection was asked to close and is idle. A request that has arrived since then
+    /// cancels it.
+    pub(super) fn is_evicted(&self) -> bool {
+        self.evicted.load(Ordering::Relaxed)
+            && self.evicted.swap(false, Ordering::Relaxed)
+            && self.idle_for().is_some()
+    }
+
     /// Whether draining has started.
     pub(super) fn is_draining(&self) -> bool {
         self.timer.wheel.is_draining()
@@ -240,6 +252,25 @@ impl Deadlines {
             now: self.timer.wheel.start(),
         };
         parser.timer(timer).header_read_timeout(Duration::ZERO);
+    }
+}
+
+impl Evictable for Deadlines {
+    /// A connection that receives a request head is idle: clients send it at once.
+    fn idle_for(&self) -> Option<Duration> {
+        let PhaseStart { phase, since } = self.load_phase();
+        let is_idle = match phase {
+            ReadPhase::Nothing => false,
+            ReadPhase::FirstByte | ReadPhase::NextRequest | ReadPhase::RestOfHead => true,
+        };
+        let ticks = self.timer.wheel.now().saturating_sub(since);
+        let idle_for = TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX));
+        (is_idle && self.flushed.load(Ordering::Relaxed)).then_some(idle_for)
+    }
+
+    fn evict(&self) {
+        self.evicted.store(true, Ordering::Relaxed);
+        self.wake();
     }
 }
 

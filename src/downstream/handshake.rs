@@ -3,26 +3,67 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
 
 use super::client_certificates;
 use super::client_stream::{ClientStream, ConnectionSlot, Readable};
 use super::connection_context::{ConnectionContext, ConnectionFuture, Handler};
+use super::connection_registry::Evictable;
 use super::deadlines::ReadPhase;
 use super::http1;
 use super::http2;
 use super::preface;
 use super::proxy_protocol::{self, ProxyHeader};
 use super::tls::ALPN_H2;
-use crate::types::net::ConnectionInfo;
+use crate::limits::ClientKey;
+use crate::types::net::{ConnectionInfo, is_private};
 
 /// `TCP_NOTSENT_LOWAT`: maximum number of unsent response bytes in the kernel's send buffer.
 const NOTSENT_LOWAT: u32 = 512 * 1024;
+
+/// While no slot is free, how often another idle connection is looked for.
+const EVICTION_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The unsent bytes in the TLS session of a connection with small buffers.
+const SMALL_TLS_BUFFER: usize = 16 * 1024;
+
+/// A connection before HTTP begins, which is idle from the start.
+struct Handshake {
+    start: Instant,
+    evicted: Notify,
+}
+
+impl Default for Handshake {
+    fn default() -> Self {
+        Self {
+            start: Instant::now(),
+            evicted: Notify::new(),
+        }
+    }
+}
+
+impl Handshake {
+    async fn evicted(&self) {
+        self.evicted.notified().await;
+    }
+}
+
+impl Evictable for Handshake {
+    fn idle_for(&self) -> Option<Duration> {
+        Some(self.start.elapsed())
+    }
+
+    fn evict(&self) {
+        self.evicted.notify_one();
+    }
+}
 
 /// A socket that was just accepted.
 pub(super) enum AcceptedSocket {
@@ -31,18 +72,32 @@ pub(super) enum AcceptedSocket {
 }
 
 impl<H: Handler> ConnectionContext<H> {
-    /// Acquires a slot for the connection that was just accepted. Accepting pauses until one is
-    /// free.
+    /// Acquires a slot for the connection that was just accepted. If all are taken, an idle
+    /// connection is closed. Accepting pauses until a slot is free.
     pub(super) async fn acquire_slot(&self, slots: &Arc<Semaphore>) -> Option<ConnectionSlot> {
         self.metrics.connections_accepted.inc();
         let permit = match Arc::clone(slots).try_acquire_owned() {
             Ok(permit) => permit,
-            Err(_) => {
-                self.metrics.accept_pauses.inc();
-                Arc::clone(slots).acquire_owned().await.ok()?
-            }
+            Err(_) => self.free_slot(slots).await?,
         };
         Some(ConnectionSlot::new(permit, &self.metrics.connections))
+    }
+
+    async fn free_slot(&self, slots: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        let mut is_counted = false;
+        loop {
+            if self.registry.evict_idle() {
+                self.metrics.connections_evicted.inc();
+                is_counted = true;
+            } else if !is_counted {
+                self.metrics.accept_pauses.inc();
+                is_counted = true;
+            }
+            let slot = Arc::clone(slots).acquire_owned();
+            if let Ok(slot) = timeout(EVICTION_INTERVAL, slot).await {
+                return slot.ok();
+            }
+        }
     }
 
     /// Performs the handshake. Returns `None` if the connection ended before HTTP began.
@@ -83,18 +138,29 @@ impl<H: Handler> ConnectionContext<H> {
         } else {
             peer
         };
-        let Some(limited) = client.filter(|client| !self.is_trusted(client)) else {
-            return self.accept_tls(stream, client, slot).await;
+        let limited = client.filter(|client| !self.is_trusted(client));
+        let key = limited.map(|client| ClientKey::of_address(client.ip()));
+        let handshake = Arc::new(Handshake::default());
+        let max = self.settings.max_connections_per_client;
+        let Some(registered) = self.registry.register(key, max, handshake.clone()) else {
+            self.warn_of_untrusted_proxy(limited);
+            return self.reject("client_connections");
         };
-        let acquired = self
-            .per_client_limit
-            .acquire(limited.ip(), self.settings.max_connections_per_client);
-        match acquired {
-            Some(client_slot) => {
-                let slot = slot.with_client_slot(client_slot);
-                self.accept_tls(stream, client, slot).await
-            }
-            None => self.reject("client_connections"),
+        let slot = slot.registered(registered);
+        tokio::select! {
+            biased;
+            connection = self.accept_tls(stream, client, slot) => connection,
+            () = handshake.evicted() => None,
+        }
+    }
+
+    /// A private address that is at its limit is a proxy rather than a client.
+    fn warn_of_untrusted_proxy(&self, client: Option<SocketAddr>) {
+        static WARNED: AtomicBool = AtomicBool::new(false);
+        let is_likely = self.settings.trusted_proxies.is_empty()
+            && client.is_some_and(|client| is_private(client.ip()));
+        if is_likely && !WARNED.swap(true, Ordering::Relaxed) {
+            tracing::warn!(?client, "untrusted_proxy_at_connection_limit");
         }
     }
 
@@ -153,7 +219,11 @@ impl<H: Handler> ConnectionContext<H> {
             return self.detect_http_version(stream, info, slot).await;
         };
         match timeout(self.settings.handshake_timeout, tls.accept(stream)).await {
-            Ok(Ok(stream)) => {
+            Ok(Ok(mut stream)) => {
+                if slot.is_small() {
+                    let limit = Some(SMALL_TLS_BUFFER);
+                    stream.get_mut().1.set_buffer_limit(limit);
+                }
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
                 let stream = ClientStream::new(stream, self.deadline_timer.watch(), slot);
                 stream.deadlines().set_phase(ReadPhase::FirstByte);

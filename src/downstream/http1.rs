@@ -19,6 +19,7 @@ use super::client_stream::{ClientStream, Readable};
 use super::connection_context::{ConnectionContext, ConnectionFuture, Handler};
 use super::deadlines::ReadPhase;
 use super::settings::ListenerSettings;
+use super::unsent::{CountedBody, UnsentData};
 use crate::types::net::ConnectionInfo;
 
 /// The lingering close ends once the client has been silent for this long.
@@ -53,11 +54,12 @@ where
     S: AsyncRead + AsyncWrite + Readable + Send + Unpin + 'static,
     H: Handler,
 {
+    let unsent = UnsentData::new(&context.bytes, stream.slot().client());
     // Not an `async fn`, whose future would store its arguments twice.
     Box::pin(async move {
         loop {
             // Boxed, so that a hibernating connection does not hold this future.
-            match Box::pin(serve_requests(stream, info, &context)).await {
+            match Box::pin(serve_requests(stream, info, &context, &unsent)).await {
                 Some(idle) => stream = idle,
                 None => return,
             }
@@ -70,12 +72,23 @@ where
     })
 }
 
+/// Why the parser is left.
+enum Served {
+    /// The connection is idle.
+    Idle,
+    /// It was idle and makes space for another.
+    Evicted,
+    /// It is over.
+    Ended(hyper::Result<()>),
+}
+
 /// Serves requests until the connection is idle. Returns the stream then, or `None` if the
 /// connection is over.
 async fn serve_requests<S, H>(
     stream: ClientStream<S>,
     info: ConnectionInfo,
     context: &ConnectionContext<H>,
+    unsent: &UnsentData,
 ) -> Option<ClientStream<S>>
 where
     S: AsyncRead + AsyncWrite + Readable + Send + Unpin + 'static,
@@ -86,10 +99,14 @@ where
     deadlines.install_head_timer(&mut parser);
     let handler = Arc::clone(&context.handler);
     let request_deadlines = Arc::clone(&deadlines);
+    let unsent = unsent.clone();
     let service = service_fn(move |request| {
         request_deadlines.set_phase(ReadPhase::Nothing);
-        let handler = Arc::clone(&handler);
-        async move { Ok::<_, Infallible>(handler.handle(request, info).await) }
+        let (handler, unsent) = (Arc::clone(&handler), unsent.clone());
+        async move {
+            let response = handler.handle(request, info).await;
+            Ok::<_, Infallible>(response.map(|body| CountedBody::new(body, unsent)))
+        }
     });
     let mut connection = parser
         .serve_connection(TokioIo::new(stream), service)
@@ -97,7 +114,7 @@ where
 
     let mut waker = Waker::noop().clone();
     let mut shutdown_started = false;
-    let ended = poll_fn(|cx| {
+    let served = poll_fn(|cx| {
         if !waker.will_wake(cx.waker()) {
             waker.clone_from(cx.waker());
             deadlines.register_waker(&waker);
@@ -109,15 +126,18 @@ where
             polled = Pin::new(&mut connection).poll(cx);
         }
         match polled {
-            Poll::Pending if !shutdown_started && deadlines.may_hibernate() => Poll::Ready(None),
+            Poll::Pending if deadlines.is_evicted() => Poll::Ready(Served::Evicted),
+            Poll::Pending if !shutdown_started && deadlines.may_hibernate() => {
+                Poll::Ready(Served::Idle)
+            }
             Poll::Pending => Poll::Pending,
-            Poll::Ready(ended) => Poll::Ready(Some(ended)),
+            Poll::Ready(ended) => Poll::Ready(Served::Ended(ended)),
         }
     })
     .await;
 
-    let responded = match ended {
-        None => {
+    let responded = match served {
+        Served::Idle => {
             let parts = connection.into_parts()?;
             let mut stream = parts.io.into_inner();
             if !parts.read_buf.is_empty() {
@@ -126,8 +146,9 @@ where
             }
             return Some(stream);
         }
-        Some(Ok(())) => true,
-        Some(Err(error)) => {
+        Served::Evicted => return None,
+        Served::Ended(Ok(())) => true,
+        Served::Ended(Err(error)) => {
             let reason = error_reason(&error);
             context.count_error(reason);
             tracing::debug!(reason, peer = ?info.peer, error = %error, "connection_error");
@@ -155,6 +176,9 @@ async fn hibernate<S: Readable, H>(
         // An error of the stream is reported by the next read.
         if stream.poll_readable(cx).is_ready() {
             return Poll::Ready(true);
+        }
+        if deadlines.is_evicted() {
+            return Poll::Ready(false);
         }
         match deadlines.overdue() {
             Some(ReadPhase::FirstByte) => {

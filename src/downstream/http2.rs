@@ -20,6 +20,7 @@ use super::client_stream::ClientStream;
 use super::connection_context::{ConnectionContext, Handler};
 use super::deadlines::ReadPhase;
 use super::streams::{StreamProgress, StreamTracker, TrackedBody, TrackedSocket};
+use super::unsent::{CountedBody, UnsentData};
 use crate::types::body::Body;
 use crate::types::net::ConnectionInfo;
 
@@ -35,6 +36,14 @@ const MAX_COOKIE_CRUMBS: usize = 256;
 /// Maximum number of response bytes buffered while the client's flow-control window is closed.
 const MAX_SEND_BUFFER: usize = 128 * 1024;
 
+/// Window of a connection and of each of its streams: the maximum number of request bytes that
+/// arrive before they are read.
+const WINDOW: u32 = 1024 * 1024;
+/// The same for the connections of a client that has many.
+const SMALL_WINDOW: u32 = 65_535;
+
+/// How long an evicted client may take to close the connection after the GOAWAY.
+const EVICTION_GRACE: Duration = Duration::from_millis(200);
 /// How long an idle client may take to close the connection after the GOAWAY of a shutdown.
 const GOAWAY_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -54,17 +63,30 @@ pub(super) async fn serve<S, H>(
     let mut drain = context.drain.clone();
     let handler = Arc::clone(&context.handler);
     let streams = StreamTracker::new(settings, &context.metrics);
+    stream.set_state(Arc::new(streams.clone()));
+    let unsent = UnsentData::new(&context.bytes, stream.slot().client());
+    let window = if stream.slot().is_small() {
+        SMALL_WINDOW
+    } else {
+        WINDOW
+    };
     let max_fields = settings.max_header_count;
     let service = service_fn(move |request: Request<Incoming>| {
-        let handler = Arc::clone(&handler);
+        let (handler, unsent) = (Arc::clone(&handler), unsent.clone());
         // Boxed, because hyper and the executor move the future, which is several KiB.
-        Box::pin(
-            async move { Ok::<_, Infallible>(handle(request, info, max_fields, &*handler).await) },
-        )
+        Box::pin(async move {
+            let response = handle(request, info, max_fields, &*handler).await;
+            let progress = StreamProgress::current();
+            Ok::<_, Infallible>(
+                response.map(|body| TrackedBody::new(CountedBody::new(body, unsent), progress)),
+            )
+        })
     });
     let mut builder = http2::Builder::new(streams.clone());
     builder
         .max_concurrent_streams(settings.max_http2_streams)
+        .initial_connection_window_size(window)
+        .initial_stream_window_size(window)
         .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)
@@ -79,6 +101,13 @@ pub(super) async fn serve<S, H>(
             tracing::debug!(peer = ?info.peer, "http2_reset_flood");
             context.count_error("http2_resets");
             return;
+        }
+        () = streams.evicted() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = streams.quiet_for(EVICTION_GRACE) => Ok(()),
+            }
         }
         () = streams.idle_for(settings.header_read_timeout, settings.keep_alive_timeout) => {
             connection.as_mut().graceful_shutdown();
@@ -108,11 +137,10 @@ async fn handle<H: Handler>(
     info: ConnectionInfo,
     max_fields: usize,
     handler: &H,
-) -> Response<TrackedBody> {
-    let progress = StreamProgress::current();
+) -> Response<Body> {
     if exceeds_field_limit(request.headers(), max_fields) {
         // As hyper responds over HTTP/1.1, without a page.
-        let mut rejection = Response::new(TrackedBody::new(Body::empty(), progress));
+        let mut rejection = Response::new(Body::empty());
         *rejection.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return rejection;
     }
@@ -130,7 +158,7 @@ async fn handle<H: Handler>(
         }
         *response.body_mut() = Body::empty();
     }
-    response.map(|body| TrackedBody::new(body, progress))
+    response
 }
 
 fn exceeds_field_limit(headers: &HeaderMap, max: usize) -> bool {

@@ -14,14 +14,15 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::connection_context::{ConnectionContext, Handler};
+use super::connection_registry::ConnectionRegistry;
 use super::deadline_timer::DeadlineTimer;
 use super::drain::{self, Drain};
 use super::handshake::AcceptedSocket;
 use super::http1;
-use super::per_client_limit::PerClientLimit;
 use super::settings::ListenerSettings;
 use super::socket::ListeningSocket;
 use super::socket_activation::{ActivatedSockets, Role};
+use crate::limits::ByteBudget;
 use crate::telemetry::metrics::Metrics;
 use crate::types::net::ListenAddr;
 
@@ -45,7 +46,8 @@ pub struct ListenError {
 pub struct Listener {
     socket: ListeningSocket,
     slots: Arc<Semaphore>,
-    per_client_limit: PerClientLimit,
+    registry: ConnectionRegistry,
+    bytes: Arc<ByteBudget>,
 }
 
 impl Listener {
@@ -86,7 +88,8 @@ impl Listener {
         Ok(Self {
             socket,
             slots,
-            per_client_limit: PerClientLimit::default(),
+            registry: ConnectionRegistry::default(),
+            bytes: Arc::new(ByteBudget::new(settings.max_bytes_in_flight)),
         })
     }
 
@@ -98,8 +101,14 @@ impl Listener {
         Ok(Self {
             socket: self.socket.try_clone()?,
             slots: Arc::clone(&self.slots),
-            per_client_limit: self.per_client_limit.clone(),
+            registry: self.registry.clone(),
+            bytes: Arc::clone(&self.bytes),
         })
+    }
+
+    /// What the requests and responses of this listener take in memory.
+    pub const fn byte_budget(&self) -> &Arc<ByteBudget> {
+        &self.bytes
     }
 
     /// The bound address and port; `None` for a Unix domain socket.
@@ -167,7 +176,8 @@ pub async fn serve<H: Handler>(
         handler,
         metrics,
         drain: connections_drain,
-        per_client_limit: listener.per_client_limit,
+        registry: listener.registry,
+        bytes: listener.bytes,
     });
     let mut connections = JoinSet::new();
     loop {

@@ -4,6 +4,7 @@
 mod client_certificates;
 mod client_stream;
 mod connection_context;
+mod connection_registry;
 mod deadline_timer;
 mod deadlines;
 mod drain;
@@ -11,7 +12,6 @@ mod handshake;
 mod http1;
 mod http2;
 mod listener;
-mod per_client_limit;
 mod preface;
 mod proxy_protocol;
 mod settings;
@@ -21,6 +21,7 @@ mod streams;
 mod timer_wheel;
 mod tls;
 mod tls_error;
+mod unsent;
 
 #[cfg(test)]
 mod tests;

@@ -39,6 +39,8 @@ pub struct ListenerSettings {
     pub max_header_count: usize,
     /// Maximum number of concurrent streams on one HTTP/2 connection.
     pub max_http2_streams: u32,
+    /// Maximum number of bytes that the requests and responses in flight take in memory.
+    pub max_bytes_in_flight: usize,
     /// How many more requests a client may cancel than complete on one HTTP/2 connection.
     pub max_http2_cancelled: usize,
     /// How long connections may take to finish once draining has started.
@@ -61,6 +63,7 @@ impl Default for ListenerSettings {
             max_header_bytes: 64 * 1024,
             max_header_count: 100,
             max_http2_streams: 100,
+            max_bytes_in_flight: 128 * 1024 * 1024,
             max_http2_cancelled: 200,
             drain_timeout: Duration::from_secs(30),
         }

@@ -6,18 +6,19 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::connection_registry::Evictable;
 use super::settings::ListenerSettings;
+use super::unsent::{CountedBody, UnsentBytes};
 use crate::telemetry::metrics::Metrics;
-use crate::types::body::{Body, BodyError};
+use crate::types::body::BodyError;
 
 tokio::task_local! {
     /// The progress of the stream that runs in this task.
@@ -40,10 +41,17 @@ struct Shared {
     /// Streams cancelled before their response head, minus streams that completed.
     cancelled: AtomicUsize,
     reset_flood: Notify,
+    evicted: Notify,
     metrics: Arc<Metrics>,
 }
 
 impl Shared {
+    /// When the last stream ended or the client last accepted data. `None` while a stream is open.
+    fn idle_since(&self) -> Option<Instant> {
+        let last_activity = Duration::from_millis(self.last_activity.load(Ordering::Relaxed));
+        (self.open.load(Ordering::Relaxed) == 0).then(|| self.start + last_activity)
+    }
+
     fn record_activity(&self) {
         let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_activity.store(now, Ordering::Relaxed);
@@ -61,6 +69,7 @@ impl StreamTracker {
             last_activity: AtomicU64::new(0),
             cancelled: AtomicUsize::new(0),
             reset_flood: Notify::new(),
+            evicted: Notify::new(),
             metrics: Arc::clone(metrics),
         }))
     }
@@ -68,6 +77,11 @@ impl StreamTracker {
     /// Completes once the client has cancelled too many requests.
     pub(super) async fn reset_flood(&self) {
         self.0.reset_flood.notified().await;
+    }
+
+    /// Completes once the idle connection has to make space for another.
+    pub(super) async fn evicted(&self) {
+        self.0.evicted.notified().await;
     }
 
     /// Completes once the connection has been idle: without a stream for `first_stream` from its
@@ -80,11 +94,7 @@ impl StreamTracker {
             } else {
                 first_stream
             };
-            let since = if self.0.open.load(Ordering::Relaxed) == 0 {
-                self.0.start + Duration::from_millis(self.0.last_activity.load(Ordering::Relaxed))
-            } else {
-                Instant::now()
-            };
+            let since = self.0.idle_since().unwrap_or_else(Instant::now);
             if since.elapsed() >= limit {
                 return;
             }
@@ -96,6 +106,16 @@ impl StreamTracker {
     pub(super) async fn quiet_for(&self, limit: Duration) {
         self.0.record_activity();
         self.idle_for(limit, limit).await;
+    }
+}
+
+impl Evictable for StreamTracker {
+    fn idle_for(&self) -> Option<Duration> {
+        self.0.idle_since().map(|since| since.elapsed())
+    }
+
+    fn evict(&self) {
+        self.0.evicted.notify_one();
     }
 }
 
@@ -282,12 +302,12 @@ impl StreamProgress {
 
 /// A response body that reports its progress.
 pub(super) struct TrackedBody {
-    body: Body,
+    body: CountedBody,
     progress: Arc<StreamProgress>,
 }
 
 impl TrackedBody {
-    pub(super) fn new(body: Body, progress: Arc<StreamProgress>) -> Self {
+    pub(super) fn new(body: CountedBody, progress: Arc<StreamProgress>) -> Self {
         progress.set_pending();
         progress.has_head.store(true, Ordering::Relaxed);
         progress
@@ -298,13 +318,15 @@ impl TrackedBody {
 }
 
 impl HttpBody for TrackedBody {
-    type Data = Bytes;
+    type Data = UnsentBytes;
     type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<UnsentBytes>, BodyError>>> {
+        // Until then, the client has data to accept.
+        ready!(self.body.poll_share(cx));
         // hyper polls only while the client's window is open.
         self.progress.pending_since.store(0, Ordering::Relaxed);
         let polled = Pin::new(&mut self.body).poll_frame(cx);

@@ -9,3 +9,4 @@ mod limits;
 mod support;
 mod tls;
 mod unix;
+mod unread;

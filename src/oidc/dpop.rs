@@ -25,6 +25,12 @@ use crate::types::time::Timestamp;
 /// Maximum size of a proof in bytes. A proof with a 4096-bit RSA key and a nonce fits.
 pub const MAX_PROOF_BYTES: usize = 4 * 1024;
 
+/// Maximum size of an RSA modulus in bytes.
+const MAX_RSA_BYTES: usize = 4096 / 8;
+
+/// The largest RSA exponent, 65537.
+const MAX_RSA_EXPONENT: [u8; 3] = [1, 0, 1];
+
 /// Maximum length of `jti` in bytes.
 pub const MAX_ID_BYTES: usize = 256;
 
@@ -91,7 +97,8 @@ pub enum ProofError {
     /// `alg` is not in [`ALGORITHMS`], or does not fit the key.
     #[error("the proof's signature algorithm is not allowed")]
     AlgorithmNotAllowed,
-    /// `jwk` is missing, not a usable public key, or contains private members.
+    /// `jwk` is missing, not a usable public key, or contains private members. RSA above 4096 bits or
+    /// with an exponent above 65537 is not usable.
     #[error("the proof's key cannot be used")]
     KeyError,
     /// `htm` is another method.
@@ -193,6 +200,9 @@ pub fn verify(
         }
     }
     let jwk = header.get("jwk").ok_or(ProofError::KeyError)?;
+    if !is_cheap(jwk) {
+        return Err(ProofError::KeyError);
+    }
     let key = Key::parse(jwk).map_err(|_| ProofError::KeyError)?;
     jws.verify_possession(&key)?;
     Ok(Proof {
@@ -200,6 +210,23 @@ pub fn verify(
         id: id.to_owned(),
         counts_until,
     })
+}
+
+/// Whether a signature of this key costs little to verify. Anybody can choose the key, and the cost
+/// grows with modulus and exponent of RSA.
+fn is_cheap(jwk: &Value) -> bool {
+    let number = |name| {
+        let encoded = jwk.get(name).and_then(Value::as_str)?;
+        let bytes = URL_SAFE_NO_PAD.decode(encoded).ok()?;
+        let leading_zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        Some(bytes.get(leading_zeros..).unwrap_or_default().to_vec())
+    };
+    let is_rsa = jwk.get("kty").and_then(Value::as_str) == Some("RSA");
+    !is_rsa
+        || (number("n").is_some_and(|modulus| modulus.len() <= MAX_RSA_BYTES)
+            && number("e").is_some_and(|exponent| {
+                exponent.len() < MAX_RSA_EXPONENT.len() || exponent == MAX_RSA_EXPONENT
+            }))
 }
 
 /// Until when the proof is valid. With a nonce the client's clock does not matter.

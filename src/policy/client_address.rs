@@ -39,7 +39,8 @@ impl TrustedProxies {
         Self { header, ..self }
     }
 
-    fn contain(&self, address: IpAddr) -> bool {
+    /// Whether `address` is one of the trusted proxies.
+    pub fn contain(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.networks
             .iter()

@@ -6,6 +6,8 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use icu_collator::options::{CollatorOptions, Strength};
+use icu_collator::{CollatorBorrowed, CollatorPreferences};
 use icu_normalizer::ComposingNormalizerBorrowed;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -43,12 +45,47 @@ pub struct BackoffLimit {
     pub max_backoff: Duration,
 }
 
-/// The state of a bucket of [`BackoffLimit`].
+/// A limit of failures, and what a success does to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailureLimit {
+    /// The limit.
+    pub backoff: BackoffLimit,
+    /// What a success does.
+    pub on_success: OnSuccess,
+}
+
+/// What a success does to the failures in its bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnSuccess {
+    /// All are forgotten: only one user counts here.
+    Reset,
+    /// All stay: many users count here. Only the attempt itself does not.
+    Refund,
+    /// Those of the same spelling are forgotten. Others may have been guesses at another account.
+    Forgive(Spelling),
+}
+
+/// A spelling of an account name, hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spelling(u64);
+
+/// The state of a bucket of [`FailureLimit`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
     times: u32,
     last: Timestamp,
+    /// The failures that a success may forgive, oldest first.
+    spellings: Vec<FailedSpelling>,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct FailedSpelling {
+    spelling: Spelling,
+    times: u32,
+}
+
+/// Maximum number of spellings whose failures a success may forgive.
+const MAX_SPELLINGS: usize = 32;
 
 impl BackoffLimit {
     fn wait_after(&self, times: u32) -> Duration {
@@ -68,40 +105,92 @@ impl BackoffLimit {
     }
 }
 
-impl Limit for BackoffLimit {
+impl FailureLimit {
+    /// The state after a success. `None`: the bucket is empty.
+    pub fn succeed(&self, level: &Failed) -> Option<Failed> {
+        match self.on_success {
+            OnSuccess::Reset => None,
+            OnSuccess::Refund => self.give_back(level),
+            OnSuccess::Forgive(spelling) => {
+                let mut level = level.clone();
+                let own = level.spellings.extract_if(.., |of| of.spelling == spelling);
+                let forgiven = own.map(|of| of.times).sum();
+                level.times = level.times.saturating_sub(forgiven);
+                (level.times > 0).then_some(level)
+            }
+        }
+    }
+
+    /// `level` with one more or one less failure of this spelling.
+    fn count_spelling(&self, level: &mut Failed, change: impl Fn(u32) -> u32) {
+        let OnSuccess::Forgive(spelling) = self.on_success else {
+            return;
+        };
+        let own = level.spellings.extract_if(.., |of| of.spelling == spelling);
+        let times = change(own.map(|of| of.times).sum());
+        if times > 0 {
+            level.spellings.push(FailedSpelling { spelling, times });
+        }
+        // Forgotten failures were the oldest.
+        let counted = |level: &Failed| level.spellings.iter().map(|of| of.times).sum::<u32>();
+        while level.spellings.len() > MAX_SPELLINGS || counted(&*level) > level.times {
+            let Some(oldest) = level.spellings.first_mut() else {
+                return;
+            };
+            oldest.times -= 1;
+            if oldest.times == 0 || level.spellings.len() > MAX_SPELLINGS {
+                level.spellings.remove(0);
+            }
+        }
+    }
+}
+
+impl Limit for FailureLimit {
     type Level = Failed;
 
     fn take(&self, level: Option<&Failed>, now: Timestamp) -> Result<Failed, Duration> {
-        let Some(level) = level else {
-            return Ok(Failed {
+        let mut next = match level {
+            None => Failed {
                 times: 1,
                 last: now,
-            });
+                spellings: Vec::new(),
+            },
+            Some(level) => {
+                let backoff = &self.backoff;
+                let (quiet, wait) = (now.since(level.last), backoff.wait_after(level.times));
+                // Within one second, the clock does not order attempts. Hence at least one second.
+                if let Some(left) = wait.checked_sub(quiet).filter(|left| !left.is_zero()) {
+                    return Err(left.max(Duration::from_secs(1)));
+                }
+                let forgotten = quiet.as_secs() / backoff.max_backoff.as_secs().max(1);
+                let remaining = level
+                    .times
+                    .saturating_sub(u32::try_from(forgotten).unwrap_or(u32::MAX));
+                Failed {
+                    times: remaining.saturating_add(1).min(backoff.max_counted()),
+                    last: now,
+                    spellings: level.spellings.clone(),
+                }
+            }
         };
-        let (quiet, wait) = (now.since(level.last), self.wait_after(level.times));
-        // Within one second, the clock does not order attempts. Hence at least one second.
-        if let Some(left) = wait.checked_sub(quiet).filter(|left| !left.is_zero()) {
-            return Err(left.max(Duration::from_secs(1)));
-        }
-        let forgotten = quiet.as_secs() / self.max_backoff.as_secs().max(1);
-        let remaining = level
-            .times
-            .saturating_sub(u32::try_from(forgotten).unwrap_or(u32::MAX));
-        Ok(Failed {
-            times: remaining.saturating_add(1).min(self.max_counted()),
-            last: now,
-        })
+        self.count_spelling(&mut next, |times| times.saturating_add(1));
+        Ok(next)
     }
 
     fn give_back(&self, level: &Failed) -> Option<Failed> {
         let times = level.times.checked_sub(1).filter(|times| *times > 0)?;
-        Some(Failed { times, ..*level })
+        let mut level = Failed {
+            times,
+            ..level.clone()
+        };
+        self.count_spelling(&mut level, |times| times.saturating_sub(1));
+        Some(level)
     }
 
     fn empty_at(&self, level: &Failed) -> Timestamp {
         level
             .last
-            .plus(self.max_backoff.saturating_mul(level.times.max(1)))
+            .plus(self.backoff.max_backoff.saturating_mul(level.times.max(1)))
     }
 }
 
@@ -152,21 +241,50 @@ impl Limit for RateLimit {
     }
 }
 
-/// Key of an account: the same for all spellings that a provider may accept for one account,
-/// whatever their case, white space or Unicode form. Hashed, because it identifies a user and is
-/// stored.
+/// Key of an account name: the same whatever its case, white space or Unicode form. Hashed, because
+/// it identifies a user and is stored.
 pub fn account_key(name: &str) -> String {
+    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, folded(name).as_bytes()))
+}
+
+/// Key of all account names that the collation of some provider may take for equal: those that do
+/// not differ at the primary level of the Unicode Collation Algorithm (UTS #10), such as `rene` and
+/// `René`. Hashed, as above.
+pub fn account_skeleton(name: &str) -> String {
+    let folded = folded(name);
+    let mut options = CollatorOptions::default();
+    options.strength = Some(Strength::Primary);
+    let mut sort_key = Vec::new();
+    // The data are compiled in, so this does not fail. If it did, accents would count.
+    let written = CollatorBorrowed::try_new(CollatorPreferences::default(), options)
+        .map(|collator| collator.write_sort_key_to(&folded, &mut sort_key));
+    let skeleton = match written {
+        Ok(Ok(())) => sort_key.as_slice(),
+        Ok(Err(_)) | Err(_) => folded.as_bytes(),
+    };
+    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, skeleton))
+}
+
+impl Spelling {
+    /// The spelling of an account name.
+    pub fn of(name: &str) -> Self {
+        let hash = digest::digest(&digest::SHA256, folded(name).as_bytes());
+        let first = hash.as_ref().first_chunk().copied().unwrap_or_default();
+        Self(u64::from_be_bytes(first))
+    }
+}
+
+fn folded(name: &str) -> String {
     let folded: String = name.chars().flat_map(char::to_lowercase).collect();
     let folded = ComposingNormalizerBorrowed::new_nfkc()
         .normalize(&folded)
         .into_owned();
     // Compatibility forms can turn into upper case, and lower case can turn into another form.
-    let folded: String = folded
+    folded
         .chars()
         .flat_map(char::to_lowercase)
         .filter(|c| is_visible(*c))
-        .collect();
-    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, folded.as_bytes()))
+        .collect()
 }
 
 /// Whether a character is visible: not white space, not a control character, not of zero width.
@@ -180,17 +298,24 @@ fn is_visible(c: char) -> bool {
 mod tests {
     use super::*;
 
-    const FAILURES: BackoffLimit = BackoffLimit {
-        free: 5,
-        max_backoff: Duration::from_secs(900),
-    };
+    const FAILURES: FailureLimit = refunding(5, 900);
+
+    const fn refunding(free: u32, max_backoff: u64) -> FailureLimit {
+        FailureLimit {
+            backoff: BackoffLimit {
+                free,
+                max_backoff: Duration::from_secs(max_backoff),
+            },
+            on_success: OnSuccess::Refund,
+        }
+    }
 
     const fn at(secs: u64) -> Timestamp {
         Timestamp::from_secs(1_800_000_000 + secs)
     }
 
     /// Attempts as fast as allowed: the second of each.
-    fn allowed_at(limit: &BackoffLimit, count: usize) -> Vec<u64> {
+    fn allowed_at(limit: &FailureLimit, count: usize) -> Vec<u64> {
         let (mut level, mut now, mut allowed) = (None, 0, Vec::new());
         while allowed.len() < count {
             match limit.take(level.as_ref(), at(now)) {
@@ -234,9 +359,9 @@ mod tests {
                 level = Some(next);
                 guesses += 1;
             }
-            now = level.map_or(now, |level| {
-                FAILURES.empty_at(&level).since(at(0)).as_secs()
-            });
+            now = level
+                .as_ref()
+                .map_or(now, |level| FAILURES.empty_at(level).since(at(0)).as_secs());
         }
         assert!(guesses <= day, "{guesses} guesses a day by waiting");
     }
@@ -247,22 +372,70 @@ mod tests {
         assert_eq!(FAILURES.give_back(&first), None);
         let second = FAILURES.take(Some(&first), at(0)).unwrap();
         assert_eq!(FAILURES.give_back(&second), Some(first));
-        let strict = BackoffLimit {
-            free: 1,
-            max_backoff: Duration::from_secs(60),
-        };
+        let strict = refunding(1, 60);
         assert_eq!(
             strict.take(Some(&strict.take(None, at(50)).unwrap()), at(10)),
             Err(FIRST_WAIT)
         );
     }
 
+    fn spelled(name: &str) -> FailureLimit {
+        FailureLimit {
+            on_success: OnSuccess::Forgive(Spelling::of(name)),
+            ..FAILURES
+        }
+    }
+
+    fn failed(names: &[&str]) -> Failed {
+        let fail = |level: Option<Failed>, name: &&str| {
+            Some(spelled(name).take(level.as_ref(), at(0)).unwrap())
+        };
+        names.iter().fold(None, fail).unwrap()
+    }
+
+    #[test]
+    fn success_forgives_the_failures_of_its_own_spelling_only() {
+        let level = failed(&["rene", "ren\u{e9}", "rene", " Rene"]);
+        let left = spelled("rene").succeed(&level).unwrap();
+        assert_eq!(left, failed(&["ren\u{e9}"]));
+        assert_eq!(spelled("ren\u{e9}").succeed(&left), None);
+        assert_eq!(spelled("r\u{ea}ne").succeed(&level), Some(level.clone()));
+        assert_eq!(FAILURES.succeed(&level).unwrap().times, 3);
+        let reset = FailureLimit {
+            on_success: OnSuccess::Reset,
+            ..FAILURES
+        };
+        assert_eq!(reset.succeed(&level), None);
+        let refunded = spelled("rene").give_back(&failed(&["ren\u{e9}", "rene"]));
+        assert_eq!(refunded, Some(failed(&["ren\u{e9}"])));
+    }
+
+    #[test]
+    fn forgivable_spellings_are_bounded_and_never_more_than_the_failures() {
+        let generous = FailureLimit {
+            backoff: BackoffLimit {
+                free: 1000,
+                ..FAILURES.backoff
+            },
+            ..FAILURES
+        };
+        let (mut level, mut now) = (None, 0);
+        for number in 0..500 {
+            let limit = FailureLimit {
+                on_success: OnSuccess::Forgive(Spelling::of(&format!("name{}", number % 100))),
+                ..generous
+            };
+            now += if number % 50 == 0 { 20_000 } else { 0 };
+            let next = limit.take(level.as_ref(), at(now)).unwrap();
+            let counted: u32 = next.spellings.iter().map(|of| of.times).sum();
+            assert!(counted <= next.times && next.spellings.len() <= MAX_SPELLINGS);
+            level = Some(next);
+        }
+    }
+
     #[test]
     fn max_backoff_below_first_wait_is_respected() {
-        let short = BackoffLimit {
-            free: 2,
-            max_backoff: Duration::from_secs(3),
-        };
+        let short = refunding(2, 3);
         let allowed = allowed_at(&short, 6);
         assert_eq!(allowed, [0, 0, 3, 6, 9, 12]);
     }
@@ -325,6 +498,22 @@ mod tests {
                 );
             }
         }
+        for spelling in [
+            "rene",
+            "R\u{ea}n\u{e8}",
+            "r\u{113}n\u{115}",
+            "\u{24e1}ene",
+            "\u{1e5f}\u{1eb9}\u{1e49}\u{1e1b}",
+            "ren\u{11b}\u{323}",
+        ] {
+            assert_eq!(
+                account_skeleton(spelling),
+                account_skeleton("rene"),
+                "{spelling:?}"
+            );
+        }
+        assert_eq!(account_skeleton("stra\u{df}e"), account_skeleton("strasse"));
+        assert_ne!(account_key("ren\u{e9}"), account_key("rene"));
         let apart = [
             "alice",
             "bob",
@@ -337,5 +526,8 @@ mod tests {
         let keys: std::collections::HashSet<String> =
             apart.iter().map(|name| account_key(name)).collect();
         assert_eq!(keys.len(), apart.len());
+        let skeletons: std::collections::HashSet<String> =
+            apart.iter().map(|name| account_skeleton(name)).collect();
+        assert_eq!(skeletons.len(), apart.len());
     }
 }

@@ -1,33 +1,35 @@
-//! Concurrency limits, for the server and for each app: a bounded FIFO queue, then `503`.
+//! Limits of the requests in flight: the concurrency limits of the server and of each app, the pool
+//! that reads the bodies of Doorward's own endpoints, and the byte budget.
 //!
 //! A request counts until its response head is known. Streams such as WebSockets, server-sent
-//! events and long downloads therefore do not occupy the limit.
+//! events and long downloads therefore do not occupy a concurrency limit. An upload counts only
+//! while it arrives: if it stalls, it gives its slot to a request that waits for one.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use http::HeaderMap;
+use http::request::Parts;
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
-/// Settings of one limiter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LimiterSettings {
-    /// Maximum number of requests in flight.
-    pub max_in_flight: usize,
-    /// Maximum number of requests in the queue.
-    pub max_queued: usize,
-    /// Maximum time in the queue.
-    pub queue_timeout: Duration,
-}
+use super::request_body::{BodyLimits, ReadBodyError, read_body_limited};
+use crate::limits::{
+    ByteBudget, ClientKey, ConcurrencyLimiter, InFlightGuard, LimitExceeded, LimiterSettings,
+    UploadProgress,
+};
+use crate::types::body::Body;
 
-/// A concurrency limiter. Below the limit, a request costs two atomic operations and takes no lock.
-#[derive(Debug)]
-pub struct ConcurrencyLimiter {
-    settings: LimiterSettings,
-    /// Fair: a released permit goes to the first request in the queue.
-    permits: Semaphore,
-    queued: AtomicUsize,
-}
+/// What a request takes in memory beside its head, in bytes.
+pub(super) const REQUEST_BYTES: usize = 8 * 1024;
+
+/// Limits of the bodies that are read for Doorward's own endpoints. Each is small, and has a
+/// timeout.
+const BODY_READS: LimiterSettings = LimiterSettings {
+    max_in_flight: 512,
+    max_queued: 512,
+    queue_timeout: Duration::from_secs(5),
+};
 
 /// The limiters that all workers share.
 #[derive(Debug)]
@@ -36,169 +38,176 @@ pub struct Limiters {
     pub server: ConcurrencyLimiter,
     /// Limit the requests of one app each, by app index.
     pub apps: Vec<Option<ConcurrencyLimiter>>,
+    /// Limits the bodies that are read for Doorward's own endpoints.
+    pub body_reads: ConcurrencyLimiter,
+    /// Limits what requests and responses take in memory.
+    pub bytes: Arc<ByteBudget>,
+    /// Uploads below so many bytes per second give way to requests that wait.
+    pub min_upload_rate: u32,
 }
-
-/// Counts as one request in flight until it is dropped.
-#[derive(Debug)]
-pub struct InFlightGuard<'r>(#[expect(dead_code, reason = "held, not used")] SemaphorePermit<'r>);
-
-/// The queue was full, or the request waited too long in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the concurrency limit is reached")]
-pub struct LimitExceeded;
 
 impl Limiters {
-    /// Waits until the app may get another request. `None` for an app without a limit.
-    ///
-    /// # Errors
-    /// `LimitExceeded`.
-    pub async fn acquire_app(
-        &self,
-        index: usize,
-    ) -> Result<Option<InFlightGuard<'_>>, LimitExceeded> {
-        match self.apps.get(index) {
-            Some(Some(limiter)) => limiter.acquire().await.map(Some),
-            Some(None) | None => Ok(None),
-        }
-    }
-}
-
-impl ConcurrencyLimiter {
-    /// A limiter without requests in flight.
-    pub fn new(settings: LimiterSettings) -> Self {
-        let permits = settings.max_in_flight.min(Semaphore::MAX_PERMITS);
+    /// Limiters without requests.
+    pub fn new(
+        server: LimiterSettings,
+        apps: impl IntoIterator<Item = Option<LimiterSettings>>,
+        bytes: Arc<ByteBudget>,
+        min_upload_rate: u32,
+    ) -> Self {
+        let apps = apps.into_iter();
         Self {
-            settings,
-            permits: Semaphore::new(permits),
-            queued: AtomicUsize::new(0),
+            server: ConcurrencyLimiter::new(server),
+            apps: apps.map(|app| app.map(ConcurrencyLimiter::new)).collect(),
+            body_reads: ConcurrencyLimiter::new(BODY_READS),
+            bytes,
+            min_upload_rate,
         }
     }
 
-    /// Waits until another request may be in flight.
-    ///
-    /// # Errors
-    /// `LimitExceeded`.
-    pub async fn acquire(&self) -> Result<InFlightGuard<'_>, LimitExceeded> {
-        match self.permits.try_acquire() {
-            Ok(permit) => Ok(InFlightGuard(permit)),
-            // Boxed, so that the future of a request that need not wait is small.
-            Err(_) => Box::pin(self.queue()).await,
+    /// The limiter of an app. `None` for an app without a limit.
+    pub(super) fn app(&self, index: usize) -> Option<&ConcurrencyLimiter> {
+        self.apps.get(index).and_then(Option::as_ref)
+    }
+}
+
+/// A request's slot of the server's limit.
+pub(super) struct Admission<'l> {
+    limiters: &'l Limiters,
+    /// The client of the request, by its address.
+    client: Option<ClientKey>,
+    upload: Option<Arc<UploadProgress>>,
+    slot: Option<InFlightGuard<'l>>,
+}
+
+impl<'l> Admission<'l> {
+    /// A request that has no slot yet. `upload` is the progress of its body, if it has one.
+    pub(super) const fn new(
+        limiters: &'l Limiters,
+        client: Option<ClientKey>,
+        upload: Option<Arc<UploadProgress>>,
+    ) -> Self {
+        Self {
+            limiters,
+            client,
+            upload,
+            slot: None,
         }
     }
 
-    /// Number of requests in flight.
-    pub fn in_flight(&self) -> usize {
-        self.settings.max_in_flight.min(Semaphore::MAX_PERMITS) - self.permits.available_permits()
+    /// The client of the request, by its address.
+    pub(super) const fn client(&self) -> Option<ClientKey> {
+        self.client
     }
 
-    /// Number of requests in the queue.
-    pub fn queued(&self) -> usize {
-        self.queued.load(Ordering::SeqCst)
+    /// Waits for a slot.
+    pub(super) async fn enter(&mut self) -> Result<(), LimitExceeded> {
+        self.slot = Some(self.limiters.server.acquire(self.client).await?);
+        Ok(())
     }
 
-    async fn queue(&self) -> Result<InFlightGuard<'_>, LimitExceeded> {
-        let _queued = QueuedGuard(self);
-        if self.queued.fetch_add(1, Ordering::SeqCst) >= self.settings.max_queued {
-            return Err(LimitExceeded);
+    /// Reads a small body that is meant for Doorward itself. The request gives its slot back
+    /// meanwhile.
+    pub(super) async fn read_body(
+        &mut self,
+        body: Body,
+        limits: BodyLimits,
+    ) -> Result<Zeroizing<Vec<u8>>, ReadBodyError> {
+        if http_body::Body::is_end_stream(&body) {
+            return Ok(Zeroizing::default());
         }
-        match timeout(self.settings.queue_timeout, self.permits.acquire()).await {
-            Ok(Ok(permit)) => Ok(InFlightGuard(permit)),
-            Ok(Err(_)) | Err(_) => Err(LimitExceeded),
+        let was_admitted = self.slot.take().is_some();
+        let read = timeout(limits.timeout, self.read_pooled(body, limits)).await;
+        let bytes = read.unwrap_or(Err(ReadBodyError::Incomplete))?;
+        if was_admitted {
+            self.enter().await.map_err(|_| ReadBodyError::Busy)?;
+        }
+        Ok(bytes)
+    }
+
+    async fn read_pooled(
+        &self,
+        body: Body,
+        limits: BodyLimits,
+    ) -> Result<Zeroizing<Vec<u8>>, ReadBodyError> {
+        let Limiters {
+            body_reads, bytes, ..
+        } = self.limiters;
+        let slot = body_reads.acquire(self.client).await;
+        let _slot = slot.map_err(|_| ReadBodyError::Busy)?;
+        let memory = bytes.reserve(self.client, 0).ok_or(ReadBodyError::Busy)?;
+        let read = read_body_limited(body, limits, memory);
+        let Some(upload) = &self.upload else {
+            return read.await;
+        };
+        let _watch = body_reads.watch_upload(self.client, Arc::clone(upload));
+        tokio::select! {
+            biased;
+            read = read => read,
+            () = upload.gives_way() => Err(ReadBodyError::Incomplete),
+        }
+    }
+
+    /// Runs the exchange of a forwarded request with its app. `None`: its upload has to give way to
+    /// other requests.
+    pub(super) async fn forwarded<T>(
+        &self,
+        by_app: Option<AppSlot<'_>>,
+        exchange: impl Future<Output = T>,
+    ) -> Option<T> {
+        let upload = self.upload.as_ref().filter(|upload| !upload.has_ended());
+        let Some(upload) = upload else {
+            return Some(exchange.await);
+        };
+        let gives_way = async {
+            // Polled after the exchange, which has read a small body by then.
+            if upload.has_ended() {
+                return std::future::pending().await;
+            }
+            let _watches = (
+                self.limiters
+                    .server
+                    .watch_upload(self.client, Arc::clone(upload)),
+                by_app.map(|app| app.limiter.watch_upload(app.client, Arc::clone(upload))),
+            );
+            upload.gives_way().await;
+        };
+        tokio::select! {
+            biased;
+            output = exchange => Some(output),
+            () = gives_way => None,
         }
     }
 }
 
-/// Counts as one request in the queue until it is dropped.
-struct QueuedGuard<'r>(&'r ConcurrencyLimiter);
+/// The limiter of an app, and the client that a request counts for there.
+#[derive(Clone, Copy)]
+pub(super) struct AppSlot<'l> {
+    pub(super) limiter: &'l ConcurrencyLimiter,
+    pub(super) client: Option<ClientKey>,
+}
 
-impl Drop for QueuedGuard<'_> {
-    fn drop(&mut self) {
-        self.0.queued.fetch_sub(1, Ordering::SeqCst);
+/// Waits until the app may get another request. `None` for an app without a limit.
+///
+/// # Errors
+/// `LimitExceeded`.
+pub(super) async fn acquire(
+    slot: Option<AppSlot<'_>>,
+) -> Result<Option<InFlightGuard<'_>>, LimitExceeded> {
+    match slot {
+        Some(AppSlot { limiter, client }) => limiter.acquire(client).await.map(Some),
+        None => Ok(None),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
+/// What a request takes in memory until its response head is known: its head, and the one that is
+/// written for the app.
+pub(super) fn request_bytes(parts: &Parts) -> usize {
+    REQUEST_BYTES + 2 * (parts.uri.path().len() + header_bytes(&parts.headers))
+}
 
-    use tokio::task::yield_now;
-
-    use super::*;
-
-    const LONG: Duration = Duration::from_secs(3600);
-
-    fn limiter(
-        max_in_flight: usize,
-        max_queued: usize,
-        queue_timeout: Duration,
-    ) -> Arc<ConcurrencyLimiter> {
-        Arc::new(ConcurrencyLimiter::new(LimiterSettings {
-            max_in_flight,
-            max_queued,
-            queue_timeout,
-        }))
-    }
-
-    #[tokio::test]
-    async fn queue_is_bounded_and_fifo() {
-        let limiter = limiter(1, 2, LONG);
-        let guard = limiter.acquire().await.unwrap();
-        let mut queue = Vec::new();
-        for _ in 0..2 {
-            let limiter = Arc::clone(&limiter);
-            queue.push(tokio::spawn(
-                async move { limiter.acquire().await.map(drop) },
-            ));
-            yield_now().await;
-        }
-        assert_eq!((limiter.in_flight(), limiter.queued()), (1, 2));
-        assert!(limiter.acquire().await.is_err(), "the queue is full");
-        drop(guard);
-        for queued in queue {
-            assert_eq!(queued.await.unwrap(), Ok(()));
-        }
-        assert_eq!((limiter.in_flight(), limiter.queued()), (0, 0));
-    }
-
-    #[tokio::test]
-    async fn timed_out_or_cancelled_waiter_leaves_the_queue() {
-        let limiter = limiter(1, 8, Duration::from_millis(20));
-        let guard = limiter.acquire().await.unwrap();
-        let cancelled = tokio::spawn({
-            let limiter = Arc::clone(&limiter);
-            async move { limiter.acquire().await.map(drop) }
-        });
-        yield_now().await;
-        assert!(limiter.acquire().await.is_err(), "after the timeout");
-        cancelled.abort();
-        let _aborted = cancelled.await;
-        assert_eq!((limiter.in_flight(), limiter.queued()), (1, 0));
-        drop(guard);
-        assert!(limiter.acquire().await.is_ok());
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn limit_holds_under_contention() {
-        let limiter = limiter(3, 1000, LONG);
-        let in_flight = Arc::new(AtomicUsize::new(0));
-        let tasks: Vec<_> = (0..200)
-            .map(|_| {
-                let (limiter, in_flight) = (Arc::clone(&limiter), Arc::clone(&in_flight));
-                tokio::spawn(async move {
-                    for _ in 0..20 {
-                        let guard = limiter.acquire().await.expect("the limit is not exceeded");
-                        let now = in_flight.fetch_add(1, Ordering::SeqCst) + 1;
-                        assert!(now <= 3, "{now}");
-                        yield_now().await;
-                        in_flight.fetch_sub(1, Ordering::SeqCst);
-                        drop(guard);
-                    }
-                })
-            })
-            .collect();
-        for task in tasks {
-            task.await.unwrap();
-        }
-        assert_eq!((limiter.in_flight(), limiter.queued()), (0, 0));
-    }
+fn header_bytes(headers: &HeaderMap) -> usize {
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum()
 }

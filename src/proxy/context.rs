@@ -1,7 +1,10 @@
 //! Request context: the parts of a request that the execution of its decision needs.
 
 use http::request::Parts;
+use zeroize::Zeroizing;
 
+use super::concurrency::Admission;
+use super::request_body::{BodyLimits, ReadBodyError};
 use super::request_id::RequestId;
 use super::request_telemetry::RequestRecord;
 use crate::identity::post_id::PostId;
@@ -20,11 +23,22 @@ pub(super) struct RequestContext<'r> {
     /// The preserved POST that the body asks to replay.
     pub(super) replayed_post: Option<PostId>,
     pub(super) record: &'r mut RequestRecord,
+    /// Its slot of the server's limit.
+    pub(super) admission: Admission<'r>,
 }
 
 impl RequestContext<'_> {
     pub(super) fn request_id(&self) -> RequestId {
         self.record.request_id()
+    }
+
+    /// Reads the body, which is meant for Doorward itself.
+    pub(super) async fn read_body(
+        &mut self,
+        limits: BodyLimits,
+    ) -> Result<Zeroizing<Vec<u8>>, ReadBodyError> {
+        let body = std::mem::take(&mut self.body);
+        self.admission.read_body(body, limits).await
     }
 
     /// How the request reached the app, for the diagnosis of a login loop.

@@ -4,6 +4,7 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 
 use super::Proxy;
+use super::concurrency::{Admission, AppSlot, acquire};
 use super::context::RequestContext;
 use super::native::NativeEndpoint;
 use super::request_id::RequestId;
@@ -77,7 +78,7 @@ impl Proxy {
             }
             Decision::Logout { app_ref } => self.logout(app_ref, code, context).await,
             Decision::BackchannelLogout { app_ref } => {
-                self.backchannel_logout(app_ref, code, context.body).await
+                self.backchannel_logout(app_ref, code, context).await
             }
             Decision::FrontchannelLogout { app_ref } => {
                 self.frontchannel_logout(app_ref, context).await
@@ -114,7 +115,8 @@ impl Proxy {
 
     async fn forward(&self, permit: Permit<'_>, context: RequestContext<'_>) -> TaggedResponse {
         let app_ref = permit.app_ref();
-        let Ok(_in_flight) = self.limiters.acquire_app(app_ref.index).await else {
+        let slot = self.app_slot(&permit, &context.admission);
+        let Ok(_in_flight) = acquire(slot).await else {
             return self.app_busy(app_ref, context.info.client_kind, context.request_id());
         };
         let is_in_grace = permit.session().is_some_and(LiveSession::is_in_grace);
@@ -128,12 +130,34 @@ impl Proxy {
             parts,
             body,
             record,
+            admission,
             ..
         } = context;
-        match self.send_upstream(&permit, parts, body, record).await {
+        let exchange = self.send_upstream(&permit, parts, body, record);
+        let response = admission
+            .forwarded(slot, exchange)
+            .await
+            .unwrap_or(Err(UpstreamError::RequestStalled));
+        match response {
             Ok(response) => TaggedResponse { code, response },
             Err(error) => self.upstream_failed(app_ref, info, &error, record.request_id()),
         }
+    }
+
+    /// The limiter of the app, and the user or else the client that the request counts for.
+    pub(super) fn app_slot(
+        &self,
+        permit: &Permit<'_>,
+        admission: &Admission<'_>,
+    ) -> Option<AppSlot<'_>> {
+        let app_ref = permit.app_ref();
+        let limiter = self.limiters.app(app_ref.index)?;
+        let user = permit.identity().map(|identity| &identity.subject);
+        let user = user.and_then(|user| self.auth.client_key(app_ref, user));
+        Some(AppSlot {
+            limiter,
+            client: user.or(admission.client()),
+        })
     }
 
     /// Sends the request to the app's backend.

@@ -6,15 +6,14 @@ use http::StatusCode;
 
 use super::Proxy;
 use super::context::RequestContext;
-use super::request_body::{BodyLimits, read_body_limited};
+use super::request_body::{BodyLimits, ReadBodyError};
 use super::responder::TaggedResponse;
 use crate::auth::logout::back_channel::BackchannelLogoutError;
 use crate::auth::logout::front_channel::FRONT_CHANNEL;
 use crate::auth::logout::rp_initiated::NOT_TOLD;
-use crate::auth::logout::webhook::{WebhookError, WebhookOutcome};
+use crate::auth::logout::webhook::WebhookError;
 use crate::auth::session::cookies::SetCookieHeaders;
 use crate::policy::route::AppRef;
-use crate::types::body::Body;
 
 const FORM_LIMITS: BodyLimits = BodyLimits {
     max_bytes: 32 * 1024,
@@ -60,9 +59,13 @@ impl Proxy {
         &self,
         app_ref: AppRef<'_>,
         code: &'static str,
-        body: Body,
+        mut context: RequestContext<'_>,
     ) -> TaggedResponse {
-        let revoked = match form_field(body, "logout_token").await {
+        let form = match context.read_body(FORM_LIMITS).await {
+            Err(ReadBodyError::Busy) => return self.server_busy(app_ref, &context),
+            form => form.ok(),
+        };
+        let revoked = match form.and_then(|form| form_field(&form, "logout_token")) {
             Some(token) => self.auth.backchannel_logout.log_out(app_ref, token).await,
             None => Err(BackchannelLogoutError::Rejected("logout_token_missing")),
         };
@@ -94,34 +97,38 @@ impl Proxy {
         &self,
         app_ref: AppRef<'_>,
         code: &'static str,
-        context: RequestContext<'_>,
+        mut context: RequestContext<'_>,
     ) -> TaggedResponse {
-        let received = self.verify_webhook(app_ref, context).await;
-        self.auth.webhooks.record(app_ref, &received);
+        let webhooks = &self.auth.webhooks;
+        // The body is read only after the sender is verified.
+        let sender = webhooks
+            .verify_sender(app_ref, &context.parts.headers)
+            .await;
+        let received = match sender {
+            Ok(sender) => match context.read_body(EVENT_LIMITS).await {
+                Ok(body) => webhooks.receive(app_ref, &sender, &body).await,
+                Err(ReadBodyError::Busy) => return self.server_busy(app_ref, &context),
+                Err(ReadBodyError::TooLarge | ReadBodyError::Incomplete) => {
+                    Err(WebhookError::Unreadable)
+                }
+            },
+            Err(error) => Err(error),
+        };
+        webhooks.record(app_ref, &received);
         self.responder.webhook(&received, code)
     }
 
-    /// Reads the body only after the sender is verified.
-    async fn verify_webhook(
-        &self,
-        app_ref: AppRef<'_>,
-        context: RequestContext<'_>,
-    ) -> Result<WebhookOutcome, WebhookError> {
-        let headers = &context.parts.headers;
-        let webhooks = &self.auth.webhooks;
-        let sender = webhooks.verify_sender(app_ref, headers).await?;
-        let body = read_body_limited(context.body, EVENT_LIMITS)
-            .await
-            .map_err(|_| WebhookError::Unreadable)?;
-        webhooks.receive(app_ref, &sender, &body).await
+    fn server_busy(&self, app_ref: AppRef<'_>, context: &RequestContext<'_>) -> TaggedResponse {
+        let client_kind = context.info.client_kind;
+        let request_id = context.request_id();
+        self.responder
+            .busy(client_kind, Some(app_ref.app), "server_busy", request_id)
     }
 }
 
-/// The value of a field in a small form. `None` if the body cannot be read, or if the field is
-/// missing or repeated.
-async fn form_field(body: Body, name: &str) -> Option<String> {
-    let form = read_body_limited(body, FORM_LIMITS).await.ok()?;
-    let mut values = url::form_urlencoded::parse(&form)
+/// The value of a field in a form. `None` if the field is missing or repeated.
+fn form_field(form: &[u8], name: &str) -> Option<String> {
+    let mut values = url::form_urlencoded::parse(form)
         .filter(|(field, _)| field == name)
         .map(|(_, value)| value);
     let value = values.next()?.into_owned();

@@ -18,6 +18,7 @@ mod responder;
 
 use std::sync::Arc;
 
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 
@@ -28,6 +29,7 @@ use crate::auth::session::authentication::Authentication;
 use crate::auth::session::open::SessionCache;
 use crate::auth::session::writer::UpdateTarget;
 use crate::identity::credentials::Credentials;
+use crate::limits::{ClientKey, on_behalf_of};
 use crate::policy::canonical::canonical;
 use crate::policy::client_address::TrustedProxies;
 use crate::policy::decide::{Caller, decide};
@@ -36,12 +38,15 @@ use crate::policy::route::{BearerUse, HostRouter, Route};
 use crate::session::cookie::RequestCookies;
 use crate::types::body::Body;
 use crate::types::net::ConnectionInfo;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, UpstreamError};
+use concurrency::{Admission, request_bytes};
 use context::RequestContext;
 use post_replay::ReplayBody;
+use request_body::ReadBodyError;
 use responder::ResponseUpdate;
 
-pub use concurrency::{ConcurrencyLimiter, LimiterSettings, Limiters};
+pub use concurrency::Limiters;
+use request_telemetry::RequestRecord;
 pub use request_telemetry::RequestTelemetry;
 pub use responder::Responder;
 
@@ -78,11 +83,12 @@ impl Proxy {
         let mut record = self.telemetry.begin(&parts, connection);
         let request_id = record.request_id();
         let body = Body::streamed(body);
-        let body = record.watch_request(if parts.version == Version::HTTP_2 {
+        let body = if parts.version == Version::HTTP_2 {
             body.over_http2()
         } else {
             body
-        });
+        };
+        let body = record.watch_request(body, self.limiters.min_upload_rate);
 
         let parsed = canonical(&mut parts, connection.secure).and_then(|()| {
             RequestInfo::read(&parts, connection.peer.map(|peer| peer.ip()), &self.trusted)
@@ -98,12 +104,70 @@ impl Proxy {
 
         let route = self.router.route(&info);
         record.set_route(&info, &route);
-        let Ok(_in_flight) = self.limiters.server.acquire().await else {
+        // A trusted proxy that names no client is none itself.
+        let client = info.address.client;
+        let client = client.filter(|client| !self.trusted.contain(*client));
+        let client = client.map(ClientKey::of_address);
+        let Some(memory) = self.limiters.bytes.reserve(client, request_bytes(&parts)) else {
+            let code = "too_many_bytes_in_flight";
             let response = self
                 .responder
-                .busy(info.client_kind, None, "server_busy", request_id);
+                .busy(info.client_kind, None, code, request_id);
             return record.close(response);
         };
+        record.hold(memory);
+        let request = RoutedRequest {
+            info,
+            parts,
+            body,
+            record,
+        };
+        on_behalf_of(client, self.handle_routed(request, route, client)).await
+    }
+
+    /// Handles a request whose route and client are known.
+    async fn handle_routed(
+        &self,
+        request: RoutedRequest,
+        route: Route<'_>,
+        client: Option<ClientKey>,
+    ) -> Response<Body> {
+        let RoutedRequest {
+            info,
+            mut parts,
+            body,
+            mut record,
+        } = request;
+        let request_id = record.request_id();
+        let server_busy = || {
+            self.responder
+                .busy(info.client_kind, None, "server_busy", request_id)
+        };
+        let mut admission = Admission::new(&self.limiters, client, record.upload());
+        // Before the request takes a slot, since the client may be slow.
+        let replay_body = match post_replay::replay_app(&info, &route, &parts.headers) {
+            None => Ok(ReplayBody {
+                post_id: None,
+                body,
+            }),
+            Some(app_ref) => Box::pin(post_replay::read_replay_request(&mut admission, body))
+                .await
+                .map_err(|error| (error, app_ref)),
+        };
+        let ReplayBody { post_id, body } = match replay_body {
+            Ok(replay_body) => replay_body,
+            Err((ReadBodyError::Busy, _)) => return record.close(server_busy()),
+            Err((ReadBodyError::TooLarge | ReadBodyError::Incomplete, app_ref)) => {
+                let error = UpstreamError::RequestBodyAborted;
+                let response =
+                    self.responder
+                        .upstream_failed(&info, app_ref.app, &error, request_id);
+                return record.close(response);
+            }
+        };
+        if admission.enter().await.is_err() {
+            return record.close(server_busy());
+        }
 
         let cookie_fields: Vec<HeaderValue> = parts
             .headers
@@ -112,29 +176,6 @@ impl Proxy {
             .cloned()
             .collect();
         let cookies = RequestCookies::read(&cookie_fields);
-        let ReplayBody { post_id, body } =
-            match post_replay::replay_app(&info, &route, &parts.headers) {
-                None => ReplayBody {
-                    post_id: None,
-                    body,
-                },
-                Some(app_ref) => {
-                    let reads = self.auth.post_replay.replay_checks();
-                    match Box::pin(post_replay::read_replay_request(reads, body)).await {
-                        Ok(replay_body) => replay_body,
-                        Err(error) => {
-                            let response = self.responder.upstream_failed(
-                                &info,
-                                app_ref.app,
-                                &error,
-                                request_id,
-                            );
-                            return record.close(response);
-                        }
-                    }
-                }
-            };
-
         let app_ref = route.session_app();
         let counts_as_activity = route.counts_as_activity(&info.target);
         let authentication = self
@@ -158,6 +199,7 @@ impl Proxy {
                     body,
                     replayed_post: post_id,
                     record: &mut record,
+                    admission,
                 };
                 self.execute(decision, context).await
             }
@@ -222,6 +264,14 @@ impl Proxy {
         }
         authentication
     }
+}
+
+/// A request that was parsed and routed.
+struct RoutedRequest {
+    info: RequestInfo,
+    parts: Parts,
+    body: Body,
+    record: RequestRecord,
 }
 
 /// The access token in the request, if the route uses it.

@@ -6,7 +6,7 @@ use http::header;
 
 use super::Proxy;
 use super::context::RequestContext;
-use super::request_body::{BodyLimits, read_body_limited};
+use super::request_body::BodyLimits;
 use super::responder::TaggedResponse;
 use crate::auth::bearer::dpop::DpopTarget;
 use crate::auth::native::login::NativeLoginRequest;
@@ -41,7 +41,7 @@ impl Proxy {
     async fn call_native(
         &self,
         endpoint: &NativeEndpoint<'_>,
-        context: RequestContext<'_>,
+        mut context: RequestContext<'_>,
     ) -> TaggedResponse {
         let NativeEndpoint {
             app_ref,
@@ -50,6 +50,12 @@ impl Proxy {
             origin,
         } = endpoint;
         let (responder, request_id) = (&self.responder, context.request_id());
+        let body = match context.read_body(BODY_LIMITS).await {
+            Ok(body) => body,
+            Err(error) => {
+                return responder.native_without_body(app_ref.app, *call, error, request_id);
+            }
+        };
         let head = Head {
             content_type: context
                 .parts
@@ -62,12 +68,6 @@ impl Proxy {
                 .headers
                 .get(header::AUTHORIZATION)
                 .map(|value| value.to_str().unwrap_or_default()),
-        };
-        let body = match read_body_limited(context.body, BODY_LIMITS).await {
-            Ok(body) => body,
-            Err(error) => {
-                return responder.native_without_body(app_ref.app, *call, error, request_id);
-            }
         };
         let request = match NativeRequest::read(*call, head, &body, &native.client_id) {
             Ok(request) => request,

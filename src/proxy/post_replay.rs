@@ -10,12 +10,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use super::Proxy;
+use super::concurrency::{Admission, acquire};
 use super::context::RequestContext;
-use super::request_body::{BodyLimits, ReadBodyError, read_body_limited};
+use super::request_body::{BodyLimits, ReadBodyError};
 use super::request_id::RequestId;
 use super::responder::{ReplayPrompt, TaggedResponse};
 use crate::auth::post_replay::{LoadedPost, PostReservation, PostUnavailable, SubmittedPost};
@@ -28,11 +27,10 @@ use crate::policy::route::{AppRef, Route};
 use crate::session::preserved_post::PreservedPost;
 use crate::session::validity::{LiveSession, NoSessionReason};
 use crate::types::body::Body;
-use crate::upstream::UpstreamError;
 
 /// How long the body of a preserved POST may take to arrive.
 const PRESERVE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the body of a possible replay request may take, including the wait for a permit.
+/// How long the body of a possible replay request may take to arrive.
 const REPLAY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A body, and the preserved POST that it asks to replay.
@@ -61,26 +59,16 @@ pub(super) fn replay_app<'a>(
 /// Reads the body of a possible replay request.
 ///
 /// # Errors
-/// The body is incomplete, or no permit of `concurrent_reads` became free in time.
+/// See [`ReadBodyError`].
 pub(super) async fn read_replay_request(
-    concurrent_reads: &Semaphore,
+    admission: &mut Admission<'_>,
     body: Body,
-) -> Result<ReplayBody, UpstreamError> {
+) -> Result<ReplayBody, ReadBodyError> {
     let limits = BodyLimits {
         max_bytes: REPLAY_BODY_LEN,
         timeout: REPLAY_TIMEOUT,
     };
-    let read = async {
-        let _permit = concurrent_reads
-            .acquire()
-            .await
-            .map_err(|_| ReadBodyError::Incomplete)?;
-        read_body_limited(body, limits).await
-    };
-    let mut bytes = timeout(REPLAY_TIMEOUT, read)
-        .await
-        .unwrap_or(Err(ReadBodyError::Incomplete))
-        .map_err(|_| UpstreamError::RequestBodyAborted)?;
+    let mut bytes = admission.read_body(body, limits).await?;
     Ok(ReplayBody {
         post_id: PostId::in_body(&bytes),
         body: Body::full(std::mem::take(&mut *bytes)),
@@ -114,7 +102,7 @@ impl Proxy {
             return not_preserved(PreservePostError::QuotaExceeded);
         };
         let received = if is_new {
-            match self.receive_post(app_ref, &post_id, context).await {
+            match self.receive_post(app_ref, &post_id, &mut context).await {
                 Ok(received) => Some(received),
                 Err(error) => return not_preserved(error),
             }
@@ -145,7 +133,7 @@ impl Proxy {
         &self,
         app_ref: AppRef<'_>,
         post_id: &PostId,
-        context: RequestContext<'_>,
+        context: &mut RequestContext<'_>,
     ) -> Result<ReceivedPost, PreservePostError> {
         let headers = &context.parts.headers;
         let text = |name: HeaderName| Some(headers.get(name)?.to_str().ok()?.to_owned());
@@ -162,13 +150,12 @@ impl Proxy {
             max_bytes: body_len,
             timeout: PRESERVE_TIMEOUT,
         };
-        let mut body =
-            read_body_limited(context.body, limits)
-                .await
-                .map_err(|error| match error {
-                    ReadBodyError::TooLarge => PreservePostError::TooLarge,
-                    ReadBodyError::Incomplete => PreservePostError::BodyIncomplete,
-                })?;
+        let read = context.read_body(limits).await;
+        let mut body = read.map_err(|error| match error {
+            ReadBodyError::TooLarge => PreservePostError::TooLarge,
+            ReadBodyError::Incomplete => PreservePostError::BodyIncomplete,
+            ReadBodyError::Busy => PreservePostError::QuotaExceeded,
+        })?;
         let post = SubmittedPost {
             target,
             content_type,
@@ -210,7 +197,8 @@ impl Proxy {
     ) -> TaggedResponse {
         let app_ref = permit.app_ref();
         let (info, request_id) = (permit.info(), context.request_id());
-        let Ok(_in_flight) = self.limiters.acquire_app(app_ref.index).await else {
+        let slot = self.app_slot(&permit, &context.admission);
+        let Ok(_in_flight) = acquire(slot).await else {
             return self.app_busy(app_ref, info.client_kind, request_id);
         };
         let replay = &self.auth.post_replay;
@@ -297,30 +285,5 @@ fn set_body_headers(headers: &mut HeaderMap, post: &PreservedPost) {
         .and_then(|page| HeaderValue::from_str(page).ok())
     {
         headers.insert(header::REFERER, page);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use http_body_util::BodyExt as _;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn read_replay_request_waits_for_a_permit_and_limits_size() {
-        let text = "doorward-form=AbCdEfGhIjKlMnOpQrSt-_";
-        let reads = Semaphore::new(0);
-        let mut read = Box::pin(read_replay_request(&reads, Body::full(text)));
-        assert!(
-            timeout(Duration::from_millis(1), &mut read).await.is_err(),
-            "there is no permit"
-        );
-        reads.add_permits(1);
-        let ReplayBody { post_id, body } = read.await.unwrap();
-        assert_eq!(post_id, PostId::in_body(text.as_bytes()));
-        assert_eq!(body.collect().await.unwrap().to_bytes(), text);
-        assert_eq!(reads.available_permits(), 1);
-        let longer = Body::full(format!("{text}x"));
-        assert!(read_replay_request(&reads, longer).await.is_err());
     }
 }

@@ -12,9 +12,11 @@ use http::request::Parts;
 use http::{Method, Response};
 use tokio::time::{Sleep, sleep};
 
+use super::concurrency::REQUEST_BYTES;
 use super::request_id::RequestId;
 use super::responder::TaggedResponse;
 use crate::auth::Unavailable;
+use crate::limits::{Reservation, UploadProgress};
 use crate::policy::decide::Caller;
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::Route;
@@ -82,7 +84,8 @@ impl RequestTelemetry {
             session: None,
             sent: None,
             upstream: None,
-            bytes_in: Arc::default(),
+            upload: None,
+            memory: None,
             limits: StreamLimits::default(),
         }
     }
@@ -101,7 +104,9 @@ pub struct RequestRecord {
     session: Option<String>,
     sent: Option<Instant>,
     upstream: Option<Duration>,
-    bytes_in: Arc<AtomicU64>,
+    upload: Option<Arc<UploadProgress>>,
+    /// What the request takes of the byte budget.
+    memory: Option<Reservation>,
     limits: StreamLimits,
 }
 
@@ -120,12 +125,24 @@ impl RequestRecord {
         self.request_id
     }
 
-    /// Counts the bytes of the request body.
-    pub fn watch_request(&self, body: Body) -> Body {
+    /// Follows the progress of the request body.
+    pub fn watch_request(&mut self, body: Body, min_rate: u32) -> Body {
         if http_body::Body::is_end_stream(&body) {
             return body;
         }
-        body.watched(Box::new(Counter(Arc::clone(&self.bytes_in))))
+        let upload = Arc::new(UploadProgress::new(min_rate));
+        self.upload = Some(Arc::clone(&upload));
+        body.watched(Box::new(UploadObserver(upload)))
+    }
+
+    /// The progress of the request body, if it has one.
+    pub fn upload(&self) -> Option<Arc<UploadProgress>> {
+        self.upload.clone()
+    }
+
+    /// Holds what the request takes of the byte budget.
+    pub fn hold(&mut self, memory: Reservation) {
+        self.memory = Some(memory);
     }
 
     /// Sets the path of a request that could not be parsed.
@@ -184,7 +201,11 @@ impl RequestRecord {
     }
 
     /// Records the response at the end of its body.
-    pub fn close(self, response: TaggedResponse) -> Response<Body> {
+    pub fn close(mut self, response: TaggedResponse) -> Response<Body> {
+        if let Some(memory) = &mut self.memory {
+            // The head of the request is no longer held.
+            memory.shrink_to(REQUEST_BYTES);
+        }
         let TaggedResponse { code, response } = response;
         let observer = ResponseObserver {
             record: self,
@@ -206,15 +227,22 @@ impl RequestRecord {
     }
 }
 
-/// Counts the bytes of a request body.
-struct Counter(Arc<AtomicU64>);
+/// Reports the progress of a request body.
+struct UploadObserver(Arc<UploadProgress>);
 
-impl BodyObserver for Counter {
-    fn passed(&mut self, bytes: usize) {
-        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+impl BodyObserver for UploadObserver {
+    fn poll_admit(&mut self, _cx: &mut Context<'_>) -> Result<(), BodyError> {
+        self.0.on_poll();
+        Ok(())
     }
 
-    fn ended(self: Box<Self>, _end: BodyEnd) {}
+    fn passed(&mut self, bytes: usize) {
+        self.0.on_data(bytes);
+    }
+
+    fn ended(self: Box<Self>, _end: BodyEnd) {
+        self.0.on_end();
+    }
 }
 
 /// Observes a response body, cuts it when its limits are reached, and records the request at its
@@ -257,7 +285,7 @@ impl ResponseObserver {
             session: record.session.as_deref(),
             duration: took,
             upstream_duration: record.upstream,
-            bytes_in: record.bytes_in.load(Ordering::Relaxed),
+            bytes_in: record.upload.as_ref().map_or(0, |upload| upload.bytes()),
             bytes_out: self.bytes_out,
         });
     }

@@ -14,13 +14,12 @@ use crate::auth::session::open::SessionCache;
 use crate::auth::{Auth, Stores};
 use crate::config::{AppConfig, BearerConfig, Config, StoreBackend};
 use crate::identity::identity::HeaderTemplate;
+use crate::limits::{ByteBudget, LimiterSettings};
 use crate::oidc::Provider;
 use crate::policy::app::App;
 use crate::policy::client_address::TrustedProxies;
 use crate::policy::route::HostRouter;
-use crate::proxy::{
-    ConcurrencyLimiter, LimiterSettings, Limiters, Proxy, RequestTelemetry, Responder,
-};
+use crate::proxy::{Limiters, Proxy, RequestTelemetry, Responder};
 use crate::runtime::BackgroundRuntime;
 use crate::session::seal::{Key, KeyRing};
 use crate::store::{InstrumentedStore, LogLimits, Memory, Redis, Store, StoreMetrics};
@@ -66,6 +65,7 @@ impl Components {
         config: &Config,
         runtime: &BackgroundRuntime,
         metrics: &Arc<Metrics>,
+        bytes: Arc<ByteBudget>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
         let AppComponents {
@@ -95,7 +95,7 @@ impl Components {
             ),
             plans,
             providers,
-            limiters: Arc::new(limiters(config)),
+            limiters: Arc::new(limiters(config, bytes)),
             responder: Arc::new(Responder::new()?),
             clock,
             session_cache_size: config.session_cache_size,
@@ -167,6 +167,8 @@ impl Components {
             let apps = sites.apps().iter().zip(&limiters.apps);
             let limiters = NamedLimiters {
                 server: &limiters.server,
+                body_reads: &limiters.body_reads,
+                bytes: &limiters.bytes,
                 apps: apps
                     .filter_map(|(app, limiter)| Some((app.name.as_str(), limiter.as_ref()?)))
                     .collect(),
@@ -310,8 +312,8 @@ impl CommandHandler for RevocationHandler {
     }
 }
 
-/// Three separate stores, so that login attempts and DPoP proofs cannot displace the entries that
-/// sessions need.
+/// Separate stores, so that login attempts and DPoP proofs cannot displace the entries that sessions
+/// need.
 fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, StartError> {
     let store = &config.store;
     let store_metrics = StoreMetrics::new(metrics);
@@ -341,6 +343,7 @@ fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, 
                 anonymous: instrumented(Arc::new(memory())),
                 max_anonymous: store.max_entries,
                 proofs: instrumented(Arc::new(memory())),
+                login_proofs: instrumented(Arc::new(memory())),
             })
         }
         StoreBackend::Redis(settings) => {
@@ -348,30 +351,30 @@ fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, 
             let anonymous =
                 sessions.with_namespace(&settings.key_prefix, "logins", MAX_LOGIN_CALLS);
             let proofs = sessions.with_namespace(&settings.key_prefix, "proofs", MAX_PROOF_CALLS);
+            let login_proofs =
+                sessions.with_namespace(&settings.key_prefix, "login-proofs", MAX_LOGIN_CALLS);
             Ok(Stores {
                 sessions: instrumented(Arc::new(sessions)),
                 anonymous: instrumented(Arc::new(anonymous)),
                 max_anonymous: store.max_entries,
                 proofs: instrumented(Arc::new(proofs)),
+                login_proofs: instrumented(Arc::new(login_proofs)),
             })
         }
     }
 }
 
-fn limiters(config: &Config) -> Limiters {
+fn limiters(config: &Config, bytes: Arc<ByteBudget>) -> Limiters {
     let server = config.server.requests;
     let of_app = |app: &AppConfig| {
-        app.max_in_flight_requests.map(|max_in_flight| {
-            ConcurrencyLimiter::new(LimiterSettings {
+        app.max_in_flight_requests
+            .map(|max_in_flight| LimiterSettings {
                 max_in_flight,
                 ..server
             })
-        })
     };
-    Limiters {
-        server: ConcurrencyLimiter::new(server),
-        apps: config.apps.iter().map(of_app).collect(),
-    }
+    let apps = config.apps.iter().map(of_app);
+    Limiters::new(server, apps, bytes, config.server.min_upload_rate)
 }
 
 fn key_ring(config: &Config) -> Result<KeyRing, StartError> {

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use crate::auth::app::AppAuth;
 use crate::auth::{Auth, Event, Observer};
+use crate::limits::{ByteBudget, ConcurrencyLimiter};
 use crate::oidc::Provider;
-use crate::proxy::ConcurrencyLimiter;
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
 
 /// The concurrency limiters, with the names of the apps that have one.
 pub(super) struct NamedLimiters<'a> {
     pub(super) server: &'a ConcurrencyLimiter,
+    pub(super) body_reads: &'a ConcurrencyLimiter,
+    pub(super) bytes: &'a ByteBudget,
     pub(super) apps: Vec<(&'a str, &'a ConcurrencyLimiter)>,
 }
 
@@ -92,6 +94,12 @@ pub(super) fn refresh_gauges(
     metrics
         .server_requests_queued
         .set(gauge_value(limiters.server.queued()));
+    metrics
+        .endpoint_body_reads
+        .set(gauge_value(limiters.body_reads.in_flight()));
+    metrics
+        .bytes_in_flight
+        .set(gauge_value(limiters.bytes.used()));
     for (app, limiter) in &limiters.apps {
         metrics
             .requests_in_flight

@@ -1,7 +1,7 @@
-//! The memory store, for a single replica. It is bounded: expired entries are removed first, then new
-//! ones are rejected. Others are never evicted.
+//! The memory store, for a single replica. It is bounded, with a share per client: expired entries
+//! are removed first, then new ones are rejected. Others are never evicted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
@@ -10,21 +10,33 @@ use bytes::Bytes;
 
 use super::log::{Log, Pending};
 use super::{Cursor, LogBatch, LogEntry, Store, StoreError, StoreFuture};
+use crate::limits::{ClientKey, current_client, within_share};
 use crate::lock::lock;
 use crate::types::time::Timestamp;
 
 /// The store of one process.
 #[derive(Debug)]
 pub struct Memory {
-    entries: Mutex<HashMap<String, Entry>>,
+    entries: Mutex<Entries>,
     max_entries: usize,
     log: Mutex<Log>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    by_key: HashMap<String, Entry>,
+    /// The number of entries of each owner that has any.
+    owned: HashMap<ClientKey, usize>,
+    /// No entry expires before this time.
+    next_end: Timestamp,
 }
 
 #[derive(Debug)]
 struct Entry {
     value: Bytes,
     ends_at: Timestamp,
+    /// The client or user on whose behalf it was made.
+    owner: Option<ClientKey>,
 }
 
 impl Memory {
@@ -55,7 +67,7 @@ impl Memory {
         Ok(self)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
         lock(&self.entries)
     }
 
@@ -65,31 +77,100 @@ impl Memory {
 
     fn insert(
         &self,
-        entries: &mut HashMap<String, Entry>,
+        entries: &mut Entries,
         key: &str,
-        entry: Entry,
+        value: Bytes,
+        ends_at: Timestamp,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        if entries.len() >= self.max_entries && !entries.contains_key(key) {
-            entries.retain(|_, entry| now < entry.ends_at);
-            if entries.len() >= self.max_entries {
+        if entries.unexpired(key, now).is_some() {
+            entries.replace(key, value, ends_at);
+            return Ok(());
+        }
+        entries.remove(key);
+        let owner = current_client();
+        if !entries.have_space(owner, self.max_entries) {
+            entries.sweep(now);
+            if !entries.have_space(owner, self.max_entries) {
                 return Err(StoreError::Full);
             }
         }
-        entries.insert(key.to_owned(), entry);
+        let entry = Entry {
+            value,
+            ends_at,
+            owner,
+        };
+        entries.add(key.to_owned(), entry);
         Ok(())
     }
 }
 
-fn unexpired<'e>(
-    entries: &'e HashMap<String, Entry>,
-    key: &str,
-    now: Timestamp,
-) -> Option<&'e Bytes> {
-    entries
-        .get(key)
-        .filter(|entry| now < entry.ends_at)
-        .map(|entry| &entry.value)
+impl Entries {
+    fn unexpired(&self, key: &str, now: Timestamp) -> Option<&Bytes> {
+        self.by_key
+            .get(key)
+            .filter(|entry| now < entry.ends_at)
+            .map(|entry| &entry.value)
+    }
+
+    /// Whether `owner` may have another entry.
+    fn have_space(&self, owner: Option<ClientKey>, max: usize) -> bool {
+        let free = max.saturating_sub(self.by_key.len());
+        let owned = owner.and_then(|owner| self.owned.get(&owner)).copied();
+        free > 0 && within_share(owned.unwrap_or_default(), free)
+    }
+
+    fn add(&mut self, key: String, entry: Entry) {
+        if let Some(owner) = entry.owner {
+            *self.owned.entry(owner).or_default() += 1;
+        }
+        self.next_end = self.next_end.min(entry.ends_at);
+        self.by_key.insert(key, entry);
+    }
+
+    /// Replaces the value of an entry, which keeps its owner.
+    fn replace(&mut self, key: &str, value: Bytes, ends_at: Timestamp) {
+        if let Some(entry) = self.by_key.get_mut(key) {
+            (entry.value, entry.ends_at) = (value, ends_at);
+            self.next_end = self.next_end.min(ends_at);
+        }
+    }
+
+    fn remove(&mut self, key: &str) {
+        if let Some(entry) = self.by_key.remove(key) {
+            disown(&mut self.owned, &entry);
+        }
+    }
+
+    fn sweep(&mut self, now: Timestamp) {
+        if now < self.next_end {
+            return;
+        }
+        let owned = &mut self.owned;
+        let mut next_end = Timestamp::from_secs(u64::MAX);
+        self.by_key.retain(|_, entry| {
+            let lives = now < entry.ends_at;
+            if lives {
+                next_end = next_end.min(entry.ends_at);
+            } else {
+                disown(owned, entry);
+            }
+            lives
+        });
+        self.next_end = next_end;
+    }
+}
+
+/// One entry less of the owner of `entry`.
+fn disown(owned: &mut HashMap<ClientKey, usize>, entry: &Entry) {
+    if let Some(owner) = entry.owner
+        && let hash_map::Entry::Occupied(mut count) = owned.entry(owner)
+    {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
+    }
 }
 
 fn ready<'a, T: Send + 'a>(result: Result<T, StoreError>) -> StoreFuture<'a, T> {
@@ -113,7 +194,7 @@ fn completed<'a>(pending: Result<Pending, StoreError>) -> StoreFuture<'a, ()> {
 
 impl Store for Memory {
     fn get<'a>(&'a self, key: &'a str, now: Timestamp) -> StoreFuture<'a, Option<Bytes>> {
-        ready(Ok(unexpired(&self.lock(), key, now).cloned()))
+        ready(Ok(self.lock().unexpired(key, now).cloned()))
     }
 
     fn put<'a>(
@@ -123,7 +204,7 @@ impl Store for Memory {
         ends_at: Timestamp,
         now: Timestamp,
     ) -> StoreFuture<'a, ()> {
-        ready(self.insert(&mut self.lock(), key, Entry { value, ends_at }, now))
+        ready(self.insert(&mut self.lock(), key, value, ends_at, now))
     }
 
     fn put_if_absent<'a>(
@@ -134,11 +215,11 @@ impl Store for Memory {
         now: Timestamp,
     ) -> StoreFuture<'a, Option<Bytes>> {
         let mut entries = self.lock();
-        if let Some(existing) = unexpired(&entries, key, now) {
+        if let Some(existing) = entries.unexpired(key, now) {
             return ready(Ok(Some(existing.clone())));
         }
         ready(
-            self.insert(&mut entries, key, Entry { value, ends_at }, now)
+            self.insert(&mut entries, key, value, ends_at, now)
                 .map(|()| None),
         )
     }
@@ -152,9 +233,11 @@ impl Store for Memory {
         now: Timestamp,
     ) -> StoreFuture<'a, bool> {
         let mut entries = self.lock();
-        let matches = unexpired(&entries, key, now).is_some_and(|current| current == before);
+        let matches = entries
+            .unexpired(key, now)
+            .is_some_and(|current| current == before);
         if matches {
-            entries.insert(key.to_owned(), Entry { value, ends_at });
+            entries.replace(key, value, ends_at);
         }
         ready(Ok(matches))
     }
@@ -166,7 +249,9 @@ impl Store for Memory {
         now: Timestamp,
     ) -> StoreFuture<'a, bool> {
         let mut entries = self.lock();
-        let matches = unexpired(&entries, key, now).is_some_and(|current| current == value);
+        let matches = entries
+            .unexpired(key, now)
+            .is_some_and(|current| current == value);
         if matches {
             entries.remove(key);
         }
@@ -191,11 +276,65 @@ impl Store for Memory {
     }
 
     fn held(&self) -> Option<usize> {
-        Some(self.lock().len())
+        Some(self.lock().by_key.len())
     }
 
     fn sweep(&self, now: Timestamp) {
-        self.lock().retain(|_, entry| now < entry.ends_at);
+        self.lock().sweep(now);
         self.log().sweep(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::on_behalf_of;
+
+    const NOW: Timestamp = Timestamp::from_secs(1000);
+    const END: Timestamp = Timestamp::from_secs(1100);
+
+    async fn put(store: &Memory, owner: Option<ClientKey>, key: &str) -> Result<(), StoreError> {
+        on_behalf_of(owner, async {
+            store.put(key, Bytes::new(), END, NOW).await
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn one_owner_leaves_entries_to_others_until_its_own_end() {
+        let store = Memory::new(10);
+        let owner = |name| Some(ClientKey::of_test(name));
+        let mut stored = 0;
+        for number in 0..20 {
+            stored += usize::from(put(&store, owner("a"), &number.to_string()).await.is_ok());
+        }
+        assert_eq!(stored, 6);
+        assert_eq!(
+            put(&store, owner("a"), "0").await,
+            Ok(()),
+            "an entry that exists"
+        );
+        assert_eq!(put(&store, owner("b"), "b").await, Ok(()));
+        assert_eq!(store.remove("0", b"", NOW).await, Ok(true));
+        assert_eq!(store.remove("1", b"", NOW).await, Ok(true));
+        assert_eq!(put(&store, owner("a"), "x").await, Ok(()), "4 of 5 free");
+        assert_eq!(put(&store, owner("a"), "y").await, Err(StoreError::Full));
+        store.sweep(END);
+        let entries = store.lock();
+        assert!(entries.by_key.is_empty() && entries.owned.is_empty());
+    }
+
+    #[tokio::test]
+    async fn full_store_removes_expired_entries_first() {
+        let store = Memory::new(2);
+        store.put("a", Bytes::new(), END, NOW).await.unwrap();
+        let late = END.plus(std::time::Duration::from_secs(100));
+        store.put("b", Bytes::new(), late, NOW).await.unwrap();
+        assert_eq!(put(&store, None, "c").await, Err(StoreError::Full));
+        assert_eq!(store.put("c", Bytes::new(), late, END).await, Ok(()));
+        assert_eq!(
+            store.put("d", Bytes::new(), late, END).await,
+            Err(StoreError::Full)
+        );
     }
 }

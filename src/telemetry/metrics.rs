@@ -92,6 +92,10 @@ metric_families! {
     pub server_requests_in_flight: IntGauge = "doorward_server_requests_in_flight";
     /// Requests queued at the limit of the whole server.
     pub server_requests_queued: IntGauge = "doorward_server_requests_queued";
+    /// Bodies of requests to Doorward's own endpoints that are being read.
+    pub endpoint_body_reads: IntGauge = "doorward_endpoint_body_reads";
+    /// Bytes that requests and responses in flight take of the budget.
+    pub bytes_in_flight: IntGauge = "doorward_bytes_in_flight";
     /// Requests in flight for an app with a limit, until their response head is known.
     pub requests_in_flight: IntGaugeVec = "doorward_requests_in_flight", ["app"];
     /// Requests queued at the limit of an app.
@@ -176,6 +180,8 @@ metric_families! {
     pub connections_hibernating: IntGauge = "doorward_connections_hibernating";
     /// Accepted client connections.
     pub connections_accepted: IntCounter = "doorward_connections_accepted_total";
+    /// Idle client connections closed at the connection limit, to make space for new ones.
+    pub connections_evicted: IntCounter = "doorward_connections_evicted_total";
     /// Times that accepting paused at the connection limit.
     pub accept_pauses: IntCounter = "doorward_accept_pauses_total";
     /// Client connections refused or closed without an HTTP response, by reason.

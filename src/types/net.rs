@@ -140,6 +140,24 @@ pub fn client_network(address: IpAddr) -> IpAddr {
     }
 }
 
+/// Whether no public client has this address: it is loopback, private, shared, link-local or unique
+/// local.
+pub fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let is_shared = address.octets().starts_with(&[100])
+                && address
+                    .octets()
+                    .get(1)
+                    .is_some_and(|octet| octet & 0xc0 == 64);
+            address.is_loopback() || address.is_private() || address.is_link_local() || is_shared
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+    }
+}
+
 /// Whether `host` is a loopback host: `localhost`, a name under it (RFC 6761 section 6.3),
 /// `127.0.0.0/8` or `[::1]`.
 pub fn is_loopback_host(host: &str) -> bool {
@@ -240,6 +258,28 @@ mod tests {
             "store.example.com:x",
         ] {
             assert!(!origin.is_named_by(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn is_private_accepts_no_public_address() {
+        for address in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.31.0.1",
+            "192.168.0.1",
+            "100.64.0.1",
+            "100.127.255.1",
+            "169.254.1.1",
+            "::ffff:10.0.0.1",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+        ] {
+            assert!(is_private(address.parse().unwrap()), "{address}");
+        }
+        for address in ["172.32.0.1", "100.128.0.1", "198.51.100.1", "2001:db8::1"] {
+            assert!(!is_private(address.parse().unwrap()), "{address}");
         }
     }
 

@@ -181,6 +181,22 @@ fn secret_files_are_checked() {
 }
 
 #[test]
+fn untrusted_proxy_is_a_warning() {
+    let untrusted = edited("trusted_proxies = [\"10.0.0.0/8\"]", "");
+    let found = problems(&untrusted);
+    let [warning] = found.as_slice() else {
+        panic!("{found:?}")
+    };
+    assert_eq!(warning.key, "server.trusted_proxies");
+    assert_eq!(warning.severity, Severity::Warning);
+    assert!(warning.message.contains("one client"), "{warning:?}");
+    let tls = "[server.tls]\ncert_file = \"tls/cert.pem\"\nkey_file = \"tls/key.pem\"\n[session]";
+    assert_eq!(problems(&untrusted.replace("[session]", tls)), []);
+    let socket = untrusted.replace("127.0.0.1:8080", "unix:/run/doorward.sock");
+    assert_eq!(problems(&socket), []);
+}
+
+#[test]
 fn unix_sockets_are_addresses() {
     let text = GOOD
         .replace("\"127.0.0.1:8080\"", "\"unix:/run/doorward.sock\"")

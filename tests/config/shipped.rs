@@ -42,9 +42,13 @@ fn reference_shows_the_defaults() {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     let read = |name: &str| {
         let text = fs::read_to_string(shipped.join(name)).unwrap();
+        let is_left_out =
+            |line: &&str| name == "sidecar.toml" && line.starts_with("trusted_proxies");
+        let lines: Vec<_> = text.lines().filter(|line| !is_left_out(line)).collect();
+        let text = lines.join("\n");
         Folder::with(&text).load(&[]).unwrap().config
     };
-    // The sidecar's file has no optional keys.
+    // The sidecar's file has no other optional keys.
     let (sidecar, reference) = (read("sidecar.toml"), read("reference.toml"));
     let shared = |config: &Config| {
         let (server, provider) = (&config.server, &config.providers[0]);

@@ -2,7 +2,7 @@
 //!
 //! - an app `store`, if it has no app; for each app its required keys, with the block's first provider, or `login`;
 //! - each provider that an app names; for each provider an `issuer`;
-//! - `session.key_files`;
+//! - `session.key_files`, and a trusted proxy that terminates TLS;
 //! - every file that it names.
 
 use std::ffi::OsString;
@@ -88,6 +88,11 @@ pub(crate) fn completed(fragment: Table) -> Table {
         table(&mut config, "session"),
         "key_files",
         vec!["doorward.key".to_owned()],
+    );
+    fill(
+        table(&mut config, "server"),
+        "trusted_proxies",
+        vec!["10.0.0.0/8".to_owned()],
     );
     let provider = table(&mut config, "providers")
         .keys()

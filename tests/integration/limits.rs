@@ -236,10 +236,7 @@ async fn idle_connection_hibernates_and_continues_its_session() {
 #[tokio::test]
 async fn connection_limit_queues_clients_and_spares_admin() {
     let door = Setup::plain().server("max_connections = 2").start();
-    let (mut first, mut second) = (dialogue(&door).await, dialogue(&door).await);
-    for dialogue in [&mut first, &mut second] {
-        assert_eq!(dialogue.ask("GET", get("")).await.status(), 200);
-    }
+    let (gate, mut held) = hold(&door, 2).await;
     let mut third = dialogue(&door).await;
     third.say(get("X-Third: 1\r\n")).await;
     let early = timeout(Duration::from_millis(300), third.0.read_head()).await;
@@ -250,14 +247,33 @@ async fn connection_limit_queues_clients_and_spares_admin() {
         "two of the apps', one of the operator's own"
     );
     assert!(door.metric("doorward_accept_pauses_total").await >= 1.0);
-    assert_eq!(
-        second.ask("GET", get("")).await.status(),
-        200,
-        "who is in is served"
-    );
-    drop(first);
+    gate.open();
+    for dialogue in &mut held {
+        assert_eq!(
+            dialogue.poll("GET").await.status(),
+            200,
+            "who is in is served"
+        );
+    }
+    // One of the two is idle now and makes space.
     assert_eq!(third.poll("GET").await.status(), 200);
     assert_eq!(door.store.last().header("x-third"), Some("1"));
+    metric_reaches(&door, "doorward_connections_evicted_total", 1.0).await;
+}
+
+/// Connections without a request keep nobody out.
+#[tokio::test]
+async fn idle_connections_at_the_limit_make_space_for_others() {
+    let door = Setup::plain().server("max_connections = 5").start();
+    let mut idle = Vec::new();
+    for _ in 0..20 {
+        let mut one = dialogue(&door).await;
+        assert_eq!(one.ask("GET", get("")).await.status(), 200);
+        idle.push(one);
+    }
+    assert!(door.metric("doorward_connections_evicted_total").await >= 15.0);
+    assert_eq!(door.metric("doorward_accept_pauses_total").await, 0.0);
+    idle[0].hear_end().await;
 }
 
 /// Holds this many requests at the store's backend. Returns the gate that releases them.

@@ -34,6 +34,8 @@ mod cookie_budget;
 #[cfg(test)]
 mod drain;
 #[cfg(test)]
+mod fairness;
+#[cfg(test)]
 mod frontchannel_logout;
 #[cfg(test)]
 #[cfg(feature = "demo")]

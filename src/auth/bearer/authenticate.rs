@@ -19,6 +19,7 @@ use crate::auth::session::validity::{SessionValidity, key_of_token};
 use crate::identity::claims::Claims;
 use crate::identity::credentials::{Credentials, Scheme};
 use crate::identity::identity::Identity;
+use crate::limits::ClientKey;
 use crate::oidc::TokenRejected;
 use crate::oidc::jws::is_jwt;
 use crate::oidc::presented_token::{PresentedToken, TokenSubject};
@@ -223,7 +224,11 @@ impl BearerAuthenticator {
         let now = self.context.now();
         let live = validate(&token, scheme, now, &limits, &validity).map_err(rejected)?;
         let nonce = match (live.scheme(), &token.bound_to) {
-            (Scheme::DPoP, Some(key)) => self.check_proof(&request, presented.target, key).await?,
+            (Scheme::DPoP, Some(key)) => {
+                let owner = app.client_key(&token.identity.subject);
+                self.check_proof(&request, presented.target, key, owner)
+                    .await?
+            }
             (Scheme::Bearer | Scheme::DPoP, _) => None,
         };
         Ok(LiveBearer { live, nonce })
@@ -236,6 +241,7 @@ impl BearerAuthenticator {
         request: &TokenRequest<'_>,
         target: DpopTarget<'_>,
         key: &JwkThumbprint,
+        owner: ClientKey,
     ) -> Result<Option<HeaderValue>, BearerError> {
         if !request.may_wait {
             return Err(BearerError::Skipped);
@@ -246,7 +252,7 @@ impl BearerAuthenticator {
         if proof.key != *key {
             return Err(unproven(DpopError::OtherKey, None));
         }
-        let spent = self.dpop.spend(app, &proof).await;
+        let spent = self.dpop.spend(app, &proof, owner).await;
         spent.map_err(|error| unproven(error, None))?;
         if request.bearer.dpop_nonce && self.dpop.is_nonce_ageing(proof.counts_until) {
             return Ok(self.dpop.new_nonce(app));

@@ -14,8 +14,10 @@ use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
 use crate::auth::random;
+use crate::limits::{ClientKey, on_behalf_of};
 use crate::oidc::dpop::{self, Freshness, Proof, ProofError, ProofExpectation};
 use crate::session::token::TokenError;
+use crate::store::Store;
 use crate::types::time::Timestamp;
 
 /// The header of a proof (RFC 9449 section 4.1).
@@ -130,7 +132,8 @@ impl DpopVerifier {
         dpop::verify(proof, expected, now).map_err(DpopError::Refused)
     }
 
-    /// Marks a proof as used: it is valid for one request at one of all replicas.
+    /// Marks the proof of a bound token as used: it is valid for one request at one of all replicas.
+    /// It counts towards the share of `owner`, to whom the token was issued.
     ///
     /// # Errors
     /// The proof was used before, or the store is unavailable.
@@ -138,14 +141,35 @@ impl DpopVerifier {
         &self,
         app: &AppAuth,
         proof: &Proof,
+        owner: ClientKey,
     ) -> Result<(), DpopError> {
-        let context = Arc::clone(&self.context);
+        let store = &self.context.stores.proofs;
+        on_behalf_of(Some(owner), self.spend_in(store, app, proof)).await
+    }
+
+    /// Marks the proof of a login as used. It counts towards the share of the client, since anybody
+    /// can make one: the caller checks the throttle before.
+    ///
+    /// # Errors
+    /// As for [`Self::spend`].
+    pub(in crate::auth) async fn spend_at_login(
+        &self,
+        app: &AppAuth,
+        proof: &Proof,
+    ) -> Result<(), DpopError> {
+        let store = &self.context.stores.login_proofs;
+        self.spend_in(store, app, proof).await
+    }
+
+    async fn spend_in(
+        &self,
+        store: &Arc<dyn Store>,
+        app: &AppAuth,
+        proof: &Proof,
+    ) -> Result<(), DpopError> {
         let (key, ends_at) = (replay_key(app, proof), proof.counts_until);
-        let now = self.context.now();
-        let task = async move {
-            let store = &context.stores.proofs;
-            store.put_if_absent(&key, Bytes::new(), ends_at, now).await
-        };
+        let (store, now) = (Arc::clone(store), self.context.now());
+        let task = async move { store.put_if_absent(&key, Bytes::new(), ends_at, now).await };
         let outage = |code| DpopError::Unavailable(Unavailable::new(code));
         match self.context.runtime.run(CALL_TIMEOUT, task).await {
             Ok(Ok(None)) => Ok(()),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::dpop::{DpopRejection, check_possession};
+use super::dpop::{DpopRejection, KeyBinding, check_possession};
 use super::refresh::NativeRefresh;
 use super::tokens::hand_over;
 use super::{NativeFailure, NativeTokens};
@@ -84,6 +84,7 @@ impl NativeAuthenticator {
             return Authentication::anonymous();
         }
         let sid = session.sid.clone();
+        let identity = Arc::clone(&session.identity);
         let status = validate(
             presented(session, now),
             now,
@@ -94,8 +95,9 @@ impl NativeAuthenticator {
             status,
             SessionStatus::Live(_) | SessionStatus::None(NoSessionReason::Expired)
         ) {
-            let bound_to = bound_to.as_ref();
-            let checked = check_possession(&self.dpop, app, bound_to, credentials, target);
+            let owner = &identity.subject;
+            let binding = bound_to.as_ref().map(|key| KeyBinding { key, owner });
+            let checked = check_possession(&self.dpop, app, binding, credentials, target);
             match checked.await {
                 Ok(()) => {}
                 Err(DpopRejection::Rejected { refusal, nonce }) => {

@@ -8,9 +8,10 @@ use crate::auth::app::AppAuth;
 use crate::auth::bearer::dpop::{DPOP, DpopError, DpopTarget, DpopVerifier};
 use crate::auth::error::Unavailable;
 use crate::identity::credentials::Scheme;
+use crate::oidc::dpop::Proof;
 use crate::policy::native::NativeCredentials;
 use crate::session::token::{TokenError, TokenRefusal};
-use crate::types::oauth::JwkThumbprint;
+use crate::types::oauth::{JwkThumbprint, Subject};
 
 /// Why a proof beside a native access token was rejected, with the nonce for the next one.
 pub(super) enum DpopRejection {
@@ -21,22 +22,32 @@ pub(super) enum DpopRejection {
     Unavailable(Unavailable),
 }
 
+/// The key that a token is bound to.
+#[derive(Clone, Copy)]
+pub(super) struct KeyBinding<'t> {
+    pub(super) key: &'t JwkThumbprint,
+    /// The user of the token.
+    pub(super) owner: &'t Subject,
+}
+
 /// A failed proof, with the nonce for the next one.
 struct FailedProof {
     error: DpopError,
     nonce: Option<HeaderValue>,
 }
 
-/// The key of the proof at a native endpoint, if it has one.
-pub(super) async fn proven_key(
+/// The proof at a login, if it has one. The caller [spends](DpopVerifier::spend_at_login) it after
+/// the throttle.
+pub(super) fn login_proof(
     dpop: &DpopVerifier,
     app: &AppAuth,
     target: DpopTarget<'_>,
-) -> Result<Option<JwkThumbprint>, NativeFailure> {
+) -> Result<Option<Proof>, NativeFailure> {
     if target.headers.contains_key(DPOP) {
-        let proven = prove(dpop, app, target, None, None).await;
-        let rejection = |FailedProof { error, nonce }| NativeFailure::DpopRejection(error, nonce);
-        return proven.map(Some).map_err(rejection);
+        let proof = dpop.verify(app, target, None);
+        return proof
+            .map(Some)
+            .map_err(|error| NativeFailure::DpopRejection(error, dpop.nonce_after(app, error)));
     }
     if is_required(app) {
         return Err(NativeFailure::DpopRejection(DpopError::Missing, None));
@@ -44,11 +55,22 @@ pub(super) async fn proven_key(
     Ok(None)
 }
 
-/// Checks that the presenter of a token bound to `bound_to` possesses the key.
+/// Verifies and spends the proof at a refresh of a token that is bound to `key`.
+pub(super) async fn check_refresh(
+    dpop: &DpopVerifier,
+    app: &AppAuth,
+    target: DpopTarget<'_>,
+    binding: KeyBinding<'_>,
+) -> Result<(), NativeFailure> {
+    let proven = prove(dpop, app, target, None, binding).await;
+    proven.map_err(|FailedProof { error, nonce }| NativeFailure::DpopRejection(error, nonce))
+}
+
+/// Checks that the presenter of a token with this `binding` possesses the key.
 pub(super) async fn check_possession(
     dpop: &DpopVerifier,
     app: &AppAuth,
-    bound_to: Option<&JwkThumbprint>,
+    binding: Option<KeyBinding<'_>>,
     credentials: NativeCredentials<'_>,
     target: DpopTarget<'_>,
 ) -> Result<(), DpopRejection> {
@@ -62,14 +84,14 @@ pub(super) async fn check_possession(
             nonce: None,
         })
     };
-    match (bound_to, credentials.scheme) {
+    match (binding, credentials.scheme) {
         (None, Scheme::Bearer) if !is_required(app) => Ok(()),
         (None, Scheme::Bearer | Scheme::DPoP) => invalid("token_not_bound"),
         (Some(_), Scheme::Bearer) => invalid("token_is_bound"),
-        (Some(key), Scheme::DPoP) => {
+        (Some(binding), Scheme::DPoP) => {
             let access_token = Some(credentials.access_token);
-            match prove(dpop, app, target, access_token, Some(key)).await {
-                Ok(_) => Ok(()),
+            match prove(dpop, app, target, access_token, binding).await {
+                Ok(()) => Ok(()),
                 Err(FailedProof { error, nonce }) => Err(match error.challenge() {
                     Ok(challenge) => DpopRejection::Rejected {
                         refusal: TokenRefusal {
@@ -86,24 +108,24 @@ pub(super) async fn check_possession(
     }
 }
 
-/// Verifies and spends a proof of the `expected` key, or of any key.
+/// Verifies and spends a proof of the key of `binding`.
 async fn prove(
     dpop: &DpopVerifier,
     app: &AppAuth,
     target: DpopTarget<'_>,
     access_token: Option<&str>,
-    expected: Option<&JwkThumbprint>,
-) -> Result<JwkThumbprint, FailedProof> {
+    binding: KeyBinding<'_>,
+) -> Result<(), FailedProof> {
     let failed = |error| FailedProof {
         error,
         nonce: dpop.nonce_after(app, error),
     };
     let proof = dpop.verify(app, target, access_token).map_err(failed)?;
-    if expected.is_some_and(|expected| *expected != proof.key) {
+    if *binding.key != proof.key {
         return Err(failed(DpopError::OtherKey));
     }
-    dpop.spend(app, &proof).await.map_err(failed)?;
-    Ok(proof.key)
+    let owner = app.client_key(binding.owner);
+    dpop.spend(app, &proof, owner).await.map_err(failed)
 }
 
 fn is_required(app: &AppAuth) -> bool {

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::dpop::proven_key;
+use super::dpop::login_proof;
 use super::failure::{NativeFailure, of_grant_error, of_token_error};
-use super::throttle::{PasswordThrottle, ThrottleKey};
+use super::throttle::{AccountName, PasswordThrottle, ThrottleKey};
 use super::tokens::{hand_over, scope_at_login, sealed};
 use super::{LOGIN_TIMEOUT, NativeOutcome, NativeTokens};
 use crate::auth::app::AppAuth;
@@ -16,17 +16,17 @@ use crate::auth::random;
 use crate::auth::refresh::tokens;
 use crate::auth::session::validity::key_of_jwt;
 use crate::auth::session::writer::{SessionWriter, log_session_start};
+use crate::oidc::dpop::Proof;
 use crate::oidc::password::PasswordError;
 use crate::policy::native::{Native, Tokens};
 use crate::policy::native_request::{Mode, PasswordLogin};
 use crate::policy::route::AppRef;
-use crate::policy::throttle::account_key;
 use crate::runtime::BackgroundRuntime;
 use crate::session::cookie::RequestCookies;
 use crate::session::grant::Grant;
 use crate::session::native::{Device, read};
 use crate::session::validity::NoSessionReason;
-use crate::types::oauth::{JwkThumbprint, Password};
+use crate::types::oauth::Password;
 
 /// A login request of a native app.
 pub struct NativeLoginRequest<'r> {
@@ -87,8 +87,8 @@ impl NativeLogin {
     ) -> Result<NativeOutcome, NativeFailure> {
         let app = self.context.app(request.app_ref.index);
         let app = app.ok_or(NativeFailure::Provider("internal_error"))?;
-        let logged_in = match self.key_for(app, &request).await {
-            Ok(key) => self.log_in_bound(app, request, key).await,
+        let logged_in = match self.proof_of(app, &request) {
+            Ok(proof) => self.log_in_with(app, request, proof).await,
             Err(failure) => Err(failure),
         };
         let outcome = match &logged_in {
@@ -101,11 +101,11 @@ impl NativeLogin {
         logged_in
     }
 
-    async fn log_in_bound(
+    async fn log_in_with(
         &self,
         app: &Arc<AppAuth>,
         request: NativeLoginRequest<'_>,
-        key: Option<JwkThumbprint>,
+        proof: Option<Proof>,
     ) -> Result<NativeOutcome, NativeFailure> {
         let NativeLoginRequest {
             native,
@@ -122,7 +122,8 @@ impl NativeLogin {
             mode,
         } = credentials;
         let scope = scope_at_login(app, scope.as_deref())?;
-        let account = account_key(&username);
+        let name = AccountName::read(&username);
+        let account = name.key.clone();
         let device = device_token
             .as_ref()
             .and_then(|token| read(&app.seals.device, token))
@@ -130,18 +131,27 @@ impl NativeLogin {
             .map(|device| device.id);
         let throttle_key = match &device {
             Some(device) => ThrottleKey::KnownDevice(device.clone()),
-            None => ThrottleKey::Account(account.clone(), address),
+            None => ThrottleKey::Account(name, address),
         };
+        let key = proof.as_ref().map(|proof| proof.key.clone());
         let (login, task_app, limits) = (self.clone(), Arc::clone(app), native.throttle);
         let task = async move {
             let attempt = login.throttle.attempt(&task_app, limits, throttle_key);
             attempt.check_and_count().await?;
+            if let Some(proof) = &proof
+                && let Err(error) = login.dpop.spend_at_login(&task_app, proof).await
+            {
+                attempt.refund(&task_app).await;
+                return Err(NativeFailure::DpopRejection(error, None));
+            }
             let granted = login
                 .password_grant(&task_app, &username, &password, &scope)
                 .await;
             drop(password);
             match &granted {
-                Ok(_) => attempt.reset(&task_app).await,
+                Ok(PasswordGrant { grant, .. }) => {
+                    attempt.succeed(&task_app, &grant.jwt.subject).await;
+                }
                 Err(NativeFailure::Refused(_)) => {}
                 Err(_) => attempt.refund(&task_app).await,
             }
@@ -188,14 +198,15 @@ impl NativeLogin {
         }
     }
 
-    /// The key that new tokens are bound to. Cookies and plain provider tokens are not bound.
-    async fn key_for(
+    /// The proof of the key that new tokens are bound to. Cookies and plain provider tokens are not
+    /// bound.
+    fn proof_of(
         &self,
         app: &AppAuth,
         request: &NativeLoginRequest<'_>,
-    ) -> Result<Option<JwkThumbprint>, NativeFailure> {
+    ) -> Result<Option<Proof>, NativeFailure> {
         match (request.credentials.mode, request.native.tokens) {
-            (Mode::Tokens, Tokens::Sealed) => proven_key(&self.dpop, app, request.target).await,
+            (Mode::Tokens, Tokens::Sealed) => login_proof(&self.dpop, app, request.target),
             (Mode::Cookies, _) | (_, Tokens::Plain) => Ok(None),
         }
     }

@@ -4,13 +4,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::dpop::proven_key;
+use super::dpop::{KeyBinding, check_refresh};
 use super::failure::{NativeFailure, of_grant_error, of_token_error};
 use super::throttle::{PasswordThrottle, ThrottleKey};
 use super::tokens::{check_scope_at_refresh, hand_over};
 use super::{LOGIN_TIMEOUT, NativeOutcome};
 use crate::auth::app::AppAuth;
-use crate::auth::bearer::dpop::{DpopError, DpopTarget, DpopVerifier};
+use crate::auth::bearer::dpop::{DpopTarget, DpopVerifier};
 use crate::auth::context::Context;
 use crate::auth::refresh::exchange::Refreshed;
 use crate::auth::refresh::single_flight::TokenRefresher;
@@ -92,11 +92,8 @@ impl NativeRefresh {
         let native = native.ok_or(NativeFailure::UnknownToken)?;
         check_scope_at_refresh(&native.scope, request.scope.as_deref())?;
         if let Some(key) = &native.jwt.bound_to {
-            let proven = proven_key(&self.parts.dpop, app, target).await?;
-            let proven = proven.ok_or(NativeFailure::DpopRejection(DpopError::Missing, None))?;
-            if proven != *key {
-                return Err(NativeFailure::DpopRejection(DpopError::OtherKey, None));
-            }
+            let owner = &native.refresh.subject;
+            check_refresh(&self.parts.dpop, app, target, KeyBinding { key, owner }).await?;
         }
         let scope = native.scope.clone();
         let grant = self.renew(app, native).await?;

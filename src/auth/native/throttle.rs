@@ -7,52 +7,95 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use quick_cache::sync::Cache;
 
 use super::NativeFailure;
 use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
 use crate::auth::error::Unavailable;
 use crate::policy::native::Throttle;
-use crate::policy::throttle::{BackoffLimit, Limit};
+use crate::policy::throttle::{
+    FailureLimit, Limit, OnSuccess, Spelling, account_key, account_skeleton,
+};
 use crate::store::{Store, StoreError};
 use crate::types::net::client_network;
+use crate::types::oauth::Subject;
 use crate::types::time::Timestamp;
 
 /// How often a concurrent update of a bucket is retried.
 const MAX_TRIES: usize = 16;
 
+/// How many account names are kept with the subject of their last login.
+const MAX_KNOWN_SUBJECTS: usize = 50_000;
+
 /// What a password attempt counts against.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ThrottleKey {
     /// This account, and this address.
-    Account(String, Option<IpAddr>),
-    /// A known device of the account.
+    Account(AccountName, Option<IpAddr>),
+    /// A known device of the account. It is outside the limit of all logins.
     KnownDevice(String),
     /// This address only: the account is unknown.
     Address(Option<IpAddr>),
+}
+
+/// An account name, as the throttle sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AccountName {
+    /// See [`account_key`].
+    pub(super) key: String,
+    /// See [`account_skeleton`].
+    skeleton: String,
+    spelling: Spelling,
+}
+
+impl AccountName {
+    pub(super) fn read(name: &str) -> Self {
+        Self {
+            key: account_key(name),
+            skeleton: account_skeleton(name),
+            spelling: Spelling::of(name),
+        }
+    }
 }
 
 /// Limits password attempts. Clones share their state.
 #[derive(Clone)]
 pub(in crate::auth) struct PasswordThrottle {
     context: Arc<Context>,
+    /// The subjects of accounts that were logged in to, by app and account key: an account may have
+    /// several names, such as a user name and an email address.
+    subjects: Arc<Cache<String, SubjectKey>>,
 }
+
+/// The key of a subject, hashed because it is stored.
+type SubjectKey = String;
 
 /// A password attempt, and the buckets that it counts in.
 pub(super) struct PasswordAttempt {
-    context: Arc<Context>,
+    throttle: PasswordThrottle,
     limits: Throttle,
-    /// The bucket of the account or device, and the one of the address.
+    /// The buckets of the account or device, and the one of the address.
     failures: Vec<Bucket>,
-    all: String,
+    /// The bucket of all logins, if it counts there.
+    all: Option<String>,
+    /// The account name, by which its subject is known next time.
+    name: Option<String>,
 }
 
 struct Bucket {
-    limit: BackoffLimit,
+    limit: FailureLimit,
     key: String,
     code: &'static str,
-    /// Whether a success empties the bucket. Otherwise it only refunds the attempt.
-    is_users: bool,
+}
+
+/// How an attempt ended that is not a failure.
+#[derive(Clone, Copy)]
+enum Outcome {
+    /// The password was correct.
+    Success,
+    /// The provider did not check it.
+    Undecided,
 }
 
 /// The store as of one time.
@@ -68,8 +111,11 @@ struct Counted<L: Limit> {
 }
 
 impl PasswordThrottle {
-    pub(in crate::auth) const fn new(context: Arc<Context>) -> Self {
-        Self { context }
+    pub(in crate::auth) fn new(context: Arc<Context>) -> Self {
+        Self {
+            context,
+            subjects: Arc::new(Cache::new(MAX_KNOWN_SUBJECTS)),
+        }
     }
 
     /// An attempt that is not counted yet.
@@ -79,37 +125,72 @@ impl PasswordThrottle {
         limits: Throttle,
         key: ThrottleKey,
     ) -> PasswordAttempt {
-        let store_key = |kind: &str, name: &str| format!("throttle/{}/{kind}/{name}", app.app.name);
-        let of_user = |kind, name: &str, code| Bucket {
-            limit: limits.account,
-            key: store_key(kind, name),
-            code,
-            is_users: true,
-        };
         let of_address = |address: IpAddr| Bucket {
-            limit: limits.address,
-            key: store_key("address", &network(address)),
+            limit: FailureLimit {
+                backoff: limits.address,
+                on_success: OnSuccess::Refund,
+            },
+            key: store_key(app, "address", &network(address)),
             code: "throttled_address",
-            is_users: false,
         };
-        let failures = match key {
+        let mut attempt = PasswordAttempt {
+            throttle: self.clone(),
+            limits,
+            failures: Vec::new(),
+            all: Some(store_key(app, "all", "logins")),
+            name: None,
+        };
+        match key {
             ThrottleKey::Account(account, address) => {
-                let account = of_user("account", &account, "throttled_account");
-                let buckets = [account].into_iter();
-                buckets.chain(address.map(of_address)).collect()
+                let name = format!("{}/{}", app.app.name, account.key);
+                attempt.failures.push(Bucket {
+                    limit: FailureLimit {
+                        backoff: limits.account,
+                        on_success: OnSuccess::Forgive(account.spelling),
+                    },
+                    key: store_key(app, "account", &account.skeleton),
+                    code: ACCOUNT,
+                });
+                let subject = self.subjects.get(&name);
+                let bucket = subject.map(|subject| of_subject(app, limits, &subject));
+                attempt.failures.extend(bucket);
+                attempt.failures.extend(address.map(of_address));
+                attempt.name = Some(name);
             }
             ThrottleKey::KnownDevice(device) => {
-                vec![of_user("device", &device, "throttled_device")]
+                attempt.failures.push(Bucket {
+                    limit: FailureLimit {
+                        backoff: limits.account,
+                        on_success: OnSuccess::Reset,
+                    },
+                    key: store_key(app, "device", &device),
+                    code: "throttled_device",
+                });
+                attempt.all = None;
             }
-            ThrottleKey::Address(address) => address.map(of_address).into_iter().collect(),
-        };
-        PasswordAttempt {
-            context: Arc::clone(&self.context),
-            limits,
-            failures,
-            all: store_key("all", "logins"),
+            ThrottleKey::Address(address) => attempt.failures.extend(address.map(of_address)),
         }
+        attempt
     }
+}
+
+/// The code of an account's limit.
+const ACCOUNT: &str = "throttled_account";
+
+/// The bucket of an account, whatever name it is called by.
+fn of_subject(app: &AppAuth, limits: Throttle, subject: &SubjectKey) -> Bucket {
+    Bucket {
+        limit: FailureLimit {
+            backoff: limits.account,
+            on_success: OnSuccess::Reset,
+        },
+        key: store_key(app, "subject", subject),
+        code: ACCOUNT,
+    }
+}
+
+fn store_key(app: &AppAuth, kind: &str, name: &str) -> String {
+    format!("throttle/{}/{kind}/{name}", app.app.name)
 }
 
 impl PasswordAttempt {
@@ -126,15 +207,26 @@ impl PasswordAttempt {
         {
             buckets.take(limit, key, code).await?;
         }
-        let limit = &self.limits.all;
-        buckets.take(limit, &self.all, "throttled_global").await
+        match &self.all {
+            Some(all) => {
+                let limit = &self.limits.all;
+                buckets.take(limit, all, "throttled_global").await
+            }
+            None => Ok(()),
+        }
     }
 
-    /// The password was correct.
-    pub(super) async fn reset(&self, app: &AppAuth) {
+    /// The password was correct, and is the one of `subject`.
+    pub(super) async fn succeed(&self, app: &AppAuth, subject: &Subject) {
+        let subject = account_key(subject.as_str());
+        let own = of_subject(app, self.limits, &subject);
+        let is_new = self.failures.iter().all(|bucket| bucket.key != own.key);
         let buckets = self.buckets();
-        for bucket in &self.failures {
-            warn(app, buckets.give_back(bucket, bucket.is_users).await);
+        for bucket in self.failures.iter().chain(is_new.then_some(&own)) {
+            warn(app, buckets.give_back(bucket, Outcome::Success).await);
+        }
+        if let Some(name) = &self.name {
+            self.throttle.subjects.insert(name.clone(), subject);
         }
     }
 
@@ -142,7 +234,7 @@ impl PasswordAttempt {
     pub(super) async fn refund(&self, app: &AppAuth) {
         let buckets = self.buckets();
         for bucket in &self.failures {
-            warn(app, buckets.give_back(bucket, false).await);
+            warn(app, buckets.give_back(bucket, Outcome::Undecided).await);
         }
     }
 
@@ -153,11 +245,11 @@ impl PasswordAttempt {
             let wait = buckets.wait(&bucket.limit, &bucket.key).await?;
             longest = longer(longest, wait.map(|wait| Wait::new(bucket.code, wait)));
         }
-        let wait = buckets.wait(&self.limits.all, &self.all).await?;
-        longest = longer(
-            longest,
-            wait.map(|wait| Wait::new("throttled_global", wait)),
-        );
+        if let Some(all) = &self.all {
+            let wait = buckets.wait(&self.limits.all, all).await?;
+            let wait = wait.map(|wait| Wait::new("throttled_global", wait));
+            longest = longer(longest, wait);
+        }
         match longest {
             Some(Wait { code, wait }) => Err(NativeFailure::Throttled(code, wait)),
             None => Ok(()),
@@ -166,8 +258,8 @@ impl PasswordAttempt {
 
     fn buckets(&self) -> Buckets<'_> {
         Buckets {
-            store: &*self.context.stores.anonymous,
-            now: self.context.now(),
+            store: &*self.throttle.context.stores.anonymous,
+            now: self.throttle.context.now(),
         }
     }
 }
@@ -193,14 +285,18 @@ impl Buckets<'_> {
         Err(NativeFailure::Throttled(code, Duration::from_secs(1)))
     }
 
-    async fn give_back(&self, bucket: &Bucket, all: bool) -> Result<(), StoreError> {
+    async fn give_back(&self, bucket: &Bucket, outcome: Outcome) -> Result<(), StoreError> {
         let Bucket { limit, key, .. } = bucket;
         for _ in 0..MAX_TRIES {
             let Some(before) = self.store.get(key, self.now).await? else {
                 return Ok(());
             };
-            let level = postcard::from_bytes(&before).ok().filter(|_| !all);
-            let done = match level.and_then(|level| limit.give_back(&level)) {
+            let level = postcard::from_bytes(&before).ok();
+            let level = level.and_then(|level| match outcome {
+                Outcome::Success => limit.succeed(&level),
+                Outcome::Undecided => limit.give_back(&level),
+            });
+            let done = match level {
                 Some(level) => self.write(limit, key, Some(&before), &level).await?,
                 None => self.store.remove(key, &before, self.now).await?,
             };

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 
 use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
@@ -17,6 +16,7 @@ use crate::auth::login::start::LoginStart;
 use crate::auth::random;
 use crate::auth::session::open::session_key;
 use crate::identity::post_id::PostId;
+use crate::limits::current_client;
 use crate::policy::post_replay::PreservePostError;
 use crate::policy::route::AppRef;
 use crate::runtime::TaskError;
@@ -166,6 +166,7 @@ impl PostReplay {
         let ends_at = now.plus(LIFETIME);
         let size = PostSize {
             sender,
+            client: current_client(),
             bytes: size,
         };
         if !self.quota.reserve(&key, size, ends_at, now) {
@@ -301,11 +302,6 @@ impl PostReplay {
     /// How many POSTs of this process the store may hold, and their charged bytes.
     pub fn usage(&self) -> QuotaUsage {
         self.quota.usage()
-    }
-
-    /// Limits how many requests are checked for a replay at once.
-    pub fn replay_checks(&self) -> &Semaphore {
-        self.quota.replay_checks()
     }
 
     pub(in crate::auth) fn sweep(&self, now: Timestamp) {

@@ -5,8 +5,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 
-use tokio::sync::Semaphore;
-
+use crate::limits::{ClientKey, within_share};
 use crate::lock::lock;
 use crate::session::last_user::SubjectHash;
 use crate::types::time::Timestamp;
@@ -22,9 +21,6 @@ const SEAL_OVERHEAD: usize = 256;
 
 /// The maximum number of concurrent uploads.
 const MAX_UPLOADS: usize = 128;
-
-/// The maximum number of requests that are checked for a replay at once.
-const MAX_REPLAY_CHECKS: usize = 1024;
 
 /// The share of one user. An expired cookie suffices to be counted as a user, so a share must not
 /// open the whole quota. Anything beyond it counts as anonymous.
@@ -47,6 +43,8 @@ pub(super) struct Sender {
 pub(super) struct PostSize {
     /// `None`: anonymous.
     pub(super) sender: Option<Sender>,
+    /// The client that sends it, of whom there is a share if it is anonymous.
+    pub(super) client: Option<ClientKey>,
     /// Its size before sealing.
     pub(super) bytes: usize,
 }
@@ -65,7 +63,6 @@ pub struct QuotaUsage {
 pub(super) struct PostQuota {
     limit: Amount,
     held: Mutex<Held>,
-    replay_checks: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -75,12 +72,15 @@ struct Held {
     all: Amount,
     anonymous: Amount,
     users: HashMap<Sender, Amount>,
+    /// The clients of the anonymous POSTs.
+    clients: HashMap<ClientKey, Amount>,
 }
 
 #[derive(Debug)]
 struct Reserved {
     bytes: usize,
     sender: Option<Sender>,
+    client: Option<ClientKey>,
     ends_at: Timestamp,
     is_uploading: bool,
 }
@@ -104,11 +104,11 @@ impl PostQuota {
         Self {
             limit,
             held: Mutex::default(),
-            replay_checks: Semaphore::new(MAX_REPLAY_CHECKS),
         }
     }
 
-    /// Reserves quota for the POST `key`. Anonymous POSTs use at most half of it.
+    /// Reserves quota for the POST `key`. Anonymous POSTs use at most half of it, and each client
+    /// has a share of that.
     pub(super) fn reserve(
         &self,
         key: &str,
@@ -124,12 +124,13 @@ impl PostQuota {
             share.leaves(bytes, USER_SHARE)
         });
         let fits = held.all.leaves(bytes, self.limit)
-            && (sender.is_some() || held.anonymous.leaves(bytes, self.limit.half()))
+            && (sender.is_some() || held.admits_anonymous(size.client, bytes, self.limit.half()))
             && !held.posts.contains_key(key);
         if fits {
             let reserved = Reserved {
                 bytes,
                 sender,
+                client: size.client,
                 ends_at,
                 is_uploading: true,
             };
@@ -162,10 +163,6 @@ impl PostQuota {
     pub(super) fn sweep(&self, now: Timestamp) {
         lock(&self.held).sweep(now);
     }
-
-    pub(super) const fn replay_checks(&self) -> &Semaphore {
-        &self.replay_checks
-    }
 }
 
 /// The charge of a POST: its sealed size, or the minimum.
@@ -174,11 +171,27 @@ fn charge(bytes: usize) -> usize {
 }
 
 impl Held {
+    /// Whether one more anonymous upload of `bytes` is within `limit` and the client's share of it.
+    fn admits_anonymous(&self, client: Option<ClientKey>, bytes: usize, limit: Amount) -> bool {
+        let held = client.and_then(|client| self.clients.get(&client)).copied();
+        let held = held.unwrap_or_default();
+        let free = |used: usize, limit: usize| limit.saturating_sub(used);
+        self.anonymous.leaves(bytes, limit)
+            && within_share(held.posts, free(self.anonymous.posts, limit.posts))
+            && within_share(held.bytes, free(self.anonymous.bytes, limit.bytes))
+            && within_share(held.uploads, free(self.anonymous.uploads, limit.uploads))
+    }
+
     fn add(&mut self, key: &str, reserved: Reserved) {
         self.all.add(&reserved);
-        match reserved.sender {
-            Some(sender) => self.users.entry(sender).or_default().add(&reserved),
-            None => self.anonymous.add(&reserved),
+        match (reserved.sender, reserved.client) {
+            (Some(sender), _) => self.users.entry(sender).or_default().add(&reserved),
+            (None, client) => {
+                self.anonymous.add(&reserved);
+                if let Some(client) = client {
+                    self.clients.entry(client).or_default().add(&reserved);
+                }
+            }
         }
         self.ends.insert((reserved.ends_at, key.to_owned()));
         self.posts.insert(key.to_owned(), reserved);
@@ -187,15 +200,14 @@ impl Held {
     fn remove(&mut self, key: &str) -> Option<Reserved> {
         let (key, reserved) = self.posts.remove_entry(key)?;
         self.all.remove(&reserved);
-        match reserved.sender.map(|sender| self.users.entry(sender)) {
-            Some(Entry::Occupied(mut share)) => {
-                share.get_mut().remove(&reserved);
-                if share.get().posts == 0 {
-                    share.remove();
+        match (reserved.sender, reserved.client) {
+            (Some(sender), _) => remove_share(self.users.entry(sender), &reserved),
+            (None, client) => {
+                self.anonymous.remove(&reserved);
+                if let Some(client) = client {
+                    remove_share(self.clients.entry(client), &reserved);
                 }
             }
-            Some(Entry::Vacant(_)) => {}
-            None => self.anonymous.remove(&reserved),
         }
         self.ends.remove(&(reserved.ends_at, key));
         Some(reserved)
@@ -209,6 +221,15 @@ impl Held {
             .cloned()
         {
             self.remove(&key);
+        }
+    }
+}
+
+fn remove_share<K>(share: Entry<'_, K, Amount>, reserved: &Reserved) {
+    if let Entry::Occupied(mut share) = share {
+        share.get_mut().remove(reserved);
+        if share.get().posts == 0 {
+            share.remove();
         }
     }
 }
@@ -258,6 +279,14 @@ mod tests {
         })
     }
 
+    const fn size(sender: Option<Sender>, bytes: usize) -> PostSize {
+        PostSize {
+            sender,
+            client: None,
+            bytes,
+        }
+    }
+
     const fn usage(posts: usize, bytes: usize) -> QuotaUsage {
         QuotaUsage { posts, bytes }
     }
@@ -271,7 +300,7 @@ mod tests {
     ) -> usize {
         let fits = |id: &usize| {
             let key = id.to_string();
-            let fits = quota.reserve(&key, PostSize { sender, bytes }, END, NOW);
+            let fits = quota.reserve(&key, size(sender, bytes), END, NOW);
             quota.uploaded(&key);
             fits
         };
@@ -341,9 +370,7 @@ mod tests {
     #[test]
     fn concurrent_uploads_are_bounded() {
         let quota = PostQuota::new(100_000);
-        let take = |sender, id: usize| {
-            quota.reserve(&id.to_string(), PostSize { sender, bytes: 0 }, END, NOW)
-        };
+        let take = |sender, id: usize| quota.reserve(&id.to_string(), size(sender, 0), END, NOW);
         assert_eq!(
             (0..1000).filter(|id| take(None, *id)).count(),
             MAX_UPLOADS / 2
@@ -352,5 +379,36 @@ mod tests {
         quota.uploaded("0");
         quota.free("1");
         assert_eq!((2000..3000).filter(|id| take(None, *id)).count(), 2);
+    }
+
+    #[test]
+    fn anonymous_client_leaves_uploads_and_bytes_to_others() {
+        let quota = PostQuota::new(100_000);
+        let take = |client, ids: Range<usize>, bytes, finish: bool| {
+            let fits = |id: &usize| {
+                let size = PostSize {
+                    client: Some(ClientKey::of_test(client)),
+                    ..size(None, bytes)
+                };
+                let fits = quota.reserve(&id.to_string(), size, END, NOW);
+                if finish {
+                    quota.uploaded(&id.to_string());
+                }
+                fits
+            };
+            ids.filter(fits).count()
+        };
+        assert_eq!(take("a", 0..1000, 0, false), MAX_UPLOADS / 4 + 1);
+        assert_eq!(
+            take("b", 1000..1010, 0, false),
+            10,
+            "another one's stalls do not hold it"
+        );
+        quota.sweep(END);
+        let part = MAX_BYTES / 32 * 3 / 4 - SEAL_OVERHEAD;
+        assert_eq!(take("a", 0..100, part, true), 9, "of 16");
+        assert_eq!(take("b", 100..200, part, true), 4);
+        quota.sweep(END);
+        assert!(lock(&quota.held).clients.is_empty());
     }
 }

@@ -21,6 +21,10 @@ pub(in crate::auth) const GRACE: Duration = Duration::from_secs(30);
 /// How often a concurrent update is retried.
 const MAX_ATTEMPTS: usize = 16;
 
+/// How long a memory store keeps the note that a session is over: as long as a refresh of it may be
+/// in flight. The revocation of the session is kept until the absolute timeout.
+const ENDED_RETENTION: Duration = Duration::from_secs(600);
+
 /// How many confirmed generations are kept.
 const MAX_CONFIRMED: usize = 8;
 
@@ -150,10 +154,12 @@ impl<'a> Rotations<'a> {
     ) -> Result<Option<Grant>, StoreError> {
         let key = self.key("successor", sid);
         let sealed = self.store.get(&key, now).await?;
-        let opened = sealed.and_then(|sealed| self.app.seals.stored.open_at(&key, &sealed));
-        Ok(opened
-            .map(|(grant, _)| grant)
-            .filter(|grant| grant.jwt.sid == *sid))
+        Ok(sealed.and_then(|sealed| self.open_successor(sid, &key, &sealed)))
+    }
+
+    fn open_successor(&self, sid: &SessionId, key: &str, sealed: &[u8]) -> Option<Grant> {
+        let (grant, _) = self.app.seals.stored.open_at(key, sealed)?;
+        (grant.jwt.sid == *sid).then_some(grant)
     }
 
     /// Stores `grant` as the successor until it is confirmed, at most for the idle timeout. Returns
@@ -214,7 +220,14 @@ impl<'a> Rotations<'a> {
         )
         .await?;
         // Read after the mark: a successor that is stored later sees the mark.
-        self.successor(sid, now).await
+        let key = self.key("successor", sid);
+        let Some(sealed) = self.store.get(&key, now).await? else {
+            return Ok(None);
+        };
+        let newest = self.open_successor(sid, &key, &sealed);
+        // Nobody gets these tokens any more.
+        self.store.remove(&key, &sealed, now).await?;
+        Ok(newest)
     }
 
     /// Records that the client has `generation`, and lets the successor expire after the grace
@@ -254,13 +267,16 @@ impl<'a> Rotations<'a> {
         mut change: impl FnMut(Option<Rotation>) -> Option<Rotation>,
     ) -> Result<(), StoreError> {
         let key = self.key("rotation", sid);
-        let until = started_at.plus(self.app.app.limits.absolute);
         for _ in 0..MAX_ATTEMPTS {
             let stored = self.store.get(&key, now).await?;
             let read = stored
                 .as_ref()
                 .and_then(|bytes| postcard::from_bytes(bytes).ok());
-            let Some(next) = change(read).and_then(|next| postcard::to_allocvec(&next).ok()) else {
+            let Some(next) = change(read) else {
+                return Ok(());
+            };
+            let until = self.kept_until(&next, started_at, now);
+            let Ok(next) = postcard::to_allocvec(&next) else {
                 return Ok(());
             };
             let written = match &stored {
@@ -282,6 +298,17 @@ impl<'a> Rotations<'a> {
         Err(StoreError::Unavailable(format!(
             "`{key}` was changed concurrently {MAX_ATTEMPTS} times"
         )))
+    }
+
+    /// Until when a state is kept. A memory store soon frees that of an ended session: if the
+    /// process loses the revocation, it loses the store too.
+    fn kept_until(&self, rotation: &Rotation, started_at: Timestamp, now: Timestamp) -> Timestamp {
+        let until = started_at.plus(self.app.app.limits.absolute);
+        if rotation.ended && self.store.held().is_some() {
+            until.min(now.plus(ENDED_RETENTION))
+        } else {
+            until
+        }
     }
 
     /// Takes the refresh lease of a session. `None`: it is held.

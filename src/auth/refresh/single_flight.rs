@@ -12,6 +12,7 @@ use crate::auth::context::{Context, MAX_CACHED_SESSIONS};
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
 use crate::auth::events::Event;
 use crate::auth::refresh::exchange::{RefreshExchange, Refreshed, Renewal};
+use crate::limits::on_behalf_of;
 use crate::lock::lock;
 use crate::session::grant::RefreshGrant;
 use crate::session::jwt::SessionJwt;
@@ -131,7 +132,10 @@ impl TokenRefresher {
         if let Some(before) = before {
             before.ended().await;
         }
-        let Renewal { refreshed, pending } = self.exchange.renew(app, used, old).await;
+        // What is stored counts towards the user's share of the store, whoever asked first.
+        let user = app.client_key(&used.subject);
+        let renewal = on_behalf_of(Some(user), self.exchange.renew(app, used, old));
+        let Renewal { refreshed, pending } = renewal.await;
         self.record(app, &refreshed);
         if matches!(refreshed, Refreshed::Unavailable(_)) {
             let until = self.context.now().plus(CALL_TIMEOUT);
@@ -140,7 +144,7 @@ impl TokenRefresher {
         if let Some(pending) = pending {
             // Requests with the same token join this refresh until the store has the result.
             result.send_replace(Some(refreshed));
-            self.exchange.store_late(app, pending).await;
+            on_behalf_of(Some(user), self.exchange.store_late(app, pending)).await;
         } else {
             drop(guard);
             result.send_replace(Some(refreshed));

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::{START, Setup, closed_port};
 use crate::auth::bearer::dpop::{DpopError, DpopVerifier, nonce_valid_until};
+use crate::limits::{ClientKey, on_behalf_of};
 use crate::oidc::dpop::Proof;
-use crate::types::oauth::JwkThumbprint;
+use crate::types::oauth::{JwkThumbprint, Subject};
 
 fn proof(key: &str, id: usize) -> Proof {
     Proof {
@@ -16,20 +17,36 @@ fn proof(key: &str, id: usize) -> Proof {
 }
 
 #[tokio::test]
-async fn proof_is_valid_once_and_rejected_if_the_store_is_full() {
+async fn proof_is_valid_once_within_a_share_of_the_store() {
     let setup = Setup::new(closed_port().await);
     let dpop = DpopVerifier::new(setup.context.clone());
-    let spend = async |key: &str, id| dpop.spend(&setup.app, &proof(key, id)).await;
-    for id in 0..8 {
+    let spend = async |key: &str, id| {
+        let owner = setup.app.client_key(&Subject::new(key));
+        dpop.spend(&setup.app, &proof(key, id), owner).await
+    };
+    for id in 0..6 {
         assert_eq!(spend("mine", id).await, Ok(()));
     }
     assert_eq!(spend("mine", 0).await, Err(DpopError::Replayed));
-    assert_eq!(spend("other", 0).await, Ok(()), "the `jti` of another key");
-    assert_eq!(spend("mine", 8).await, Ok(()));
-    let full = spend("mine", 9).await.unwrap_err();
-    assert_eq!(full.code(), "store_full");
+    let full = spend("mine", 6).await.unwrap_err();
+    assert_eq!(full.code(), "store_full", "the share of one user");
     assert!(matches!(full, DpopError::Unavailable(_)));
+    assert_eq!(spend("other", 0).await, Ok(()), "the `jti` of another key");
     let stores = &setup.context.stores;
+    assert_eq!(stores.login_proofs.held(), Some(0));
+    let at_login = async |client: &str, id| {
+        let proof = proof("stranger", id);
+        let spend = dpop.spend_at_login(&setup.app, &proof);
+        on_behalf_of(Some(ClientKey::of_test(client)), spend).await
+    };
+    let mut spent = 0;
+    for id in 0..20 {
+        spent += usize::from(at_login("a", id).await.is_ok());
+    }
+    assert_eq!(spent, 6, "the share of one address");
+    assert_eq!(at_login("b", 0).await, Err(DpopError::Replayed));
+    assert_eq!(at_login("b", 100).await, Ok(()));
+    assert_eq!(spend("third", 0).await, Ok(()), "in a space of their own");
     assert_eq!(stores.sessions.held(), Some(0));
     assert_eq!(stores.anonymous.held(), Some(0));
     setup.clock.advance(Duration::from_secs(60));

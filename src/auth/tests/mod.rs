@@ -116,6 +116,7 @@ impl Setup {
             anonymous: memory(),
             max_anonymous: 10,
             proofs: memory(),
+            login_proofs: memory(),
         };
         let context = Arc::new(Context::new(
             vec![Arc::clone(&app)],

@@ -250,3 +250,24 @@ async fn lost_successor_ends_the_session_and_confirmed_one_does_not() {
     let reused = NoSessionReason::RefreshTokenReused;
     assert!(matches!(refreshed, Refreshed::SessionOver(why) if why == reused));
 }
+
+#[tokio::test]
+async fn memory_store_frees_the_records_of_an_ended_session() {
+    let provider = ScriptedProvider::start([Scripted::Tokens(Tokens::default())]).await;
+    let setup = Setup::new(provider.address());
+    assert_eq!(code(&setup.refreshed(FIRST).await), "renewed");
+    let store = &setup.context.stores.sessions;
+    assert_eq!(store.held(), Some(2), "the state and the successor");
+    let session = SessionKey::from(&used(FIRST));
+    let newest = setup.revoker.revoke_with_rotation(&setup.app, &session);
+    assert!(newest.await.is_some(), "to revoke it at the provider");
+    assert_eq!(
+        (store.held(), setup.stored_successor().await),
+        (Some(1), None)
+    );
+    assert_eq!(code(&setup.refreshed(FIRST).await), "session_revoked");
+    setup.clock.advance(Duration::from_secs(600));
+    store.sweep(setup.context.now());
+    assert_eq!(store.held(), Some(0));
+    assert!(setup.is_revoked());
+}

@@ -23,7 +23,31 @@ pub(super) fn check(raw: &RawConfig, root: &Location<'_>) {
     providers(raw, root);
     hosts(raw, root);
     upstreams(raw, root);
+    proxies(raw, root);
     app_cookies(raw, root);
+}
+
+/// Warns if a proxy is in front that is not trusted: all clients then count as one.
+fn proxies(raw: &RawConfig, root: &Location<'_>) {
+    let server = raw.server.as_ref();
+    let listen = server.and_then(|server| server.listen.as_deref());
+    let is_socket = listen.is_some_and(|listen| listen.starts_with("unix:"));
+    let terminates_tls = server.is_some_and(|server| server.tls.is_some());
+    let names_clients = server.is_some_and(|server| server.proxy_protocol == Some(true));
+    let trusts_none = server
+        .and_then(|server| server.trusted_proxies.as_ref())
+        .is_none_or(Vec::is_empty);
+    let is_https = |app: &RawApp| {
+        let origin = app.public_url.as_deref().map(Origin::parse);
+        origin.is_some_and(|origin| origin.is_ok_and(|origin| origin.is_secure()))
+    };
+    let has_https = apps(raw, root).any(|(_, _, app)| is_https(app));
+    if has_https && !terminates_tls && trusts_none && !is_socket && !names_clients {
+        root.key("server").key("trusted_proxies").warning(
+            "a proxy terminates TLS in front of doorward, and none is trusted: its address counts as one client",
+            "list the addresses of your proxies, such as `[\"10.0.0.0/8\"]`; limits then apply to each client",
+        );
+    }
 }
 
 fn apps<'c, 'r>(

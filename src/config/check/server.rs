@@ -17,7 +17,7 @@ use super::super::settings::{LogConfig, ServerConfig, TlsConfig};
 use super::super::values::HumanDuration;
 use super::{elements, nonzero};
 use crate::downstream::{CertificateFiles, Certificates, ListenerSettings};
-use crate::proxy::LimiterSettings;
+use crate::limits::LimiterSettings;
 use crate::types::net::ListenAddr;
 
 pub(super) const LISTEN: &str = "127.0.0.1:8080";
@@ -29,6 +29,8 @@ const MAX_HTTP2_STREAMS: u32 = 100;
 const MAX_IN_FLIGHT_REQUESTS: u32 = 10_000;
 const MAX_QUEUED_REQUESTS: u32 = 1000;
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
+const MIN_UPLOAD_RATE: u32 = 512;
+const MAX_BYTES_IN_FLIGHT: u32 = 128 * 1024 * 1024;
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
 const MAX_HEADER_COUNT: u32 = 100;
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -101,6 +103,13 @@ pub(super) fn check(raw: RawServer, at: &Location<'_>, folder: &Folder) -> Optio
             MAX_HTTP2_STREAMS,
             1..=1000,
         ),
+        max_bytes_in_flight: size(bounded(
+            raw.max_bytes_in_flight,
+            &at.key("max_bytes_in_flight"),
+            "bytes in flight",
+            MAX_BYTES_IN_FLIGHT,
+            16 * 1024 * 1024..=u32::MAX,
+        )),
         first_byte_timeout: raw
             .first_byte_timeout
             .map_or(FIRST_BYTE_TIMEOUT, |duration| {
@@ -157,6 +166,13 @@ pub(super) fn check(raw: RawServer, at: &Location<'_>, folder: &Folder) -> Optio
         forwarded_header,
         workers,
         requests,
+        min_upload_rate: bounded(
+            raw.min_upload_rate,
+            &at.key("min_upload_rate"),
+            "bytes per second",
+            MIN_UPLOAD_RATE,
+            0..=1024 * 1024,
+        ),
         shutdown_delay: raw
             .shutdown_delay
             .map_or(SHUTDOWN_DELAY, |HumanDuration(delay)| delay),

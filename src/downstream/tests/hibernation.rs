@@ -12,11 +12,12 @@ use tokio_rustls::client::TlsStream;
 
 use super::super::client_stream::{ClientStream, ConnectionSlot};
 use super::super::connection_context::ConnectionContext;
+use super::super::connection_registry::ConnectionRegistry;
 use super::super::deadline_timer::DeadlineTimer;
-use super::super::per_client_limit::PerClientLimit;
 use super::super::{Certificates, ListenerSettings, drain, http1};
 use super::support::{Echo, TestServer, read_until_idle, start};
 use super::tls::{connect, issue};
+use crate::limits::ByteBudget;
 use crate::telemetry::metrics::Metrics;
 use crate::types::net::ConnectionInfo;
 
@@ -525,7 +526,8 @@ async fn hibernating_connection_is_small() {
         handler: Arc::new(Echo::default()),
         metrics: Arc::clone(&metrics),
         drain,
-        per_client_limit: PerClientLimit::default(),
+        registry: ConnectionRegistry::default(),
+        bytes: Arc::new(ByteBudget::new(1 << 20)),
     });
     let permit = Arc::new(tokio::sync::Semaphore::new(1))
         .acquire_owned()

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::time::{Instant, sleep};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::super::ListenerSettings;
-use super::support::{read_until_idle, start};
+use super::support::{TestServer, eventually, read_until_idle, start};
 
 #[tokio::test]
 async fn request_head_limits_bytes_fields_and_time() {
@@ -62,8 +63,20 @@ async fn client_that_reads_nothing_is_disconnected() {
     assert_eq!(server.metrics.connections.get(), 0);
 }
 
+/// A connection with a request in flight.
+async fn busy(server: &TestServer) -> TcpStream {
+    let mut stream = server.connect().await;
+    let seen = server.seen().len();
+    stream
+        .write_all(b"POST /busy HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+        .await
+        .unwrap();
+    eventually(|| server.seen().len() > seen).await;
+    stream
+}
+
 #[tokio::test]
-async fn max_connections_pauses_accepting() {
+async fn max_connections_in_use_pause_accepting() {
     let server = start(
         ListenerSettings {
             max_connections: 2,
@@ -71,21 +84,60 @@ async fn max_connections_pauses_accepting() {
         },
         None,
     );
-    let first = server.connect().await;
-    let _second = server.connect().await;
+    let mut first = busy(&server).await;
+    let _second = busy(&server).await;
     let mut third = server.connect().await;
-    third
-        .write_all(b"GET /third HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await
-        .unwrap();
+    third.write_all(GET).await.unwrap();
     assert_eq!(read_until_idle(&mut third).await, (String::new(), false));
-    assert_eq!(
+    let metrics = &server.metrics;
+    assert_eq!(metrics.connections.get(), 2);
+    assert_eq!(metrics.accept_pauses.get(), 1);
+    assert_eq!(metrics.connections_evicted.get(), 0);
+    // Once its response is sent, the first is idle.
+    first.write_all(b"done").await.unwrap();
+    assert!(read_until_idle(&mut first).await.0.contains("body=done"));
+    assert!(read_until_idle(&mut third).await.0.contains("GET /next"));
+    assert_eq!(metrics.connections_evicted.get(), 1);
+}
+
+const GET: &[u8] = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// A client keeps others out by no connection without a request: silent, with half a head, after a
+/// response, hibernating, or over HTTP/2.
+#[tokio::test]
+async fn idle_connection_makes_space_for_a_new_one() {
+    let idle: [(&str, &[u8]); 4] = [
+        ("silent", b""),
+        ("half a head", b"GET / HTTP/1.1\r\nHost: a\r\nX-Half: "),
+        ("after a response", GET),
         (
-            server.metrics.connections.get(),
-            server.metrics.accept_pauses.get()
+            "HTTP/2",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
         ),
-        (2, 1)
-    );
-    drop(first);
-    assert!(read_until_idle(&mut third).await.0.contains("GET /third"));
+    ];
+    for (name, bytes) in idle {
+        for hibernate_after in [Duration::ZERO, Duration::from_secs(60)] {
+            let settings = ListenerSettings {
+                max_connections: 1,
+                hibernate_after,
+                ..ListenerSettings::default()
+            };
+            let server = start(settings, None);
+            let mut idle = server.connect().await;
+            idle.write_all(bytes).await.unwrap();
+            let (answer, _) = read_until_idle(&mut idle).await;
+            assert_eq!(answer.contains("GET /next"), bytes == GET, "{name}");
+            let mut next = server.connect().await;
+            next.write_all(GET).await.unwrap();
+            timeout(Duration::from_secs(10), next.readable())
+                .await
+                .unwrap()
+                .unwrap();
+            let (answer, _) = read_until_idle(&mut next).await;
+            assert!(answer.contains("GET /next"), "{name}: {answer}");
+            assert!(read_until_idle(&mut idle).await.1, "{name}: it is closed");
+            eventually(|| server.metrics.connections.get() == 1).await;
+            assert_eq!(server.metrics.accept_pauses.get(), 0, "{name}");
+        }
+    }
 }

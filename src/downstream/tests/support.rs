@@ -1,11 +1,14 @@
 //! Test server: a listener with a handler that echoes requests, and a client for raw bytes.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -13,12 +16,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::super::{DrainTrigger, Handler, Listener, ListenerSettings, drain, serve};
+use crate::limits::ByteBudget;
 use crate::telemetry::metrics::Metrics;
-use crate::types::body::Body;
+use crate::types::body::{Body, BodyError};
 use crate::types::net::ConnectionInfo;
 
 /// Echoes the request. `/early` does not read the body, `/slow` takes 300 ms, `/big` sends 32 MiB,
-/// `/mirror` streams the body back, and `/later` responds before it reads the body.
+/// `/endless` never ends, `/mirror` streams the body back, and `/later` responds before it reads the body.
 #[derive(Default)]
 pub(super) struct Echo {
     pub(super) seen: Arc<Mutex<Vec<String>>>,
@@ -34,6 +38,7 @@ impl Handler for Echo {
         self.seen.lock().unwrap().push(line.clone());
         match request.uri().path() {
             "/mirror" => return Response::new(Body::streamed(request.into_body())),
+            "/endless" => return Response::new(Body::read_by(Box::pin(Endless))),
             "/early" => return Response::new(Body::full("early")),
             "/tunnel" => {
                 let upgrade = hyper::upgrade::on(request);
@@ -85,9 +90,25 @@ impl Handler for Echo {
     }
 }
 
+/// A body in chunks of 16 KiB that never ends.
+struct Endless;
+
+impl hyper::body::Body for Endless {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 16 << 10])))))
+    }
+}
+
 pub(super) struct TestServer {
     pub(super) address: std::net::SocketAddr,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) bytes: Arc<ByteBudget>,
     pub(super) trigger: DrainTrigger,
     pub(super) task: JoinHandle<std::io::Result<()>>,
     echo: Arc<Echo>,
@@ -99,6 +120,7 @@ pub(super) fn start(
 ) -> TestServer {
     let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), &settings).unwrap();
     let address = listener.local_addr().unwrap();
+    let bytes = Arc::clone(listener.byte_budget());
     let echo = Arc::new(Echo::default());
     let metrics = Arc::new(Metrics::new().unwrap());
     let (trigger, drain) = drain();
@@ -113,6 +135,7 @@ pub(super) fn start(
     TestServer {
         address,
         metrics,
+        bytes,
         trigger,
         task,
         echo,
@@ -144,6 +167,16 @@ impl TestServer {
             .with_label_values(&[reason])
             .get()
     }
+}
+
+/// Polls until `condition` holds, for at most ten seconds.
+pub(super) async fn eventually(condition: impl Fn() -> bool) {
+    let polling = async {
+        while !condition() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), polling).await.unwrap();
 }
 
 /// Reads until the connection is closed or silent for 250 ms. Returns the text, and whether it was

@@ -109,6 +109,33 @@ fn verify_accepts_the_rfc_example() {
     );
 }
 
+/// Anybody can choose the key, and verification must stay cheap.
+#[test]
+fn verify_rejects_costly_rsa_keys_before_the_signature() {
+    let signer = Signer::new("k", Algorithm::Ps256);
+    let with_key = |bytes: usize, exponent: &[u8]| {
+        let mut header = header(&signer);
+        header["jwk"]["n"] = b64(vec![0xff; bytes]).into();
+        header["jwk"]["e"] = b64(exponent).into();
+        validate(&proof_of(&signer, &header, &base())).unwrap_err()
+    };
+    for exponent in [&[3][..], &[1, 0, 1], &[0, 0, 1, 0, 1]] {
+        let error = with_key(512, exponent);
+        assert_eq!(error, ProofError::BadSignature, "{exponent:?}");
+    }
+    for (bytes, exponent) in [
+        (513, &[1, 0, 1][..]),
+        (1024, &[3]),
+        (512, &[1, 0, 3]),
+        (256, &[1, 1, 1]),
+        (256, &[1, 0, 0, 1]),
+        (256, &[0xff; 256]),
+    ] {
+        let error = with_key(bytes, exponent);
+        assert_eq!(error, ProofError::KeyError, "{bytes} bytes, {exponent:?}");
+    }
+}
+
 #[test]
 fn verify_requires_method_and_url() {
     for other in ["POST", "get", "HEAD", "", " GET"] {

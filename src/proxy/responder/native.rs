@@ -102,21 +102,32 @@ impl Responder {
         error: ReadBodyError,
         request_id: RequestId,
     ) -> TaggedResponse {
-        let (status, code, text) = match error {
-            ReadBodyError::TooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body_too_large",
-                "The body is too large.",
-            ),
-            ReadBodyError::Incomplete => (
-                StatusCode::REQUEST_TIMEOUT,
-                "body_aborted",
-                "The body did not arrive in time.",
-            ),
-        };
-        let error = NativeError {
-            status,
-            ..NativeError::new("invalid_request", code, text)
+        let error = match error {
+            ReadBodyError::TooLarge => NativeError {
+                status: StatusCode::PAYLOAD_TOO_LARGE,
+                ..NativeError::new(
+                    "invalid_request",
+                    "body_too_large",
+                    "The body is too large.",
+                )
+            },
+            ReadBodyError::Incomplete => NativeError {
+                status: StatusCode::REQUEST_TIMEOUT,
+                ..NativeError::new(
+                    "invalid_request",
+                    "body_aborted",
+                    "The body did not arrive in time.",
+                )
+            },
+            ReadBodyError::Busy => NativeError {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                retry_after: Some(Duration::from_secs(1)),
+                ..NativeError::new(
+                    "temporarily_unavailable",
+                    "server_busy",
+                    "The server is busy. Try again in a moment.",
+                )
+            },
         };
         let mut response = self.native_error(app, call, &error, request_id);
         // The rest of the body is not read.

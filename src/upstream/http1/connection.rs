@@ -90,10 +90,15 @@ impl Connection {
         if self.read.capacity() > BUFFER_LEN {
             self.read = BytesMut::new();
         }
+        self.shrink_head();
+        self.head_sent && self.read.is_empty()
+    }
+
+    /// Releases a large buffer of the request head.
+    fn shrink_head(&mut self) {
         if self.head.capacity() > BUFFER_LEN {
             self.head = Vec::new();
         }
-        self.head_sent && self.read.is_empty()
     }
 
     /// The buffer for the head of the next request.
@@ -174,6 +179,8 @@ impl Exchange<'_> {
         if let Poll::Ready(head) = self.poll_head(cx) {
             self.connection.head_sent =
                 self.head_sent == self.connection.head.len() && self.write_error.is_none();
+            // A long response does not hold it.
+            self.connection.shrink_head();
             return Poll::Ready(head);
         }
         // The response timeout starts with the last byte that the backend accepted, so a long

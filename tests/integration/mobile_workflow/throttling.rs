@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use super::{CART, PASSWORD, Phone, calls, shows_the_cart, started, store};
 use crate::support::doorward::Doorward;
+use crate::support::provider::User;
 
 const TRUSTED: &str = "trusted_proxies = [\"127.0.0.0/8\"]";
 
@@ -133,6 +134,79 @@ async fn name_spellings_share_a_bucket_and_names_do_not() {
     assert_eq!(phone.log_in("bob", "bob").await.status(), 200);
 }
 
+/// Many providers compare names by a collation that ignores accents and case.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_that_a_collation_takes_for_equal_share_a_bucket() {
+    let doorward = started(store("").server(TRUSTED));
+    let marks = [
+        "", "\u{300}", "\u{301}", "\u{302}", "\u{308}", "\u{30a}", "\u{328}",
+    ];
+    let letters = ["a", "A", "\u{ff41}", "\u{24d0}", "\u{1d51e}"];
+    let name = |number: usize| {
+        let mark = |number: usize| marks[number % marks.len()];
+        let first = letters[number % letters.len()];
+        format!("{first}{}lice{}", mark(number), mark(number / marks.len()))
+    };
+    let statuses = guess(&doorward, 400, 1, name).await;
+    assert_eq!((count(&statuses, 401), count(&statuses, 429)), (5, 395));
+    assert_eq!(calls(&doorward).0, 5);
+}
+
+/// A success of another account with a similar name does not forgive the guesses.
+#[tokio::test]
+async fn success_forgives_the_failures_of_its_own_spelling_only() {
+    let doorward = started(store("failures_per_account = 3"));
+    let user = User::new("mallory", &[]);
+    doorward.provider.add_user("\u{e4}lice", "mine", user);
+    let mut phone = Phone::of(&doorward);
+    let mut guesses = 0;
+    for _ in 0..10 {
+        guesses += usize::from(phone.log_in("alice", "guess").await.status() == 401);
+        phone.log_in("\u{e4}lice", "mine").await;
+        phone.device_token = None;
+    }
+    assert_eq!(guesses, 3);
+}
+
+#[tokio::test]
+async fn names_of_one_account_share_a_bucket_once_they_are_known() {
+    let doorward = started(store("failures_per_account = 3"));
+    let user = User::new("alice", &[]);
+    let names = ["alice", "alice@example.com", "+15550100"];
+    for name in &names[1..] {
+        doorward.provider.add_user(name, PASSWORD, user.clone());
+    }
+    for name in names {
+        let page = Phone::of(&doorward).log_in(name, PASSWORD).await;
+        assert_eq!(page.status(), 200, "{page}");
+    }
+    let mut guesses = 0;
+    for _ in 0..3 {
+        for name in names {
+            let page = Phone::of(&doorward).log_in(name, "guess").await;
+            guesses += usize::from(page.status() == 401);
+        }
+    }
+    assert_eq!(guesses, 3);
+    let mut phone = Phone::of(&doorward);
+    assert_eq!(phone.log_in("bob", "bob").await.status(), 200);
+}
+
+#[tokio::test]
+async fn known_device_is_outside_the_limit_of_all_logins() {
+    let doorward = started(store("logins_per_minute = 5"));
+    let mut owner = Phone::logged_in(&doorward).await;
+    for account in 0..5 {
+        let name = format!("user{account}");
+        Phone::of(&doorward).log_in(&name, "guess").await;
+    }
+    let page = Phone::of(&doorward).log_in("bob", "bob").await;
+    assert_eq!(page.json()["code"].as_str(), Some("throttled_global"));
+    for _ in 0..10 {
+        assert_eq!(owner.log_in("alice", PASSWORD).await.status(), 200);
+    }
+}
+
 #[tokio::test]
 async fn password_spraying_from_one_address_is_throttled() {
     let doorward = started(store("failures_per_address = 10").server(TRUSTED));
@@ -221,13 +295,13 @@ async fn full_store_fails_closed() {
     let doorward = started(
         store("")
             .server(TRUSTED)
-            .more("\n[store]\nmax_entries = 3\n"),
+            .more("\n[store]\nmax_entries = 5\n"),
     );
     let statuses = guess(&doorward, 4, 1, |address| format!("user{address}")).await;
     assert_eq!(
         (count(&statuses, 401), count(&statuses, 503)),
-        (1, 3),
+        (2, 2),
         "{statuses:?}"
     );
-    assert_eq!(calls(&doorward).0, 1, "what cannot be counted is not sent");
+    assert_eq!(calls(&doorward).0, 2, "what cannot be counted is not sent");
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use doorward::types::time::Clock;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use url::Url;
 
@@ -31,6 +31,7 @@ pub struct Browser {
     clock: Arc<dyn Clock>,
     tls: Option<Arc<ClientConfig>>,
     ports: HashMap<u16, u16>,
+    source: Ipv4Addr,
 }
 
 /// The initiator of a request.
@@ -124,7 +125,14 @@ impl Browser {
             clock,
             tls: None,
             ports: HashMap::new(),
+            source: Ipv4Addr::LOCALHOST,
         }
+    }
+
+    /// Connects from another loopback address, as another client.
+    pub fn from_address(mut self, source: Ipv4Addr) -> Self {
+        self.source = source;
+        self
     }
 
     /// Uses TLS and trusts this authority.
@@ -244,7 +252,7 @@ impl Browser {
             .port_or_known_default()
             .ok_or(io::ErrorKind::InvalidInput)?;
         let port = self.ports.get(&shown).copied().unwrap_or(shown);
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        let stream = connect_from(self.source, port).await?;
         stream.set_nodelay(true)?;
         if url.scheme() != "https" {
             return Ok(Wire::new(stream));
@@ -354,6 +362,16 @@ impl Streaming {
     pub fn into_wire(self) -> Wire {
         self.wire
     }
+}
+
+/// Connects to a local port from this loopback address.
+pub async fn connect_from(source: Ipv4Addr, port: u16) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    // The kernel's own choice of a port may share it between peers.
+    if source != Ipv4Addr::LOCALHOST {
+        socket.bind((source, 0).into())?;
+    }
+    socket.connect((Ipv4Addr::LOCALHOST, port).into()).await
 }
 
 fn authority(url: &Url) -> String {

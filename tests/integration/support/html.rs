@@ -43,9 +43,7 @@ pub fn forms(html: &str) -> Vec<Form> {
             "/form" => inside = false,
             "input" | "button" | "textarea" => {
                 let owner = match tag.attribute("form") {
-                    Some(id) => forms
-                        .iter_mut()
-                        .find(|form| form.id.as_ref() == Some(&id)),
+                    Some(id) => forms.iter_mut().find(|form| form.id.as_ref() == Some(&id)),
                     None if inside => forms.last_mut(),
                     None => None,
                 };

@@ -1,6 +1,6 @@
 //! Links and forms of HTML pages.
 
-use crate::support::html::{Form, links, forms, text};
+use crate::support::html::{Form, forms, links, text};
 
 const PAGE: &str = r#"<!doctype html><title>T &amp; co</title>
 <a class="x" href='/a?b=1&amp;c=2'>Sign&#32;out</a><a name=anchor>no link</a>

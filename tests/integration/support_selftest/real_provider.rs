@@ -95,11 +95,7 @@ async fn code_flow_works_by_hand() {
     let logged_out = browser.submit(&confirm, &[("logout", "yes")]).await;
     assert_eq!(logged_out.url.as_str(), landing, "{logged_out}");
     assert_eq!(
-        browser
-            .visit(&at_forum.authorize_url())
-            .await
-            .forms()
-            .len(),
+        browser.visit(&at_forum.authorize_url()).await.forms().len(),
         1,
         "asked again"
     );

@@ -76,11 +76,7 @@ async fn get_logout_asks_for_confirmation() {
     let page = browser
         .visit(&doorward.store_url("/.doorward/logout"))
         .await;
-    assert_eq!(
-        (page.status(), page.forms().len()),
-        (200, 1),
-        "{page}"
-    );
+    assert_eq!((page.status(), page.forms().len()), (200, 1), "{page}");
     assert!(page.words().contains("alice"), "{page}");
     super::load(&doorward, &mut browser, "alice").await;
 }
