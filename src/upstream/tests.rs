@@ -4,6 +4,7 @@ mod backpressure;
 mod forwarding;
 mod http2;
 mod http2_backend;
+mod http2_shares;
 mod pooling;
 mod responses;
 mod support;

@@ -1,5 +1,6 @@
 //! HTTP/2 connection pool of one worker for one backend: few connections, each with many streams.
-//! Another connection is opened when all are at their stream limit.
+//! Another connection is opened when all are at their stream limit. Each client has a share of the
+//! streams, since responses without an end keep theirs.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -15,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::error::connection_closed;
 use super::idle_timeout::IdleTimeout;
 use super::request_body::RequestBody;
+use crate::limits::{TaskGuard, TaskLimit, current_client};
 use crate::lock::lock;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::dial::{Dialled, dial};
@@ -45,6 +47,8 @@ const STREAM_POLL_INTERVAL: Duration = Duration::from_millis(5);
 pub(in crate::upstream) struct H2Pool {
     shared: Arc<Shared>,
     slots: Arc<Semaphore>,
+    /// All streams that the connections may have.
+    shares: TaskLimit,
     /// Held while a connection is opened, so that concurrent requests open only one.
     dialling: tokio::sync::Mutex<()>,
     opened: IntCounter,
@@ -82,6 +86,7 @@ pub(in crate::upstream) struct OpenStream {
     /// Milliseconds after the start of the connection.
     opened_at: u64,
     streams: IntGauge,
+    _share: TaskGuard,
 }
 
 impl H2Pool {
@@ -90,6 +95,7 @@ impl H2Pool {
         Self {
             shared: Arc::default(),
             slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            shares: TaskLimit::new(MAX_CONNECTIONS * MAX_STREAMS),
             dialling: tokio::sync::Mutex::default(),
             opened: metrics.upstream_connections.with_label_values(&[app]),
             streams: metrics.upstream_http2_streams.clone(),
@@ -101,10 +107,18 @@ impl H2Pool {
         &self,
         plan: &UpstreamPlan,
     ) -> Result<Option<OpenStream>, UpstreamError> {
-        if let Some(stream) = self.take() {
+        let mut share = self.shares.try_acquire(current_client());
+        if let Some(stream) = self.take(&mut share) {
             return Ok(Some(stream));
         }
         let deadline = Instant::now() + plan.settings.connect_timeout;
+        while share.is_none() {
+            if Instant::now() >= deadline {
+                return Err(UpstreamError::Saturated);
+            }
+            sleep(STREAM_POLL_INTERVAL).await;
+            share = self.shares.try_acquire(current_client());
+        }
         loop {
             if self.shared.uses_http1() {
                 return Ok(None);
@@ -112,7 +126,7 @@ impl H2Pool {
             let guard = timeout_at(deadline, self.dialling.lock())
                 .await
                 .map_err(|_| UpstreamError::ConnectTimeout)?;
-            if let Some(stream) = self.take() {
+            if let Some(stream) = self.take(&mut share) {
                 return Ok(Some(stream));
             }
             if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
@@ -134,13 +148,16 @@ impl H2Pool {
         }
     }
 
-    fn take(&self) -> Option<OpenStream> {
+    /// Takes a stream of a connection that has a free one, with the client's `share`.
+    fn take(&self, share: &mut Option<TaskGuard>) -> Option<OpenStream> {
         let mut connections = lock(&self.shared.connections);
         connections.retain(|connection| connection.is_usable());
         let connection = connections
             .iter()
             .find(|connection| connection.has_free_stream())?;
-        Some(OpenStream::on(Arc::clone(connection), &self.streams))
+        let share = share.take()?;
+        let connection = Arc::clone(connection);
+        Some(OpenStream::on(connection, &self.streams, share))
     }
 
     /// Opens a connection. Returns `None` if the backend selected HTTP/1.1.
@@ -266,7 +283,7 @@ impl H2Connection {
 }
 
 impl OpenStream {
-    fn on(connection: Arc<H2Connection>, streams: &IntGauge) -> Self {
+    fn on(connection: Arc<H2Connection>, streams: &IntGauge, share: TaskGuard) -> Self {
         let opened_at = connection.now();
         connection.open_streams.fetch_add(1, Ordering::Relaxed);
         connection.last_used.store(opened_at, Ordering::Relaxed);
@@ -275,6 +292,7 @@ impl OpenStream {
             connection,
             opened_at,
             streams: streams.clone(),
+            _share: share,
         }
     }
 
