@@ -12,7 +12,7 @@
 //! 3  policy                              pure: routing, access rules, decisions
 //! 2  session                             pure: session cookies and their validity
 //! 1  identity                            pure: claims, identity headers, return targets
-//! 0  telemetry  types  limits  lock      used by every layer
+//! 0  telemetry  types  dns  limits  lock    used by every layer
 //! ```
 
 pub mod admin;
@@ -21,6 +21,7 @@ pub mod cli;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod dns;
 pub mod downstream;
 pub mod identity;
 pub mod limits;

@@ -69,6 +69,11 @@ impl BackgroundRuntime {
         }
     }
 
+    /// The runtime itself, for tasks without a limit.
+    pub const fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// The same runtime with a separate limit of `max_tasks`.
     #[must_use]
     pub fn with_limit(&self, max_tasks: usize) -> Self {

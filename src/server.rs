@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 use crate::admin::Admin;
 use crate::auth::app::AppAuth;
 use crate::config::Config;
+use crate::dns::Resolver;
 use crate::downstream::{
     self, ActivatedSockets, DrainTrigger, ListenError, Listener, ListenerSettings, Role,
 };
@@ -47,7 +48,7 @@ pub struct Server {
 pub fn apps(config: &Config) -> Result<Vec<Arc<AppAuth>>, StartError> {
     crate::oidc::install_crypto();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    compose::build_apps(config, &clock).map(|components| components.apps)
+    compose::build_apps(config, &clock, &Resolver::default()).map(|components| components.apps)
 }
 
 /// Errors at startup.

@@ -32,7 +32,7 @@ use source::{File, code, lines_without_tests, repository, test_files};
 
 /// Layers, lowest first. A module may import from its own layer and from those below it.
 const LAYERS: [&[&str]; 9] = [
-    &["types", "telemetry", "limits", "lock"],
+    &["types", "telemetry", "dns", "limits", "lock"],
     &["identity"],
     &["session"],
     &["policy"],
@@ -157,6 +157,8 @@ const SPAWNERS: &[&str] = &[
     "src/admin.rs",
     "src/admin/",
     "src/demo/",
+    "src/dns.rs",
+    "src/dns/",
     "src/downstream/",
     "src/runtime.rs",
     "src/server.rs",

@@ -2,7 +2,7 @@
 //! retries, and limits on time and size. It is the only one.
 
 use std::error::Error as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -18,7 +18,7 @@ use super::clock_skew::{ClockSkew, SkewChange};
 use super::discovery::PlainHttp;
 use super::error::{Endpoint, ProviderError};
 use super::json;
-use crate::types::net::is_loopback_host;
+use crate::dns::Resolver;
 use crate::types::oauth::ProviderName;
 use crate::types::time::{Clock, Timestamp};
 
@@ -34,6 +34,7 @@ pub(super) struct Http {
     client: OnceCell<Client>,
     settings: HttpSettings,
     clock: Arc<dyn Clock>,
+    resolver: Resolver,
     skew: ClockSkew,
 }
 
@@ -81,12 +82,13 @@ pub(super) struct ProviderResponse {
 
 impl Http {
     /// Creates the client, without I/O.
-    pub(super) fn new(settings: HttpSettings, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(settings: HttpSettings, clock: Arc<dyn Clock>, resolver: Resolver) -> Self {
         Self {
             client: OnceCell::new(),
             skew: ClockSkew::unknown(settings.leeway),
             settings,
             clock,
+            resolver,
         }
     }
 
@@ -176,7 +178,7 @@ impl Http {
             return Err(ProviderError::Insecure { endpoint });
         }
         self.client
-            .get_or_try_init(|| build(self.settings.clone()))
+            .get_or_try_init(|| build(self.settings.clone(), self.resolver.clone()))
             .await
     }
 
@@ -292,11 +294,11 @@ fn encoded(form: &[(&str, &str)]) -> Bytes {
 }
 
 /// Builds the client on a blocking thread, because it reads the trust store.
-async fn build(settings: HttpSettings) -> Result<Client, ProviderError> {
-    let built = tokio::task::spawn_blocking(move || match builder(&settings)?.build() {
+async fn build(settings: HttpSettings, resolver: Resolver) -> Result<Client, ProviderError> {
+    let built = tokio::task::spawn_blocking(move || match builder(&settings, &resolver)?.build() {
         // Without a trust store, a provider on this machine is still reachable over plain http.
         Err(_) if settings.plain_http == PlainHttp::Loopback => {
-            builder(&settings)?.tls_certs_only([]).build()
+            builder(&settings, &resolver)?.tls_certs_only([]).build()
         }
         built => built,
     });
@@ -310,7 +312,7 @@ async fn build(settings: HttpSettings) -> Result<Client, ProviderError> {
     }
 }
 
-fn builder(settings: &HttpSettings) -> reqwest::Result<ClientBuilder> {
+fn builder(settings: &HttpSettings, resolver: &Resolver) -> reqwest::Result<ClientBuilder> {
     let builder = Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -320,7 +322,7 @@ fn builder(settings: &HttpSettings) -> reqwest::Result<ClientBuilder> {
         .connect_timeout(settings.connect_timeout)
         .timeout(settings.request_timeout)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .dns_resolver(LocalhostAware)
+        .dns_resolver(Dns(resolver.clone()))
         .user_agent(concat!("doorward/", env!("CARGO_PKG_VERSION")));
     if settings.certificates.is_empty() {
         return Ok(builder);
@@ -360,25 +362,17 @@ fn cause_of(error: &reqwest::Error) -> String {
     json::printable(&text, 300)
 }
 
-/// Resolves names under `.localhost` to loopback addresses (RFC 6761 section 6.3), which many
-/// systems do not do.
-struct LocalhostAware;
+/// Resolves host names as for apps.
+struct Dns(Resolver);
 
-impl Resolve for LocalhostAware {
+impl Resolve for Dns {
     fn resolve(&self, name: Name) -> Resolving {
-        let host = name.as_str().to_owned();
+        let resolver = self.0.clone();
         Box::pin(async move {
-            if is_loopback_host(&host) {
-                let loopback = [
-                    IpAddr::V4(Ipv4Addr::LOCALHOST),
-                    IpAddr::V6(Ipv6Addr::LOCALHOST),
-                ];
-                return Ok(
-                    Box::new(loopback.into_iter().map(|ip| SocketAddr::new(ip, 0))) as Addrs,
-                );
-            }
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
-            Ok(Box::new(found.into_iter()) as Addrs)
+            let found = resolver.resolve(name.as_str()).await?;
+            let addresses: Vec<SocketAddr> =
+                found.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
+            Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }
 }
@@ -399,7 +393,7 @@ mod tests {
             ProviderSettings::at(ProviderName::new("p"), Issuer::new("i"), url.clone());
         settings.connect_timeout = Duration::from_millis(500);
         settings.ca_certificates = trusted;
-        Http::new(settings.http(), Arc::new(SystemClock))
+        Http::new(settings.http(), Arc::new(SystemClock), Resolver::default())
     }
 
     #[tokio::test]
@@ -476,21 +470,5 @@ mod tests {
             .err()
             .unwrap();
         assert_eq!(error.code(), "provider_client_setup");
-    }
-
-    #[tokio::test]
-    async fn localhost_names_resolve_to_loopback() {
-        // RFC 6761 section 6.3.
-        for name in ["localhost", "login.localhost", "a.b.localhost"] {
-            let found: Vec<SocketAddr> = LocalhostAware
-                .resolve(name.parse().unwrap())
-                .await
-                .unwrap()
-                .collect();
-            assert!(
-                found.iter().all(|address| address.ip().is_loopback()) && found.len() == 2,
-                "{name}"
-            );
-        }
     }
 }

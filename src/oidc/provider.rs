@@ -16,6 +16,7 @@ use super::error::{Endpoint, ProviderError};
 use super::http::Http;
 use super::jwks::KeySet;
 use super::settings::ProviderSettings;
+use crate::dns::Resolver;
 use crate::types::time::Clock;
 
 pub use self::verification::{Audience, LOGOUT_TOKEN_MAX_AGE};
@@ -39,7 +40,16 @@ pub struct Provider {
 impl Provider {
     /// Creates a provider without documents, and without I/O.
     pub fn new(settings: ProviderSettings, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let http = Http::new(settings.http(), Arc::clone(&clock));
+        Self::with_resolver(settings, clock, Resolver::default())
+    }
+
+    /// Like [`Self::new`], with a shared resolver for host names.
+    pub fn with_resolver(
+        settings: ProviderSettings,
+        clock: Arc<dyn Clock>,
+        resolver: Resolver,
+    ) -> Arc<Self> {
+        let http = Http::new(settings.http(), Arc::clone(&clock), resolver);
         Arc::new(Self {
             settings,
             clock,

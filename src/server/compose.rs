@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::auth::bearer::authenticate::TokenCache;
 use crate::auth::session::open::SessionCache;
 use crate::auth::{Auth, Stores};
 use crate::config::{AppConfig, BearerConfig, Config, StoreBackend};
+use crate::dns::Resolver;
 use crate::identity::identity::HeaderTemplate;
 use crate::limits::{ByteBudget, LimiterSettings};
 use crate::oidc::Provider;
@@ -56,7 +58,8 @@ pub(super) struct Components {
     providers: Vec<Arc<Provider>>,
     limiters: Arc<Limiters>,
     responder: Arc<Responder>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
+    resolver: Resolver,
     session_cache_size: usize,
 }
 
@@ -68,15 +71,17 @@ impl Components {
         bytes: Arc<ByteBudget>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
+        let resolver = Resolver::on(runtime.handle().clone(), Arc::clone(&clock), metrics);
         let AppComponents {
             providers,
             apps: auth_apps,
-        } = build_apps(config, &clock)?;
+        } = build_apps(config, &clock, &resolver)?;
         let apps: Vec<Arc<App>> = auth_apps.iter().map(|auth| Arc::clone(&auth.app)).collect();
+        let workers = config.server.workers;
         let plans = apps
             .iter()
             .zip(&config.apps)
-            .map(|(app, settings)| plan(app, settings));
+            .map(|(app, settings)| plan(app, settings, workers));
         let plans = plans.collect::<Result<_, _>>()?;
         let observer = Arc::new(MetricsObserver::new(Arc::clone(metrics)));
         let stores = stores(config, metrics, clock.now())?;
@@ -98,6 +103,7 @@ impl Components {
             limiters: Arc::new(limiters(config, bytes)),
             responder: Arc::new(Responder::new()?),
             clock,
+            resolver,
             session_cache_size: config.session_cache_size,
         })
     }
@@ -189,10 +195,10 @@ impl Components {
         metrics: &Arc<Metrics>,
         tunnels: &Arc<Tunnels>,
     ) -> Proxy {
-        let upstreams = self
-            .plans
-            .iter()
-            .map(|plan| Upstream::new(Arc::clone(plan), Arc::clone(tunnels), metrics));
+        let upstreams = self.plans.iter().map(|plan| {
+            let resolver = self.resolver.clone();
+            Upstream::new(Arc::clone(plan), resolver, Arc::clone(tunnels), metrics)
+        });
         let app_metrics = self.sites.apps().iter().map(|app| {
             let name = app.name.as_str();
             (name.to_owned(), metrics.app(name, &FREQUENT_DECISIONS))
@@ -234,12 +240,15 @@ pub(super) struct AppComponents {
 pub(super) fn build_apps(
     config: &Config,
     clock: &Arc<dyn Clock>,
+    resolver: &Resolver,
 ) -> Result<AppComponents, StartError> {
     let ring = Arc::new(key_ring(config)?);
     let providers: Vec<_> = config
         .providers
         .iter()
-        .map(|settings| Provider::new(settings.clone(), Arc::clone(clock)))
+        .map(|settings| {
+            Provider::with_resolver(settings.clone(), Arc::clone(clock), resolver.clone())
+        })
         .collect();
     let apps = config.apps.iter().map(|settings| {
         let app = Arc::new(settings.policy.clone());
@@ -386,7 +395,12 @@ fn key_ring(config: &Config) -> Result<KeyRing, StartError> {
     Ok(KeyRing::new(sealing, keys.collect::<Result<_, _>>()?))
 }
 
-fn plan(app: &App, settings: &AppConfig) -> Result<Arc<UpstreamPlan>, StartError> {
+/// The limit of connections is divided among the workers.
+fn plan(
+    app: &App,
+    settings: &AppConfig,
+    workers: NonZeroUsize,
+) -> Result<Arc<UpstreamPlan>, StartError> {
     let beginnings = app.cookies.beginnings();
     let client_header = app.bearer.iter().map(|bearer| &bearer.client_header);
     let names = app
@@ -394,7 +408,8 @@ fn plan(app: &App, settings: &AppConfig) -> Result<Arc<UpstreamPlan>, StartError
         .iter()
         .chain(client_header)
         .map(HeaderTemplate::name);
-    let headers = HeaderPolicy::new(names, &beginnings.each_ref().map(String::as_str));
+    let headers = HeaderPolicy::new(names, &beginnings.each_ref().map(String::as_str))
+        .detecting_loops(app.origin.authority());
     let headers = if app.native.is_some() {
         headers.dropping_dpop_proofs()
     } else {
@@ -405,6 +420,8 @@ fn plan(app: &App, settings: &AppConfig) -> Result<Arc<UpstreamPlan>, StartError
     } else {
         headers
     };
-    UpstreamPlan::new(app.name.as_str(), settings.upstream.clone(), headers)
+    let mut upstream = settings.upstream.clone();
+    upstream.max_connections = upstream.max_connections.div_ceil(workers.get());
+    UpstreamPlan::new(app.name.as_str(), upstream, headers)
         .map_err(|error| StartError::Upstream(app.name.to_string(), error))
 }

@@ -166,6 +166,11 @@ metric_families! {
     pub upstream_errors: IntCounterVec = "doorward_upstream_errors_total", ["app", "code"];
     /// Connections opened to the app.
     pub upstream_connections: IntCounterVec = "doorward_upstream_connections_total", ["app"];
+    /// Attempts to connect to one address of the app that failed or were overtaken by another.
+    pub upstream_failed_addresses: IntCounterVec =
+        "doorward_upstream_failed_addresses_total", ["app"];
+    /// Lookups of host names, by outcome.
+    pub dns_lookups: IntCounterVec = "doorward_dns_lookups_total", ["outcome"];
     /// Requests in flight to apps over HTTP/2.
     pub upstream_http2_streams: IntGauge = "doorward_upstream_http2_streams";
     /// Open upgraded connections (WebSocket).

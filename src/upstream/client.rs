@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use prometheus::{IntCounter, IntCounterVec};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use super::dial::dial;
+use super::dial::Dialer;
 use super::error::UpstreamError;
 use super::http1::{Connection, IdlePool, ReusePolicy};
 use super::http2::H2Pool;
 use super::target::{UpstreamPlan, UpstreamProtocol};
 use super::upgrade::Tunnels;
+use crate::dns::Resolver;
 use crate::telemetry::metrics::Metrics;
 
 /// One worker's client for one backend.
@@ -24,6 +25,7 @@ pub struct Upstream {
     /// Set if the backend is configured for HTTP/2.
     pub(super) h2_pool: Option<H2Pool>,
     pub(super) idle_pool: Arc<IdlePool>,
+    dialer: Arc<Dialer>,
     slots: Arc<Semaphore>,
     opened: IntCounter,
     errors: IntCounterVec,
@@ -32,24 +34,28 @@ pub struct Upstream {
 impl Upstream {
     /// Creates a client without connections. It must be used on one worker's runtime only, since
     /// connections belong to the runtime that opened them.
-    pub fn new(plan: Arc<UpstreamPlan>, tunnels: Arc<Tunnels>, metrics: &Metrics) -> Self {
+    pub fn new(
+        plan: Arc<UpstreamPlan>,
+        resolver: Resolver,
+        tunnels: Arc<Tunnels>,
+        metrics: &Metrics,
+    ) -> Self {
         let slots = Arc::new(Semaphore::new(
             plan.settings
                 .max_connections
                 .clamp(1, Semaphore::MAX_PERMITS),
         ));
         let opened = metrics.upstream_connections.with_label_values(&[&plan.app]);
-        let idle_pool = Arc::new(IdlePool::new(
-            plan.settings.max_idle,
-            plan.settings.idle_reuse,
-        ));
+        let idle_pool = Arc::new(IdlePool::new(plan.settings.max_idle, plan.settings.reuse));
+        let dialer = Arc::new(Dialer::new(Arc::clone(&plan), resolver, metrics));
         let h2_pool = (plan.settings.protocol == UpstreamProtocol::Http2)
-            .then(|| H2Pool::new(&plan.app, metrics));
+            .then(|| H2Pool::new(&plan, Arc::clone(&dialer), metrics));
         Self {
             plan,
             tunnels,
             h2_pool,
             idle_pool,
+            dialer,
             slots,
             opened,
             errors: metrics.upstream_errors.clone(),
@@ -105,11 +111,8 @@ impl Upstream {
     }
 
     async fn open(&self, slot: OwnedSemaphorePermit) -> Result<Connection, UpstreamError> {
-        let dialled = timeout(self.plan.settings.connect_timeout, async {
-            self.opened.inc();
-            dial(&self.plan, UpstreamProtocol::Http1).await
-        });
-        let stream = dialled.await.map_err(|_| UpstreamError::ConnectTimeout)??;
+        self.opened.inc();
+        let stream = self.dialer.dial(UpstreamProtocol::Http1).await?;
         Ok(Connection::new(stream.into(), slot))
     }
 }

@@ -9,6 +9,9 @@ pub enum UpstreamError {
     /// not a path.
     #[error("this request cannot be forwarded: {0}")]
     NotForwardable(&'static str),
+    /// The request has passed this app several times.
+    #[error("the backend's address leads back to this server")]
+    Loop,
     /// All connections are in use.
     #[error("all connections to the backend are in use")]
     Saturated,
@@ -46,6 +49,7 @@ impl UpstreamError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::NotForwardable(_) => "not_forwardable",
+            Self::Loop => "upstream_loop",
             Self::Saturated => "upstream_saturated",
             Self::Unresolved(_) => "upstream_unresolved",
             Self::ConnectRefused(_) => "upstream_connect_refused",
@@ -63,6 +67,7 @@ impl UpstreamError {
     pub const fn was_sent(&self) -> bool {
         match self {
             Self::NotForwardable(_)
+            | Self::Loop
             | Self::Saturated
             | Self::Unresolved(_)
             | Self::ConnectRefused(_)

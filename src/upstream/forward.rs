@@ -71,6 +71,9 @@ async fn exchange(
     body: Body,
 ) -> Result<Response<Body>, UpstreamError> {
     check_target(&client.method, request.target)?;
+    if upstream.plan.headers.is_loop(&client.headers) {
+        return Err(UpstreamError::Loop);
+    }
     if let Some(pool) = &upstream.h2_pool
         && !upgrade::is_upgrade_request(client, &body)
         && let Some(stream) = Box::pin(pool.stream(&upstream.plan)).await?

@@ -6,6 +6,7 @@
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, HOST, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use super::loop_guard::{CDN_LOOP, LoopGuard};
 use super::request::ForwardRequest;
 use crate::identity::credentials::Scheme;
 use crate::policy::native::holds_doorward_token;
@@ -72,8 +73,9 @@ const NEVER_FORWARDED_PREFIXES: [&str; 5] = [
 
 /// End-to-end fields that `Connection` must not nominate (RFC 9110 section 7.6.1). Without them the
 /// backend would process another request than the one that was authorized.
-const NOT_NOMINABLE: [&str; 14] = [
+const NOT_NOMINABLE: [&str; 15] = [
     "host",
+    "cdn-loop",
     "cookie",
     "authorization",
     "content-type",
@@ -120,6 +122,7 @@ pub struct HeaderPolicy {
     never_forwarded: Vec<Vec<Box<[u8]>>>,
     cookie_prefixes: Vec<Box<[u8]>>,
     drops_access_tokens: bool,
+    loop_guard: Option<LoopGuard>,
 }
 
 impl HeaderPolicy {
@@ -133,6 +136,7 @@ impl HeaderPolicy {
             never_forwarded: Vec::new(),
             cookie_prefixes: Vec::new(),
             drops_access_tokens: false,
+            loop_guard: None,
         };
         for name in NEVER_FORWARDED
             .iter()
@@ -155,6 +159,20 @@ impl HeaderPolicy {
         self.never_forward(b"dpop");
         self.drops_access_tokens = true;
         self
+    }
+
+    /// Marks requests with the authority of the app's public URL, so that loops are recognized.
+    #[must_use]
+    pub fn detecting_loops(mut self, authority: &str) -> Self {
+        self.loop_guard = LoopGuard::new(authority);
+        self
+    }
+
+    /// Whether the client's request has passed this app too often.
+    pub(super) fn is_loop(&self, client: &HeaderMap) -> bool {
+        self.loop_guard
+            .as_ref()
+            .is_some_and(|guard| guard.is_loop(client))
     }
 
     /// For an app whose native clients send DPoP proofs to Doorward: removes the proofs.
@@ -216,6 +234,9 @@ impl HeaderPolicy {
         }
         for (name, value) in forward.identity_headers {
             put(name, value);
+        }
+        if let Some(guard) = &self.loop_guard {
+            put(&CDN_LOOP, guard.id());
         }
         for (name, value) in [
             (

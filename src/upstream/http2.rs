@@ -8,20 +8,23 @@ mod pool;
 mod request_body;
 mod response_body;
 mod response_timeout;
+mod retry;
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, TE, TRAILER};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, TE, TRAILER};
 use http::request::Parts;
 use http::uri::{self, Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use tokio::time::{Instant, sleep};
 
-use self::error::{ResetReason, classify, connection_closed};
+use self::error::{ResetReason, classify};
 use self::pool::OpenStream;
-use self::request_body::{RequestBody, UploadProgress};
+use self::request_body::{RequestBody, Upload};
 use self::response_body::ResponseBody;
+use self::retry::{FailedAttempt, Failure, Retries};
 use super::error::UpstreamError;
 use super::framing::Framing;
 use super::request::ForwardRequest;
@@ -36,14 +39,6 @@ pub(super) struct Http2Request<'a> {
     pub(super) request: &'a ForwardRequest<'a>,
     pub(super) client: &'a Parts,
     pub(super) body: Body,
-}
-
-enum Failure {
-    /// No byte of the request was sent.
-    Unsent(Box<Request<RequestBody>>, hyper::Error),
-    /// The backend did not process it (RFC 9113 sections 6.8 and 8.7).
-    Unprocessed(hyper::Error),
-    Failed(UpstreamError),
 }
 
 /// Sends the request on `stream` and returns the response; both bodies are streamed.
@@ -66,34 +61,44 @@ pub(super) async fn send(
         uri: uri(plan, request)?,
         framing,
     };
-    let (body, progress) = match framing {
-        Framing::None | Framing::Zero => (RequestBody::empty(plan), None),
+    let (upload, mut body) = match framing {
+        Framing::None | Framing::Zero => (None, RequestBody::empty()),
         Framing::Length(_) | Framing::Chunked => {
-            let (body, progress) = RequestBody::tracked(body.with_trailers(), plan);
-            (body, Some(progress))
+            let (upload, body) = Upload::new(body.with_trailers(), plan, pool.replay_budget());
+            (Some(upload), body)
         }
     };
-    let first = exchange(plan, &stream, head.with_body(body), progress.as_deref()).await;
-    let response = match first {
-        Ok(response) => response,
-        Err(failure) => {
-            let retry = failure.retry(stream.is_reused() && client.method.is_safe())?;
-            let request = match retry {
-                Retry::SameRequest(request) => *request,
-                // A body that was sent in part cannot be sent again.
-                Retry::IfBodiless(error) if progress.is_some() => return Err(error),
-                Retry::IfBodiless(_) => head.with_body(RequestBody::empty(plan)),
-            };
-            drop(stream);
-            stream = pool.stream(plan).await?.ok_or_else(|| {
-                UpstreamError::BadResponse("it no longer offers HTTP/2".to_owned())
-            })?;
-            exchange(plan, &stream, request, progress.as_deref())
-                .await
-                .map_err(UpstreamError::from)?
+    let mut retries = Retries::default();
+    loop {
+        let attempt = exchange(plan, &stream, head.with_body(body), upload.as_deref());
+        let failure = match attempt.await {
+            Ok(response) => {
+                if let Some(upload) = &upload {
+                    upload.stop_keeping();
+                }
+                return respond(&head, response, stream, upload);
+            }
+            Err(failure) => failure,
+        };
+        let failed = FailedAttempt {
+            failure,
+            body: match &upload {
+                Some(upload) => upload.attempt(),
+                None => Some(RequestBody::empty()),
+            },
+            may_run_twice: stream.is_reused() && client.method.is_safe(),
+        };
+        let retry = retries.next(failed, plan.settings.connect_timeout, Instant::now())?;
+        drop(stream);
+        if !retry.pause.is_zero() {
+            sleep(retry.pause).await;
         }
-    };
-    respond(&head, response, stream, progress)
+        body = retry.body;
+        stream = pool
+            .stream(plan)
+            .await?
+            .ok_or_else(|| UpstreamError::BadResponse("it no longer offers HTTP/2".to_owned()))?;
+    }
 }
 
 /// Checks the response head and builds the client's response.
@@ -101,7 +106,7 @@ fn respond(
     request: &RequestHead<'_>,
     response: Response<Incoming>,
     stream: OpenStream,
-    progress: Option<Arc<UploadProgress>>,
+    upload: Option<Arc<Upload>>,
 ) -> Result<Response<Body>, UpstreamError> {
     let RequestHead { plan, client, .. } = request;
     let (mut head, incoming) = response.into_parts();
@@ -124,7 +129,7 @@ fn respond(
             incoming,
             stream,
             plan,
-            progress,
+            upload,
             accepts_trailers,
         )))
     };
@@ -164,39 +169,6 @@ fn set_content_length(
     Ok(())
 }
 
-/// How a request can be retried.
-enum Retry {
-    /// The same request, of which nothing was sent.
-    SameRequest(Box<Request<RequestBody>>),
-    /// An equal request, if it has no body; otherwise it failed with this error.
-    IfBodiless(UpstreamError),
-}
-
-impl Failure {
-    /// Whether the request can be retried without being processed twice. `idempotent`: it may also
-    /// be processed twice, because the connection was reused and the backend may have closed it
-    /// just then.
-    fn retry(self, idempotent: bool) -> Result<Retry, UpstreamError> {
-        match self {
-            Self::Unsent(request, _) => Ok(Retry::SameRequest(request)),
-            Self::Unprocessed(error) => Ok(Retry::IfBodiless(connection_closed(error))),
-            Self::Failed(error @ UpstreamError::ConnectionClosed(_)) if idempotent => {
-                Ok(Retry::IfBodiless(error))
-            }
-            Self::Failed(error) => Err(error),
-        }
-    }
-}
-
-impl From<Failure> for UpstreamError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Unsent(_, error) | Failure::Unprocessed(error) => connection_closed(error),
-            Failure::Failed(error) => error,
-        }
-    }
-}
-
 /// `:scheme`, `:authority` and `:path` (RFC 9113 section 8.3.1). The path is byte for byte the
 /// authorized one.
 fn uri(plan: &UpstreamPlan, request: &ForwardRequest<'_>) -> Result<Uri, UpstreamError> {
@@ -223,7 +195,7 @@ fn uri(plan: &UpstreamPlan, request: &ForwardRequest<'_>) -> Result<Uri, Upstrea
     }
 }
 
-/// One HTTP/2 request; its head can be built twice, for a retry.
+/// One HTTP/2 request; its head can be built again, for a retry.
 struct RequestHead<'a> {
     plan: &'a Arc<UpstreamPlan>,
     client: &'a Parts,
@@ -249,6 +221,13 @@ impl RequestHead<'_> {
         if trailers::te_has_trailers(&self.client.headers) {
             headers.insert(TE, const { HeaderValue::from_static("trailers") });
         }
+        // Never indexed by HPACK, so that a compression table never holds them (RFC 7541 section
+        // 7.1.3).
+        for name in [AUTHORIZATION, COOKIE] {
+            if let http::header::Entry::Occupied(mut entry) = headers.entry(name) {
+                entry.iter_mut().for_each(|value| value.set_sensitive(true));
+            }
+        }
         let mut request = Request::new(body);
         *request.method_mut() = self.client.method.clone();
         *request.uri_mut() = self.uri.clone();
@@ -262,12 +241,12 @@ async fn exchange(
     plan: &UpstreamPlan,
     stream: &OpenStream,
     request: Request<RequestBody>,
-    progress: Option<&UploadProgress>,
+    upload: Option<&Upload>,
 ) -> Result<Response<Incoming>, Failure> {
     let response = response_timeout::wait(
         stream.sender().try_send_request(request),
         &plan.settings,
-        progress,
+        upload,
     )
     .await;
     match response {
@@ -276,17 +255,20 @@ async fn exchange(
             Ok(response)
         }
         Ok(Err(mut error)) => {
-            let request = error.take_message();
+            let is_unsent = error.take_message().is_some();
             let error = error.into_error();
-            match (request, ResetReason::of(&error)) {
-                (Some(request), _) => Err(Failure::Unsent(Box::new(request), error)),
-                (None, ResetReason::Refused) => Err(Failure::Unprocessed(error)),
-                (None, ResetReason::GoingAway) => {
-                    stream.retire();
-                    Err(Failure::Unprocessed(error))
-                }
-                (None, ResetReason::Other) => Err(Failure::Failed(classify(error, progress))),
+            if is_unsent {
+                stream.retire();
+                return Err(Failure::Unprocessed(error));
             }
+            Err(match ResetReason::of(&error) {
+                ResetReason::Refused => Failure::Refused(error),
+                ResetReason::GoingAway => {
+                    stream.retire();
+                    Failure::Unprocessed(error)
+                }
+                ResetReason::Other => Failure::Failed(classify(error, upload)),
+            })
         }
         Err(error) => {
             if matches!(error, UpstreamError::ResponseTimeout) {

@@ -12,6 +12,7 @@ mod framing;
 mod headers;
 mod http1;
 mod http2;
+mod loop_guard;
 mod request;
 mod target;
 mod trailers;
@@ -29,7 +30,7 @@ pub use forward::forward;
 pub use headers::HeaderPolicy;
 pub use request::ForwardRequest;
 pub use target::{
-    HostPort, ParseUpstreamError, UpstreamPlan, UpstreamPlanError, UpstreamProtocol,
+    HostPort, IdleReuse, ParseUpstreamError, UpstreamPlan, UpstreamPlanError, UpstreamProtocol,
     UpstreamSettings, UpstreamUrl,
 };
 pub use upgrade::Tunnels;

@@ -84,14 +84,21 @@ pub struct UpstreamSettings {
     pub tunnel_idle_timeout: Duration,
     /// Maximum duration of an upgraded connection or a response body.
     pub stream_max_age: Option<Duration>,
-    /// Maximum idle time of a pooled connection. Many servers close idle connections after two
-    /// seconds.
-    pub idle_reuse: Duration,
+    /// How long an idle HTTP/1.1 connection can be used again.
+    pub reuse: IdleReuse,
+    /// Idle time after which an HTTP/2 connection is closed. Middleboxes may have dropped it
+    /// silently by then.
+    pub http2_idle_timeout: Duration,
     /// Maximum number of idle connections in the pool. If it is less than the number of concurrent
     /// requests, connections are closed and reopened under load.
     pub max_idle: usize,
     /// Maximum number of connections.
     pub max_connections: usize,
+    /// Maximum number of concurrent requests on an HTTP/2 connection, if the backend does not
+    /// permit less.
+    pub max_http2_streams: usize,
+    /// Idle time after which TCP keepalive probes are sent. Without one, none are sent.
+    pub tcp_keepalive: Option<Duration>,
     /// Maximum size of a response head in bytes; at least 8192.
     pub max_header_bytes: usize,
     /// Whether `Host` is the public host, or the backend's own.
@@ -106,6 +113,34 @@ pub struct UpstreamSettings {
     pub ping_interval: Option<Duration>,
     /// How long the backend may take to acknowledge a PING.
     pub ping_timeout: Duration,
+}
+
+/// Maximum idle times of pooled HTTP/1.1 connections. The backend may close an idle connection just
+/// when it is used again, and a request that cannot be repeated fails then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdleReuse {
+    /// For requests that can be repeated.
+    pub repeatable: Duration,
+    /// For all others.
+    pub unrepeatable: Duration,
+}
+
+impl IdleReuse {
+    /// For backends that close idle connections after two seconds, as many do.
+    pub const DEFAULT: Self = Self {
+        repeatable: Duration::from_millis(1500),
+        unrepeatable: Duration::from_millis(200),
+    };
+
+    /// For a backend that keeps idle connections for longer than `limit`. Requests that cannot be
+    /// repeated keep a distance from its end.
+    #[must_use]
+    pub fn up_to(limit: Duration) -> Self {
+        Self {
+            repeatable: limit,
+            unrepeatable: limit / 2,
+        }
+    }
 }
 
 /// A backend's validated settings, with everything that can be built from them in advance.
@@ -190,9 +225,13 @@ impl UpstreamSettings {
             body_idle_timeout: Duration::from_secs(300),
             tunnel_idle_timeout: Duration::from_secs(3600),
             stream_max_age: None,
-            idle_reuse: Duration::from_millis(1500),
+            reuse: IdleReuse::DEFAULT,
+            http2_idle_timeout: Duration::from_secs(60),
             max_idle: 256,
             max_connections: 10_000,
+            // The minimum that RFC 9113 section 6.5.2 recommends to servers.
+            max_http2_streams: 100,
+            tcp_keepalive: Some(Duration::from_secs(60)),
             max_header_bytes: 64 * 1024,
             preserve_host: true,
             ca_certificates: None,

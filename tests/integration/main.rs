@@ -93,6 +93,8 @@ pub mod support;
 #[cfg(test)]
 mod support_selftest;
 #[cfg(test)]
+mod upstream_connections;
+#[cfg(test)]
 mod upstream_tls;
 #[cfg(test)]
 mod web_workflow;

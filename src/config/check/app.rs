@@ -23,7 +23,7 @@ use crate::session::cookie::CookieNames;
 use crate::session::validity::Limits;
 use crate::types::net::Origin;
 use crate::types::oauth::{AppName, ProviderName};
-use crate::upstream::{UpstreamProtocol, UpstreamSettings, UpstreamUrl};
+use crate::upstream::{IdleReuse, UpstreamProtocol, UpstreamSettings, UpstreamUrl};
 
 const PREFIX: &str = "/.doorward";
 pub(super) const COOKIE_NAME: &str = "doorward";
@@ -206,7 +206,10 @@ fn upstream_settings(
         .stream_max_age
         .map(|duration| nonzero(duration, &at.key("stream_max_age")));
 
+    let limits = upstream_limits(&raw, protocol, at);
+
     let mut settings = UpstreamSettings::at(url?);
+    limits.apply_to(&mut settings);
     let tls = tls?;
     settings.ca_certificates = tls.ca_certificates;
     settings.client_certificate = tls.client_certificate;
@@ -220,6 +223,64 @@ fn upstream_settings(
     settings.tunnel_idle_timeout = stream_idle_timeout.unwrap_or(settings.tunnel_idle_timeout);
     settings.stream_max_age = stream_max_age;
     Some(settings)
+}
+
+/// The limits of the connections to an upstream. `None` is the default.
+struct UpstreamLimits {
+    max_connections: Option<u32>,
+    max_http2_streams: Option<u32>,
+    idle_timeout: Option<Duration>,
+    tcp_keepalive: Option<Option<Duration>>,
+}
+
+fn upstream_limits(raw: &RawApp, protocol: UpstreamProtocol, at: &Location<'_>) -> UpstreamLimits {
+    let number = |raw: Option<u32>, key: &str, what: &str, default: u32, max: u32| {
+        raw.map(|number| server::bounded(Some(number), &at.key(key), what, default, 1..=max))
+    };
+    if raw.upstream_max_http2_streams.is_some() && protocol == UpstreamProtocol::Http1 {
+        at.key("upstream_max_http2_streams").error(
+            "HTTP/1.1 has no streams",
+            "remove the key, or set `upstream_protocol = \"http2\"`",
+        );
+    }
+    UpstreamLimits {
+        max_connections: number(
+            raw.upstream_max_connections,
+            "upstream_max_connections",
+            "connections",
+            10_000,
+            1_000_000,
+        ),
+        max_http2_streams: number(
+            raw.upstream_max_http2_streams,
+            "upstream_max_http2_streams",
+            "concurrent streams",
+            100,
+            10_000,
+        ),
+        idle_timeout: raw
+            .upstream_idle_timeout
+            .map(|duration| nonzero(duration, &at.key("upstream_idle_timeout"))),
+        tcp_keepalive: server::keepalive(raw.upstream_tcp_keepalive),
+    }
+}
+
+impl UpstreamLimits {
+    fn apply_to(self, settings: &mut UpstreamSettings) {
+        if let Some(max) = self.max_connections {
+            settings.max_connections = server::size(max);
+        }
+        if let Some(max) = self.max_http2_streams {
+            settings.max_http2_streams = server::size(max);
+        }
+        if let Some(timeout) = self.idle_timeout {
+            settings.reuse = IdleReuse::up_to(timeout);
+            settings.http2_idle_timeout = timeout;
+        }
+        if let Some(keepalive) = self.tcp_keepalive {
+            settings.tcp_keepalive = keepalive;
+        }
+    }
 }
 
 fn public_origin(text: &str, at: &Location<'_>, allow_http: bool) -> Option<Origin> {

@@ -241,7 +241,7 @@ fn workers(raw: Option<u32>, at: &Location<'_>) -> NonZeroUsize {
 }
 
 /// A number within `bounds`. `what` names it in the message.
-fn bounded(
+pub(super) fn bounded(
     raw: Option<u32>,
     at: &Location<'_>,
     what: &str,
@@ -266,6 +266,11 @@ fn bounded(
     }
 }
 
+/// The idle time before TCP keepalive probes. `Some(None)` if they are switched off.
+pub(super) fn keepalive(raw: Option<HumanDuration>) -> Option<Option<Duration>> {
+    raw.map(|HumanDuration(idle)| (!idle.is_zero()).then_some(idle))
+}
+
 /// The limit of requests in flight, of the server or of an app.
 pub(super) fn max_in_flight_requests(raw: Option<u32>, at: &Location<'_>) -> Option<usize> {
     let bounds = 1..=1_000_000;
@@ -280,7 +285,7 @@ pub(super) fn max_in_flight_requests(raw: Option<u32>, at: &Location<'_>) -> Opt
     })
 }
 
-fn size(number: u32) -> usize {
+pub(super) fn size(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 

@@ -80,6 +80,7 @@ impl Responder {
                 (StatusCode::BAD_REQUEST, None)
             }
             UpstreamError::RequestStalled => (StatusCode::REQUEST_TIMEOUT, None),
+            UpstreamError::Loop => (StatusCode::LOOP_DETECTED, None),
             UpstreamError::Saturated => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 Some(Duration::from_secs(1)),

@@ -11,13 +11,20 @@ use redis::{
     IntoConnectionInfo as _, RedisConnectionInfo, RedisResult, TlsCertificates, TlsMode, Value,
 };
 
+use super::dns::Dns;
 use super::settings::{RedisLogin, RedisNode, RedisSettings, Topology};
 
 /// How often the Cluster client retries a redirected command.
 const CLUSTER_RETRIES: u32 = 4;
 
+/// A client, and how it resolves the names of nodes.
+pub(super) struct Connector {
+    client: TopologyClient,
+    dns: Dns,
+}
+
 /// A client for each topology.
-pub(super) enum Connector {
+enum TopologyClient {
     Single(Box<Client>),
     Sentinel(Box<tokio::sync::Mutex<SentinelClient>>),
     Cluster(Box<ClusterClient>),
@@ -32,33 +39,38 @@ pub(super) enum Connection {
 
 impl Connector {
     pub(super) fn new(settings: &RedisSettings) -> RedisResult<Self> {
-        match &settings.topology {
-            Topology::Single => Ok(Self::Single(Box::new(single(settings)?))),
-            Topology::Cluster => Ok(Self::Cluster(Box::new(cluster(settings)?))),
+        let dns = Dns::default();
+        let client = match &settings.topology {
+            Topology::Single => TopologyClient::Single(Box::new(single(settings)?)),
+            Topology::Cluster => TopologyClient::Cluster(Box::new(cluster(settings, &dns)?)),
             Topology::Sentinel { master, login } => {
                 let client = sentinel(settings, master, login.as_ref())?;
-                Ok(Self::Sentinel(Box::new(tokio::sync::Mutex::new(client))))
+                TopologyClient::Sentinel(Box::new(tokio::sync::Mutex::new(client)))
             }
-        }
+        };
+        Ok(Self { client, dns })
     }
 
     pub(super) async fn connect(&self) -> RedisResult<Connection> {
         // The caller applies the timeouts.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
-            .set_response_timeout(None);
-        match self {
-            Self::Single(client) => client
+            .set_response_timeout(None)
+            .set_dns_resolver(self.dns.clone());
+        match &self.client {
+            TopologyClient::Single(client) => client
                 .get_multiplexed_async_connection_with_config(&config)
                 .await
                 .map(Connection::One),
-            Self::Sentinel(client) => client
+            TopologyClient::Sentinel(client) => client
                 .lock()
                 .await
                 .get_async_connection_with_config(&config)
                 .await
                 .map(Connection::One),
-            Self::Cluster(client) => client.get_async_connection().await.map(Connection::Cluster),
+            TopologyClient::Cluster(client) => {
+                client.get_async_connection().await.map(Connection::Cluster)
+            }
         }
     }
 }
@@ -81,10 +93,11 @@ fn single(settings: &RedisSettings) -> RedisResult<Client> {
     }
 }
 
-fn cluster(settings: &RedisSettings) -> RedisResult<ClusterClient> {
+fn cluster(settings: &RedisSettings, dns: &Dns) -> RedisResult<ClusterClient> {
     let builder = ClusterClientBuilder::new(nodes(settings)?)
         .connection_timeout(settings.timeout)
         .response_timeout(settings.timeout)
+        .async_dns_resolver(dns.clone())
         .retries(CLUSTER_RETRIES)
         .min_retry_wait(10)
         .max_retry_wait(millis(settings.timeout / CLUSTER_RETRIES));

@@ -5,6 +5,7 @@
 
 mod connect;
 mod connection;
+mod dns;
 mod entry;
 mod log;
 mod settings;

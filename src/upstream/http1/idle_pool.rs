@@ -10,18 +10,15 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::connection::Connection;
-
 use crate::lock::lock;
-
-/// Maximum idle time of a connection for a request that cannot be repeated.
-const RECENTLY_USED: Duration = Duration::from_millis(200);
+use crate::upstream::target::IdleReuse;
 
 /// Which connections a request may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::upstream) enum ReusePolicy {
     /// Any idle connection: the request can be repeated.
     Any,
-    /// A connection that was used within the last 200 ms: the request cannot be repeated.
+    /// A connection that was used just before: the request cannot be repeated.
     RecentlyUsed,
     /// Only a new connection.
     Fresh,
@@ -32,7 +29,7 @@ pub(in crate::upstream) enum ReusePolicy {
 pub(in crate::upstream) struct IdlePool {
     idle: Mutex<VecDeque<IdleConnection>>,
     max_idle: usize,
-    idle_reuse: Duration,
+    reuse: IdleReuse,
     /// Notified of each connection that is returned.
     returned: Notify,
     /// Whether the sweep task is running.
@@ -46,11 +43,11 @@ struct IdleConnection {
 }
 
 impl IdlePool {
-    pub(in crate::upstream) fn new(max_idle: usize, idle_reuse: Duration) -> Self {
+    pub(in crate::upstream) fn new(max_idle: usize, reuse: IdleReuse) -> Self {
         Self {
             idle: Mutex::default(),
             max_idle,
-            idle_reuse,
+            reuse,
             returned: Notify::new(),
             sweeping: AtomicBool::new(false),
         }
@@ -75,8 +72,8 @@ impl IdlePool {
     /// Takes the most recently used connection that `reuse` allows.
     pub(in crate::upstream) fn take(&self, reuse: ReusePolicy) -> Option<Connection> {
         let max_idle_time = match reuse {
-            ReusePolicy::Any => self.idle_reuse,
-            ReusePolicy::RecentlyUsed => RECENTLY_USED.min(self.idle_reuse),
+            ReusePolicy::Any => self.reuse.repeatable,
+            ReusePolicy::RecentlyUsed => self.reuse.unrepeatable,
             ReusePolicy::Fresh => return None,
         };
         let mut idle = self.idle();
@@ -110,7 +107,7 @@ impl IdlePool {
         drop(idle);
         self.returned.notify_one();
         if !self.sweeping.swap(true, Ordering::AcqRel) {
-            tokio::spawn(Self::sweep(Arc::downgrade(self), self.idle_reuse));
+            tokio::spawn(Self::sweep(Arc::downgrade(self), self.reuse.repeatable));
         }
     }
 

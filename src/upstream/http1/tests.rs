@@ -23,7 +23,7 @@ use super::socket::Socket;
 use crate::types::body::Body;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::framing::Framing;
-use crate::upstream::target::UpstreamSettings;
+use crate::upstream::target::{IdleReuse, UpstreamSettings};
 
 /// A response as a client parsed it.
 #[derive(Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ async fn parse(method: &Method, pieces: Vec<Vec<u8>>) -> (Parsed, bool) {
     let Ok(framing) = BodyDecoder::for_response(&mut head, method) else {
         return (Parsed::Error, false);
     };
-    let idle_pool = Arc::new(IdlePool::new(1, Duration::from_secs(60)));
+    let idle_pool = Arc::new(IdlePool::new(1, IdleReuse::up_to(Duration::from_secs(120))));
     let body = connection.into_body(
         framing.decoder,
         Some(&idle_pool).filter(|_| framing.keep_alive),
@@ -411,7 +411,7 @@ async fn connection_with_incomplete_head_is_not_reused() {
         .extend_from_slice(format!("GET / HTTP/1.1\r\nx-a: {long}\r\n\r\n").as_bytes());
     let mut head = connection.exchange(&mut None, &settings()).await.unwrap();
     let framing = BodyDecoder::for_response(&mut head, &Method::GET).unwrap();
-    let idle_pool = Arc::new(IdlePool::new(1, Duration::from_secs(60)));
+    let idle_pool = Arc::new(IdlePool::new(1, IdleReuse::up_to(Duration::from_secs(120))));
     connection.into_body(
         framing.decoder,
         Some(&idle_pool),
@@ -447,7 +447,7 @@ async fn upload_continues_beside_an_early_response() {
         .await
         .unwrap();
     let framing = BodyDecoder::for_response(&mut head, &Method::POST).unwrap();
-    let idle_pool = Arc::new(IdlePool::new(1, Duration::from_secs(60)));
+    let idle_pool = Arc::new(IdlePool::new(1, IdleReuse::up_to(Duration::from_secs(120))));
     assert!(framing.keep_alive);
     let body = connection.into_body(
         framing.decoder,

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::request_body::UploadProgress;
+use super::request_body::Upload;
 use crate::upstream::error::UpstreamError;
 
 /// What a failed request means for its connection.
@@ -35,8 +35,8 @@ impl ResetReason {
 
 /// The error of a request that the backend may have processed. A client that aborts its body looks
 /// like a failing backend to hyper.
-pub(super) fn classify(error: hyper::Error, progress: Option<&UploadProgress>) -> UpstreamError {
-    if progress.is_some_and(UploadProgress::aborted) {
+pub(super) fn classify(error: hyper::Error, upload: Option<&Upload>) -> UpstreamError {
+    if upload.is_some_and(Upload::aborted) {
         return UpstreamError::RequestBodyAborted;
     }
     if error.is_timeout() {

@@ -15,28 +15,24 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::error::connection_closed;
 use super::idle_timeout::IdleTimeout;
-use super::request_body::RequestBody;
+use super::request_body::{ReplayBudget, RequestBody};
 use crate::limits::{TaskGuard, TaskLimit, current_client};
 use crate::lock::lock;
 use crate::telemetry::metrics::Metrics;
-use crate::upstream::dial::{Dialled, dial};
+use crate::upstream::dial::{Dialer, Dialled};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::target::{ALPN_H2, UpstreamPlan, UpstreamProtocol};
 
-/// Maximum number of connections of a worker.
-const MAX_CONNECTIONS: usize = 8;
-/// Maximum number of concurrent streams on a connection: the minimum that RFC 9113 section 6.5.2
-/// recommends to servers.
-const MAX_STREAMS: usize = 100;
 /// Flow-control window of a stream in bytes.
 const STREAM_WINDOW: u32 = 128 * 1024;
-/// Flow-control window of a connection. It has space for the windows of all streams, so that a
-/// client that reads slowly does not block other streams.
-const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 100;
+/// The largest window that HTTP/2 allows (RFC 9113 section 6.9.1).
+const MAX_WINDOW: u32 = (1 << 31) - 1;
 /// Maximum number of request bytes buffered while the backend's window is closed.
 const MAX_SEND_BUFFER: usize = 256 * 1024;
-/// Idle time after which a connection is closed. Middleboxes may have dropped it silently by then.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Minimum time without any byte after which a connection with streams is closed.
+const MIN_SILENCE: Duration = Duration::from_secs(60);
+/// Minimum interval at which unusable connections are dropped.
+const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 /// How long HTTP/1.1 is used after the backend selected it by ALPN.
 const HTTP1_FALLBACK_TIME: Duration = Duration::from_secs(60);
 /// Poll interval of a request that waits for a free stream.
@@ -46,6 +42,7 @@ const STREAM_POLL_INTERVAL: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(in crate::upstream) struct H2Pool {
     shared: Arc<Shared>,
+    dialer: Arc<Dialer>,
     slots: Arc<Semaphore>,
     /// All streams that the connections may have.
     shares: TaskLimit,
@@ -53,11 +50,14 @@ pub(in crate::upstream) struct H2Pool {
     dialling: tokio::sync::Mutex<()>,
     opened: IntCounter,
     streams: IntGauge,
+    replay_budget: ReplayBudget,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     connections: Mutex<Vec<Arc<H2Connection>>>,
+    /// Idle time after which a connection is closed.
+    idle_timeout: Duration,
     http1_until: Mutex<Option<Instant>>,
     /// Whether the sweep task is running.
     sweeping: AtomicBool,
@@ -67,9 +67,10 @@ struct Shared {
 struct H2Connection {
     sender: SendRequest<RequestBody>,
     start: Instant,
+    idle_timeout: Duration,
     open_streams: AtomicUsize,
-    /// The stream limit: the backend's, as last known, or [`MAX_STREAMS`]. Streams beyond the
-    /// backend's limit wait in the h2 library.
+    /// The stream limit: the backend's, as last known, or the configured one if that is lower.
+    /// Streams beyond the backend's limit wait in the h2 library.
     max_streams: AtomicUsize,
     retired: AtomicBool,
     is_reused: AtomicBool,
@@ -91,15 +92,28 @@ pub(in crate::upstream) struct OpenStream {
 
 impl H2Pool {
     /// A pool without connections.
-    pub(in crate::upstream) fn new(app: &str, metrics: &Metrics) -> Self {
+    pub(in crate::upstream) fn new(
+        plan: &UpstreamPlan,
+        dialer: Arc<Dialer>,
+        metrics: &Metrics,
+    ) -> Self {
+        let settings = &plan.settings;
+        let max_connections = settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
         Self {
-            shared: Arc::default(),
-            slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-            shares: TaskLimit::new(MAX_CONNECTIONS * MAX_STREAMS),
+            shared: Arc::new(Shared::new(settings.http2_idle_timeout)),
+            dialer,
+            slots: Arc::new(Semaphore::new(max_connections)),
+            shares: TaskLimit::new(max_connections.saturating_mul(settings.max_http2_streams)),
             dialling: tokio::sync::Mutex::default(),
-            opened: metrics.upstream_connections.with_label_values(&[app]),
+            opened: metrics.upstream_connections.with_label_values(&[&plan.app]),
             streams: metrics.upstream_http2_streams.clone(),
+            replay_budget: ReplayBudget::default(),
         }
+    }
+
+    /// The limit of what is kept of request bodies.
+    pub(super) fn replay_budget(&self) -> ReplayBudget {
+        self.replay_budget.clone()
     }
 
     /// Reserves a stream for one request. Returns `None` if the backend selected HTTP/1.1.
@@ -167,7 +181,7 @@ impl H2Pool {
         slot: OwnedSemaphorePermit,
     ) -> Result<Option<Arc<H2Connection>>, UpstreamError> {
         self.opened.inc();
-        let connection = match dial(plan, UpstreamProtocol::Http2).await? {
+        let connection = match self.dialer.dial(UpstreamProtocol::Http2).await? {
             Dialled::Unix(stream) => handshake(plan, stream, slot).await?,
             Dialled::Tcp(stream) => handshake(plan, stream, slot).await?,
             Dialled::Tls(stream) => {
@@ -193,13 +207,21 @@ where
     let limit = settings
         .body_idle_timeout
         .max(settings.response_timeout)
-        .max(IDLE_TIMEOUT);
+        .max(settings.http2_idle_timeout)
+        .max(MIN_SILENCE);
+    let max_streams = settings.max_http2_streams;
+    // It has space for the windows of all streams, so that a client that reads slowly does not
+    // block other streams.
+    let connection_window = u32::try_from(max_streams)
+        .unwrap_or(u32::MAX)
+        .saturating_mul(STREAM_WINDOW)
+        .min(MAX_WINDOW);
     let io = TokioIo::new(IdleTimeout::new(stream, limit, slot));
     let mut client = http2::Builder::new(TokioExecutor::new());
     client
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(connection_window)
         .max_send_buf_size(MAX_SEND_BUFFER)
         .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(settings.ping_interval)
@@ -208,8 +230,9 @@ where
     let connection = Arc::new(H2Connection {
         sender,
         start: Instant::now(),
+        idle_timeout: settings.http2_idle_timeout,
         open_streams: AtomicUsize::new(0),
-        max_streams: AtomicUsize::new(MAX_STREAMS),
+        max_streams: AtomicUsize::new(max_streams),
         retired: AtomicBool::new(false),
         is_reused: AtomicBool::new(false),
         last_received: AtomicU64::new(0),
@@ -222,7 +245,7 @@ where
         let _ = std::future::poll_fn(|cx| {
             if let Some(connection) = weak.upgrade() {
                 connection.max_streams.store(
-                    driver.current_max_send_streams().min(MAX_STREAMS),
+                    driver.current_max_send_streams().min(max_streams),
                     Ordering::Relaxed,
                 );
             }
@@ -234,6 +257,15 @@ where
 }
 
 impl Shared {
+    fn new(idle_timeout: Duration) -> Self {
+        Self {
+            connections: Mutex::default(),
+            idle_timeout,
+            http1_until: Mutex::default(),
+            sweeping: AtomicBool::new(false),
+        }
+    }
+
     fn uses_http1(&self) -> bool {
         lock(&self.http1_until).is_some_and(|until| Instant::now() < until)
     }
@@ -248,7 +280,10 @@ impl Shared {
     /// Drops unusable connections until the pool is empty.
     async fn sweep(shared: Weak<Self>) {
         loop {
-            sleep(IDLE_TIMEOUT / 4).await;
+            let Some(interval) = shared.upgrade().map(|shared| shared.idle_timeout / 4) else {
+                return;
+            };
+            sleep(interval.max(MIN_SWEEP_INTERVAL)).await;
             let Some(shared) = shared.upgrade() else {
                 return;
             };
@@ -273,7 +308,7 @@ impl H2Connection {
             .now()
             .saturating_sub(self.last_used.load(Ordering::Relaxed));
         let is_expired = self.open_streams.load(Ordering::Relaxed) == 0
-            && Duration::from_millis(idle) > IDLE_TIMEOUT;
+            && Duration::from_millis(idle) > self.idle_timeout;
         !self.sender.is_closed() && !self.retired.load(Ordering::Relaxed) && !is_expired
     }
 

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::pool::OpenStream;
-use super::request_body::UploadProgress;
+use super::request_body::Upload;
 use crate::types::body::BodyError;
 use crate::upstream::target::UpstreamPlan;
 use crate::upstream::trailers::{self, Receiver};
@@ -23,8 +23,8 @@ pub(super) struct ResponseBody {
     stream: OpenStream,
     plan: Arc<UpstreamPlan>,
     accepts_trailers: bool,
-    /// Progress of the request body, which may still be sent.
-    progress: Option<Arc<UploadProgress>>,
+    /// The request body, which may still be sent.
+    upload: Option<Arc<Upload>>,
     idle_timeout: Duration,
     last_frame: Instant,
     /// Not reset by each frame, only when it fires early.
@@ -36,7 +36,7 @@ impl ResponseBody {
         incoming: Incoming,
         stream: OpenStream,
         plan: &Arc<UpstreamPlan>,
-        progress: Option<Arc<UploadProgress>>,
+        upload: Option<Arc<Upload>>,
         accepts_trailers: bool,
     ) -> Self {
         let idle_timeout = plan
@@ -48,7 +48,7 @@ impl ResponseBody {
             stream,
             plan: Arc::clone(plan),
             accepts_trailers,
-            progress,
+            upload,
             idle_timeout,
             last_frame: Instant::now(),
             timer: None,
@@ -58,9 +58,9 @@ impl ResponseBody {
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
         loop {
             let upload_idle = self
-                .progress
+                .upload
                 .as_ref()
-                .map_or(Duration::MAX, |progress| progress.idle());
+                .map_or(Duration::MAX, |upload| upload.idle());
             let idle = upload_idle.min(self.last_frame.elapsed());
             let Some(remaining) = self
                 .idle_timeout

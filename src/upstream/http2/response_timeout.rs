@@ -5,18 +5,18 @@ use std::pin::pin;
 
 use tokio::time::timeout;
 
-use super::request_body::UploadProgress;
+use super::request_body::Upload;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::target::UpstreamSettings;
 
-/// Waits for `response`. `progress` is that of the request body, if there is one.
+/// Waits for `response`. `upload` is the request body, if there is one.
 ///
 /// # Errors
 /// [`UpstreamError::ResponseTimeout`], [`UpstreamError::RequestStalled`].
 pub(super) async fn wait<T>(
     response: impl Future<Output = T>,
     settings: &UpstreamSettings,
-    progress: Option<&UploadProgress>,
+    upload: Option<&Upload>,
 ) -> Result<T, UpstreamError> {
     let mut response = pin!(response);
     let mut remaining = settings.response_timeout;
@@ -24,15 +24,15 @@ pub(super) async fn wait<T>(
         if let Ok(response) = timeout(remaining, &mut response).await {
             return Ok(response);
         }
-        let Some(progress) = progress else {
+        let Some(upload) = upload else {
             return Err(UpstreamError::ResponseTimeout);
         };
-        let (limit, error) = if progress.awaits_client() {
+        let (limit, error) = if upload.awaits_client() {
             (settings.body_idle_timeout, UpstreamError::RequestStalled)
         } else {
             (settings.response_timeout, UpstreamError::ResponseTimeout)
         };
-        let idle = progress.idle();
+        let idle = upload.idle();
         if idle >= limit {
             return Err(error);
         }

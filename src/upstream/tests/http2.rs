@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::super::{UpstreamProtocol, UpstreamSettings};
-use super::http2_backend::Backend;
+use super::http2_backend::{Backend, GoawayBackend};
 use super::support::{self, STREAM_LEN, TestProxy, eventually, proxy_to, read_until_idle};
 
 async fn start_proxy(
@@ -216,27 +216,160 @@ async fn backend_stream_limit_is_respected() {
 }
 
 #[tokio::test]
-async fn refused_stream_is_retried_once_without_body() {
+async fn streams_and_connections_are_limited_by_settings() {
+    let (proxy, backend) = start_proxy(Backend::default(), |settings| {
+        settings.max_http2_streams = 2;
+        settings.max_connections = 2;
+        settings.connect_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        let mut client = proxy.connect().await;
+        client
+            .write_all(b"GET /silent-body HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
+        let mut head = [0; 15];
+        client.read_exact(&mut head).await.unwrap();
+        assert_eq!(head, *b"HTTP/1.1 200 OK");
+        streams.push(client);
+    }
+    assert_eq!(backend.connections.load(Ordering::SeqCst), 2);
+    let response = proxy.get("/a").await;
+    assert!(response.contains("upstream_saturated"), "{response}");
+    streams.pop();
+    eventually(|| {
+        proxy
+            .metrics
+            .text()
+            .unwrap()
+            .contains("doorward_upstream_http2_streams 3")
+    })
+    .await;
+    assert!(proxy.get("/a").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn refused_stream_is_sent_again_until_it_is_accepted() {
     let (proxy, backend) = start_proxy(Backend::default(), |_| {}).await;
-    assert!(proxy.get("/refuse-once").await.starts_with("HTTP/1.1 200"));
-    assert_eq!(backend.received.lock().unwrap().len(), 2);
-    let empty =
-        "POST /refuse HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let taken = || std::mem::take(&mut *backend.received.lock().unwrap());
     assert!(
         proxy
-            .send(empty)
+            .get("/refuse-thrice")
             .await
-            .contains("upstream_connection_closed sent=true")
+            .starts_with("HTTP/1.1 200")
     );
-    assert_eq!(backend.received.lock().unwrap().len(), 4);
-    // Its body was sent already.
+    assert_eq!(taken().len(), 4);
     assert!(
         proxy
-            .post("/refuse")
+            .post("/refuse-thrice")
             .await
-            .contains("upstream_connection_closed")
+            .starts_with("HTTP/1.1 200")
     );
-    assert_eq!(backend.received.lock().unwrap().len(), 5);
+    let received = taken();
+    assert_eq!(received.len(), 4);
+    assert_eq!(received[3].body, b"hi");
+    assert_eq!(received[3].head.headers["content-length"], "2");
+    let chunked = "POST /refuse-thrice HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+                   Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nChecksum: 7\r\n\r\n";
+    assert!(proxy.send(chunked).await.starts_with("HTTP/1.1 200"));
+    let received = taken();
+    assert_eq!(received[3].body, b"hi");
+    assert_eq!(
+        received[3].trailers.as_ref().unwrap()["checksum"],
+        "7",
+        "the trailers are sent again too"
+    );
+}
+
+#[tokio::test]
+async fn stream_that_is_refused_too_often_fails() {
+    let (proxy, backend) = start_proxy(Backend::default(), |settings| {
+        settings.connect_timeout = Duration::from_millis(200);
+    })
+    .await;
+    for request in ["", "Content-Length: 0\r\n"] {
+        let request =
+            format!("POST /refuse HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{request}\r\n");
+        let response = proxy.send(&request).await;
+        assert!(
+            response.contains("upstream_connection_closed sent=true"),
+            "{response}"
+        );
+    }
+    assert!(
+        (4..=32).contains(&backend.received.lock().unwrap().len()),
+        "a bounded number of attempts"
+    );
+}
+
+/// What is larger than the kept part of a body cannot be sent again.
+#[tokio::test]
+async fn refused_stream_with_a_large_body_fails() {
+    let (proxy, backend) = start_proxy(Backend::default(), |_| {}).await;
+    let length = 128 * 1024;
+    let head = format!(
+        "POST /refuse-after-body HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+         Content-Length: {length}\r\n\r\n"
+    );
+    let response = proxy.send(&(head + &"x".repeat(length))).await;
+    assert!(
+        response.contains("upstream_connection_closed"),
+        "{response}"
+    );
+    assert_eq!(backend.received.lock().unwrap().len(), 1);
+    assert!(
+        proxy
+            .post("/refuse-after-body")
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
+}
+
+#[tokio::test]
+async fn posts_beyond_goaways_are_all_served_once() {
+    let backend = Arc::new(GoawayBackend {
+        requests_per_connection: 2,
+        ..GoawayBackend::default()
+    });
+    let url = backend.start().await;
+    let proxy = Arc::new(http2_proxy_to(&url, |_| {}).await);
+    let send = |number| {
+        let proxy = Arc::clone(&proxy);
+        let head = format!(
+            "POST /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\n\r\n{number:04}"
+        );
+        tokio::spawn(async move { proxy.send(&head).await })
+    };
+    for task in (0..12).map(send).collect::<Vec<_>>() {
+        let response = task.await.unwrap();
+        assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+    }
+    let mut bodies = backend.bodies.lock().unwrap().clone();
+    bodies.sort();
+    let sent: Vec<_> = (0..12).map(|number| format!("{number:04}")).collect();
+    assert_eq!(bodies, sent);
+    assert!(backend.connections.load(Ordering::SeqCst) >= 6);
+}
+
+#[tokio::test]
+async fn cookies_are_never_indexed() {
+    let backend = Arc::new(GoawayBackend {
+        requests_per_connection: 1,
+        ..GoawayBackend::default()
+    });
+    let proxy = http2_proxy_to(&backend.start().await, |_| {}).await;
+    let head = "GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: a=b\r\n\r\n";
+    assert!(proxy.send(head).await.starts_with("HTTP/1.1 200"));
+    let heads = backend.heads.lock().unwrap();
+    let contains = |bytes: &[u8]| heads[0].windows(bytes.len()).any(|window| window == bytes);
+    // A literal whose name has the index 32 (RFC 7541 section 6.2.3), and its value.
+    assert!(
+        contains(&[0x1f, 0x11, 3]) || contains(&[0x1f, 0x11, 0x83]),
+        "{:x?}",
+        heads[0]
+    );
 }
 
 #[tokio::test]

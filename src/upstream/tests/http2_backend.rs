@@ -8,6 +8,8 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
 use super::support::STREAM_LEN;
@@ -60,7 +62,7 @@ impl Backend {
     ) {
         let (head, mut incoming) = request.into_parts();
         let path = head.uri.path().to_owned();
-        let is_first = {
+        let (earlier, index) = {
             let mut received = self.received.lock().unwrap();
             let earlier = received
                 .iter()
@@ -72,10 +74,9 @@ impl Backend {
                 body: Vec::new(),
                 trailers: None,
             });
-            earlier == 0
+            (earlier, received.len() - 1)
         };
-        let index = self.received.lock().unwrap().len() - 1;
-        if path == "/refuse" || (path == "/refuse-once" && is_first) {
+        if path == "/refuse" || (path == "/refuse-thrice" && earlier < 3) {
             return responder.send_reset(h2::Reason::REFUSED_STREAM);
         }
         while let Some(part) = incoming.data().await {
@@ -87,6 +88,9 @@ impl Backend {
             self.received.lock().unwrap()[index]
                 .body
                 .extend_from_slice(&part);
+        }
+        if path == "/refuse-after-body" && earlier == 0 {
+            return responder.send_reset(h2::Reason::REFUSED_STREAM);
         }
         let trailers = incoming.trailers().await.ok().flatten();
         self.received.lock().unwrap()[index].trailers = trailers;
@@ -153,6 +157,85 @@ impl Backend {
                 .unwrap();
             left -= capacity;
             self.written.fetch_add(capacity, Ordering::SeqCst);
+        }
+    }
+}
+
+/// A backend that behaves as nginx does with `keepalive_requests`: after some requests a connection
+/// sends a GOAWAY, finishes them, and ignores everything after them. It speaks raw frames, since
+/// the library would answer the streams that must be ignored.
+#[derive(Default)]
+pub(super) struct GoawayBackend {
+    pub(super) requests_per_connection: usize,
+    pub(super) connections: AtomicUsize,
+    /// The compressed heads of the requests that were processed.
+    pub(super) heads: Mutex<Vec<Vec<u8>>>,
+    /// The bodies of the requests that were processed.
+    pub(super) bodies: Mutex<Vec<String>>,
+}
+
+impl GoawayBackend {
+    /// Starts to listen. Returns the URL.
+    pub(super) async fn start(self: &Arc<Self>) -> String {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", socket.local_addr().unwrap());
+        let backend = Arc::clone(self);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = socket.accept().await {
+                let backend = Arc::clone(&backend);
+                // A read error means that the client has closed the connection.
+                tokio::spawn(async move { backend.serve(stream).await });
+            }
+        });
+        url
+    }
+
+    async fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        self.connections.fetch_add(1, Ordering::SeqCst);
+        stream.write_all(b"\0\0\0\x04\0\0\0\0\0").await?;
+        stream.read_exact(&mut [0; 24]).await?;
+        let mut accepted: Vec<(u32, Vec<u8>)> = Vec::new();
+        loop {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head).await?;
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; usize::try_from(length).unwrap()];
+            stream.read_exact(&mut payload).await?;
+            let (kind, flags) = (head[3], head[4]);
+            let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            let is_full = accepted.len() >= self.requests_per_connection;
+            match kind {
+                // DATA.
+                0 => {}
+                // HEADERS: a new stream.
+                1 if !is_full => {
+                    self.heads.lock().unwrap().push(payload.clone());
+                    accepted.push((id, Vec::new()));
+                }
+                4 if flags & 1 == 0 => stream.write_all(b"\0\0\0\x04\x01\0\0\0\0").await?,
+                _ => {}
+            }
+            if kind == 1 && !is_full && accepted.len() == self.requests_per_connection {
+                let mut goaway = b"\0\0\x08\x07\0\0\0\0\0".to_vec();
+                goaway.extend_from_slice(&id.to_be_bytes());
+                goaway.extend_from_slice(&[0; 4]);
+                stream.write_all(&goaway).await?;
+            }
+            let Some((_, body)) = accepted.iter_mut().find(|(known, _)| *known == id) else {
+                continue;
+            };
+            if kind == 0 {
+                body.extend_from_slice(&payload);
+            }
+            if kind <= 1 && flags & 1 != 0 {
+                let body = String::from_utf8(body.clone()).unwrap();
+                self.bodies.lock().unwrap().push(body);
+                // `:status: 200`, the end of the stream.
+                let mut response = b"\0\0\x01\x01\x05".to_vec();
+                response.extend_from_slice(&id.to_be_bytes());
+                response.push(0x88);
+                stream.write_all(&response).await?;
+            }
         }
     }
 }

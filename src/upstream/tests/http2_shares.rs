@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
+use super::super::dial::Dialer;
 use super::super::http2::H2Pool;
 use super::super::{HeaderPolicy, UpstreamError, UpstreamPlan, UpstreamProtocol, UpstreamSettings};
 use super::http2_backend::Backend;
+use crate::dns::Resolver;
 use crate::limits::{ClientKey, on_behalf_of};
 use crate::telemetry::metrics::Metrics;
 
@@ -25,9 +27,13 @@ async fn one_client_leaves_streams_to_others() {
     let mut settings = UpstreamSettings::at(url.parse().unwrap());
     settings.protocol = UpstreamProtocol::Http2;
     settings.connect_timeout = Duration::from_secs(1);
+    settings.max_connections = 8;
+    settings.max_http2_streams = 100;
     let policy = HeaderPolicy::new([], &[]);
     let plan = UpstreamPlan::new("store", settings, policy).unwrap();
-    let pool = H2Pool::new("store", &Metrics::new().unwrap());
+    let metrics = Metrics::new().unwrap();
+    let dialer = Dialer::new(Arc::clone(&plan), Resolver::default(), &metrics);
+    let pool = H2Pool::new(&plan, Arc::new(dialer), &metrics);
     let open = async |client| {
         let client = Some(ClientKey::of_test(client));
         on_behalf_of(client, pool.stream(&plan)).await

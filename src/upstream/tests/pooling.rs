@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::sleep;
 
+use super::super::IdleReuse;
 use super::support::{TestProxy, eventually, read_until_idle, start_proxy};
 
 #[tokio::test]
@@ -33,7 +34,10 @@ async fn connections_are_reused() {
 
 #[tokio::test]
 async fn connection_idle_for_too_long_is_closed() {
-    let proxy = start_proxy(|settings| settings.idle_reuse = Duration::from_millis(100)).await;
+    let proxy = start_proxy(|settings| {
+        settings.reuse = IdleReuse::up_to(Duration::from_millis(100));
+    })
+    .await;
     proxy.get("/a").await;
     sleep(Duration::from_millis(300)).await;
     proxy.get("/b").await;

@@ -19,6 +19,7 @@ use super::super::client::Upstream;
 use super::super::forward::send;
 use super::super::request::ForwardRequest;
 use super::super::{HeaderPolicy, Tunnels, UpstreamPlan, UpstreamSettings};
+use crate::dns::Resolver;
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::{Body, ValidityCheck};
 
@@ -269,7 +270,8 @@ pub(super) async fn proxy_to(backend: Arc<Backend>, settings: UpstreamSettings) 
     let identity = [HeaderName::from_static("x-forwarded-user")];
     let policy = HeaderPolicy::new(&identity, &["__Host-doorward_"]);
     let plan = UpstreamPlan::new("store", settings, policy).unwrap();
-    let upstream = Arc::new(Upstream::new(plan, Arc::clone(&tunnels), &metrics));
+    let upstream = Upstream::new(plan, Resolver::default(), Arc::clone(&tunnels), &metrics);
+    let upstream = Arc::new(upstream);
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let session_valid = Arc::new(AtomicBool::new(true));

@@ -43,6 +43,15 @@ errors! {
     unknown_protocol_is_rejected:
         "client_id = \"forum\"" => "client_id = \"forum\"\nupstream_protocol = \"http/2\"",
         at "\"http/2\"", "unknown value", hint "http2";
+    streams_for_http1_are_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nupstream_max_http2_streams = 50",
+        at "50", "HTTP/1.1 has no streams", hint "upstream_protocol";
+    zero_upstream_connections_are_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nupstream_max_connections = 0",
+        at "0", "not a valid number of connections", hint "from 1";
+    zero_upstream_idle_timeout_is_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nupstream_idle_timeout = \"0s\"",
+        at "\"0s\"", "must not be zero", hint "";
     ping_interval_for_http1_is_rejected:
         "client_id = \"forum\"" => "client_id = \"forum\"\nupstream_ping_interval = \"30s\"",
         at "\"30s\"", "HTTP/1.1 has no pings", hint "upstream_protocol";

@@ -102,7 +102,7 @@ fn expected(method: &str, body: Body) -> String {
     let coding = framing.strip_prefix("transfer").map_or("", |_| framing);
     let length = framing.strip_prefix("content").map_or("", |_| framing);
     format!(
-        "{method} /public/x HTTP/1.1\r\n{length}host: raw.localhost:8080\r\n{coding}x-a: b\r\nx-forwarded-for: 127.0.0.1\r\n\
+        "{method} /public/x HTTP/1.1\r\ncdn-loop: raw.localhost:8080\r\n{length}host: raw.localhost:8080\r\n{coding}x-a: b\r\nx-forwarded-for: 127.0.0.1\r\n\
          x-forwarded-host: raw.localhost:8080\r\nx-forwarded-proto: http\r\n\r\n{body}"
     )
 }
