@@ -2,10 +2,12 @@
 //! sealed with the deployment key, so a web page that reaches the listener through loopback cannot
 //! change anything.
 
+mod host;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
@@ -45,22 +47,38 @@ pub struct Admin {
     metrics: Arc<Metrics>,
     refresh_gauges: GaugeRefresher,
     commands: Arc<dyn CommandHandler>,
+    hosts: Vec<String>,
 }
 
 impl Admin {
-    /// `refresh_gauges` is called at each scrape.
+    /// `refresh_gauges` is called at each scrape. `hosts` are names of the public DNS by which the
+    /// listener is reached, in lower case.
     pub fn new(
         health: Arc<Health>,
         metrics: Arc<Metrics>,
         refresh_gauges: GaugeRefresher,
         commands: Arc<dyn CommandHandler>,
+        hosts: Vec<String>,
     ) -> Self {
         Self {
             health,
             metrics,
             refresh_gauges,
             commands,
+            hosts,
         }
+    }
+
+    /// Whether the request is for this listener. Web pages cannot reach Unix domain sockets.
+    fn is_own_host<B>(&self, request: &Request<B>, connection: &ConnectionInfo) -> bool {
+        let named = request.uri().authority().map(|name| Some(name.as_str()));
+        let fields = request.headers().get_all(HOST).iter();
+        let fields = fields.map(|value| value.to_str().ok());
+        connection.peer.is_none()
+            || named
+                .into_iter()
+                .chain(fields)
+                .all(|name| name.is_some_and(|name| host::is_permitted(name, &self.hosts)))
     }
 
     async fn revoke(&self, body: Body) -> Response<Body> {
@@ -141,8 +159,12 @@ impl Handler for Admin {
     async fn handle(
         &self,
         request: Request<Incoming>,
-        _connection: ConnectionInfo,
+        connection: ConnectionInfo,
     ) -> Response<Body> {
+        if !self.is_own_host(&request, &connection) {
+            let text = "the host is not one of the admin listener: see `server.admin_hosts`\n";
+            return response(StatusCode::MISDIRECTED_REQUEST, TEXT, text.to_owned());
+        }
         if request.method() == Method::POST && request.uri().path() == REVOKE_PATH {
             return self.revoke(Body::streamed(request.into_body())).await;
         }
@@ -164,6 +186,43 @@ fn response(status: StatusCode, content_type: HeaderValue, text: String) -> Resp
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn public_names_are_refused_over_tcp() {
+        let admin = Admin::new(
+            Arc::new(Health::new()),
+            Arc::new(Metrics::new().unwrap()),
+            Arc::new(|| {}),
+            Arc::new(OneCommand),
+            vec!["metrics.example.com".to_owned()],
+        );
+        let tcp = ConnectionInfo {
+            peer: Some("127.0.0.1:50000".parse().unwrap()),
+            secure: false,
+        };
+        let unix = ConnectionInfo { peer: None, ..tcp };
+        let request = |hosts: &[&str]| {
+            let mut request = Request::new(());
+            for host in hosts {
+                request.headers_mut().append(HOST, host.parse().unwrap());
+            }
+            request
+        };
+        for (hosts, permitted) in [
+            (&[][..], true),
+            (&["127.0.0.1:9090"], true),
+            (&["metrics.example.com"], true),
+            (&["rebound.example.net:9090"], false),
+            (&["127.0.0.1", "rebound.example.net"], false),
+        ] {
+            let request = request(hosts);
+            assert_eq!(admin.is_own_host(&request, &tcp), permitted, "{hosts:?}");
+            assert!(admin.is_own_host(&request, &unix), "{hosts:?}");
+        }
+        let mut request = request(&["127.0.0.1"]);
+        *request.uri_mut() = "http://rebound.example.net/metrics".parse().unwrap();
+        assert!(!admin.is_own_host(&request, &tcp));
+    }
 
     /// Applies one command only.
     struct OneCommand;
@@ -196,6 +255,7 @@ mod tests {
             Arc::new(Metrics::new().unwrap()),
             Arc::new(|| {}),
             Arc::new(OneCommand),
+            Vec::new(),
         );
         assert_eq!(
             request(&admin, &Method::GET, "/livez").await,

@@ -208,9 +208,10 @@ fn load(
 ) -> io::Result<Result<Config, Exit>> {
     match config::load(file, variables) {
         Ok(loaded) => {
+            let warnings = loaded.warnings.without_advice();
             output
                 .err
-                .write_all(loaded.warnings.render(output.styled).as_bytes())?;
+                .write_all(warnings.render(output.styled).as_bytes())?;
             Ok(Ok(loaded.config))
         }
         Err(diagnosis) => {

@@ -16,7 +16,8 @@ use crate::auth::app::AppAuth;
 use crate::config::Config;
 use crate::dns::Resolver;
 use crate::downstream::{
-    self, ActivatedSockets, DrainTrigger, ListenError, Listener, ListenerSettings, Role,
+    self, ActivatedSockets, CertificateMonitor, DrainTrigger, ListenError, Listener,
+    ListenerSettings, Role, SocketAccess,
 };
 use crate::runtime::BackgroundRuntime;
 use crate::store::RedisSettingsError;
@@ -122,6 +123,8 @@ impl Server {
         // Probes do not pass a load balancer.
         let admin_settings = Arc::new(ListenerSettings {
             proxy_protocol: false,
+            // Its permissions are those of the process.
+            socket_access: SocketAccess::default(),
             ..config.server.limits.clone()
         });
         let listener = Listener::open(
@@ -172,9 +175,14 @@ impl Server {
         // After the workers, which can serve without provider metadata and trust store.
         components.start_background_tasks(&background, &metrics);
         if let Some(tls) = &config.server.tls {
-            let (certificates, metrics) = (Arc::clone(&tls.certificates), Arc::clone(&metrics));
+            let certificates = Arc::clone(&tls.certificates);
+            let monitor = CertificateMonitor::new(
+                Arc::clone(&metrics),
+                Arc::clone(&components.clock),
+                tls.hosts.clone(),
+            );
             background.supervise("certificate_reload", move || {
-                Arc::clone(&certificates).keep_fresh(Arc::clone(&metrics))
+                Arc::clone(&certificates).keep_fresh(Arc::clone(&monitor))
             });
         }
         let admin_handler = Arc::new(Admin::new(
@@ -182,6 +190,7 @@ impl Server {
             Arc::clone(&metrics),
             components.gauge_refresher(&metrics),
             components.command_handler(),
+            config.server.admin_hosts.clone(),
         ));
         background.supervise("admin_listener", move || {
             let admin = admin.try_clone();

@@ -74,6 +74,10 @@ impl Handler for ProxyHandler {
         }
         response
     }
+
+    fn https_origin(&self, host: &str) -> Option<String> {
+        self.proxy.router.https_origin(host)
+    }
 }
 
 impl Worker {

@@ -82,7 +82,7 @@ pub fn demo(arguments: &DemoArgs, output: &mut Output<'_>) -> io::Result<Exit> {
     stop.runtime.block_on(async {
         loop {
             let line = tokio::select! {
-                () = stop.signals.received() => return io::Result::Ok(()),
+                () = stop.signals.received_or_hung_up() => return io::Result::Ok(()),
                 line = event_log.next_line() => line,
             };
             let Some(line) = line else { return Ok(()) };

@@ -118,6 +118,14 @@ pub(super) struct Signals {
     user_2: Signal,
 }
 
+/// What a signal means.
+enum Received {
+    Stop,
+    Hangup,
+    /// None of the above, by name.
+    Other(&'static str),
+}
+
 impl Stop {
     pub(super) fn new() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -140,15 +148,30 @@ impl Signals {
     /// that other services use for something else, are logged and ignored.
     pub(super) async fn received(&mut self) {
         loop {
-            let ignored = tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.quit.recv() => return,
-                _ = self.hangup.recv() => "SIGHUP",
-                _ = self.user_1.recv() => "SIGUSR1",
-                _ = self.user_2.recv() => "SIGUSR2",
-            };
-            tracing::warn!(signal = ignored, "signal_ignored");
+            match self.next().await {
+                Received::Stop => return,
+                Received::Hangup => tracing::warn!(signal = "SIGHUP", "signal_ignored"),
+                Received::Other(signal) => tracing::warn!(signal, "signal_ignored"),
+            }
+        }
+    }
+
+    /// Like [`Self::received`], and also at SIGHUP, which a terminal that is closed sends.
+    #[cfg(feature = "demo")]
+    pub(super) async fn received_or_hung_up(&mut self) {
+        while let Received::Other(signal) = self.next().await {
+            tracing::warn!(signal, "signal_ignored");
+        }
+    }
+
+    async fn next(&mut self) -> Received {
+        tokio::select! {
+            _ = self.terminate.recv() => Received::Stop,
+            _ = self.interrupt.recv() => Received::Stop,
+            _ = self.quit.recv() => Received::Stop,
+            _ = self.hangup.recv() => Received::Hangup,
+            _ = self.user_1.recv() => Received::Other("SIGUSR1"),
+            _ = self.user_2.recv() => Received::Other("SIGUSR2"),
         }
     }
 }

@@ -34,6 +34,14 @@ impl Diagnosis {
             .count()
     }
 
+    /// Leaves the advice out, for a start of the server.
+    #[must_use]
+    pub fn without_advice(mut self) -> Self {
+        self.problems
+            .retain(|problem| problem.severity != Severity::Advice);
+        self
+    }
+
     /// Renders all problems, with terminal colors if `styled`.
     pub fn render(&self, styled: bool) -> String {
         let renderer = if styled {
@@ -62,6 +70,7 @@ fn group<'a>(diagnosis: &'a Diagnosis, problem: &'a Problem) -> Group<'a> {
     let level = match problem.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
+        Severity::Advice => Level::NOTE.with_name("advice"),
     };
     let file = diagnosis.file.to_string_lossy();
     let subject = match &problem.location {

@@ -18,6 +18,11 @@ const MAX_FILE: u64 = 1024 * 1024;
 /// The largest secret, in bytes. A larger file is probably the wrong one.
 const MAX_SECRET: usize = 4096;
 
+/// The client secret of the shipped reference file.
+const EXAMPLE_SECRET: &str = "only-an-example";
+/// What secrets in the shipped manifests begin with.
+const PLACEHOLDER: &str = "REPLACE ";
+
 /// The folder that relative paths start from.
 pub(super) struct Folder(PathBuf);
 
@@ -34,6 +39,15 @@ enum Confidentiality {
     Public,
 }
 
+/// What the user can do about a missing file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    /// Provide it.
+    Refused,
+    /// Let `doorward keygen` write it.
+    Generated,
+}
+
 impl Folder {
     /// The folder of `file`.
     pub(super) fn of(file: &Path) -> Self {
@@ -47,7 +61,7 @@ impl Folder {
 
     /// The secret in the file `name`, without one trailing newline.
     pub(super) fn secret(&self, at: &Location<'_>, name: &str) -> Option<Zeroizing<String>> {
-        let mut text = self.read(at, name, Confidentiality::Secret)?;
+        let mut text = self.read(at, name, Confidentiality::Secret, Missing::Refused)?;
         if text.ends_with('\n') {
             text.pop();
             if text.ends_with('\r') {
@@ -68,17 +82,32 @@ impl Folder {
             );
             return None;
         }
+        if is_example_secret(&text) {
+            at.error(
+                format!(
+                    "the file {} still holds the text of an example",
+                    quoted(name)
+                ),
+                "replace it by the secret",
+            );
+            return None;
+        }
         Some(text)
     }
 
     /// The text of the confidential file `name`.
     pub(super) fn private_text(&self, at: &Location<'_>, name: &str) -> Option<Zeroizing<String>> {
-        self.read(at, name, Confidentiality::Secret)
+        self.read(at, name, Confidentiality::Secret, Missing::Refused)
+    }
+
+    /// The text of the key file `name`, which `doorward keygen` writes.
+    pub(super) fn key_text(&self, at: &Location<'_>, name: &str) -> Option<Zeroizing<String>> {
+        self.read(at, name, Confidentiality::Secret, Missing::Generated)
     }
 
     /// The PEM file `name` with its certificates, at least one.
     pub(super) fn certificates(&self, at: &Location<'_>, name: &str) -> Option<Certificates> {
-        let text = self.read(at, name, Confidentiality::Public)?;
+        let text = self.read(at, name, Confidentiality::Public, Missing::Refused)?;
         let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
         // Checks that TLS can parse each certificate.
         let usable = |certificate: &CertificateDer<'static>| {
@@ -107,6 +136,7 @@ impl Folder {
         at: &Location<'_>,
         name: &str,
         confidentiality: Confidentiality,
+        missing: Missing,
     ) -> Option<Zeroizing<String>> {
         let path = self.path(name);
         match read_text(&path) {
@@ -126,6 +156,11 @@ impl Folder {
             Err(error) => {
                 let hint = if name.is_empty() {
                     String::new()
+                } else if missing == Missing::Generated && error.kind() == io::ErrorKind::NotFound {
+                    format!(
+                        "run `doorward keygen --out {}`, once for all replicas",
+                        path.display()
+                    )
                 } else {
                     format!("the path is `{}`", path.display())
                 };
@@ -141,6 +176,11 @@ impl Folder {
             }
         }
     }
+}
+
+/// Whether a secret was copied from a shipped example.
+pub(super) fn is_example_secret(secret: &str) -> bool {
+    secret == EXAMPLE_SECRET || secret.starts_with(PLACEHOLDER)
 }
 
 /// The text of a file and its permissions.

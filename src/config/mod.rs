@@ -48,7 +48,7 @@ const MAX_SYNTAX_ERRORS: usize = 10;
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// The warnings.
+    /// The warnings and the advice.
     pub warnings: Diagnosis,
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// One error or warning.
+/// One error, warning or advice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Whether the configuration is rejected because of it.
@@ -24,6 +24,9 @@ pub enum Severity {
     Error,
     /// The configuration is accepted.
     Warning,
+    /// The configuration is accepted, and safe if what it cannot show holds too, such as who can
+    /// reach the app. Shown by `doorward check`, but not at each start.
+    Advice,
 }
 
 /// The location of a [`Problem`].

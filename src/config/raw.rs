@@ -44,6 +44,10 @@ pub(super) struct RawConfig {
 pub(super) struct RawServer {
     pub(super) listen: Option<String>,
     pub(super) admin_listen: Option<String>,
+    pub(super) admin_hosts: Option<List<String>>,
+    pub(super) unix_socket_mode: Option<String>,
+    pub(super) unix_socket_owner: Option<String>,
+    pub(super) unix_socket_group: Option<String>,
     pub(super) trusted_proxies: Option<List<String>>,
     pub(super) workers: Option<u32>,
     pub(super) max_connections: Option<u32>,
@@ -61,6 +65,7 @@ pub(super) struct RawServer {
     pub(super) first_byte_timeout: Option<HumanDuration>,
     pub(super) header_read_timeout: Option<HumanDuration>,
     pub(super) keep_alive_timeout: Option<HumanDuration>,
+    pub(super) tcp_keepalive: Option<HumanDuration>,
     pub(super) shutdown_delay: Option<HumanDuration>,
     pub(super) drain_timeout: Option<HumanDuration>,
     pub(super) tls: Option<RawTls>,
@@ -350,6 +355,10 @@ mod tests {
             let elsewhere = |key: &str| match path {
                 ["providers", "login"] => FUSIONAUTH_KEYS.contains(&key),
                 ["apps", "store"] => key == "client_secret",
+                // Only for a Unix socket, so it is a comment.
+                ["server"] => {
+                    key.starts_with("unix_socket_") && REFERENCE.contains(&format!("\n# {key} = "))
+                }
                 _ => false,
             };
             for key in keys.iter().filter(|key| !elsewhere(key)) {

@@ -158,6 +158,17 @@ impl<'r> Location<'r> {
         );
     }
 
+    /// Reports advice about the value, which only `doorward check` shows.
+    pub(super) fn advice(&self, message: impl Into<String>, hint: impl Into<String>) {
+        self.report.add(
+            Severity::Advice,
+            &self.path,
+            Part::Value,
+            message.into(),
+            hint_of(hint),
+        );
+    }
+
     /// Marks the value as invalid and reported, so that it is not reported as missing too.
     pub(super) fn mark_invalid(&self) {
         self.report.invalid.borrow_mut().push(self.path.clone());

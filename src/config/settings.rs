@@ -46,6 +46,8 @@ pub struct ServerConfig {
     pub listen: ListenAddr,
     /// The address of the admin listener.
     pub admin_listen: ListenAddr,
+    /// Names of the public DNS by which the admin listener is reached, in lower case.
+    pub admin_hosts: Vec<String>,
     /// TLS settings, if Doorward terminates TLS.
     pub tls: Option<TlsConfig>,
     /// Proxies that are trusted to report client addresses.
@@ -71,6 +73,8 @@ pub struct TlsConfig {
     pub certificates: Arc<Certificates>,
     /// The TLS configuration.
     pub config: Arc<rustls::ServerConfig>,
+    /// The hosts of the apps that need a certificate.
+    pub hosts: Vec<String>,
 }
 
 /// `[log]`.

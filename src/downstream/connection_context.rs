@@ -25,6 +25,12 @@ pub trait Handler: Send + Sync + 'static {
         request: Request<Incoming>,
         info: ConnectionInfo,
     ) -> impl Future<Output = Response<Body>> + Send;
+
+    /// The `https` origin of the app that has this `Host`, for clients that send plain HTTP to a
+    /// TLS port.
+    fn https_origin(&self, _host: &str) -> Option<String> {
+        None
+    }
 }
 
 /// Shared by all connections of a worker.

@@ -10,7 +10,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::client_certificates;
 use super::client_stream::{ClientStream, ConnectionSlot, Readable};
@@ -19,6 +19,7 @@ use super::connection_registry::Evictable;
 use super::deadlines::ReadPhase;
 use super::http1;
 use super::http2;
+use super::plaintext::{self, Peek};
 use super::preface;
 use super::proxy_protocol::{self, ProxyHeader};
 use super::tls::ALPN_H2;
@@ -128,7 +129,7 @@ impl<H: Handler> ConnectionContext<H> {
         slot: ConnectionSlot,
     ) -> Option<ConnectionFuture>
     where
-        S: AsyncRead + AsyncWrite + Readable + Send + Unpin + 'static,
+        S: AsyncRead + AsyncWrite + Peek + Readable + Send + Unpin + 'static,
     {
         let client = if self.settings.proxy_protocol {
             match self.read_proxy_header(&mut stream, peer).await {
@@ -209,7 +210,7 @@ impl<H: Handler> ConnectionContext<H> {
         slot: ConnectionSlot,
     ) -> Option<ConnectionFuture>
     where
-        S: AsyncRead + AsyncWrite + Readable + Send + Unpin + 'static,
+        S: AsyncRead + AsyncWrite + Peek + Readable + Send + Unpin + 'static,
     {
         let Some(tls) = &self.tls else {
             let info = ConnectionInfo {
@@ -218,7 +219,14 @@ impl<H: Handler> ConnectionContext<H> {
             };
             return self.detect_http_version(stream, info, slot).await;
         };
-        match timeout(self.settings.handshake_timeout, tls.accept(stream)).await {
+        let deadline = Instant::now() + self.settings.handshake_timeout;
+        // An error recurs in the handshake.
+        match timeout_at(deadline, plaintext::is_plaintext(&stream)).await {
+            Ok(Ok(true)) => return self.refuse_plaintext(stream, slot).await,
+            Ok(Ok(false) | Err(_)) => {}
+            Err(_) => return self.reject("tls_timeout"),
+        }
+        match timeout_at(deadline, tls.accept(stream)).await {
             Ok(Ok(mut stream)) => {
                 if slot.is_small() {
                     let limit = Some(SMALL_TLS_BUFFER);
@@ -235,6 +243,23 @@ impl<H: Handler> ConnectionContext<H> {
             }
             Err(_) => self.reject("tls_timeout"),
         }
+    }
+
+    /// Responds to plain HTTP on a TLS port. The slot is held until then.
+    async fn refuse_plaintext<S>(
+        &self,
+        stream: S,
+        _slot: ConnectionSlot,
+    ) -> Option<ConnectionFuture>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.count_error("plain_http");
+        let origin_of = |host: &str| self.handler.https_origin(host);
+        let responded = plaintext::respond(stream, origin_of);
+        // The client may leave at any time.
+        let _ = timeout(self.settings.header_read_timeout, responded).await;
+        None
     }
 
     /// Without TLS the first bytes tell the HTTP version.

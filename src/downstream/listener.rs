@@ -76,8 +76,12 @@ impl Listener {
     ) -> Result<Self, ListenError> {
         let socket = match activated.take_for(role, address) {
             Some(socket) => Ok(socket),
-            None => ListeningSocket::bind(address),
+            None => ListeningSocket::bind(address, settings.socket_access),
         };
+        let socket = socket.and_then(|socket| {
+            socket.set_keepalive(settings.tcp_keepalive)?;
+            Ok(socket)
+        });
         let socket = socket.map_err(|source| ListenError {
             address: address.clone(),
             source,

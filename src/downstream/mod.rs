@@ -1,6 +1,7 @@
 //! Downstream: listeners, TLS, and HTTP server connections to clients. Requests are passed to a
 //! [`Handler`].
 
+mod certificate_monitor;
 mod client_certificates;
 mod client_stream;
 mod connection_context;
@@ -12,6 +13,7 @@ mod handshake;
 mod http1;
 mod http2;
 mod listener;
+mod plaintext;
 mod preface;
 mod proxy_protocol;
 mod settings;
@@ -26,10 +28,11 @@ mod unsent;
 #[cfg(test)]
 mod tests;
 
+pub use certificate_monitor::{CertificateMonitor, CertificateValidity};
 pub use connection_context::Handler;
 pub use drain::{Drain, DrainTrigger, drain};
 pub use listener::{ListenError, Listener, serve};
-pub use settings::ListenerSettings;
+pub use settings::{ListenerSettings, SocketAccess};
 pub use socket_activation::{ActivatedSockets, Role};
 pub use tls::{CertificateFiles, Certificates};
 pub use tls_error::TlsError;

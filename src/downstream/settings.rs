@@ -13,6 +13,8 @@ pub struct ListenerSettings {
     /// Maximum number of connections per client (an IPv4 address or an IPv6 /64). Trusted proxies
     /// are exempt.
     pub max_connections_per_client: usize,
+    /// The permissions of a Unix domain socket.
+    pub socket_access: SocketAccess,
     /// Proxies that forward requests of many clients.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether connections must begin with a PROXY protocol header. It is accepted from trusted
@@ -26,6 +28,8 @@ pub struct ListenerSettings {
     /// From the end of a response to the first byte of the next request head; over HTTP/2 to its
     /// last byte.
     pub keep_alive_timeout: Duration,
+    /// Idle time after which TCP keepalive probes are sent. Without one, none are sent.
+    pub tcp_keepalive: Option<Duration>,
     /// Idle time after which an HTTP/1.1 connection releases its buffers until the client sends
     /// again.
     pub hibernate_after: Duration,
@@ -47,16 +51,30 @@ pub struct ListenerSettings {
     pub drain_timeout: Duration,
 }
 
+/// The permissions of a Unix domain socket that is bound here. What is `None` follows from the
+/// process: its umask, user and group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketAccess {
+    /// The mode. Who may write may connect.
+    pub mode: Option<u32>,
+    /// The ID of the owner.
+    pub owner: Option<u32>,
+    /// The ID of the group.
+    pub group: Option<u32>,
+}
+
 impl Default for ListenerSettings {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
             max_connections_per_client: 1000,
+            socket_access: SocketAccess::default(),
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
             first_byte_timeout: Duration::from_secs(10),
             header_read_timeout: Duration::from_secs(15),
             keep_alive_timeout: Duration::from_secs(75),
+            tcp_keepalive: Some(Duration::from_secs(60)),
             hibernate_after: Duration::from_millis(500),
             handshake_timeout: Duration::from_secs(10),
             write_stall_timeout: Duration::from_secs(60),

@@ -1,16 +1,24 @@
 //! Bound listening sockets, TCP and Unix domain.
 
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::time::Duration;
 
-use socket2::{Domain, Type};
+use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
 
+use super::settings::SocketAccess;
 use crate::types::net::ListenAddr;
 
 /// The `listen` backlog. The kernel's own limit (`net.core.somaxconn`) is rarely higher.
 const BACKLOG: i32 = 4096;
+
+/// Interval of keepalive probes, after the first one.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// After this number of unanswered probes, the connection is closed.
+const KEEPALIVE_RETRIES: u32 = 4;
 
 #[derive(Debug)]
 pub(super) enum ListeningSocket {
@@ -19,11 +27,23 @@ pub(super) enum ListeningSocket {
 }
 
 impl ListeningSocket {
-    pub(super) fn bind(address: &ListenAddr) -> io::Result<Self> {
+    pub(super) fn bind(address: &ListenAddr, access: SocketAccess) -> io::Result<Self> {
         match address {
             ListenAddr::Tcp(address) => bind_tcp(*address).map(Self::Tcp),
-            ListenAddr::Unix(path) => bind_unix(path).map(Self::Unix),
+            ListenAddr::Unix(path) => bind_unix(path, access).map(Self::Unix),
         }
+    }
+
+    /// Sets the idle time before keepalive probes. Accepted connections inherit it.
+    pub(super) fn set_keepalive(&self, idle: Option<Duration>) -> io::Result<()> {
+        let (Self::Tcp(socket), Some(idle)) = (self, idle) else {
+            return Ok(());
+        };
+        let keepalive = TcpKeepalive::new()
+            .with_time(idle)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_RETRIES);
+        SockRef::from(socket).set_tcp_keepalive(&keepalive)
     }
 
     pub(super) fn try_clone(&self) -> io::Result<Self> {
@@ -36,8 +56,8 @@ impl ListeningSocket {
     /// Whether the socket is in the listening state.
     pub(super) fn is_listening(&self) -> io::Result<bool> {
         match self {
-            Self::Tcp(socket) => socket2::SockRef::from(socket).is_listener(),
-            Self::Unix(socket) => socket2::SockRef::from(socket).is_listener(),
+            Self::Tcp(socket) => SockRef::from(socket).is_listener(),
+            Self::Unix(socket) => SockRef::from(socket).is_listener(),
         }
     }
 
@@ -68,18 +88,69 @@ fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 /// Binds a Unix domain socket. A stale socket file that nothing listens on is replaced.
-fn bind_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
-    use std::os::unix::net::{UnixListener, UnixStream};
+fn bind_unix(path: &Path, access: SocketAccess) -> io::Result<std::os::unix::net::UnixListener> {
+    use std::os::unix::net::UnixStream;
     let stale = || {
         std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
             && UnixStream::connect(path)
                 .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
     };
-    match UnixListener::bind(path) {
+    let address = SockAddr::unix(path)?;
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    match socket.bind(&address) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && stale() => {
             std::fs::remove_file(path)?;
-            UnixListener::bind(path)
+            socket.bind(&address)?;
         }
-        bound => bound,
+        bound => bound?,
+    }
+    // Before it listens, so that nobody connects with the permissions of the umask.
+    let listening = access.apply_to(path).and_then(|()| socket.listen(BACKLOG));
+    if let Err(error) = listening {
+        // Of no use to anybody. That it remains is not the error to report.
+        let _ = std::fs::remove_file(path);
+        return Err(error);
+    }
+    Ok(socket.into())
+}
+
+impl SocketAccess {
+    fn apply_to(self, path: &Path) -> io::Result<()> {
+        if self.owner.is_some() || self.group.is_some() {
+            std::os::unix::fs::chown(path, self.owner, self.group)?;
+        }
+        match self.mode {
+            Some(mode) => std::fs::set_permissions(path, Permissions::from_mode(mode)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The idle time of an accepted connection, if keepalive is on.
+    fn keepalive_of_accepted(idle: Option<Duration>) -> Option<Duration> {
+        let address = ListenAddr::Tcp("127.0.0.1:0".parse().unwrap());
+        let socket = ListeningSocket::bind(&address, SocketAccess::default()).unwrap();
+        socket.set_keepalive(idle).unwrap();
+        let ListeningSocket::Tcp(socket) = socket else {
+            panic!("not TCP")
+        };
+        let _client = std::net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
+        let (accepted, _) = socket.accept().unwrap();
+        let accepted = SockRef::from(&accepted);
+        accepted
+            .keepalive()
+            .unwrap()
+            .then(|| accepted.tcp_keepalive_time().unwrap())
+    }
+
+    #[test]
+    fn accepted_connections_inherit_keepalive() {
+        for idle in [None, Some(Duration::from_secs(77))] {
+            assert_eq!(keepalive_of_accepted(idle), idle);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! TLS for client connections: versions 1.2 and 1.3, no early data, ALPN for HTTP/2 and HTTP/1.1,
-//! certificate selection by SNI, and certificate reload when the files change, without closing
-//! connections.
+//! certificate selection by SNI and key type, and certificate reload when the files change, without
+//! closing connections.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,19 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
 use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SignatureAlgorithm};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use super::certificate_monitor::{CertificateMonitor, CertificateValidity};
 use super::client_certificates::ClientAuthorities;
 use super::tls_error::TlsError;
-use crate::telemetry::metrics::Metrics;
 use crate::types::files::FileFingerprint;
+use crate::types::x509::Validity;
 
 /// ALPN protocol ID of HTTP/2 over TLS (RFC 9113 section 3.1).
 pub(super) const ALPN_H2: &[u8] = b"h2";
@@ -38,7 +39,8 @@ pub struct CertificateFiles {
 }
 
 /// The server certificates, selected by SNI. Without a match the first is used: all have the same
-/// client authentication, and an unknown host gets a 421.
+/// client authentication, and an unknown host gets a 421. One name may have certificates for several
+/// key types: clients that support ECDSA do not get RSA, which is slower.
 pub struct Certificates {
     files: Vec<CertificateFiles>,
     current: ArcSwap<Vec<Arc<CertifiedKey>>>,
@@ -121,16 +123,18 @@ impl Certificates {
     }
 
     /// Checks the files forever and reloads them when they change. New certificates apply to new
-    /// connections. If one cannot be loaded, the current ones stay in use.
-    pub async fn keep_fresh(self: Arc<Self>, metrics: Arc<Metrics>) {
-        self.keep_fresh_every(CHECK_INTERVAL, metrics).await;
+    /// connections. If one cannot be loaded, the current ones stay in use. Reports certificates that
+    /// expire, and names without a certificate.
+    pub async fn keep_fresh(self: Arc<Self>, monitor: Arc<CertificateMonitor>) {
+        self.keep_fresh_every(CHECK_INTERVAL, monitor).await;
     }
 
     pub(super) async fn keep_fresh_every(
         self: Arc<Self>,
         interval: Duration,
-        metrics: Arc<Metrics>,
+        monitor: Arc<CertificateMonitor>,
     ) {
+        let reloads = &monitor.metrics().certificate_reloads;
         let mut known = None;
         loop {
             let this = Arc::clone(&self);
@@ -141,22 +145,48 @@ impl Certificates {
             match check.reloaded {
                 None => {}
                 Some(Ok(())) => {
-                    metrics
-                        .certificate_reloads
-                        .with_label_values(&["loaded"])
-                        .inc();
+                    reloads.with_label_values(&["loaded"]).inc();
                     tracing::info!("certificates_loaded");
+                    self.report_to(&monitor);
                 }
                 Some(Err(error)) => {
-                    metrics
-                        .certificate_reloads
-                        .with_label_values(&["refused"])
-                        .inc();
+                    reloads.with_label_values(&["refused"]).inc();
                     tracing::error!(%error, "certificates_refused");
                 }
             }
+            if monitor.is_due() {
+                self.report_to(&monitor);
+            }
             sleep(interval).await;
         }
+    }
+
+    fn report_to(&self, monitor: &CertificateMonitor) {
+        monitor.report(&self.validities(), |host| self.covers(host));
+    }
+
+    /// The validity of each certificate, with its file.
+    pub fn validities(&self) -> Vec<CertificateValidity> {
+        let certificates = self.current.load();
+        let pairs = self.files.iter().zip(certificates.iter());
+        let read = pairs.filter_map(|(files, certificate)| {
+            Some(CertificateValidity {
+                cert_file: files.cert_file.clone(),
+                validity: Validity::of(certificate.cert.first()?)?,
+            })
+        });
+        read.collect()
+    }
+
+    /// Whether a certificate is valid for this host name or IP address (without brackets).
+    pub fn covers(&self, host: &str) -> bool {
+        let Ok(name) = ServerName::try_from(host) else {
+            return false;
+        };
+        self.current
+            .load()
+            .iter()
+            .any(|certificate| is_valid_for(certificate, &name))
     }
 
     /// Reloads the files if their fingerprints differ from `known`. Fingerprints are taken before
@@ -196,12 +226,29 @@ impl ResolvesServerCert for Certificates {
         let sni = hello
             .server_name()
             .and_then(|name| ServerName::try_from(name).ok());
-        let matching = sni.and_then(|name| {
-            certificates
+        let schemes = hello.signature_schemes();
+        let matching: Vec<_> = certificates
+            .iter()
+            .filter(|certificate| {
+                sni.as_ref()
+                    .is_some_and(|name| is_valid_for(certificate, name))
+            })
+            .collect();
+        let is_usable =
+            |certificate: &CertifiedKey| certificate.key.choose_scheme(schemes).is_some();
+        let best = if matching.is_empty() {
+            let usable = certificates
                 .iter()
-                .find(|certificate| is_valid_for(certificate, &name))
-        });
-        matching.or(certificates.first()).cloned()
+                .find(|certificate| is_usable(certificate));
+            usable.or(certificates.first())
+        } else {
+            let usable = matching
+                .iter()
+                .filter(|certificate| is_usable(certificate))
+                .min_by_key(|certificate| certificate.key.algorithm() == SignatureAlgorithm::RSA);
+            usable.or(matching.first()).copied()
+        };
+        best.cloned()
     }
 }
 

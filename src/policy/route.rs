@@ -299,6 +299,14 @@ impl HostRouter {
         &self.apps
     }
 
+    /// The `https` origin of the app with this host, which may be an alias. `None` if there is no
+    /// such app, or its public URL is not `https`.
+    pub fn https_origin(&self, host: &str) -> Option<String> {
+        let found = self.by_authority.get(&host.to_ascii_lowercase())?;
+        let origin = &self.apps.get(found.index)?.origin;
+        origin.is_secure().then(|| origin.to_string())
+    }
+
     /// The route of a request.
     pub fn route(&self, info: &RequestInfo) -> Route<'_> {
         let Some(&AppHost { index, kind }) = self.by_authority.get(&info.authority) else {

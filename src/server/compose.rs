@@ -26,6 +26,7 @@ use crate::runtime::BackgroundRuntime;
 use crate::session::seal::{Key, KeyRing};
 use crate::store::{InstrumentedStore, LogLimits, Memory, Redis, Store, StoreMetrics};
 use crate::telemetry::access::AccessBuffer;
+use crate::telemetry::certificates::CertificateReporter;
 use crate::telemetry::metrics::Metrics;
 use crate::types::oauth::ProviderName;
 use crate::types::time::{Clock, Timestamp};
@@ -145,9 +146,11 @@ impl Components {
             .iter()
             .filter_map(|plan| plan.client_certificate())
         {
-            let (certificate, metrics) = (Arc::clone(certificate), Arc::clone(metrics));
+            let certificate = Arc::clone(certificate);
+            let reporter = CertificateReporter::new(Arc::clone(metrics), Arc::clone(&self.clock));
+            let reporter = Arc::new(reporter);
             runtime.supervise("client_certificate_reload", move || {
-                Arc::clone(&certificate).keep_fresh(Arc::clone(&metrics))
+                Arc::clone(&certificate).keep_fresh(Arc::clone(&reporter))
             });
         }
         let auth = Arc::clone(&self.auth);

@@ -195,6 +195,11 @@ metric_families! {
     pub http2_streams: IntGauge = "doorward_http2_streams";
     /// Certificate reloads, by outcome.
     pub certificate_reloads: IntCounterVec = "doorward_certificate_reloads_total", ["outcome"];
+    /// When the certificate expires, in seconds since the epoch.
+    pub certificate_expiry: IntGaugeVec =
+        "doorward_certificate_expiry_timestamp_seconds", ["cert_file"];
+    /// Hosts of apps that no certificate is valid for.
+    pub certificate_names_missing: IntGauge = "doorward_certificate_names_missing";
 
     /// Access log entries dropped because the writer could not keep up.
     pub access_log_dropped: IntCounter = "doorward_access_log_dropped_total";

@@ -1,6 +1,7 @@
 //! Observability: access log, event log, metrics, readiness.
 
 pub mod access;
+pub mod certificates;
 pub mod health;
 pub mod line_writer;
 pub mod log;

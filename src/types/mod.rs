@@ -7,3 +7,4 @@ pub mod oauth;
 pub mod secret;
 pub mod target;
 pub mod time;
+pub mod x509;

@@ -16,8 +16,9 @@ use rustls::sign::CertifiedKey;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::certificates::CertificateReporter;
 use crate::types::files::FileFingerprint;
+use crate::types::x509::Validity;
 
 /// How often the files are checked for changes.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
@@ -79,10 +80,15 @@ impl ClientCertificate {
         }))
     }
 
-    /// Checks the files forever and reloads them when they change.
-    pub async fn keep_fresh(self: Arc<Self>, metrics: Arc<Metrics>) {
+    /// Checks the files forever and reloads them when they change. Reports a certificate that
+    /// expires.
+    pub async fn keep_fresh(self: Arc<Self>, reporter: Arc<CertificateReporter>) {
+        let reloads = &reporter.metrics.certificate_reloads;
         let mut known = self.initial.clone();
         loop {
+            if reporter.is_due() {
+                self.report_to(&reporter);
+            }
             sleep(CHECK_INTERVAL).await;
             let this = Arc::clone(&self);
             let Ok(check) = spawn_blocking(move || this.check_files(&known)).await else {
@@ -92,20 +98,26 @@ impl ClientCertificate {
             match check.reloaded {
                 None => {}
                 Some(Ok(())) => {
-                    metrics
-                        .certificate_reloads
-                        .with_label_values(&["loaded"])
-                        .inc();
+                    reloads.with_label_values(&["loaded"]).inc();
+                    self.report_to(&reporter);
                     tracing::info!(file = %self.cert_file.display(), "certificates_loaded");
                 }
                 Some(Err(error)) => {
-                    metrics
-                        .certificate_reloads
-                        .with_label_values(&["refused"])
-                        .inc();
+                    reloads.with_label_values(&["refused"]).inc();
                     tracing::error!(%error, "certificates_refused");
                 }
             }
+        }
+    }
+
+    /// The validity of the certificate. `None` if it cannot be read.
+    pub fn validity(&self) -> Option<Validity> {
+        Validity::of(self.current.load().cert.first()?)
+    }
+
+    fn report_to(&self, reporter: &CertificateReporter) {
+        if let Some(validity) = self.validity() {
+            reporter.report(&self.cert_file, validity);
         }
     }
 

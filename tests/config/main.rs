@@ -10,7 +10,7 @@
 
 use std::fs;
 
-use doorward::config::Severity;
+use doorward::config::{Problem, Severity};
 use doorward::oidc::ClientAuth;
 use doorward::types::net::ListenAddr;
 use doorward::upstream::UpstreamUrl;
@@ -133,6 +133,48 @@ fn apps_on_one_host_need_different_cookie_names() {
 }
 
 #[test]
+fn certificates_that_clients_reject_get_warnings() {
+    let tls = "[server.tls]\ncert_file = \"tls/cert.pem\"\nkey_file = \"tls/key.pem\"\n";
+    let text = edited("trusted_proxies = [\"10.0.0.0/8\"]\n", tls);
+    let folder = Folder::with(&text);
+    let warnings = || {
+        let loaded = folder.load(&[]).unwrap();
+        let problems = loaded.warnings.problems().to_vec();
+        assert!(
+            problems
+                .iter()
+                .all(|problem| problem.severity == Severity::Warning)
+        );
+        let key = |problem: &Problem| format!("{}: {}", problem.key, problem.message);
+        problems.iter().map(key).collect::<Vec<_>>()
+    };
+    let issue = |hosts: &[&str], last_day: (i32, u8, u8)| {
+        let hosts = hosts.iter().map(|host| (*host).to_owned());
+        let mut parameters = rcgen::CertificateParams::new(hosts.collect::<Vec<_>>()).unwrap();
+        let (year, month, day) = last_day;
+        parameters.not_after = rcgen::date_time_ymd(year, month, day);
+        let key = rcgen::KeyPair::generate().unwrap();
+        folder.write("tls/cert.pem", &parameters.self_signed(&key).unwrap().pem());
+        folder.write("tls/key.pem", &key.serialize_pem());
+    };
+    assert_eq!(warnings(), Vec::<String>::new());
+    issue(&["*.example.com"], (2020, 1, 1));
+    assert_eq!(
+        warnings(),
+        ["server.tls.cert_file: the certificate has expired"]
+    );
+    issue(&["forum.example.com"], (4096, 1, 1));
+    assert_eq!(
+        warnings(),
+        ["apps.store.public_url: no certificate is valid for `store.example.com`"]
+    );
+    // Behind a proxy that ends TLS, clients never see the certificate.
+    let behind = text.replace(tls, &format!("trusted_proxies = [\"10.0.0.0/8\"]\n{tls}"));
+    folder.write("doorward.toml", &behind);
+    assert_eq!(warnings(), Vec::<String>::new());
+}
+
+#[test]
 fn certificate_of_other_key_is_rejected() {
     let folder = Folder::with(&format!(
         "{GOOD}\n[server.tls]\ncert_file = \"tls/cert.pem\"\nkey_file = \"tls/key.pem\"\n"
@@ -194,6 +236,51 @@ fn untrusted_proxy_is_a_warning() {
     assert_eq!(problems(&untrusted.replace("[session]", tls)), []);
     let socket = untrusted.replace("127.0.0.1:8080", "unix:/run/doorward.sock");
     assert_eq!(problems(&socket), []);
+}
+
+#[test]
+fn placeholder_in_a_secret_file_is_rejected() {
+    let folder = Folder::with(GOOD);
+    for placeholder in ["only-an-example\n", "REPLACE with the client secret\n"] {
+        folder.write("store.secret", placeholder);
+        let error = folder.load(&[]).unwrap_err();
+        assert!(
+            error.problems()[0].message.contains("text of an example"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn plain_http_to_another_machine_gets_advice() {
+    let found = |upstream: &str| problems(&edited("http://127.0.0.1:4000", upstream));
+    for upstream in [
+        "http://forum.internal:4000",
+        "http://forum",
+        "http://10.0.0.7",
+    ] {
+        let advice = found(upstream);
+        assert!(
+            advice.len() == 1
+                && advice[0].severity == Severity::Advice
+                && advice[0].key == "apps.forum.upstream",
+            "{}",
+            support::shown(&advice)
+        );
+    }
+    for upstream in [
+        "http://localhost:4000",
+        "http://[::1]:4000",
+        "https://forum.internal",
+        "unix:/run/forum.sock",
+    ] {
+        assert_eq!(found(upstream), [], "{upstream}");
+    }
+    let loaded = Folder::with(&edited("http://127.0.0.1:4000", "http://forum"))
+        .load(&[])
+        .unwrap();
+    assert!(loaded.warnings.render(false).contains("advice"));
+    assert_eq!(loaded.warnings.without_advice().problems(), []);
 }
 
 #[test]

@@ -198,8 +198,14 @@ fn unused_table_and_plain_password_are_warned_about() {
         "{}",
         shown(&open)
     );
+    let reachable = warnings("url = \"redis://cache\"");
+    assert!(
+        reachable.len() == 1 && reachable[0].severity == Severity::Advice,
+        "{}",
+        shown(&reachable)
+    );
     for url in [
-        "redis://cache",
+        "redis://127.0.0.1",
         "redis://:hunter2@127.0.0.1",
         "redis://:hunter2@[::1]",
         "rediss://:hunter2@cache",

@@ -51,6 +51,13 @@ methods = ["GET"]
 allow = { roles = ["admin"] }
 "#;
 
+/// The names of the certificate in `tls/cert.pem`.
+const HOSTS: [&str; 3] = [
+    "store.example.com",
+    "www.store.example.com",
+    "forum.example.com",
+];
+
 /// A folder with a configuration file, and every file that it and the shipped ones name.
 pub(crate) struct Folder(TempDir);
 
@@ -79,8 +86,7 @@ impl Folder {
         for secret in ["secrets/webhook-signature", "secrets/webhook-key"] {
             folder.write(secret, &format!("{}\n", "hunter2 ".repeat(8)));
         }
-        let certificate =
-            rcgen::generate_simple_self_signed(["store.example.com".to_owned()]).unwrap();
+        let certificate = rcgen::generate_simple_self_signed(HOSTS.map(str::to_owned)).unwrap();
         folder.write("tls/cert.pem", &certificate.cert.pem());
         folder.write("tls/ca.pem", &certificate.cert.pem());
         folder.write("tls/key.pem", &certificate.signing_key.serialize_pem());

@@ -15,11 +15,12 @@ use super::{DOCKERFILE, DOORWARD, UNIT, array, document, text};
 
 const MOUNT: &str = "/var/run/doorward";
 const CONFIG: &str = "/etc/doorward/doorward.toml";
+const SECRET: &str = "a-secret-of-this-test-only\n";
 
 #[test]
 fn sidecar_config_is_valid() {
     let folder = TempDir::new().unwrap();
-    let loaded = loaded_with(&folder, &SealingKey::generate().unwrap().to_text()).unwrap();
+    let loaded = loaded_with(&folder, &SealingKey::generate().unwrap().to_text(), SECRET).unwrap();
     assert_eq!(loaded.warnings.render(false), "");
     let config = loaded.config;
     assert_eq!(
@@ -38,7 +39,7 @@ fn sidecar_config_is_valid() {
 fn placeholder_key_is_rejected() {
     let folder = TempDir::new().unwrap();
     let placeholder = text(&document("Secret"), "/stringData/session.key").to_owned();
-    let refused = loaded_with(&folder, &placeholder).unwrap_err();
+    let refused = loaded_with(&folder, &placeholder, SECRET).unwrap_err();
     let shown = refused.render(false);
     assert_eq!(refused.errors(), 1, "{shown}");
     assert!(
@@ -48,6 +49,20 @@ fn placeholder_key_is_rejected() {
     assert!(
         !shown.contains(&placeholder),
         "what stands in a key file is never shown: {shown}"
+    );
+}
+
+#[test]
+fn placeholder_client_secret_is_rejected() {
+    let folder = TempDir::new().unwrap();
+    let placeholder = text(&document("Secret"), "/stringData/client-secret").to_owned();
+    let key = SealingKey::generate().unwrap().to_text();
+    let refused = loaded_with(&folder, &key, &placeholder).unwrap_err();
+    let shown = refused.render(false);
+    assert_eq!(refused.errors(), 1, "{shown}");
+    assert!(
+        shown.contains("client-secret") && !shown.contains(&placeholder),
+        "{shown}"
     );
 }
 
@@ -83,8 +98,8 @@ fn command_lines_are_valid() {
     assert!(parsed(&["run".to_owned(), "--confg".to_owned(), CONFIG.to_owned()]).is_err());
 }
 
-/// Loads the ConfigMap's file with `key`, and with `folder` instead of the mounted secrets.
-fn loaded_with(folder: &TempDir, key: &str) -> Result<Loaded, Diagnosis> {
+/// Loads the ConfigMap's file with both secrets, and with `folder` instead of their mount.
+fn loaded_with(folder: &TempDir, key: &str, client_secret: &str) -> Result<Loaded, Diagnosis> {
     let config = document("ConfigMap");
     let config = text(&config, "/data/doorward.toml");
     assert!(config.contains(MOUNT), "{config}");
@@ -95,7 +110,7 @@ fn loaded_with(folder: &TempDir, key: &str) -> Result<Loaded, Diagnosis> {
         fs::set_permissions(file, Permissions::from_mode(0o440)).unwrap();
     };
     write("session.key", key);
-    write("client-secret", "a-secret-of-this-test-only\n");
+    write("client-secret", client_secret);
     write("doorward.toml", &config.replace(MOUNT, here));
     load(&folder.path().join("doorward.toml"), [])
 }

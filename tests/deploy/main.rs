@@ -9,6 +9,7 @@
 
 use serde_json::{Value, json};
 
+mod compose;
 mod configuration;
 mod image_build;
 mod production_build;
@@ -173,6 +174,10 @@ fn config_matches_the_pod() {
         port("1/containerPort")
     );
     assert!(text(&config, "/apps/store/upstream").starts_with("http://127.0.0.1:"));
+    assert!(
+        !array(&config, "/server/trusted_proxies").is_empty(),
+        "every client would have the address of the ingress"
+    );
 
     let mount = text(&deployment, &format!("{DOORWARD}/volumeMounts/1/mountPath"));
     for at in ["/session/key_files/0", "/apps/store/client_secret_file"] {

@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use doorward::config::{SealingKey, load};
+use doorward::config::{SealingKey, Severity, load};
 use toml::{Table, Value};
 
 use super::book::{Page, pages};
@@ -71,6 +71,8 @@ fn accept(text: &str) -> Result<(), String> {
         .warnings
         .problems()
         .iter()
+        // Advice is about what the file cannot show.
+        .filter(|problem| problem.severity != Severity::Advice)
         .filter(|problem| !WARNED.contains(&problem.key.rsplit('.').next().unwrap()))
         .map(|problem| format!("{}: {}", problem.key, problem.message))
         .collect();

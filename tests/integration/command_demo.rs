@@ -51,6 +51,18 @@ fn demo_exits_cleanly_and_removes_its_files() {
 }
 
 #[test]
+fn demo_ends_when_its_terminal_is_closed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let temporary = folder.path().to_str().expect("a plain name");
+    let arguments = ["demo", "--port", "0", "--provider-port", "0"];
+    let mut process = Process::start(&arguments, &[("TMPDIR", temporary)]);
+    process.line_with("Sign in at");
+    process.send("HUP");
+    assert_eq!(process.ended().code(), Some(0), "{:?}", process.said());
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+}
+
+#[test]
 fn demo_names_a_port_in_use() {
     let backend = Backend::start();
     let url = backend.url();

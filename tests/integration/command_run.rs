@@ -157,6 +157,7 @@ async fn shipped_configs_start_without_their_provider() {
         ]);
         if name == "reference.toml" {
             variables.push(("DOORWARD_PROVIDERS__MEMBERS__DISCOVERY_URL", &discovery));
+            variables.push(("DOORWARD_APPS__FORUM__CLIENT_SECRET", "a secret"));
             for secret in [
                 "fusionauth",
                 "webhook-signature",

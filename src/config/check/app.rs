@@ -12,8 +12,8 @@ use super::super::settings::AppConfig;
 use super::super::values::HumanDuration;
 use super::session::limits;
 use super::{
-    app_logout, bearer, check_name, client, elements, headers, native, nonzero, rules, server,
-    upstream_tls, web_origins,
+    app_logout, bearer, check_host, check_name, client, elements, headers, native, nonzero, rules,
+    server, upstream_tls, web_origins,
 };
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::policy::app::{App, OptionalEndpoints};
@@ -21,7 +21,7 @@ use crate::policy::background_paths::BackgroundPaths;
 use crate::policy::rules::{AuthMethods, Rules};
 use crate::session::cookie::CookieNames;
 use crate::session::validity::Limits;
-use crate::types::net::Origin;
+use crate::types::net::{Origin, is_loopback_host};
 use crate::types::oauth::{AppName, ProviderName};
 use crate::upstream::{IdleReuse, UpstreamProtocol, UpstreamSettings, UpstreamUrl};
 
@@ -292,6 +292,7 @@ fn public_origin(text: &str, at: &Location<'_>, allow_http: bool) -> Option<Orig
             return None;
         }
     };
+    check_host(text, origin.host(), at)?;
     if !origin.is_secure() && !origin.is_loopback() && !allow_http {
         let hint = "use https: over http, an attacker on the network can steal the session";
         at.error(
@@ -316,6 +317,24 @@ fn upstream(text: &str, at: &Location<'_>) -> Option<UpstreamUrl> {
             return None;
         }
     };
+    match &url {
+        UpstreamUrl::Http(authority) => {
+            check_host(text, &authority.host, at)?;
+            if !is_loopback_host(&authority.host) {
+                at.advice(
+                    format!(
+                        "{} is another machine, reached without encryption: whoever else can reach \
+                         it can send identity headers and act as any user",
+                        quoted(text)
+                    ),
+                    "let a firewall or network policy admit only doorward, or use `https` with \
+                     `upstream_cert_file`",
+                );
+            }
+        }
+        UpstreamUrl::Https(authority) => check_host(text, &authority.host, at)?,
+        UpstreamUrl::Unix(_) => {}
+    }
     if let UpstreamUrl::Https(authority) = &url
         && ServerName::try_from(authority.host.trim_matches(['[', ']'])).is_err()
     {

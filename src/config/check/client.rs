@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::super::files::Folder;
+use super::super::files::{Folder, is_example_secret};
 use super::super::keywords::TokenEndpointAuthMethod;
 use super::super::raw::{List, Named, RawApp};
 use super::super::report::{Location, quoted};
@@ -87,7 +87,11 @@ fn secret(raw: &mut RawApp, at: &Location<'_>, folder: &Folder) -> Option<Client
             "`client_secret_file` is set too",
             "keep one of the two, preferably the file",
         );
-    } else if inline.is_some() && !inline_at.is_from_environment() {
+    } else if inline
+        .as_ref()
+        .is_some_and(|secret| !is_example_secret(secret.expose()))
+        && !inline_at.is_from_environment()
+    {
         let hint = "put it into a separate file, and set `client_secret_file`";
         inline_at.warning("the secret is readable in the configuration file", hint);
     }
@@ -103,7 +107,14 @@ fn secret(raw: &mut RawApp, at: &Location<'_>, folder: &Folder) -> Option<Client
                 "remove the key for a public client",
             );
         }
-        is_valid
+        let is_example = is_example_secret(secret.expose());
+        if is_example {
+            inline_at.error(
+                "the client secret is the one of an example",
+                "set the secret that the provider gave you, preferably in `client_secret_file`",
+            );
+        }
+        is_valid && !is_example
     })
 }
 

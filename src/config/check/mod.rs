@@ -5,6 +5,7 @@ mod across;
 mod app;
 mod app_logout;
 mod bearer;
+mod certificates;
 mod client;
 mod fusionauth;
 mod headers;
@@ -14,8 +15,10 @@ mod rules;
 mod server;
 mod session;
 mod store;
+mod unix_socket;
 mod upstream_tls;
 
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use url::{Host, Url};
@@ -50,8 +53,10 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
     for app in &mut apps {
         fusionauth::offer_webhooks(app, &providers);
     }
+    let mut server = server?;
+    certificates::check(&mut server, &apps, root);
     Some(Config {
-        server: server?,
+        server,
         log,
         keys: keys?,
         session_cache_size,
@@ -123,6 +128,37 @@ fn provider_url(text: &str, at: &Location<'_>, allow_http: bool) -> Option<Url> 
         return None;
     }
     Some(url)
+}
+
+/// Whether `host`, as in a URL, is an IP address or a host name: labels of letters, digits, `-` and
+/// `_` (which some private names have). The URL parser accepts more, such as `*`.
+fn is_host(host: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let is_ipv6 = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+    is_ipv6 || (name.len() <= 253 && name.split('.').all(is_label))
+}
+
+/// Reports a host that is neither an address nor a name.
+fn check_host(text: &str, host: &str, at: &Location<'_>) -> Option<()> {
+    if is_host(host) {
+        return Some(());
+    }
+    let hint = if host.contains('*') {
+        "list each host: wildcards are not supported"
+    } else {
+        "a host name has letters, digits, `-` and dots"
+    };
+    at.error(format!("the host of {} is not a name", quoted(text)), hint);
+    None
 }
 
 /// Serialized origins (RFC 6454 section 6.2). Those of web views may have custom schemes.

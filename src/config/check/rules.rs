@@ -231,9 +231,16 @@ fn access(raw: RawAllow, at: &Location<'_>) -> Option<Access> {
             "to deny all requests, use `allow = \"deny\"`",
         );
     }
-    let any_of = elements(Some(values), &at.key(key))
-        .map(|(_, value)| value)
-        .collect();
+    let mut any_of = Vec::new();
+    for (at, value) in elements(Some(values), &at.key(key)) {
+        if value.trim().is_empty() {
+            at.error(
+                "empty value, which an empty claim would meet",
+                "list only values that the provider assigns to users",
+            );
+        }
+        any_of.push(value);
+    }
     Some(Access::Claims(vec![ClaimCondition { claim, any_of }]))
 }
 

@@ -15,7 +15,7 @@ use super::super::raw::{RawCertificate, RawLog, RawServer, RawTls};
 use super::super::report::{Location, quoted};
 use super::super::settings::{LogConfig, ServerConfig, TlsConfig};
 use super::super::values::HumanDuration;
-use super::{elements, nonzero};
+use super::{elements, is_host, nonzero, unix_socket};
 use crate::downstream::{CertificateFiles, Certificates, ListenerSettings};
 use crate::limits::LimiterSettings;
 use crate::types::net::ListenAddr;
@@ -40,8 +40,13 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 const SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(super) fn check(raw: RawServer, at: &Location<'_>, folder: &Folder) -> Option<ServerConfig> {
+pub(super) fn check(
+    mut raw: RawServer,
+    at: &Location<'_>,
+    folder: &Folder,
+) -> Option<ServerConfig> {
     let listen = listen(raw.listen.as_deref().unwrap_or(LISTEN), &at.key("listen"));
+    let socket_access = unix_socket::check(&mut raw, listen.as_ref(), at);
     let admin_listen = self::listen(
         raw.admin_listen.as_deref().unwrap_or(ADMIN_LISTEN),
         &at.key("admin_listen"),
@@ -71,6 +76,8 @@ pub(super) fn check(raw: RawServer, at: &Location<'_>, folder: &Folder) -> Optio
             .error("the limit must not be zero", hint);
     }
     let trusted_proxies = trusted_proxies(raw.trusted_proxies, &at.key("trusted_proxies"));
+    let admin_hosts = admin_hosts(raw.admin_hosts, &at.key("admin_hosts"));
+    let default = ListenerSettings::default();
     let limits = ListenerSettings {
         max_connections: raw.max_connections.map_or(MAX_CONNECTIONS, |limit| {
             usize::try_from(limit).unwrap_or(usize::MAX)
@@ -80,6 +87,7 @@ pub(super) fn check(raw: RawServer, at: &Location<'_>, folder: &Folder) -> Optio
             .map_or(MAX_CONNECTIONS_PER_CLIENT, |limit| {
                 usize::try_from(limit).unwrap_or(usize::MAX)
             }),
+        socket_access,
         trusted_proxies: trusted_proxies.clone(),
         proxy_protocol: raw.proxy_protocol.unwrap_or(false),
         max_header_bytes: size(bounded(
@@ -125,10 +133,11 @@ pub(super) fn check(raw: RawServer, at: &Location<'_>, folder: &Folder) -> Optio
             .map_or(KEEP_ALIVE_TIMEOUT, |duration| {
                 nonzero(duration, &at.key("keep_alive_timeout"))
             }),
+        tcp_keepalive: keepalive(raw.tcp_keepalive).unwrap_or(default.tcp_keepalive),
         drain_timeout: raw.drain_timeout.map_or(DRAIN_TIMEOUT, |duration| {
             nonzero(duration, &at.key("drain_timeout"))
         }),
-        ..ListenerSettings::default()
+        ..default
     };
     if limits.proxy_protocol
         && trusted_proxies.is_empty()
@@ -161,6 +170,7 @@ pub(super) fn check(raw: RawServer, at: &Location<'_>, folder: &Folder) -> Optio
     Some(ServerConfig {
         listen: listen?,
         admin_listen: admin_listen?,
+        admin_hosts,
         tls,
         trusted_proxies,
         forwarded_header,
@@ -289,6 +299,19 @@ pub(super) fn size(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
+fn admin_hosts(raw: Option<super::List<String>>, at: &Location<'_>) -> Vec<String> {
+    let mut hosts = Vec::new();
+    for (at, host) in elements(raw, at) {
+        if is_host(&host) {
+            hosts.push(host.to_ascii_lowercase());
+        } else {
+            let hint = "a host name without a port, such as `doorward.example.com`";
+            at.error(format!("{} is not a host name", quoted(&host)), hint);
+        }
+    }
+    hosts
+}
+
 fn trusted_proxies(raw: Option<super::List<String>>, at: &Location<'_>) -> Vec<IpNet> {
     let mut networks = Vec::new();
     for (at, text) in elements(raw, at) {
@@ -339,6 +362,8 @@ fn tls(raw: RawTls, at: &Location<'_>, folder: &Folder) -> Option<TlsConfig> {
         Ok(TlsConfig {
             certificates,
             config,
+            // Set when the apps are known.
+            hosts: Vec::new(),
         })
     });
     read.map_err(|error| {

@@ -72,7 +72,7 @@ fn keys(files: Option<List<String>>, at: &Location<'_>, folder: &Folder) -> Vec<
     }
     let mut keys: Vec<SealingKey> = Vec::new();
     for (at, name) in elements(files, &at.key("key_files")) {
-        let Some(text) = folder.private_text(&at, &name) else {
+        let Some(text) = folder.key_text(&at, &name) else {
             continue;
         };
         match SealingKey::parse(&text) {

@@ -134,11 +134,21 @@ fn store_url(text: &str, at: &Location<'_>) -> Option<RedisUrl> {
         return error("has a user name or password that is not UTF-8 text");
     }
     let password = password.flatten().map(Secret::new);
-    if !tls && password.is_some() && !is_loopback_host(url.host_str().unwrap_or_default()) {
-        at.warning(
-            "the password is sent over the network in plain text",
-            "use `rediss://`",
-        );
+    if !tls && !is_loopback_host(url.host_str().unwrap_or_default()) {
+        if password.is_some() {
+            at.warning(
+                "the password is sent over the network in plain text",
+                "use `rediss://`",
+            );
+        } else {
+            at.advice(
+                format!(
+                    "{} is another machine, reached without encryption",
+                    quoted(text)
+                ),
+                "use `rediss://`, or let a firewall or network policy admit only the replicas",
+            );
+        }
     }
     Some(RedisUrl {
         tls,

@@ -8,6 +8,7 @@ use rustls_pki_types::ServerName;
 use super::super::files::Folder;
 use super::super::raw::RawApp;
 use super::super::report::{Location, quoted};
+use super::certificates::check_validity;
 use super::server::check_private_key;
 use crate::upstream::{ClientCertificate, UpstreamUrl};
 
@@ -102,7 +103,12 @@ fn client_certificate(
     chain?;
     private_key?;
     match ClientCertificate::read(folder.path(&cert?), folder.path(&key?)) {
-        Ok(certificate) => Some(certificate),
+        Ok(certificate) => {
+            if let Some(validity) = certificate.validity() {
+                check_validity(validity, &at.key("upstream_cert_file"));
+            }
+            Some(certificate)
+        }
         Err(error) => {
             let hint = "use the key that the certificate was issued for";
             at.key("upstream_key_file").error(error.to_string(), hint);

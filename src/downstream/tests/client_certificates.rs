@@ -12,8 +12,9 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
-use super::super::{CertificateFiles, Certificates, ListenerSettings};
+use super::super::{CertificateFiles, CertificateMonitor, Certificates, ListenerSettings};
 use super::support::{TestServer, start};
+use crate::types::time::SystemClock;
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -120,8 +121,9 @@ async fn client_certificate_of_trusted_authority_required() {
     }
     assert_eq!(server.seen().len(), 1, "a rejected client sent a request");
 
-    let watching =
-        certificates.keep_fresh_every(Duration::from_millis(10), Arc::clone(&server.metrics));
+    let clock = Arc::new(SystemClock);
+    let monitor = CertificateMonitor::new(Arc::clone(&server.metrics), clock, Vec::new());
+    let watching = certificates.keep_fresh_every(Duration::from_millis(10), monitor);
     let watching = tokio::spawn(watching);
     // Written repeatedly with different lengths, so that at least one differs from the first
     // fingerprint.

@@ -88,6 +88,10 @@ impl Handler for Echo {
             }
         }
     }
+
+    fn https_origin(&self, host: &str) -> Option<String> {
+        (host == "a.test").then(|| "https://a.test:8443".to_owned())
+    }
 }
 
 /// A body in chunks of 16 KiB that never ends.

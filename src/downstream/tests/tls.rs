@@ -11,8 +11,9 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
-use super::super::{CertificateFiles, Certificates, ListenerSettings};
+use super::super::{CertificateFiles, CertificateMonitor, Certificates, ListenerSettings};
 use super::support::{TestServer, read_until_idle, start};
+use crate::types::time::SystemClock;
 
 /// Writes a new self-signed certificate for `name`, and its key.
 pub(super) fn issue(
@@ -99,8 +100,45 @@ async fn tls_serves_and_times_out_silent_handshakes() {
         .unwrap()
         .unwrap();
     assert_eq!(server.error_count("tls_timeout"), 1);
-    server.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    server.send("\x16\x03\x01\0\x05hello").await;
     assert_eq!(server.error_count("tls_handshake"), 1);
+}
+
+#[tokio::test]
+async fn plain_http_on_the_tls_port_is_redirected_or_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let (files, _) = issue(folder.path(), "one", "a.test");
+    let server = start(
+        ListenerSettings::default(),
+        Some(
+            Certificates::read(vec![files])
+                .unwrap()
+                .server_config()
+                .unwrap(),
+        ),
+    );
+    let (response, closed) = server
+        .send("GET /b?c HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        .await;
+    assert!(
+        closed
+            && response.starts_with("HTTP/1.1 308 ")
+            && response.contains("\r\nLocation: https://a.test:8443/b?c\r\n"),
+        "{response}"
+    );
+    for request in [
+        "GET /b HTTP/1.1\r\nHost: evil.test\r\n\r\n",
+        "POST /b HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\nhi",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let (response, _) = server.send(request).await;
+        assert!(
+            response.starts_with("HTTP/1.1 400 ") && response.contains("https://"),
+            "{request:?}: {response}"
+        );
+    }
+    assert_eq!(server.error_count("plain_http"), 4);
+    assert_eq!(server.seen(), Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -135,6 +173,62 @@ async fn sni_selects_the_certificate_and_falls_back_to_the_first() {
     }
 }
 
+/// Issues a certificate for `name` with a key of this type.
+fn issue_with(
+    folder: &Path,
+    file: &str,
+    name: &str,
+    key: &rcgen::KeyPair,
+) -> (CertificateFiles, CertificateDer<'static>) {
+    let at = |ending: &str| -> PathBuf { folder.join(format!("{file}.{ending}")) };
+    let files = CertificateFiles {
+        cert_file: at("crt"),
+        key_file: at("key"),
+    };
+    let parameters = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+    let issued = parameters.self_signed(key).unwrap();
+    std::fs::write(&files.cert_file, issued.pem()).unwrap();
+    std::fs::write(&files.key_file, key.serialize_pem()).unwrap();
+    (files, issued.der().clone())
+}
+
+#[tokio::test]
+async fn client_without_ecdsa_gets_the_rsa_certificate_of_a_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let rsa_key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+    let (rsa_files, rsa) = issue_with(folder.path(), "rsa", "a.test", &rsa_key);
+    let (ecdsa_files, ecdsa) = issue(folder.path(), "ecdsa", "a.test");
+    let (other_files, _) = issue(folder.path(), "other", "b.test");
+    let certificates = Certificates::read(vec![other_files, rsa_files, ecdsa_files]).unwrap();
+    let server = start(
+        ListenerSettings::default(),
+        Some(certificates.server_config().unwrap()),
+    );
+    let both = [&rsa, &ecdsa];
+    let modern = connect(&server, "a.test", &both).await.unwrap();
+    assert_eq!(
+        peer_certificate(&modern),
+        ecdsa,
+        "whatever the order of the configuration"
+    );
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.cipher_suites =
+        vec![rustls::crypto::aws_lc_rs::cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256];
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(rsa.clone()).unwrap();
+    let old = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = rustls::pki_types::ServerName::try_from("a.test").unwrap();
+    let old = tokio_rustls::TlsConnector::from(Arc::new(old))
+        .connect(name, server.connect().await)
+        .await
+        .unwrap();
+    assert_eq!(peer_certificate(&old), rsa);
+}
+
 #[tokio::test]
 async fn reload_uses_new_files_rejects_bad_ones_keeps_connections() {
     let folder = tempfile::tempdir().unwrap();
@@ -144,8 +238,12 @@ async fn reload_uses_new_files_rejects_bad_ones_keeps_connections() {
         ListenerSettings::default(),
         Some(certificates.server_config().unwrap()),
     );
-    let watching =
-        certificates.keep_fresh_every(Duration::from_millis(10), Arc::clone(&server.metrics));
+    let monitor = CertificateMonitor::new(
+        Arc::clone(&server.metrics),
+        Arc::new(SystemClock),
+        vec!["a.test".to_owned(), "b.test".to_owned()],
+    );
+    let watching = certificates.keep_fresh_every(Duration::from_millis(10), monitor);
     let watching = tokio::spawn(watching);
     let reloads = |outcome: &'static str| {
         server
@@ -193,5 +291,16 @@ async fn reload_uses_new_files_rejects_bad_ones_keeps_connections() {
         send_request(&mut old).await.contains("secure=true"),
         "a connection was lost"
     );
+    let metrics = server.metrics.text().unwrap();
+    let file = files.cert_file.display();
+    // rcgen's certificates expire in the year 4096.
+    for line in [
+        format!(
+            "doorward_certificate_expiry_timestamp_seconds{{cert_file=\"{file}\"}} 67090118400"
+        ),
+        "doorward_certificate_names_missing 1".to_owned(),
+    ] {
+        assert!(metrics.contains(&line), "{line} is not in:\n{metrics}");
+    }
     watching.abort();
 }

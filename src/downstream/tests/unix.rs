@@ -5,10 +5,34 @@ use std::sync::Arc;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 
-use super::super::{Listener, ListenerSettings, drain, serve};
+use super::super::{Listener, ListenerSettings, SocketAccess, drain, serve};
 use super::support::{Echo, read_until_idle};
 use crate::telemetry::metrics::Metrics;
 use crate::types::net::ListenAddr;
+
+#[test]
+fn unix_socket_has_the_configured_permissions() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("d.sock");
+    let address = ListenAddr::Unix(path.clone());
+    let own_group = std::fs::metadata(folder.path()).unwrap().gid();
+    for mode in [0o660, 0o600, 0o666] {
+        let settings = ListenerSettings {
+            socket_access: SocketAccess {
+                mode: Some(mode),
+                owner: None,
+                group: Some(own_group),
+            },
+            ..ListenerSettings::default()
+        };
+        // Also of a socket that a previous process left behind.
+        drop(Listener::bind(&address, &settings).unwrap());
+        let metadata = std::fs::metadata(&path).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, mode);
+        assert_eq!(metadata.gid(), own_group);
+    }
+}
 
 #[tokio::test]
 async fn unix_socket_serves_and_replaces_only_stale_files() {

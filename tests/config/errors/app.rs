@@ -55,6 +55,16 @@ errors! {
         "forum.example.com" => "forum.example.com/posts",
         at "\"https://forum.example.com/posts\"",
         "is not an origin", hint "https://store.example.com";
+    wildcard_public_url_is_rejected:
+        "https://forum.example.com" => "https://*.example.com",
+        at "\"https://*.example.com\"", "is not a name", hint "wildcards are not supported";
+    wildcard_alias_is_rejected:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\naliases = [\"https://*.forum.example.com\"]",
+        at "\"https://*.forum.example.com\"", "is not a name", hint "list each host";
+    public_url_with_odd_host_is_rejected:
+        "https://forum.example.com" => "https://forum.example.com;x",
+        at "\"https://forum.example.com;x\"", "is not a name", hint "letters, digits";
     http_public_url_is_rejected:
         "https://forum" => "http://forum",
         at "\"http://forum.example.com\"", "neither https", hint "session";

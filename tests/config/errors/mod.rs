@@ -4,11 +4,12 @@ use doorward::config::{Problem, ProblemLocation, Severity};
 
 use super::support::{edited, problems, shown};
 
-/// Replaces `from` in the valid file by `to`, and returns the only problem. Checks that it is an
+/// Replaces `from` in the valid file by `to`, and returns the only problem beside advice. Checks that it is an
 /// error whose span is `marked`.
 fn only_problem(from: &str, to: &str, marked: &str) -> Problem {
     let text = edited(from, to);
-    let found = problems(&text);
+    let mut found = problems(&text);
+    found.retain(|problem| problem.severity != Severity::Advice);
     assert_eq!(found.len(), 1, "{}", shown(&found));
     let problem = found.into_iter().next().unwrap();
     assert_eq!(problem.severity, Severity::Error, "{problem:?}");

@@ -70,6 +70,12 @@ errors! {
     condition_without_values_is_rejected:
         "{ roles = [\"admin\"] }" => "{ roles = [] }",
         at "[]", "never met", hint "deny";
+    empty_role_is_rejected:
+        "{ roles = [\"admin\"] }" => "{ roles = [\"admin\", \"\"] }",
+        at "\"\"", "empty value", hint "assigns to users";
+    blank_claim_value_is_rejected:
+        "{ roles = [\"admin\"] }" => "{ claim = \"department\", any_of = [\" \"] }",
+        at "\" \"", "empty value", hint "assigns to users";
     boolean_as_allow_is_rejected:
         "{ roles = [\"admin\"] }" => "true",
         at "true", "expected a keyword or a condition", hint "authenticated";

@@ -4,6 +4,20 @@ errors! {
     same_listen_addresses_are_rejected:
         "trusted_proxies" => "admin_listen = \"0.0.0.0:8080\"\ntrusted_proxies",
         at "\"0.0.0.0:8080\"", "the same address", hint "separate address";
+    admin_host_with_port_is_rejected:
+        "trusted_proxies" => "admin_hosts = [\"doorward.example.com:9090\"]\ntrusted_proxies",
+        at "\"doorward.example.com:9090\"", "is not a host name", hint "without a port";
+    socket_mode_for_tcp_is_rejected:
+        "trusted_proxies" => "unix_socket_mode = \"0660\"\ntrusted_proxies",
+        at "\"0660\"", "not a Unix socket", hint "unix:/run";
+    odd_socket_mode_is_rejected:
+        "listen = \"127.0.0.1:8080\"" =>
+            "listen = \"unix:/run/doorward.sock\"\nunix_socket_mode = \"rw\"",
+        at "\"rw\"", "not a file mode", hint "0660";
+    unknown_socket_group_is_rejected:
+        "listen = \"127.0.0.1:8080\"" =>
+            "listen = \"unix:/run/doorward.sock\"\nunix_socket_group = \"no such group\"",
+        at "\"no such group\"", "not a group", hint "/etc/group";
     trusting_every_address_is_rejected:
         "\"10.0.0.0/8\"" => "\"0.0.0.0/0\"",
         at "\"0.0.0.0/0\"", "matches every address", hint "claim any client";

@@ -9,7 +9,7 @@ errors! {
         at "\"5m\"", "longer than the absolute timeout of 300 s", hint "idle_timeout";
     missing_key_file_is_rejected:
         "[\"doorward.key\"]" => "[\"absent.key\"]",
-        at "\"absent.key\"", "no such file", hint "absent.key";
+        at "\"absent.key\"", "no such file", hint "doorward keygen --out";
     other_file_as_key_is_rejected:
         "[\"doorward.key\"]" => "[\"store.secret\"]",
         at "\"store.secret\"", "not a key file", hint "doorward keygen";

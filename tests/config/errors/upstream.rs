@@ -4,6 +4,9 @@ errors! {
     upstream_with_path_is_rejected:
         "http://127.0.0.1:4000" => "http://127.0.0.1:4000/app",
         at "\"http://127.0.0.1:4000/app\"", "not an upstream", hint "http://127.0.0.1:3000";
+    wildcard_upstream_is_rejected:
+        "http://127.0.0.1:4000" => "http://*.internal:4000",
+        at "\"http://*.internal:4000\"", "is not a name", hint "wildcards";
     own_address_as_upstream_is_rejected:
         "http://127.0.0.1:4000" => "http://localhost:8080",
         at "\"http://localhost:8080\"",

@@ -1,0 +1,69 @@
+//! Warnings about the certificates of `[server.tls]`: those that are not valid now, and hosts of
+//! apps that none is valid for.
+
+use super::super::report::{Location, quoted};
+use super::super::settings::{AppConfig, ServerConfig};
+use crate::types::net::Origin;
+use crate::types::time::{Clock as _, SystemClock};
+use crate::types::x509::{Validity, ValidityProblem};
+
+/// Also notes the hosts that need a certificate.
+pub(super) fn check(server: &mut ServerConfig, apps: &[AppConfig], root: &Location<'_>) {
+    // A proxy in front may end TLS and use names of its own.
+    let reached_by_clients = server.trusted_proxies.is_empty() || server.limits.proxy_protocol;
+    let Some(tls) = &mut server.tls else { return };
+    let at = root.key("server").key("tls");
+    for (index, certificate) in tls.certificates.validities().iter().enumerate() {
+        let at = match index.checked_sub(1) {
+            None => at.key("cert_file"),
+            Some(further) => at.key("certificates").index(further).key("cert_file"),
+        };
+        check_validity(certificate.validity, &at);
+    }
+    if !reached_by_clients {
+        return;
+    }
+    for app in apps {
+        let at = root.key("apps").key(app.policy.name.as_str());
+        let aliases = app.policy.aliases.iter().enumerate();
+        let aliases = aliases.map(|(index, alias)| (at.key("aliases").index(index), alias));
+        let hosts = std::iter::once((at.key("public_url"), &app.policy.origin)).chain(aliases);
+        for (at, origin) in hosts.filter(|(_, origin)| origin.is_secure()) {
+            let host = bare_host(origin);
+            if !tls.certificates.covers(&host) {
+                at.warning(
+                    format!("no certificate is valid for {}", quoted(&host)),
+                    "browsers will not connect: add one to `[[server.tls.certificates]]`",
+                );
+            }
+            tls.hosts.push(host);
+        }
+    }
+}
+
+/// Warns if a certificate is not valid now, or not for long.
+pub(super) fn check_validity(validity: Validity, at: &Location<'_>) {
+    match validity.problem(SystemClock.now()) {
+        None => {}
+        Some(ValidityProblem::Expired) => at.warning(
+            "the certificate has expired",
+            "nobody will accept it: renew it",
+        ),
+        Some(ValidityProblem::NotYetValid) => at.warning(
+            "the certificate is not valid yet",
+            "nobody will accept it: check the clock of this machine",
+        ),
+        Some(ValidityProblem::ExpiresSoon(remaining)) => at.warning(
+            format!(
+                "the certificate expires in {} hours",
+                remaining.as_secs() / 3600
+            ),
+            "renew it: a changed file is loaded within seconds",
+        ),
+    }
+}
+
+/// The host as certificates name it, without the brackets of an IPv6 address.
+fn bare_host(origin: &Origin) -> String {
+    origin.host().trim_matches(['[', ']']).to_owned()
+}
