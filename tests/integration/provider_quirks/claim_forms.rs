@@ -1,0 +1,45 @@
+//! Unusual forms of claims that a standard allows.
+
+use serde_json::json;
+
+use crate::support::assertions::{CART, alice};
+use crate::support::doorward::Setup;
+use crate::support::provider::Flaw;
+
+#[tokio::test]
+async fn unusual_claim_and_date_forms_are_accepted() {
+    let now = 1_800_000_000.0;
+    let flaws = [
+        Flaw::Claim("auth_time", json!(now - 0.25)),
+        Flaw::Claim("iat", json!(now + 0.75)),
+        Flaw::Claim("exp", json!(now + 300.5)),
+        Flaw::Claim("aud", json!(["store"])),
+        Flaw::Claim("azp", json!("store")),
+    ];
+    for jwt in ["id", "access"] {
+        let door = Setup::plain()
+            .store(&format!("session_jwt = \"{jwt}\""))
+            .start();
+        door.provider.behave(|provider| {
+            provider.id_token_flaws = flaws.to_vec();
+            provider.access_token_flaws =
+                [&flaws[..3], &[Flaw::Claim("aud", json!(["api", "store"]))]].concat();
+        });
+        let mut browser = alice(&door).await;
+        assert_eq!(
+            browser.step(&door.store_url(CART)).await.status(),
+            200,
+            "{jwt}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn audience_list_is_accepted_with_azp() {
+    let door = Setup::plain().start();
+    let audiences = Flaw::Claim("aud", json!(["api", "store"]));
+    door.provider.behave(|provider| {
+        provider.id_token_flaws = vec![audiences, Flaw::Claim("azp", json!("store"))]
+    });
+    alice(&door).await;
+}

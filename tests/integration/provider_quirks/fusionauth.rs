@@ -1,0 +1,131 @@
+//! FusionAuth: reasons of its own, and registrations.
+
+use serde_json::json;
+
+use crate::support::assertions::{
+    CART, alice, assert_error_page, assert_problem, fetched, metric_reaches,
+};
+use crate::support::doorward::Setup;
+use crate::support::provider::{Endpoint, Fault, Flaw, User};
+
+#[tokio::test]
+async fn fusionauth_reasons_are_codes_in_pages_and_metrics() {
+    let door = Setup::plain()
+        .provider("kind = \"fusionauth\"\nrequire_registration = false")
+        .start();
+    door.provider.behave(|provider| {
+        provider.authorize_error = Some("access_denied");
+        provider.extra_callback_parameters =
+            vec![("error_reason".to_owned(), "user_locked".to_owned())];
+    });
+    assert_error_page(
+        &door.browser().visit(&door.store_url(CART)).await,
+        403,
+        "user_locked",
+    );
+    metric_reaches(
+        &door,
+        "doorward_logins_total{app=\"store\",outcome=\"user_locked\"}",
+        1.0,
+    )
+    .await;
+    // Unlisted values are not passed on.
+    door.provider.behave(|provider| {
+        provider.extra_callback_parameters =
+            vec![("error_reason".to_owned(), "made_up".to_owned())];
+    });
+    assert_error_page(
+        &door.browser().visit(&door.store_url(CART)).await,
+        403,
+        "declined_by_provider",
+    );
+    door.provider.behave(|provider| {
+        provider.authorize_error = None;
+        provider.extra_callback_parameters.clear();
+    });
+    let mut browser = alice(&door).await;
+    door.advance_secs(301);
+    let body = r#"{"error":"invalid_client","error_reason":"invalid_client_authentication"}"#;
+    door.provider.fault(Endpoint::Token, Fault::Json(401, body));
+    assert_error_page(
+        &browser.step(&door.store_url(CART)).await,
+        503,
+        "invalid_client_authentication",
+    );
+    let body = r#"{"error":"invalid_request","error_reason":"refresh_token_not_found"}"#;
+    door.provider.fault(Endpoint::Token, Fault::Json(400, body));
+    assert_problem(
+        &fetched(&mut browser, &door.store_url(CART)).await,
+        401,
+        "refresh_rejected",
+    );
+}
+
+#[tokio::test]
+async fn unregistered_user_is_rejected_unless_allowed() {
+    let access = "session_jwt = \"access\"";
+    for (lines, user, status) in [
+        ("", User::new("alice", &[]), 403),
+        (
+            "",
+            User::new("alice", &[]).with_claim("applicationId", json!("forum")),
+            403,
+        ),
+        (
+            "",
+            User::new("alice", &[]).with_claim("applicationId", json!("store")),
+            200,
+        ),
+        (
+            "\nrequire_registration = false",
+            User::new("alice", &[]),
+            200,
+        ),
+    ] {
+        let door = Setup::plain()
+            .provider(&format!("kind = \"fusionauth\"{lines}"))
+            .store(access)
+            .forum(access)
+            .start();
+        door.provider.sign_in(user);
+        let mut browser = door.browser();
+        let page = browser.visit(&door.store_url(CART)).await;
+        assert_eq!(page.status(), status, "{lines}: {page}");
+        if status == 403 {
+            assert_error_page(&page, 403, "not_registered");
+            assert_eq!(
+                (door.cookie(&browser, "jwt"), door.store.count()),
+                (None, 0)
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn withdrawn_registration_ends_session_at_next_refresh() {
+    let access = "session_jwt = \"access\"";
+    let door = Setup::plain()
+        .provider("kind = \"fusionauth\"")
+        .store(access)
+        .forum(access)
+        .start();
+    let registered = Flaw::Claim("applicationId", json!("store"));
+    door.provider
+        .behave(|provider| provider.access_token_flaws = vec![registered]);
+    let mut browser = alice(&door).await;
+    door.advance_secs(301);
+    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
+    door.advance_secs(301);
+    door.provider
+        .behave(|provider| provider.access_token_flaws.clear());
+    let reached = door.store.count();
+    assert_problem(
+        &fetched(&mut browser, &door.store_url(CART)).await,
+        401,
+        "refresh_rejected",
+    );
+    assert_eq!(
+        (door.store.count(), door.cookie(&browser, "refresh")),
+        (reached, None)
+    );
+}

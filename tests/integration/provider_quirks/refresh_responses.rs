@@ -1,0 +1,84 @@
+//! Unusual responses to a refresh: none ends a session that the provider did not end.
+
+use crate::support::assertions::{CART, alice, assert_problem, fetched};
+use crate::support::doorward::Setup;
+use crate::support::provider::{Endpoint, ExpiresIn, Fault};
+
+#[tokio::test]
+async fn unchanged_refresh_token_is_no_reuse() {
+    let door = Setup::plain().start();
+    door.provider.behave(|provider| {
+        provider.rotates_refresh_tokens = false;
+        provider.repeats_refresh_token = true;
+    });
+    let mut browser = alice(&door).await;
+    for round in 1..4 {
+        door.advance_secs(301);
+        assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
+        assert_eq!(door.provider.grants("refresh_token"), round);
+    }
+    let presented = door.provider.presented();
+    assert!(presented.windows(2).all(|two| two[0].token == two[1].token));
+    assert_eq!(
+        door.metric(
+            "doorward_refresh_tokens_reused_total{app=\"store\",outcome=\"session_ended\"}"
+        )
+        .await,
+        0.0
+    );
+}
+
+#[tokio::test]
+async fn opaque_token_without_lifetime_or_id_token_refreshes() {
+    let door = Setup::plain().start();
+    door.provider.behave(|provider| {
+        provider.opaque_access_token = true;
+        provider.refresh_brings_id_token = false;
+        provider.expires_in = ExpiresIn::Missing;
+        provider.rotates_refresh_tokens = false;
+    });
+    let mut browser = alice(&door).await;
+    for round in 1..3 {
+        door.advance_secs(301);
+        assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
+        assert_eq!(door.store_saw().as_deref(), Some("alice-id"));
+        assert_eq!(door.provider.grants("refresh_token"), round);
+    }
+}
+
+#[tokio::test]
+async fn rejected_refresh_token_ends_session_in_every_dialect() {
+    let refusals = [
+        Fault::Json(400, r#"{"error":"invalid_grant"}"#),
+        Fault::Json(401, r#"{"error":"invalid_grant"}"#),
+        Fault::Json(
+            403,
+            r#"{"error":"invalid_grant","error_description":"Unknown or invalid refresh token."}"#,
+        ),
+        Fault::Json(200, r#"{"error":"bad_refresh_token"}"#),
+        Fault::Json(400, r#"{"error":"refresh_token_expired"}"#),
+        Fault::Json(400, r#"{"error":"interaction_required"}"#),
+        Fault::Json(400, r#"{"error":{"code":"token_revoked"}}"#),
+        Fault::Json(
+            400,
+            r#"{"code":"E0000011","message":"Invalid token provided"}"#,
+        ),
+        Fault::Json(400, ""),
+        Fault::Json(403, ""),
+    ];
+    for refusal in refusals {
+        let door = Setup::plain().start();
+        let mut browser = alice(&door).await;
+        door.advance_secs(301);
+        door.provider.fault(Endpoint::Token, refusal.clone());
+        let answer = fetched(&mut browser, &door.store_url(CART)).await;
+        assert_problem(&answer, 401, "refresh_rejected");
+        assert_eq!(door.cookie(&browser, "refresh"), None, "{refusal:?}");
+        door.provider.heal(Endpoint::Token);
+        assert_eq!(
+            browser.visit(&door.store_url(CART)).await.status(),
+            200,
+            "{refusal:?}: the next login"
+        );
+    }
+}
