@@ -10,13 +10,14 @@ use crate::oidc::{ClientSettings, Provider};
 use crate::policy::app::App;
 use crate::session::attempt::{AttemptCookie, StateParameter};
 use crate::session::grant::{ActivityCookie, HintCookie, RefreshCookie, StoredGrant};
-use crate::session::jwt::JwtCookie;
+use crate::session::jwt::{JwtCookie, SessionJwt};
 use crate::session::last_user::LastUserCookie;
 use crate::session::native::{DeviceToken, NativeAccess, NativeRefresh};
 use crate::session::preserved_post::StoredPost;
 use crate::session::seal::{Binding, KeyRing, Seal};
+use crate::session::validity::Session;
 use crate::store::Revocations;
-use crate::types::oauth::Subject;
+use crate::types::oauth::{Issuer, Subject};
 
 /// An app as the flows use it.
 pub struct AppAuth {
@@ -190,6 +191,41 @@ impl AppAuth {
             ..self
         }
     }
+
+    /// The session of verified or sealed content.
+    pub(in crate::auth) fn session_of(&self, jwt: &SessionJwt) -> Option<Session> {
+        let unverified = self.provider.settings().unverified_claims;
+        Session::of(jwt, &self.app.headers, unverified)
+    }
+
+    /// The provider that issued a token by its unverified `iss`: that of the logins, or another
+    /// whose access tokens the app accepts.
+    pub(in crate::auth) fn provider_of(&self, token: &str) -> &Arc<Provider> {
+        if self.provider.is_named_by(token) {
+            return &self.provider;
+        }
+        let others = self.bearer.iter().flat_map(|bearer| &bearer.providers);
+        let mut others = others.filter(|other| !Arc::ptr_eq(other, &self.provider));
+        let other = others.find(|other| other.is_named_by(token));
+        other.unwrap_or(&self.provider)
+    }
+
+    /// The issuer of `provider`, unless it is the provider of the logins.
+    pub(in crate::auth) fn other_issuer<'p>(
+        &self,
+        provider: &'p Arc<Provider>,
+    ) -> Option<&'p Issuer> {
+        (!Arc::ptr_eq(provider, &self.provider)).then(|| &provider.settings().issuer)
+    }
+
+    /// The `aud` values by which another provider knows the app. At its own it is a client.
+    pub(in crate::auth) fn audiences_at(&self, provider: &Arc<Provider>) -> &[String] {
+        match &self.bearer {
+            Some(bearer) if !Arc::ptr_eq(provider, &self.provider) => &bearer.audiences,
+            Some(_) | None => &[],
+        }
+    }
+
     /// Whether the provider registers the user of a token for this app.
     pub(in crate::auth) fn admits(&self, provider: &Provider, token: &PresentedToken) -> bool {
         match token.subject() {

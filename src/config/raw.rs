@@ -143,6 +143,8 @@ pub(super) struct RawProvider {
     pub(super) leeway: Option<HumanDuration>,
     pub(super) on_store_outage: Option<OnStoreOutage>,
     pub(super) dangerously_allow_http_issuer: Option<bool>,
+    pub(super) dangerously_allow_unverified_claims: Option<bool>,
+    pub(super) dangerously_allow_logout_tokens_without_exp: Option<bool>,
     pub(super) tenant_id: Option<String>,
     pub(super) refresh_by: Option<RefreshBy>,
     pub(super) api_key_file: Option<String>,

@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value};
 
-/// Verified claims: those of the session's JWT, then those that were stored at the login.
+use crate::types::oauth::ClientId;
+
+/// Verified claims: those of the session's JWT, and those that are kept alongside it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims(Map<String, Value>);
 
@@ -19,6 +21,38 @@ pub struct ClaimCondition {
     pub any_of: Vec<String>,
 }
 
+/// A claim that the provider marks as verified or not (OpenID Connect Core section 5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifiedClaim {
+    /// The claim.
+    pub claim: &'static str,
+    /// The claim that tells whether it is verified.
+    pub mark: &'static str,
+}
+
+impl VerifiedClaim {
+    /// `email`
+    pub const EMAIL: Self = Self {
+        claim: "email",
+        mark: "email_verified",
+    };
+    /// `phone_number`
+    pub const PHONE_NUMBER: Self = Self {
+        claim: "phone_number",
+        mark: "phone_number_verified",
+    };
+}
+
+/// What happens to a claim that the provider marks as not verified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnverifiedClaims {
+    /// It counts as absent: anybody may have entered it.
+    #[default]
+    Absent,
+    /// Dangerous: it is used like any other.
+    Accepted,
+}
+
 impl Claims {
     /// The claims of the token, plus those of `kept` that the token does not have, also inside
     /// objects.
@@ -26,6 +60,37 @@ impl Claims {
         let mut claims = token;
         add_missing(&mut claims, kept);
         Self(claims)
+    }
+
+    /// The claims of a client on its own behalf. It has no `sub`, so no header or rule can take it for
+    /// a user with that name.
+    pub fn of_client(client_id: &ClientId, mut token: Map<String, Value>) -> Self {
+        token.remove("sub");
+        token.insert("client_id".to_owned(), client_id.as_str().into());
+        Self(token)
+    }
+
+    /// The claims of a token that continues after a refresh, and in place of them those of `kept`,
+    /// which are newer, also inside objects. `null` in `kept` removes a claim.
+    pub fn renewed(token: Map<String, Value>, kept: Map<String, Value>) -> Self {
+        let mut claims = token;
+        replace(&mut claims, kept);
+        Self(claims)
+    }
+
+    /// Removes claims that the provider marks as not verified, unless they are accepted. A claim
+    /// without a mark stays.
+    #[must_use]
+    pub fn checked(mut self, unverified: UnverifiedClaims) -> Self {
+        if unverified == UnverifiedClaims::Absent {
+            for VerifiedClaim { claim, mark } in [VerifiedClaim::EMAIL, VerifiedClaim::PHONE_NUMBER]
+            {
+                if self.get(mark).is_some_and(|mark| !is_true(mark)) {
+                    self.0.remove(claim);
+                }
+            }
+        }
+        self
     }
 
     /// The claim with this name, or path through objects. `null` counts as absent.
@@ -68,21 +133,9 @@ pub fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value>
     }
 }
 
-/// Copies the value of `name` from `claims` to `kept`, without its siblings.
-pub fn keep(kept: &mut Map<String, Value>, claims: &Map<String, Value>, name: &str) {
-    if find(claims, name).is_none() {
-        return;
-    }
-    if let Some(value) = claims.get(name) {
-        kept.insert(name.to_owned(), value.clone());
-    } else if let Some((outer, inner)) = name.split_once('.')
-        && let Some(Value::Object(claims)) = claims.get(outer)
-        && let Value::Object(kept) = kept
-            .entry(outer)
-            .or_insert_with(|| Value::Object(Map::new()))
-    {
-        keep(kept, claims, inner);
-    }
+/// Some providers send booleans as text.
+fn is_true(mark: &Value) -> bool {
+    *mark == Value::Bool(true) || mark.as_str() == Some("true")
 }
 
 fn add_missing(claims: &mut Map<String, Value>, more: Map<String, Value>) {
@@ -91,6 +144,15 @@ fn add_missing(claims: &mut Map<String, Value>, more: Map<String, Value>) {
             (Some(Value::Object(there)), Value::Object(more)) => add_missing(there, more),
             (None | Some(Value::Null), value) => drop(claims.insert(name, value)),
             (Some(_), _) => {}
+        }
+    }
+}
+
+fn replace(claims: &mut Map<String, Value>, newer: Map<String, Value>) {
+    for (name, value) in newer {
+        match (claims.get_mut(&name), value) {
+            (Some(Value::Object(there)), Value::Object(newer)) => replace(there, newer),
+            (_, value) => drop(claims.insert(name, value)),
         }
     }
 }
@@ -212,22 +274,46 @@ mod tests {
     }
 
     #[test]
-    fn keep_copies_only_named_members() {
-        let claims = json!({"apps": {"store": {"roles": ["a"], "x": 1}, "forum": {"roles": ["b"]}}, "a.b": 1, "n": null});
-        let mut kept = Map::new();
-        for name in [
-            "apps.store.roles",
-            "apps.none.roles",
-            "a.b",
-            "n",
-            "n.x",
-            "apps.store.roles.y",
-        ] {
-            keep(&mut kept, claims.as_object().unwrap(), name);
+    fn claim_that_is_marked_as_not_verified_is_absent() {
+        for claim in ["email", "phone_number"] {
+            let mark = format!("{claim}_verified");
+            for (value, is_absent) in [
+                (json!(true), false),
+                (json!("true"), false),
+                (Value::Null, false),
+                (json!(false), true),
+                (json!("false"), true),
+                (json!("True"), true),
+                (json!(1), true),
+                (json!([true]), true),
+            ] {
+                let claims = |unverified| {
+                    claims(json!({ claim: "a", (mark.clone()): value })).checked(unverified)
+                };
+                let found = claims(UnverifiedClaims::Absent).get(claim).is_none();
+                assert_eq!(found, is_absent, "{claim} {value}");
+                let accepted = claims(UnverifiedClaims::Accepted);
+                assert_eq!(accepted.texts(claim), ["a"], "{claim} {value}");
+            }
+            let unmarked = claims(json!({ claim: "a" })).checked(UnverifiedClaims::Absent);
+            assert_eq!(unmarked.texts(claim), ["a"]);
         }
-        assert_eq!(
-            Value::Object(kept),
-            json!({"apps": {"store": {"roles": ["a"]}}, "a.b": 1})
+    }
+
+    #[test]
+    fn newer_kept_claim_replaces_that_of_a_continued_token() {
+        let token = json!({"sub": "alice", "groups": ["admin"], "a.b": 1, "realm": {"roles": ["a"], "x": 1}});
+        let kept =
+            json!({"groups": null, "a.b": 2, "realm": {"roles": ["b"]}, "email": "a@example.com"});
+        let claims = Claims::renewed(
+            token.as_object().unwrap().clone(),
+            kept.as_object().unwrap().clone(),
         );
+        assert_eq!(claims.get("groups"), None);
+        assert_eq!(claims.texts("a.b"), ["2"]);
+        assert_eq!(claims.texts("realm.roles"), ["b"]);
+        assert_eq!(claims.texts("realm.x"), ["1"]);
+        assert_eq!(claims.texts("email"), ["a@example.com"]);
+        assert_eq!(claims.texts("sub"), ["alice"]);
     }
 }

@@ -3,7 +3,7 @@
 //! removed.
 
 use http::{HeaderName, HeaderValue};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::claims::Claims;
 use crate::types::oauth::{ClientId, Subject};
@@ -33,17 +33,14 @@ impl Identity {
         }
     }
 
-    /// The identity of a client on its own behalf. It has no `sub` claim, so no header or rule can
-    /// take it for a user with that name. `client_header` contains the client ID.
+    /// The identity of a client on its own behalf, with the claims of [`Claims::of_client`].
+    /// `client_header` contains the client ID.
     pub fn of_client(
         client_id: &ClientId,
-        mut claims: Map<String, Value>,
+        claims: Claims,
         templates: &[HeaderTemplate],
         client_header: &HeaderTemplate,
     ) -> Self {
-        claims.remove("sub");
-        claims.insert("client_id".to_owned(), client_id.as_str().into());
-        let claims = Claims::new(claims, Map::new());
         let subject = Subject::new(client_id.as_str());
         let headers = templates
             .iter()
@@ -151,14 +148,29 @@ fn push_text(parts: &mut Vec<Part>, text: &str) -> Result<(), TemplateError> {
     Ok(())
 }
 
-/// The values of the claim, separated by commas. `None` if there are none. An array of one is
-/// encoded as an array, so that its member cannot look like two.
+/// Claims of OpenID Connect Core section 5.1 that are text for people, such as `Doe, Jane`. Nobody
+/// reads them as lists.
+const DISPLAY_TEXT: [&str; 9] = [
+    "name",
+    "given_name",
+    "family_name",
+    "middle_name",
+    "nickname",
+    "address.formatted",
+    "address.street_address",
+    "address.locality",
+    "address.region",
+];
+
+/// The values of the claim, separated by commas. `None` if there are none. A comma inside a value is
+/// encoded, so that a text or an array of one cannot look like two values.
 fn joined(claims: &Claims, claim: &str) -> Option<String> {
-    let in_list = claims.get(claim).is_some_and(Value::is_array);
+    let is_text = claims.get(claim).is_some_and(Value::is_string);
+    let keeps_commas = is_text && DISPLAY_TEXT.contains(&claim);
     let encoded: Vec<String> = claims
         .texts(claim)
         .iter()
-        .map(|text| encoded(text, in_list))
+        .map(|text| encoded(text, keeps_commas))
         .collect();
     if encoded.iter().all(String::is_empty) {
         None
@@ -168,15 +180,15 @@ fn joined(claims: &Claims, claim: &str) -> Option<String> {
 }
 
 /// Percent-encodes (as UTF-8, RFC 3986 section 2.1) characters that are not visible ASCII, `%`, a
-/// space at either end, and a comma inside an array, whose values are separated by commas.
-fn encoded(text: &str, in_list: bool) -> String {
+/// space at either end, and commas, which separate values.
+fn encoded(text: &str, keeps_commas: bool) -> String {
     let last = text.len().saturating_sub(1);
     let mut encoded = String::with_capacity(text.len());
     for (at, byte) in text.bytes().enumerate() {
         let plain = match byte {
             b' ' => at != 0 && at != last,
             b'%' => false,
-            b',' => !in_list,
+            b',' => keeps_commas,
             b'!'..=b'~' => true,
             _ => false,
         };
@@ -192,7 +204,7 @@ fn encoded(text: &str, in_list: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Map, json};
 
     fn render(template: &str, claims: Value) -> Option<String> {
         let claims = Claims::new(claims.as_object().unwrap().clone(), Map::new());
@@ -222,6 +234,10 @@ mod tests {
             "Doe, Jane"
         );
         assert_eq!(
+            render("{name}", json!({"name": ["Doe, Jane"]})).unwrap(),
+            "Doe%2C Jane"
+        );
+        assert_eq!(
             render("{name}", json!({"name": "Zo\u{eb} 100%"})).unwrap(),
             "Zo%C3%AB 100%25"
         );
@@ -233,6 +249,16 @@ mod tests {
             render("{name}", json!({"name": " padded "})).unwrap(),
             "%20padded%20"
         );
+    }
+
+    #[test]
+    fn text_with_a_comma_differs_from_a_list() {
+        for claim in ["groups", "roles", "sub", "realm.groups", "department"] {
+            let template = format!("{{{claim}}}");
+            let value = |value: Value| render(&template, json!({ claim: value })).unwrap();
+            assert_eq!(value(json!("staff,admins")), "staff%2Cadmins", "{claim}");
+            assert_eq!(value(json!(["staff", "admins"])), "staff,admins", "{claim}");
+        }
     }
 
     #[test]
@@ -253,9 +279,10 @@ mod tests {
         let template = |name, text| HeaderTemplate::parse(name, text).unwrap();
         let templates = [template("X-User", "{sub}"), template("X-Roles", "{roles}")];
         let claims = json!({"sub": "reports", "roles": ["clerk"], "client_id": "alice"});
-        let claims = claims.as_object().unwrap().clone();
+        let client_id = ClientId::new("reports");
+        let claims = Claims::of_client(&client_id, claims.as_object().unwrap().clone());
         let identity = Identity::of_client(
-            &ClientId::new("reports"),
+            &client_id,
             claims,
             &templates,
             &template("X-Client", "{client_id}"),

@@ -7,5 +7,6 @@ pub mod credentials;
     reason = "the folder holds what the identity consists of"
 )]
 pub mod identity;
+pub mod kept_claims;
 pub mod post_id;
 pub mod return_to;

@@ -1,7 +1,8 @@
 //! Typed access to registered claims (RFC 7519 section 4.1), and the checks that all kinds of
 //! tokens share. PURE.
 //!
-//! A claim of the wrong type is an error, not an absent claim. `null` is a wrong type.
+//! A claim of the wrong type is an error, not an absent claim. `null` is an absent optional claim,
+//! and a wrong type of a required one.
 
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub enum Claim {
     Iat,
     /// `auth_time`
     AuthTime,
+    /// `acr`
+    Acr,
     /// `nonce`
     Nonce,
     /// `at_hash`
@@ -63,6 +66,7 @@ impl Claim {
             Self::Nbf => "nbf",
             Self::Iat => "iat",
             Self::AuthTime => "auth_time",
+            Self::Acr => "acr",
             Self::Nonce => "nonce",
             Self::AtHash => "at_hash",
             Self::Sid => "sid",
@@ -80,7 +84,7 @@ pub enum ClaimError {
     /// A required claim is absent.
     #[error("the token has no `{}`", .0.name())]
     Missing(Claim),
-    /// A claim is null, of the wrong type, empty, or out of range.
+    /// A claim is of the wrong type, empty, or out of range, or a required one is null.
     #[error("the token's `{}` is malformed", .0.name())]
     Malformed(Claim),
     /// The token is of another kind, by its `typ` or by a claim that only another kind has.
@@ -115,6 +119,18 @@ pub enum ClaimError {
     /// `sub` is another user than that of the session.
     #[error("the token is about another user than the session")]
     SubjectMismatch,
+    /// `auth_time` of a refreshed token is not that of the login.
+    #[error("the token is of another authentication than the session")]
+    AuthTimeMismatch,
+    /// A refreshed token was issued before the login.
+    #[error("the token was issued before the login")]
+    IssuedBeforeLogin,
+    /// The user authenticated longer ago than the requested `max_age`.
+    #[error("the user authenticated longer ago than the requested `max_age`")]
+    AuthenticationTooOld,
+    /// `acr` is none of the requested `acr_values`.
+    #[error("the token's `acr` is none of the requested `acr_values`")]
+    AcrMismatch,
 }
 
 impl ClaimError {
@@ -130,6 +146,7 @@ impl ClaimError {
                 Claim::Nbf => "token_nbf_missing",
                 Claim::Iat => "token_iat_missing",
                 Claim::AuthTime => "token_auth_time_missing",
+                Claim::Acr => "token_acr_missing",
                 Claim::Nonce => "token_nonce_missing",
                 Claim::AtHash => "token_at_hash_missing",
                 Claim::Sid => "token_sid_missing",
@@ -147,6 +164,7 @@ impl ClaimError {
                 Claim::Nbf => "token_nbf_malformed",
                 Claim::Iat => "token_iat_malformed",
                 Claim::AuthTime => "token_auth_time_malformed",
+                Claim::Acr => "token_acr_malformed",
                 Claim::Nonce => "token_nonce_malformed",
                 Claim::AtHash => "token_at_hash_malformed",
                 Claim::Sid => "token_sid_malformed",
@@ -165,6 +183,10 @@ impl ClaimError {
             Self::NonceMismatch => "token_nonce_mismatch",
             Self::AccessTokenMismatch => "token_at_hash_mismatch",
             Self::SubjectMismatch => "token_subject_mismatch",
+            Self::AuthTimeMismatch => "token_auth_time_mismatch",
+            Self::IssuedBeforeLogin => "token_issued_before_login",
+            Self::AuthenticationTooOld => "token_authentication_too_old",
+            Self::AcrMismatch => "token_acr_mismatch",
         }
     }
 }
@@ -183,11 +205,12 @@ impl<'c> Claims<'c> {
     }
 
     pub(super) fn has(self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.get(name).is_some()
     }
 
+    /// The claim with this name. `null` counts as absent.
     pub(super) fn get(self, name: &str) -> Option<&'c Value> {
-        self.0.get(name)
+        self.0.get(name).filter(|value| !value.is_null())
     }
 
     /// An optional claim that must be a non-empty string.
@@ -200,7 +223,16 @@ impl<'c> Claims<'c> {
     }
 
     pub(super) fn required_text(self, claim: Claim) -> Result<&'c str, ClaimError> {
-        self.text(claim)?.ok_or(ClaimError::Missing(claim))
+        self.text(claim)?.ok_or_else(|| self.absent(claim))
+    }
+
+    /// Why a required claim is absent: a `null` is malformed.
+    pub(super) fn absent(self, claim: Claim) -> ClaimError {
+        if self.0.contains_key(claim.name()) {
+            ClaimError::Malformed(claim)
+        } else {
+            ClaimError::Missing(claim)
+        }
     }
 
     /// An optional claim that must be a NumericDate. Fractions are rounded down.
@@ -217,7 +249,7 @@ impl<'c> Claims<'c> {
     }
 
     pub(super) fn required_date(self, claim: Claim) -> Result<Timestamp, ClaimError> {
-        self.date(claim)?.ok_or(ClaimError::Missing(claim))
+        self.date(claim)?.ok_or_else(|| self.absent(claim))
     }
 
     pub(super) fn subject(self) -> Result<&'c str, ClaimError> {
@@ -231,7 +263,7 @@ impl<'c> Claims<'c> {
     /// `aud`: a string, or a non-empty array of strings.
     pub(super) fn audiences(self) -> Result<Vec<&'c str>, ClaimError> {
         let malformed = ClaimError::Malformed(Claim::Aud);
-        let audiences = match self.get("aud").ok_or(ClaimError::Missing(Claim::Aud))? {
+        let audiences = match self.get("aud").ok_or_else(|| self.absent(Claim::Aud))? {
             Value::String(audience) => vec![audience.as_str()],
             Value::Array(audiences) => audiences
                 .iter()

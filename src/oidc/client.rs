@@ -1,8 +1,12 @@
 //! OAuth client settings: an app's registration at its provider.
 
+use std::time::Duration;
+
 use url::Url;
 
+use super::id_token::RequestedAuthentication;
 use crate::types::oauth::{ClientId, ClientSecret};
+use crate::types::time::Timestamp;
 
 /// One app's registration at its provider.
 #[derive(Clone, Debug)]
@@ -36,6 +40,22 @@ impl ClientSettings {
             redirect_uri,
             extra_authorization_params: Vec::new(),
             session_jwt: SessionTokenSource::Access,
+        }
+    }
+
+    /// How an authorization request at `requested_at` asked the user to authenticate.
+    pub fn requested_authentication(&self, requested_at: Timestamp) -> RequestedAuthentication<'_> {
+        let parameter = |name| {
+            let mut parameters = self.extra_authorization_params.iter();
+            let found = parameters.find(|(parameter, _)| parameter == name);
+            found.map(|(_, value)| value.as_str())
+        };
+        RequestedAuthentication {
+            max_age: parameter("max_age")
+                .and_then(|seconds| seconds.parse().ok())
+                .map(Duration::from_secs),
+            acr_values: parameter("acr_values"),
+            requested_at,
         }
     }
 }

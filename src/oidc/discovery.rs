@@ -29,16 +29,8 @@ pub struct Metadata {
     pub end_session_endpoint: Option<Url>,
     /// Whether every authorization response contains `iss` (RFC 9207).
     pub authorization_response_iss_parameter_supported: bool,
-    /// Whether the provider supports OpenID Connect Back-Channel Logout 1.0.
-    pub backchannel_logout_supported: bool,
-    /// `token_endpoint_auth_methods_supported`; `client_secret_basic` by default.
-    pub token_endpoint_auth_methods_supported: Vec<String>,
-    /// `code_challenge_methods_supported`; empty by default.
-    pub code_challenge_methods_supported: Vec<String>,
-    /// `id_token_signing_alg_values_supported`.
-    pub id_token_signing_alg_values_supported: Vec<String>,
-    /// `scopes_supported`; empty by default.
-    pub scopes_supported: Vec<String>,
+    /// Optional members that cannot be used, and count as not offered.
+    pub unusable: Vec<MetadataError>,
 }
 
 /// Why a discovery document is invalid.
@@ -126,11 +118,10 @@ pub fn default_discovery_url(issuer: &Issuer) -> Result<Url, url::ParseError> {
 }
 
 impl Metadata {
-    /// Parses a discovery document.
+    /// Parses a discovery document. An optional member that cannot be used counts as not offered.
     ///
     /// # Errors
-    /// It belongs to another issuer, is incomplete or malformed, or contains an endpoint without
-    /// TLS.
+    /// It belongs to another issuer, or a required endpoint is missing, malformed or without TLS.
     pub fn parse(
         document: &[u8],
         issuer: &Issuer,
@@ -146,38 +137,32 @@ impl Metadata {
         }
         let endpoint = |name| endpoint(&document, name, plain_http);
         let required = |name| endpoint(name)?.ok_or(MetadataError::Missing(name));
+        let mut unusable = Vec::new();
+        let mut optional = |name| usable(endpoint(name), &mut unusable);
         Ok(Self {
             issuer: issuer.clone(),
             authorization_endpoint: required("authorization_endpoint")?,
             token_endpoint: required("token_endpoint")?,
             jwks_uri: required("jwks_uri")?,
-            userinfo_endpoint: endpoint("userinfo_endpoint")?,
-            revocation_endpoint: endpoint("revocation_endpoint")?,
-            introspection_endpoint: endpoint("introspection_endpoint")?,
-            end_session_endpoint: endpoint("end_session_endpoint")?,
-            authorization_response_iss_parameter_supported: flag(
-                &document,
-                "authorization_response_iss_parameter_supported",
-            )?,
-            backchannel_logout_supported: flag(&document, "backchannel_logout_supported")?,
-            token_endpoint_auth_methods_supported: strings(
-                &document,
-                "token_endpoint_auth_methods_supported",
-            )?
-            .unwrap_or_else(|| vec![String::from("client_secret_basic")]),
-            code_challenge_methods_supported: strings(
-                &document,
-                "code_challenge_methods_supported",
-            )?
-            .unwrap_or_default(),
-            id_token_signing_alg_values_supported: strings(
-                &document,
-                "id_token_signing_alg_values_supported",
-            )?
-            .unwrap_or_default(),
-            scopes_supported: strings(&document, "scopes_supported")?.unwrap_or_default(),
+            userinfo_endpoint: optional("userinfo_endpoint"),
+            revocation_endpoint: optional("revocation_endpoint"),
+            introspection_endpoint: optional("introspection_endpoint"),
+            end_session_endpoint: optional("end_session_endpoint"),
+            authorization_response_iss_parameter_supported: usable(
+                flag(&document, "authorization_response_iss_parameter_supported"),
+                &mut unusable,
+            ),
+            unusable,
         })
     }
+}
+
+/// The value of an optional member, or its default if it cannot be used.
+fn usable<T: Default>(member: Result<T, MetadataError>, unusable: &mut Vec<MetadataError>) -> T {
+    member.unwrap_or_else(|error| {
+        unusable.push(error);
+        T::default()
+    })
 }
 
 fn issuer_mismatch(expected: &Issuer, found: &str) -> MetadataError {
@@ -229,21 +214,6 @@ fn flag(document: &Map<String, Value>, name: &'static str) -> Result<bool, Metad
     }
 }
 
-fn strings(
-    document: &Map<String, Value>,
-    name: &'static str,
-) -> Result<Option<Vec<String>>, MetadataError> {
-    let Some(value) = document.get(name).filter(|value| !value.is_null()) else {
-        return Ok(None);
-    };
-    let strings = value.as_array().ok_or(MetadataError::Malformed(name))?;
-    let strings: Option<Vec<String>> = strings
-        .iter()
-        .map(|string| string.as_str().map(str::to_owned))
-        .collect();
-    strings.ok_or(MetadataError::Malformed(name)).map(Some)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -272,10 +242,6 @@ mod tests {
     fn parse_applies_the_standard_defaults() {
         let metadata = parse(&document()).unwrap();
         assert_eq!(metadata.authorization_endpoint.query(), Some("tenant=1"));
-        assert_eq!(
-            metadata.token_endpoint_auth_methods_supported,
-            ["client_secret_basic"]
-        );
         assert!(metadata.revocation_endpoint.is_none() && metadata.end_session_endpoint.is_none());
         assert!(!metadata.authorization_response_iss_parameter_supported);
         let promised = with(
@@ -355,21 +321,6 @@ mod tests {
                 Some(json!("file:///etc/passwd")),
                 "discovery_endpoint_insecure",
             ),
-            (
-                "end_session_endpoint",
-                Some(json!("javascript:alert(1)")),
-                "discovery_endpoint_insecure",
-            ),
-            (
-                "authorization_response_iss_parameter_supported",
-                Some(json!("true")),
-                "discovery_member_malformed",
-            ),
-            (
-                "scopes_supported",
-                Some(json!("openid")),
-                "discovery_member_malformed",
-            ),
         ];
         for (name, value, code) in cases {
             let error = parse(&with(&document(), name, value.clone())).unwrap_err();
@@ -380,6 +331,66 @@ mod tests {
         for text in ["", "<html>", "[]", r#"{"issuer":"x","issuer":"y"}"#] {
             let result = Metadata::parse(text.as_bytes(), &issuer, PlainHttp::Never);
             assert_eq!(result.unwrap_err(), MetadataError::NotJson, "{text}");
+        }
+    }
+
+    #[test]
+    fn unusable_optional_member_counts_as_not_offered() {
+        let endpoints = [
+            "userinfo_endpoint",
+            "revocation_endpoint",
+            "introspection_endpoint",
+            "end_session_endpoint",
+        ];
+        for name in endpoints {
+            for (value, code) in [
+                (json!(""), "discovery_member_malformed"),
+                (json!("/logout"), "discovery_member_malformed"),
+                (json!(7), "discovery_member_malformed"),
+                (
+                    json!(["https://login.example.com/x"]),
+                    "discovery_member_malformed",
+                ),
+                (
+                    json!("https://u:p@login.example.com/x"),
+                    "discovery_member_malformed",
+                ),
+                (
+                    json!("http://login.example.com/x"),
+                    "discovery_endpoint_insecure",
+                ),
+                (json!("javascript:alert(1)"), "discovery_endpoint_insecure"),
+            ] {
+                let metadata = parse(&with(&document(), name, Some(value.clone()))).unwrap();
+                let offered = [
+                    &metadata.userinfo_endpoint,
+                    &metadata.revocation_endpoint,
+                    &metadata.introspection_endpoint,
+                    &metadata.end_session_endpoint,
+                ];
+                assert!(offered.iter().all(|url| url.is_none()), "{name} {value}");
+                let unusable: Vec<&str> =
+                    metadata.unusable.iter().map(MetadataError::code).collect();
+                assert_eq!(unusable, [code], "{name} {value}");
+                let error = metadata.unusable.first().unwrap().to_string();
+                assert!(error.contains(name), "{error}");
+            }
+            let null = parse(&with(&document(), name, Some(Value::Null))).unwrap();
+            assert!(null.unusable.is_empty(), "{name}");
+        }
+        let flag = "authorization_response_iss_parameter_supported";
+        for value in [json!("true"), json!(1), json!([true])] {
+            let metadata = parse(&with(&document(), flag, Some(value.clone()))).unwrap();
+            assert!(!metadata.authorization_response_iss_parameter_supported);
+            assert_eq!(
+                metadata.unusable,
+                [MetadataError::Malformed(flag)],
+                "{value}"
+            );
+        }
+        for unread in ["scopes_supported", "code_challenge_methods_supported"] {
+            let metadata = parse(&with(&document(), unread, Some(json!("openid")))).unwrap();
+            assert!(metadata.unusable.is_empty(), "{unread}");
         }
     }
 

@@ -33,7 +33,8 @@ pub enum JwsError {
     /// An encrypted token (five segments).
     #[error("the token is encrypted (JWE), which is not supported")]
     Encrypted,
-    /// `crit`, `b64` or `zip` in the header: an extension that must be understood.
+    /// `crit`, `b64` or `zip` in the header, or a nested token (`cty`): an extension that must be
+    /// understood.
     #[error("the token's header requires an extension that is not supported")]
     Extension,
     /// `alg` is absent, `none`, unknown, or not in the operator's list.
@@ -130,6 +131,9 @@ impl<'t> Jws<'t> {
             .get("b64")
             .is_some_and(|b64| *b64 != Value::Bool(true))
         {
+            return Err(JwsError::Extension);
+        }
+        if is_nested(&header) {
             return Err(JwsError::Extension);
         }
         let name = header.get("alg").and_then(Value::as_str);
@@ -289,6 +293,16 @@ impl<'t> Segments<'t> {
         };
         (!payload.is_empty() && !signature.is_empty()).then_some(segments)
     }
+}
+
+/// Whether `cty` announces another token inside this one (RFC 7519 section 5.2).
+fn is_nested(header: &Map<String, Value>) -> bool {
+    let kind = header.get("cty").and_then(Value::as_str);
+    kind.is_some_and(|kind| {
+        let kind = kind.to_ascii_lowercase();
+        let kind = kind.strip_prefix("application/").unwrap_or(&kind);
+        kind == "jwt" || kind.ends_with("+jwt")
+    })
 }
 
 fn text(header: &Map<String, Value>, name: &str) -> Result<Option<String>, JwsError> {

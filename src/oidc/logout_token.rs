@@ -33,10 +33,13 @@ pub struct LogoutTokenProfile<'p> {
     pub issuer: &'p Issuer,
     /// The app's registration.
     pub client_id: &'p ClientId,
+    /// Further accepted `aud` values, by which another provider knows the app.
+    pub audiences: &'p [String],
     /// Accepted clock difference.
     pub leeway: Duration,
-    /// Maximum age of a token without `exp`, which drafts of the standard did not require.
-    pub max_age: Duration,
+    /// Dangerous: accepts tokens without `exp`, up to this age. Drafts of the standard did not require
+    /// it. `None`: they are rejected.
+    pub max_age_without_exp: Option<Duration>,
 }
 
 /// Checks the claims of a logout token.
@@ -54,18 +57,26 @@ pub fn check(
         return Err(ClaimError::WrongKind);
     }
     claims.check_issuer(profile.issuer)?;
-    if !claims.audiences()?.contains(&profile.client_id.as_str()) {
+    let audiences = claims.audiences()?;
+    let is_accepted = |accepted: &str| audiences.contains(&accepted);
+    if !is_accepted(profile.client_id.as_str())
+        && !profile
+            .audiences
+            .iter()
+            .any(|audience| is_accepted(audience))
+    {
         return Err(ClaimError::AudienceMismatch);
     }
     let issued_at = claims.required_date(Claim::Iat)?;
-    if issued_at > now.plus(profile.leeway) {
-        return Err(ClaimError::IssuedInFuture);
-    }
-    let until = claims
-        .date(Claim::Exp)?
-        .unwrap_or(issued_at.plus(profile.max_age));
-    if now >= until.plus(profile.leeway) {
+    if let Some(max_age) = profile.max_age_without_exp
+        && !claims.has(Claim::Exp.name())
+        && now >= issued_at.plus(max_age).plus(profile.leeway)
+    {
         return Err(ClaimError::Expired);
+    }
+    match profile.max_age_without_exp {
+        Some(_) => claims.check_times_if_present(now, profile.leeway)?,
+        None => claims.check_times(now, profile.leeway)?,
     }
     check_event(claims)?;
     let sid = claims.text(Claim::Sid)?.map(ProviderSid::new);
@@ -88,7 +99,7 @@ pub fn check(
 fn check_event(claims: Claims<'_>) -> Result<(), ClaimError> {
     let events = claims
         .get("events")
-        .ok_or(ClaimError::Missing(Claim::Events))?;
+        .ok_or_else(|| claims.absent(Claim::Events))?;
     let events = events
         .as_object()
         .ok_or(ClaimError::Malformed(Claim::Events))?;
@@ -116,15 +127,24 @@ mod tests {
     }
 
     fn validate(claims: Value, typ: Option<&str>) -> Result<LogoutToken, ClaimError> {
+        validate_up_to(claims, typ, None)
+    }
+
+    fn validate_up_to(
+        claims: Value,
+        typ: Option<&str>,
+        max_age: Option<u64>,
+    ) -> Result<LogoutToken, ClaimError> {
         let issuer = Issuer::new("https://login.example.com");
         let client_id = ClientId::new("store");
         let leeway = Duration::from_secs(30);
-        let max_age = Duration::from_secs(300);
+        let audiences = [String::from("api")];
         let profile = LogoutTokenProfile {
             issuer: &issuer,
             client_id: &client_id,
+            audiences: &audiences,
             leeway,
-            max_age,
+            max_age_without_exp: max_age.map(Duration::from_secs),
         };
         check(&signed(&claims, typ), profile, Timestamp::from_secs(NOW))
     }
@@ -172,6 +192,7 @@ mod tests {
             ("iss", Claim::Iss),
             ("aud", Claim::Aud),
             ("iat", Claim::Iat),
+            ("exp", Claim::Exp),
             ("jti", Claim::Jti),
             ("events", Claim::Events),
         ] {
@@ -208,6 +229,8 @@ mod tests {
             ),
             ("iat", json!(NOW + 31), ClaimError::IssuedInFuture),
             ("exp", json!(NOW - 30), ClaimError::Expired),
+            ("nbf", json!(NOW + 31), ClaimError::NotYetValid),
+            ("nbf", json!("now"), ClaimError::Malformed(Claim::Nbf)),
             ("sub", json!(7), ClaimError::Malformed(Claim::Sub)),
         ] {
             assert_eq!(
@@ -223,8 +246,36 @@ mod tests {
 
     #[test]
     fn check_limits_the_age_of_tokens_without_exp() {
-        let old = with(&with(&base(), "exp", None), "iat", Some(json!(NOW - 330)));
-        assert_eq!(validate(old, None), Err(ClaimError::Expired));
-        assert!(validate(with(&base(), "exp", None), None).is_ok());
+        let without = with(&base(), "exp", None);
+        let missing = Err(ClaimError::Missing(Claim::Exp));
+        assert_eq!(validate(without.clone(), None), missing);
+        let allowed = |claims| validate_up_to(claims, None, Some(300));
+        assert!(allowed(without.clone()).is_ok());
+        let old = with(&without, "iat", Some(json!(NOW - 330)));
+        assert_eq!(allowed(old), Err(ClaimError::Expired));
+        let expired = with(&base(), "exp", Some(json!(NOW - 30)));
+        assert_eq!(allowed(expired), Err(ClaimError::Expired));
+        assert!(allowed(base()).is_ok());
+    }
+
+    #[test]
+    fn null_optional_claim_is_absent() {
+        for name in ["nbf", "nonce", "sid", "sub"] {
+            let token = validate(with(&base(), name, Some(Value::Null)), None).unwrap();
+            assert_eq!(token.sid.is_none(), name == "sid");
+            assert_eq!(token.subject.is_none(), name == "sub");
+        }
+    }
+
+    #[test]
+    fn check_accepts_further_audiences() {
+        for (audience, is_accepted) in [
+            (json!("api"), true),
+            (json!(["x", "api"]), true),
+            (json!("x"), false),
+        ] {
+            let result = validate(with(&base(), "aud", Some(audience.clone())), None);
+            assert_eq!(result.is_ok(), is_accepted, "{audience}");
+        }
     }
 }

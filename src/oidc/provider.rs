@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::cached::Cached;
 use super::discovery::{Metadata, PlainHttp};
 use super::error::{Endpoint, ProviderError};
+use super::fusionauth::tenants::VerifiedTenants;
 use super::http::Http;
 use super::jwks::KeySet;
 use super::settings::ProviderSettings;
@@ -35,6 +36,7 @@ pub struct Provider {
     http: Http,
     metadata: Cached<Metadata>,
     keys: Cached<KeySet>,
+    tenants: VerifiedTenants,
 }
 
 impl Provider {
@@ -56,6 +58,7 @@ impl Provider {
             http,
             metadata: Cached::empty(),
             keys: Cached::empty(),
+            tenants: VerifiedTenants::default(),
         })
     }
 
@@ -146,11 +149,23 @@ impl Provider {
             .discovery_url(&self.settings.discovery_url);
         let document = self.http.get(Endpoint::Discovery, &url).await?.ok()?;
         let plain_http = PlainHttp::for_provider(&url, self.settings.allow_insecure_http);
-        Ok(Metadata::parse(
-            &document,
-            &self.settings.issuer,
-            plain_http,
-        )?)
+        let metadata = Metadata::parse(&document, &self.settings.issuer, plain_http)?;
+        self.log_unusable_members(&metadata);
+        Ok(metadata)
+    }
+
+    /// Logs each optional member that cannot be used, once as long as it stays so.
+    fn log_unusable_members(&self, metadata: &Metadata) {
+        let before = self.metadata.current();
+        let before = before.as_ref().map(|before| before.unusable.as_slice());
+        let before = before.unwrap_or_default();
+        for error in metadata
+            .unusable
+            .iter()
+            .filter(|error| !before.contains(error))
+        {
+            tracing::warn!(provider = %self.settings.name, code = error.code(), %error, "provider_member_ignored");
+        }
     }
 
     async fn fetch_keys(&self) -> Result<KeySet, ProviderError> {

@@ -9,6 +9,7 @@ use super::algorithm::Algorithm;
 use super::dialect::Dialect;
 use super::discovery::{PlainHttp, default_discovery_url};
 use super::http::HttpSettings;
+use crate::identity::claims::UnverifiedClaims;
 use crate::types::oauth::{Issuer, ProviderName};
 
 /// One identity provider.
@@ -48,6 +49,10 @@ pub struct ProviderSettings {
     pub on_store_outage: OnStoreOutage,
     /// Dangerous: allows plain http to hosts other than this machine.
     pub allow_insecure_http: bool,
+    /// What happens to claims that the provider marks as not verified.
+    pub unverified_claims: UnverifiedClaims,
+    /// Dangerous: accepts logout tokens without `exp`.
+    pub allow_logout_tokens_without_exp: bool,
 }
 
 /// What happens to a refresh while it is unknown whether another replica is refreshing the same
@@ -89,6 +94,8 @@ impl ProviderSettings {
             keys_max_age: Duration::from_secs(15 * 60),
             on_store_outage: OnStoreOutage::Refuse,
             allow_insecure_http: false,
+            unverified_claims: UnverifiedClaims::Absent,
+            allow_logout_tokens_without_exp: false,
         }
     }
 

@@ -53,7 +53,7 @@ pub enum TokenType {
 pub enum TokenError {
     /// The grant is invalid: the code or refresh token was used, revoked or expired, or the user is
     /// not allowed.
-    #[error("the provider rejected the grant: `{error}`")]
+    #[error("the provider rejected the grant: `{error}`{}", described(description.as_deref()))]
     GrantRejected {
         /// `error`, or `http_` and the status if there was none.
         error: String,
@@ -64,7 +64,7 @@ pub enum TokenError {
     },
     /// The provider does not accept this client or this kind of request. A configuration error,
     /// which never ends a session.
-    #[error("the provider rejected the client: `{error}`")]
+    #[error("the provider rejected the client: `{error}`{}", described(description.as_deref()))]
     ClientRejected {
         /// `error`, or `http_` and the status if there was none.
         error: String,
@@ -75,10 +75,12 @@ pub enum TokenError {
     },
     /// The provider is unavailable (5xx, 429, `temporarily_unavailable`). The grant can be retried
     /// later.
-    #[error("the provider is unavailable (status {status})")]
+    #[error("the provider is unavailable (status {status}){}", described(description.as_deref()))]
     Unavailable {
         /// The HTTP status.
         status: u16,
+        /// `error` and `error_description`, safe to display.
+        description: Option<String>,
     },
     /// Nothing was sent, so the grant was not used.
     #[error(transparent)]
@@ -89,6 +91,10 @@ pub enum TokenError {
     /// The response does not follow the standard.
     #[error("the provider's token response is invalid: {0}")]
     BadResponse(&'static str),
+}
+
+fn described(description: Option<&str>) -> String {
+    description.map_or_else(String::new, |description| format!(" ({description})"))
 }
 
 impl TokenError {
@@ -181,14 +187,15 @@ fn basic(id: &str, secret: &str) -> Zeroizing<String> {
 /// # Errors
 /// Any response without tokens.
 pub fn parse_response(grant: Grant, status: u16, body: &[u8]) -> Result<TokenResponse, TokenError> {
-    if status >= 500 || status == 429 {
-        return Err(TokenError::Unavailable { status });
-    }
     let is_empty = body.trim_ascii().is_empty();
     let response = json::object(body);
+    if status >= 500 || status == 429 {
+        let response = response.unwrap_or_default();
+        return Err(unavailable(status, &response));
+    }
     match (status, &response) {
-        // Some providers report errors with 200.
-        (200..=299, Some(response)) if !response.contains_key("error") => read_tokens(response),
+        // Some providers report errors with 200, and some report none with an empty one.
+        (200..=299, Some(response)) if !has_error(response) => read_tokens(response),
         (200..=299, None) => Err(TokenError::BadResponse("not a JSON object")),
         (200..=299 | 400..=499, Some(response)) => Err(read_error(grant, status, response)),
         (400..=499, None) if is_empty => Err(read_error(grant, status, &Map::new())),
@@ -215,7 +222,7 @@ fn read_tokens(response: &Map<String, Value>) -> Result<TokenResponse, TokenErro
     Ok(TokenResponse {
         access_token: AccessToken::new(access_token),
         token_type,
-        expires_in: lifetime(response.get("expires_in"))?,
+        expires_in: lifetime(response.get("expires_in")),
         refresh_token: token("refresh_token", "`refresh_token` is not a string")?
             .map(RefreshToken::new),
         id_token: token("id_token", "`id_token` is not a string")?.map(IdToken::new),
@@ -224,23 +231,25 @@ fn read_tokens(response: &Map<String, Value>) -> Result<TokenResponse, TokenErro
     })
 }
 
-/// `expires_in`: seconds as a number, or, with some providers, as a string.
-fn lifetime(value: Option<&Value>) -> Result<Option<Duration>, TokenError> {
-    let seconds = match value {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Number(number)) => number.as_f64(),
-        Some(Value::String(text)) => text.parse::<u64>().ok().map(|seconds| seconds as f64),
-        Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => None,
+fn has_error(response: &Map<String, Value>) -> bool {
+    match response.get("error") {
+        None | Some(Value::Null) => false,
+        Some(Value::String(error)) => !error.is_empty(),
+        Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => true,
+    }
+}
+
+/// `expires_in`: seconds as a number, or, with some providers, as a string. It is optional, so
+/// anything but a positive number of seconds counts as absent.
+fn lifetime(value: Option<&Value>) -> Option<Duration> {
+    let seconds = match value? {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse::<f64>().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     };
-    let seconds = seconds.filter(|seconds| *seconds >= 0.0);
-    let seconds = seconds.ok_or(TokenError::BadResponse(
-        "`expires_in` is not a number of seconds",
-    ))?;
-    Ok(Some(
-        Duration::try_from_secs_f64(seconds.floor())
-            .unwrap_or(MAX_LIFETIME)
-            .min(MAX_LIFETIME),
-    ))
+    let seconds = seconds.filter(|seconds| seconds.is_finite() && *seconds >= 1.0)?;
+    let life = Duration::try_from_secs_f64(seconds.floor()).unwrap_or(MAX_LIFETIME);
+    Some(life.min(MAX_LIFETIME))
 }
 
 /// `scope`: values separated by spaces, or, with some providers, an array.
@@ -261,15 +270,9 @@ fn scope(value: Option<&Value>) -> Result<Option<String>, TokenError> {
 /// the grant counts as rejected only if no gateway would respond alike: 400, or 403 with an empty
 /// body.
 fn read_error(grant: Grant, status: u16, response: &Map<String, Value>) -> TokenError {
-    let text = |name| {
-        response
-            .get(name)
-            .and_then(Value::as_str)
-            .map(|text| json::printable(text, 300))
-    };
-    let description = text("error_description");
+    let description = text(response, "error_description");
     let reason = None;
-    let named = text("error")
+    let named = text(response, "error")
         .map(|error| json::printable(&error, 80))
         .filter(|error| !error.is_empty());
     let Some(error) = named else {
@@ -309,14 +312,26 @@ fn read_error(grant: Grant, status: u16, response: &Map<String, Value>) -> Token
             description,
             reason,
         },
-        "temporarily_unavailable" | "server_error" | "slow_down" => {
-            TokenError::Unavailable { status }
-        }
+        "temporarily_unavailable" | "server_error" | "slow_down" => unavailable(status, response),
         _ => TokenError::GrantRejected {
             error,
             description,
             reason,
         },
+    }
+}
+
+fn text(response: &Map<String, Value>, name: &str) -> Option<String> {
+    let text = response.get(name).and_then(Value::as_str);
+    text.map(|text| json::printable(text, 300))
+}
+
+fn unavailable(status: u16, response: &Map<String, Value>) -> TokenError {
+    let texts = ["error", "error_description"].map(|name| text(response, name));
+    let texts: Vec<String> = texts.into_iter().flatten().collect();
+    TokenError::Unavailable {
+        status,
+        description: (!texts.is_empty()).then(|| texts.join(": ")),
     }
 }
 

@@ -71,6 +71,17 @@ impl VerifiedToken {
         self.issued_at
     }
 
+    /// `auth_time`, rounded down, if it is a date.
+    pub fn auth_time(&self) -> Option<Timestamp> {
+        let claims = Claims::new(&self.claims);
+        claims.date(Claim::AuthTime).ok().flatten()
+    }
+
+    /// `nonce` of an ID token.
+    pub fn nonce(&self) -> Option<&str> {
+        self.claims.get("nonce").and_then(Value::as_str)
+    }
+
     /// `sid`: the provider's session.
     pub const fn sid(&self) -> Option<&ProviderSid> {
         self.sid.as_ref()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, header};
 
 use super::Proxy;
 use super::context::RequestContext;
@@ -61,6 +61,10 @@ impl Proxy {
         code: &'static str,
         mut context: RequestContext<'_>,
     ) -> TaggedResponse {
+        if !is_form(&context.parts.headers) {
+            let rejected = BackchannelLogoutError::Rejected("logout_request_not_a_form");
+            return self.responder.backchannel(Err(rejected), code);
+        }
         let form = match context.read_body(FORM_LIMITS).await {
             Err(ReadBodyError::Busy) => return self.server_busy(app_ref, &context),
             form => form.ok(),
@@ -124,6 +128,15 @@ impl Proxy {
         self.responder
             .busy(client_kind, Some(app_ref.app), "server_busy", request_id)
     }
+}
+
+/// Whether the body is a form (OpenID Connect Back-Channel Logout section 2.5).
+fn is_form(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default();
+    kind.trim()
+        .eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
 /// The value of a field in a form. `None` if the field is missing or repeated.

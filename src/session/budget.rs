@@ -180,7 +180,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::session::grant::RefreshGrant;
+    use crate::session::grant::{LoginClaims, RefreshGrant};
     use crate::session::jwt::{PackedJwt, SessionJwt};
     use crate::types::oauth::{Generation, RefreshToken, SessionId, Subject};
     use crate::types::time::Timestamp;
@@ -203,6 +203,7 @@ mod tests {
             sealed_at: now,
             active_at: now,
             bound_to: None,
+            identity_due: None,
         };
         let token = RefreshToken::new("r".repeat(refresh));
         let refresh = RefreshGrant {
@@ -213,6 +214,8 @@ mod tests {
             started_at: now,
             sealed_at: now,
             active_at: now,
+            provider_sid: None,
+            login: LoginClaims::default(),
         };
         Grant {
             jwt,

@@ -18,8 +18,8 @@ pub struct Limits {
 /// The external inputs of session and token validation: revocations and the provider's current
 /// keys.
 pub trait ValidityContext {
-    /// Whether the session was revoked by its ID, by its subject, or by the provider's session ID,
-    /// which is known only from the JWT cookie.
+    /// Whether the session was revoked by its ID, by its subject, or by the provider's session ID.
+    /// Without one, a session ends with any session of its user that the provider ended.
     fn is_revoked(
         &self,
         sid: &SessionId,

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::jwt::SessionJwt;
 use super::seal::Purpose;
-use crate::types::oauth::{Generation, IdToken, RefreshToken, SessionId, Subject};
+use crate::types::oauth::{
+    Generation, IdToken, Nonce, ProviderSid, RefreshToken, SessionId, Subject,
+};
 use crate::types::time::Timestamp;
 
 /// The purpose of `__Host-doorward_refresh`.
@@ -17,8 +19,8 @@ impl Purpose for RefreshCookie {
     const NAME: &'static str = "refresh token";
 }
 
-/// The refresh token and its session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The refresh token and its session. Encoded as `layout` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefreshGrant {
     /// The token.
     pub token: RefreshToken,
@@ -34,6 +36,23 @@ pub struct RefreshGrant {
     pub sealed_at: Timestamp,
     /// The last activity that was known when this was sent to the browser.
     pub active_at: Timestamp,
+    /// The provider's session ID (`sid`). `None`: the provider has none, or an earlier version
+    /// sealed this.
+    pub provider_sid: Option<ProviderSid>,
+    /// What a refreshed ID token is compared with.
+    pub login: LoginClaims,
+}
+
+/// Claims of the login's ID token that a refreshed one must not change (OpenID Connect Core section
+/// 12.2). Absent ones are not compared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginClaims {
+    /// `nonce`.
+    pub nonce: Option<Nonce>,
+    /// `auth_time`.
+    pub auth_time: Option<Timestamp>,
+    /// `iat`.
+    pub issued_at: Option<Timestamp>,
 }
 
 /// The purpose of `__Host-doorward_activity`.
@@ -74,8 +93,9 @@ impl Purpose for StoredGrant {
     const NAME: &'static str = "stored grant";
 }
 
-/// The result of a login or refresh: the content of all cookies of a session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The result of a login or refresh: the content of all cookies of a session. Encoded as `layout`
+/// says.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// The content of the JWT cookie.
     pub jwt: SessionJwt,

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::seal::Purpose;
 use crate::identity::claims::Claims;
+use crate::identity::kept_claims::PreviousIdentity;
 use crate::types::oauth::{
     Generation, JwkThumbprint, KeyFingerprint, ProviderSid, SessionId, Subject,
 };
@@ -21,14 +22,15 @@ impl Purpose for JwtCookie {
     const NAME: &'static str = "session jwt";
 }
 
-/// A verified JWT and its session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A verified JWT and its session. Encoded as `layout` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionJwt {
     /// The JWT itself.
     pub jwt: PackedJwt,
-    /// Claims that the app uses and the JWT lacks, verified at login, as JSON.
+    /// Claims that the app uses and that are not from the JWT, as JSON.
     pub kept_claims: String,
     /// The key that signed it; `None` if the provider vouched for the session without a new JWT.
+    /// Kept claims are then newer than those of the JWT.
     pub key: Option<KeyFingerprint>,
     /// When it must be refreshed: the earlier of `exp` and the end of `expires_in`.
     pub valid_until: Timestamp,
@@ -49,13 +51,30 @@ pub struct SessionJwt {
     /// The thumbprint of the key that the client must prove possession of; `None` for a bearer
     /// token.
     pub bound_to: Option<JwkThumbprint>,
+    /// When the provider is asked again for claims that it could not be asked for. `None`: the
+    /// identity is complete.
+    pub identity_due: Option<Timestamp>,
 }
 
 impl SessionJwt {
     /// The claims of the JWT and the kept claims. `None` if either is not a JSON object, which the
     /// verification rules out.
     pub fn claims(&self) -> Option<Claims> {
-        Some(Claims::new(self.jwt.claims()?, self.kept()?))
+        Some(self.claims_of(self.jwt.claims()?, self.kept()?))
+    }
+
+    /// The claims by their source.
+    pub fn identity(&self) -> Option<PreviousIdentity> {
+        let (jwt, kept) = (self.jwt.claims()?, self.kept()?);
+        let claims = self.claims_of(jwt.clone(), kept.clone());
+        Some(PreviousIdentity { jwt, kept, claims })
+    }
+
+    fn claims_of(&self, jwt: Map<String, Value>, kept: Map<String, Value>) -> Claims {
+        match self.key {
+            Some(_) => Claims::new(jwt, kept),
+            None => Claims::renewed(jwt, kept),
+        }
     }
 
     /// The claims that are kept alongside the JWT.

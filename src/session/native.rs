@@ -62,8 +62,8 @@ impl Token for NativeRefresh {
 }
 
 /// The payload of a native refresh token. It includes the JWT, because some providers issue no new
-/// one at a refresh, and some claims are issued only at login.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// one at a refresh, and some claims are issued only at login. Encoded as `layout` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NativeGrant {
     /// The provider's refresh token and the session.
     pub refresh: RefreshGrant,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::context::{Limits, ValidityContext};
 use crate::identity::credentials::Scheme;
 use crate::identity::identity::Identity;
-use crate::types::oauth::{JwkThumbprint, KeyFingerprint, ProviderSid, SessionId};
+use crate::types::oauth::{Issuer, JwkThumbprint, KeyFingerprint, ProviderSid, SessionId};
 use crate::types::time::Timestamp;
 
 /// A verified access token, with the identity headers for the app already rendered.
@@ -22,6 +22,8 @@ pub struct Token {
     pub valid_until: Timestamp,
     /// When it expires. Streams that it permitted end then, too.
     pub ends_at: Timestamp,
+    /// The issuer, if that is not the provider of the app's logins.
+    pub issuer: Option<Issuer>,
     /// `iat`; the epoch if the token has none.
     pub issued_at: Timestamp,
     /// The provider's session ID (`sid`), if the token has one.
@@ -186,6 +188,7 @@ mod tests {
     /// A user's token, issued at 0, valid until 5000, not bound to a key.
     fn token() -> Token {
         Token {
+            issuer: None,
             identity: Arc::new(Identity::new(Subject::new("alice"), Claims::default(), &[])),
             is_user: true,
             key: Some(KeyFingerprint::new([0; 16])),

@@ -9,6 +9,7 @@ pub use super::context::{Limits, ValidityContext};
 use super::grant::{LastActivity, RefreshGrant};
 use super::jwt::SessionJwt;
 use super::token::TokenRefusal;
+use crate::identity::claims::UnverifiedClaims;
 use crate::identity::identity::{HeaderTemplate, Identity};
 use crate::types::oauth::{
     Generation, JwkThumbprint, KeyFingerprint, ProviderSid, SessionId, Subject,
@@ -39,14 +40,21 @@ pub struct Session {
     pub active_at: Timestamp,
     /// The thumbprint of the key that a client must prove possession of (RFC 9449 section 6).
     pub bound_to: Option<JwkThumbprint>,
+    /// When the provider is asked again for claims that it could not be asked for.
+    pub identity_due: Option<Timestamp>,
 }
 
 impl Session {
     /// The session of an opened JWT cookie. `None` if its claims cannot be parsed, which the
     /// verification of the JWT rules out.
-    pub fn of(jwt: &SessionJwt, templates: &[HeaderTemplate]) -> Option<Self> {
+    pub fn of(
+        jwt: &SessionJwt,
+        templates: &[HeaderTemplate],
+        unverified: UnverifiedClaims,
+    ) -> Option<Self> {
+        let claims = jwt.claims()?.checked(unverified);
         Some(Self {
-            identity: Arc::new(Identity::new(jwt.subject.clone(), jwt.claims()?, templates)),
+            identity: Arc::new(Identity::new(jwt.subject.clone(), claims, templates)),
             key: jwt.key,
             valid_until: jwt.valid_until,
             provider_sid: jwt.provider_sid.clone(),
@@ -56,13 +64,15 @@ impl Session {
             sealed_at: jwt.sealed_at,
             active_at: jwt.active_at,
             bound_to: jwt.bound_to.clone(),
+            identity_due: jwt.identity_due,
         })
     }
 
-    /// Whether the JWT is in the last fifth of its lifetime.
+    /// Whether the JWT is in the last fifth of its lifetime, or claims are to be asked for again.
     fn is_ageing(&self, now: Timestamp) -> bool {
         let life = self.valid_until.since(self.sealed_at);
-        self.valid_until.since(now) * 5 <= life
+        let is_identity_due = self.identity_due.is_some_and(|due| due <= now);
+        self.valid_until.since(now) * 5 <= life || is_identity_due
     }
 }
 
@@ -254,7 +264,7 @@ impl<'a> SessionData<'a> {
         Self {
             sid: &refresh.sid,
             subject: &refresh.subject,
-            provider_sid: None,
+            provider_sid: refresh.provider_sid.as_ref(),
             started_at: refresh.started_at,
             active_at: refresh.active_at,
         }

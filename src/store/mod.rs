@@ -20,6 +20,8 @@ mod journal;
 mod log;
 pub mod memory;
 mod redis;
+pub mod revocation;
+mod revocation_index;
 pub mod revocations;
 
 use std::fmt;
@@ -35,7 +37,8 @@ pub use memory::Memory;
 pub use redis::{
     LogLimits, Redis, RedisLogin, RedisNode, RedisSettings, RedisSettingsError, RedisTls, Topology,
 };
-pub use revocations::{Revocation, Revocations, RevokedSet, SessionKeyRef};
+pub use revocation::{ProviderRevocation, Revocation, UserSessions};
+pub use revocations::{Revocations, RevokedSet, SessionKeyRef};
 
 /// The future of a store call.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;

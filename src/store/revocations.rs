@@ -2,21 +2,18 @@
 //! a new one. Revocations are never evicted: at the limit, all sessions that started before now are
 //! revoked instead.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use serde::{Deserialize, Serialize};
 
+use super::revocation::{ProviderRevocation, Revocation, UserSessions};
+use super::revocation_index::{Entry, Kind, Name, RevocationIndex};
 use crate::lock::lock;
-use crate::types::oauth::{ProviderSid, SessionId, Subject};
+use crate::types::oauth::{Issuer, ProviderSid, SessionId, Subject};
 use crate::types::time::Timestamp;
 
 /// The most recent revocations, which are copied with each new one, before they are merged.
 const MAX_RECENT: usize = 256;
-
-/// At the limit, the revoked sessions of a user with more than this are replaced by one revocation.
-const MAX_SESSIONS_PER_USER: usize = 64;
 
 /// The revocations of one app in one process.
 #[derive(Debug)]
@@ -35,47 +32,11 @@ pub struct RevokedSet {
     everyone: Option<(Timestamp, Timestamp)>,
 }
 
-/// The revoked sessions of an app.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Revocation {
-    /// One session, with its user.
-    Session(SessionId, Subject),
-    /// The sessions of one provider session.
-    ProviderSession(ProviderSid),
-    /// The sessions of a user that started at or before a time.
-    User(Subject, Timestamp),
-    /// All sessions that started at or before a time.
-    Everyone(Timestamp),
-}
-
-impl Revocation {
-    /// The session ID or subject. Empty for all sessions.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Session(sid, _) => sid.as_str(),
-            Self::ProviderSession(sid) => sid.as_str(),
-            Self::User(subject, _) => subject.as_str(),
-            Self::Everyone(_) => "",
-        }
-    }
-
-    /// Limits the start of revoked sessions to `latest`, so that users can log in after it.
-    #[must_use]
-    pub fn until(self, latest: Timestamp) -> Self {
-        match self {
-            Self::User(subject, started_until) => Self::User(subject, started_until.min(latest)),
-            Self::Everyone(started_until) => Self::Everyone(started_until.min(latest)),
-            Self::Session(..) | Self::ProviderSession(_) => self,
-        }
-    }
-}
-
-/// Matches any start time.
-const ANY_START: Timestamp = Timestamp::from_secs(u64::MAX);
-
 /// The identifiers of a session.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionKeyRef<'s> {
+    /// The issuer of its tokens, if that is not the app's own provider.
+    pub issuer: Option<&'s Issuer>,
     /// Doorward's session ID.
     pub sid: &'s SessionId,
     /// The provider's session ID, if known.
@@ -84,22 +45,6 @@ pub struct SessionKeyRef<'s> {
     pub subject: &'s Subject,
     /// The start of the session.
     pub started_at: Timestamp,
-}
-
-/// One map for each type of identifier, so that equal identifiers of different types do not collide.
-#[derive(Clone, Debug, Default)]
-struct RevocationIndex {
-    sessions: HashMap<String, Entry>,
-    provider_sessions: HashMap<String, Entry>,
-    users: HashMap<String, Entry>,
-}
-
-#[derive(Clone, Debug)]
-struct Entry {
-    started_until: Timestamp,
-    ends_at: Timestamp,
-    /// The user of a session.
-    user: Option<Box<str>>,
 }
 
 impl RevokedSet {
@@ -111,23 +56,29 @@ impl RevokedSet {
         {
             return true;
         }
-        let names = |map: fn(&RevocationIndex) -> &HashMap<String, Entry>, name: &str| {
-            let entry = map(&self.recent)
-                .get(name)
-                .or_else(|| map(&self.settled).get(name));
+        let is_revoked = |kind, name| {
+            let issuer = session.issuer;
+            let entry = self.find(Name { issuer, kind, name });
             entry.is_some_and(|entry| session.started_at <= entry.started_until)
         };
-        names(|names| &names.sessions, session.sid.as_str())
-            || session
-                .provider_sid
-                .is_some_and(|sid| names(|names| &names.provider_sessions, sid.as_str()))
-            || names(|names| &names.users, session.subject.as_str())
+        let subject = session.subject.as_str();
+        is_revoked(Kind::Session, session.sid.as_str())
+            || is_revoked(Kind::User, subject)
+            || match session.provider_sid {
+                Some(sid) => is_revoked(Kind::ProviderSession, sid.as_str()),
+                None => is_revoked(Kind::Unnamed, subject),
+            }
+    }
+
+    /// The entry of an identifier. A recent entry includes the settled one.
+    fn find(&self, name: Name<'_>) -> Option<&Entry> {
+        let recent = self.recent.find(name);
+        recent.or_else(|| self.settled.find(name))
     }
 
     /// Whether the session is revoked individually.
     pub fn has_session(&self, sid: &SessionId) -> bool {
-        self.recent.sessions.contains_key(sid.as_str())
-            || self.settled.sessions.contains_key(sid.as_str())
+        self.find(Name::of_session(sid)).is_some()
     }
 
     /// The number of revocations, without that of all sessions.
@@ -140,34 +91,10 @@ impl RevokedSet {
         let mut names = RevocationIndex::clone(&self.settled);
         names.merge(self.recent.clone());
         names.remove_expired(now);
-        let sessions = names.sessions.into_iter().map(|(sid, entry)| {
-            let user = Subject::new(entry.user.unwrap_or_default());
-            (
-                Revocation::Session(SessionId::new(sid), user),
-                entry.ends_at,
-            )
-        });
-        let provider_sessions = names.provider_sessions.into_iter();
-        let users = names.users.into_iter();
         let everyone = self.everyone.filter(|(_, ends_at)| now < *ends_at);
-        sessions
-            .chain(provider_sessions.map(|(sid, entry)| {
-                (
-                    Revocation::ProviderSession(ProviderSid::new(sid)),
-                    entry.ends_at,
-                )
-            }))
-            .chain(users.map(|(sub, entry)| {
-                (
-                    Revocation::User(Subject::new(sub), entry.started_until),
-                    entry.ends_at,
-                )
-            }))
-            .chain(
-                everyone
-                    .map(|(started_until, ends_at)| (Revocation::Everyone(started_until), ends_at)),
-            )
-            .collect()
+        let everyone =
+            everyone.map(|(started_until, ends_at)| (Revocation::Everyone(started_until), ends_at));
+        names.into_revocations().chain(everyone).collect()
     }
 
     /// Whether there are no revocations.
@@ -195,48 +122,7 @@ impl Revocations {
     pub fn revoke(&self, ended: Revocation, ends_at: Timestamp, now: Timestamp) -> bool {
         let _writing = lock(&self.writing);
         let mut next = RevokedSet::clone(&self.snapshot.load());
-        let is_new = match ended {
-            Revocation::Session(sid, subject) => {
-                let entry = Entry {
-                    started_until: ANY_START,
-                    ends_at,
-                    user: user_of(&subject),
-                };
-                next.add(
-                    |names| &mut names.sessions,
-                    |names| &names.sessions,
-                    sid.as_str(),
-                    entry,
-                )
-            }
-            Revocation::ProviderSession(sid) => {
-                let entry = Entry {
-                    started_until: ANY_START,
-                    ends_at,
-                    user: None,
-                };
-                next.add(
-                    |names| &mut names.provider_sessions,
-                    |names| &names.provider_sessions,
-                    sid.as_str(),
-                    entry,
-                )
-            }
-            Revocation::User(subject, started_until) => {
-                let entry = Entry {
-                    started_until,
-                    ends_at,
-                    user: None,
-                };
-                next.add(
-                    |names| &mut names.users,
-                    |names| &names.users,
-                    subject.as_str(),
-                    entry,
-                )
-            }
-            Revocation::Everyone(started_until) => next.add_everyone(started_until, ends_at),
-        };
+        let is_new = next.add_revocation(ended, ends_at);
         if is_new {
             if next.recent.len() > MAX_RECENT || next.len() > self.max_entries {
                 self.settle(&mut next, now, ends_at);
@@ -262,40 +148,78 @@ impl Revocations {
     }
 }
 
-/// The user of a session, if known.
-fn user_of(subject: &Subject) -> Option<Box<str>> {
-    (!subject.as_str().is_empty()).then(|| subject.as_str().into())
-}
-
 impl RevokedSet {
-    fn add(
-        &mut self,
-        write: fn(&mut RevocationIndex) -> &mut HashMap<String, Entry>,
-        read: fn(&RevocationIndex) -> &HashMap<String, Entry>,
-        name: &str,
-        entry: Entry,
-    ) -> bool {
-        let known = read(&self.recent)
-            .get(name)
-            .or_else(|| read(&self.settled).get(name));
-        let Some(known) = known else {
-            write(&mut self.recent).insert(name.to_owned(), entry);
+    /// Returns whether the set changed.
+    fn add_revocation(&mut self, revocation: Revocation, ends_at: Timestamp) -> bool {
+        let by_provider = match revocation {
+            Revocation::Session(sid, subject) => {
+                let entry = Entry::of_session(Some(&subject), ends_at);
+                return self.add(Name::of_session(&sid), entry);
+            }
+            Revocation::Everyone(started_until) => {
+                return self.add_everyone(started_until, ends_at);
+            }
+            Revocation::ProviderSession(sid) => ProviderRevocation {
+                issuer: None,
+                sid: Some(sid),
+                user: None,
+            },
+            Revocation::User(subject, started_until) => ProviderRevocation {
+                issuer: None,
+                sid: None,
+                user: Some(UserSessions {
+                    subject,
+                    started_until,
+                }),
+            },
+            Revocation::Provider(by_provider) => by_provider,
+        };
+        self.add_by_provider(&by_provider, ends_at)
+    }
+
+    fn add_by_provider(&mut self, revocation: &ProviderRevocation, ends_at: Timestamp) -> bool {
+        let ProviderRevocation { issuer, sid, user } = revocation;
+        let issuer = issuer.as_ref();
+        let mut is_new = false;
+        if let Some(sid) = sid {
+            let name = Name {
+                issuer,
+                kind: Kind::ProviderSession,
+                name: sid.as_str(),
+            };
+            let subject = user.as_ref().map(|user| &user.subject);
+            is_new |= self.add(name, Entry::of_session(subject, ends_at));
+        }
+        if let Some(user) = user {
+            let name = Name {
+                issuer,
+                kind: sid.as_ref().map_or(Kind::User, |_| Kind::Unnamed),
+                name: user.subject.as_str(),
+            };
+            is_new |= self.add(name, Entry::of_user(user.started_until, ends_at));
+        }
+        is_new
+    }
+
+    fn add(&mut self, name: Name<'_>, entry: Entry) -> bool {
+        let Some(known) = self.find(name) else {
+            self.recent
+                .map_mut(name)
+                .insert(name.name.to_owned(), entry);
             return true;
         };
-        let is_new = known.started_until < entry.started_until || known.ends_at < entry.ends_at;
+        let merged = Entry {
+            started_until: known.started_until.max(entry.started_until),
+            ends_at: known.ends_at.max(entry.ends_at),
+            user: known.user.clone().or(entry.user),
+        };
+        let is_new = merged.started_until > known.started_until
+            || merged.ends_at > known.ends_at
+            || merged.user != known.user;
         if is_new {
-            let (started_until, ends_at) = (
-                known.started_until.max(entry.started_until),
-                known.ends_at.max(entry.ends_at),
-            );
-            write(&mut self.recent).insert(
-                name.to_owned(),
-                Entry {
-                    started_until,
-                    ends_at,
-                    ..entry
-                },
-            );
+            self.recent
+                .map_mut(name)
+                .insert(name.name.to_owned(), merged);
         }
         is_new
     }
@@ -305,68 +229,6 @@ impl RevokedSet {
         let known = before.unwrap_or((started_until, ends_at));
         self.everyone = Some((known.0.max(started_until), known.1.max(ends_at)));
         self.everyone != before
-    }
-}
-
-impl RevocationIndex {
-    fn merge(&mut self, newer: Self) {
-        self.sessions.extend(newer.sessions);
-        self.provider_sessions.extend(newer.provider_sessions);
-        self.users.extend(newer.users);
-    }
-
-    fn remove_expired(&mut self, now: Timestamp) {
-        for map in [
-            &mut self.sessions,
-            &mut self.provider_sessions,
-            &mut self.users,
-        ] {
-            map.retain(|_, entry| now < entry.ends_at);
-        }
-    }
-
-    fn last_end(&self) -> Option<Timestamp> {
-        let all = [&self.sessions, &self.provider_sessions, &self.users]
-            .into_iter()
-            .flat_map(HashMap::values);
-        all.map(|entry| entry.ends_at).max()
-    }
-
-    /// Replaces the many revoked sessions of a user by one revocation of all that user's sessions.
-    fn merge_sessions_of_users(&mut self, now: Timestamp) {
-        let mut merged: HashMap<Box<str>, (usize, Timestamp)> = HashMap::new();
-        for entry in self.sessions.values() {
-            if let Some(user) = &entry.user {
-                let (sessions, ends_at) = merged.entry(user.clone()).or_default();
-                *sessions += 1;
-                *ends_at = entry.ends_at.max(*ends_at);
-            }
-        }
-        merged.retain(|_, (sessions, _)| *sessions > MAX_SESSIONS_PER_USER);
-        self.sessions.retain(|_, entry| {
-            entry
-                .user
-                .as_ref()
-                .is_none_or(|user| !merged.contains_key(user))
-        });
-        for (user, (_, ends_at)) in merged {
-            let known = self
-                .users
-                .get(&*user)
-                .map_or(ends_at, |known| known.ends_at.max(ends_at));
-            self.users.insert(
-                user.into(),
-                Entry {
-                    started_until: now,
-                    ends_at: known,
-                    user: None,
-                },
-            );
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.sessions.len() + self.provider_sessions.len() + self.users.len()
     }
 }
 
@@ -395,6 +257,7 @@ mod tests {
         let (sid, provider_sid) = (SessionId::new(sid), ProviderSid::new(provider_sid));
         let subject = Subject::new(subject);
         revocations.snapshot().contains(SessionKeyRef {
+            issuer: None,
             sid: &sid,
             provider_sid: Some(&provider_sid),
             subject: &subject,
@@ -444,6 +307,91 @@ mod tests {
             is_revoked(&revocations, "s", "p", "bob", 50),
             "an older revocation changes nothing"
         );
+    }
+
+    fn provider_session(issuer: Option<&str>, sid: &str, user: Option<(&str, u64)>) -> Revocation {
+        Revocation::Provider(ProviderRevocation {
+            issuer: issuer.map(Issuer::new),
+            sid: Some(ProviderSid::new(sid)),
+            user: user.map(|(subject, started_until)| UserSessions {
+                subject: Subject::new(subject),
+                started_until: at(started_until),
+            }),
+        })
+    }
+
+    /// A session of alice that started at 50.
+    fn is_revoked_at(
+        revocations: &Revocations,
+        issuer: Option<&str>,
+        provider_sid: Option<&str>,
+    ) -> bool {
+        let (issuer, provider_sid) = (issuer.map(Issuer::new), provider_sid.map(ProviderSid::new));
+        revocations.snapshot().contains(SessionKeyRef {
+            issuer: issuer.as_ref(),
+            sid: &SessionId::new("s"),
+            provider_sid: provider_sid.as_ref(),
+            subject: &Subject::new("alice"),
+            started_at: at(50),
+        })
+    }
+
+    #[test]
+    fn session_of_unknown_provider_session_ends_with_its_user() {
+        for (user, is_over) in [
+            (None, false),
+            (Some(("alice", 50)), true),
+            (Some(("alice", 49)), false),
+            (Some(("bob", 50)), false),
+        ] {
+            let revocations = Revocations::new(10);
+            revocations.revoke(provider_session(None, "p", user), at(100), at(50));
+            let at_other_replica = Revocations::new(10);
+            for (revocation, ends_at) in revocations.snapshot().all(at(50)) {
+                at_other_replica.revoke(revocation, ends_at, at(50));
+            }
+            for revocations in [revocations, at_other_replica] {
+                let is_revoked = |sid| is_revoked_at(&revocations, None, sid);
+                assert_eq!(is_revoked(None), is_over, "{user:?}");
+                assert!(is_revoked(Some("p")) && !is_revoked(Some("q")), "{user:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_of_one_issuer_mean_nothing_at_another() {
+        let (own, other) = (None, Some("https://other.example"));
+        for issuer in [own, other] {
+            let of_user = Revocation::Provider(ProviderRevocation {
+                issuer: issuer.map(Issuer::new),
+                sid: None,
+                user: Some(UserSessions {
+                    subject: Subject::new("alice"),
+                    started_until: at(50),
+                }),
+            });
+            for revocation in [
+                of_user,
+                provider_session(issuer, "p", None),
+                provider_session(issuer, "q", Some(("alice", 50))),
+            ] {
+                let revocations = Revocations::new(10);
+                revocations.revoke(revocation.clone(), at(100), at(50));
+                let again = Revocations::new(10);
+                for (revocation, ends_at) in revocations.snapshot().all(at(50)) {
+                    again.revoke(revocation, ends_at, at(50));
+                }
+                for revocations in [revocations, again] {
+                    let is_over = |issuer| {
+                        is_revoked_at(&revocations, issuer, Some("p"))
+                            || is_revoked_at(&revocations, issuer, None)
+                    };
+                    let found = [own, other].map(is_over);
+                    let expected = [own, other].map(|found| found == issuer);
+                    assert_eq!(found, expected, "{revocation:?}");
+                }
+            }
+        }
     }
 
     #[test]

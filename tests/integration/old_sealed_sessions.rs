@@ -212,6 +212,46 @@ async fn old_sealed_session_can_log_out() {
     assert_login_starts(&door, &copy.step(&door.store_url(CART)).await);
 }
 
+/// An old refresh cookie does not name the provider session.
+#[tokio::test]
+async fn old_sealed_refresh_token_alone_ends_with_its_user() {
+    let recorded = &sessions()["alice"];
+    let sid = recorded.provider_sid.as_str();
+    for (claims, is_over) in [
+        (json!({ "sid": sid, "sub": "alice-id" }), true),
+        (
+            json!({ "sid": "of-another-browser", "sub": "alice-id" }),
+            true,
+        ),
+        (
+            json!({ "sid": "of-another-browser", "sub": "bob-id" }),
+            false,
+        ),
+        // The refreshed tokens name it.
+        (json!({ "sid": sid }), true),
+    ] {
+        let door = upgraded().start();
+        restore_grant(&door, "alice", recorded);
+        let token = door.provider.logout_token("store", &claims, &[]);
+        let url = door.store_url("/.doorward/backchannel-logout");
+        let form = format!("logout_token={token}");
+        let ask = RequestSpec::new(Kind::Program, &url)
+            .method("POST")
+            .body("application/x-www-form-urlencoded", form);
+        assert_eq!(door.browser().send(ask).await.status(), 200, "{claims}");
+        let mut browser = browser_with(&door, &recorded.cookies);
+        browser
+            .jar
+            .remove(door.store_host(), |cookie| cookie.name.contains("_jwt"));
+        let page = browser.step(&door.store_url(CART)).await;
+        assert_eq!(
+            page.status(),
+            if is_over { 302 } else { 200 },
+            "{claims}: {page}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn old_native_tokens_are_accepted() {
     let door = upgraded().start();

@@ -279,6 +279,26 @@ async fn other_event_types_and_tenants_are_ignored() {
 }
 
 #[tokio::test]
+async fn other_tenant_is_ignored_once_the_own_is_known() {
+    const OWN: &str = "30663132-6464-6665-3032-326466613934";
+    const OTHER: &str = "7f3c1a2b-0000-4000-8000-000000000001";
+    let door = signed();
+    door.provider.behave(|provider| {
+        provider.access_token_flaws = vec![Flaw::Claim("tid", json!(OWN))];
+    });
+    let mut browser = alice(&door).await;
+    let of_tenant = |tenant: &str| {
+        let user = json!({ "user": { "id": "alice-id" }, "tenantId": tenant });
+        event(&door, "user.deactivate", user)
+    };
+    told(&door, &door.site().store, &of_tenant(OTHER)).await;
+    assert_session_valid(&mut browser, &door.store_url(CART)).await;
+    metric_reaches(&door, &outcomes("store", "webhook_ignored"), 1.0).await;
+    told(&door, &door.site().store, &of_tenant(OWN)).await;
+    assert_login_starts(&door, &browser.step(&door.store_url(CART)).await);
+}
+
+#[tokio::test]
 async fn invalid_signature_ends_nothing() {
     let door = signed();
     let mut browser = alice(&door).await;

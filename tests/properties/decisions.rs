@@ -228,6 +228,7 @@ fn caller(credential: Option<CredentialKind>, roles: &[&str], why: NoSessionReas
     );
     let token = |is_user| {
         let token = Token {
+            issuer: None,
             identity: Arc::clone(&identity),
             is_user,
             key,
@@ -261,6 +262,7 @@ fn caller(credential: Option<CredentialKind>, roles: &[&str], why: NoSessionReas
                 sealed_at: START,
                 active_at: START,
                 bound_to: None,
+                identity_due: None,
             };
             let live = LiveSession::just_verified(Arc::new(session), START);
             match credential {

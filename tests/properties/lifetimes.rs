@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use doorward::identity::claims::Claims;
 use doorward::identity::identity::Identity;
-use doorward::session::grant::{LastActivity, RefreshGrant};
+use doorward::session::grant::{LastActivity, LoginClaims, RefreshGrant};
 use doorward::session::validity::{
     Limits, LiveSession, NoSessionReason, PresentedSession, Session, SessionStatus,
     ValidityContext, validate,
@@ -85,6 +85,7 @@ fn session(tokens: Tokens) -> Arc<Session> {
         sealed_at: Timestamp::from_secs(tokens.sealed),
         active_at: Timestamp::from_secs(tokens.sealed),
         bound_to: None,
+        identity_due: None,
     })
 }
 
@@ -97,6 +98,8 @@ fn refresh(tokens: Tokens) -> RefreshGrant {
         started_at: Timestamp::from_secs(tokens.started),
         sealed_at: Timestamp::from_secs(tokens.sealed),
         active_at: Timestamp::from_secs(tokens.sealed),
+        provider_sid: None,
+        login: LoginClaims::default(),
     }
 }
 

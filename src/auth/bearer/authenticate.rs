@@ -20,11 +20,11 @@ use crate::identity::claims::Claims;
 use crate::identity::credentials::{Credentials, Scheme};
 use crate::identity::identity::Identity;
 use crate::limits::ClientKey;
-use crate::oidc::TokenRejected;
 use crate::oidc::jws::is_jwt;
 use crate::oidc::presented_token::{PresentedToken, TokenSubject};
 use crate::oidc::provider::Audience;
-use crate::policy::app::{App, BearerPolicy};
+use crate::oidc::{Provider, TokenRejected};
+use crate::policy::app::BearerPolicy;
 use crate::policy::decide::Caller;
 use crate::policy::route::AppRef;
 use crate::runtime::BackgroundRuntime;
@@ -220,7 +220,7 @@ impl BearerAuthenticator {
             sessions: app.app.limits,
             dpop_required: policy.dpop_required,
         };
-        let validity = SessionValidity::of_tokens(app, bearer.providers.get(issuer));
+        let validity = SessionValidity::of_token(app, &token, bearer.providers.get(issuer));
         let now = self.context.now();
         let live = validate(&token, scheme, now, &limits, &validity).map_err(rejected)?;
         let nonce = match (live.scheme(), &token.bound_to) {
@@ -275,7 +275,9 @@ impl BearerAuthenticator {
             return Ok(CachedToken { issuer: 0, token });
         }
         let VerifiedJwt { issuer, token } = self.verify_jwt(request).await?;
-        let token = Arc::new(request.token_of(&token, None));
+        let provider = request.bearer.providers.get(issuer);
+        let provider = provider.unwrap_or(&request.app.provider);
+        let token = Arc::new(request.token_of(&token, provider, None));
         let cached = CachedToken { issuer, token };
         cache.0.insert(key, cached.clone());
         Ok(cached)
@@ -332,7 +334,9 @@ impl BearerAuthenticator {
             Some(verdict) => verdict,
             None if !request.may_wait => return Err(BearerError::Skipped),
             None => {
-                let make = |token: &PresentedToken, until| request.token_of(token, Some(until));
+                let provider = &request.app.provider;
+                let make =
+                    |token: &PresentedToken, until| request.token_of(token, provider, Some(until));
                 introspection
                     .introspect(request.app, request.token, request.hash, make)
                     .await
@@ -347,55 +351,50 @@ impl BearerAuthenticator {
 }
 
 impl TokenRequest<'_> {
-    fn token_of(&self, verified: &PresentedToken, introspected_until: Option<Timestamp>) -> Token {
-        token_of(
-            &self.app.app,
-            self.policy,
-            verified,
-            self.hash,
-            introspected_until,
-        )
-    }
-}
-
-/// The verified token as the app uses it. `introspected_until` is the expiry of its introspection
-/// result.
-fn token_of(
-    app: &App,
-    policy: &BearerPolicy,
-    verified: &PresentedToken,
-    hash: TokenHash,
-    introspected_until: Option<Timestamp>,
-) -> Token {
-    let claims = verified.claims().clone();
-    let (identity, is_user) = match verified.subject() {
-        TokenSubject::User(subject) => {
-            let claims = Claims::new(claims, Map::new());
-            (Identity::new(subject.clone(), claims, &app.headers), true)
+    /// The verified token of `provider` as the app uses it. `introspected_until` is the expiry of
+    /// its introspection result.
+    fn token_of(
+        &self,
+        verified: &PresentedToken,
+        provider: &Arc<Provider>,
+        introspected_until: Option<Timestamp>,
+    ) -> Token {
+        let app = &self.app.app;
+        let claims = verified.claims().clone();
+        let (identity, is_user) = match verified.subject() {
+            TokenSubject::User(subject) => {
+                let claims = Claims::new(claims, Map::new());
+                let claims = claims.checked(provider.settings().unverified_claims);
+                (Identity::new(subject.clone(), claims, &app.headers), true)
+            }
+            TokenSubject::Client(client_id) => {
+                let header = &self.policy.client_header;
+                let claims = Claims::of_client(client_id, claims)
+                    .checked(provider.settings().unverified_claims);
+                let identity = Identity::of_client(client_id, claims, &app.headers, header);
+                (identity, false)
+            }
+        };
+        let mut name = URL_SAFE_NO_PAD.encode(self.hash);
+        name.truncate(16);
+        // An opaque token may have no known expiry. Its streams then last as long as a session
+        // could.
+        let ends_at = verified
+            .expires_at()
+            .or_else(|| Some(introspected_until?.plus(app.limits.absolute)))
+            .unwrap_or_default();
+        Token {
+            issuer: self.app.other_issuer(provider).cloned(),
+            identity: Arc::new(identity),
+            is_user,
+            key: verified.key(),
+            valid_until: introspected_until.map_or(ends_at, |until| until.min(ends_at)),
+            ends_at,
+            issued_at: verified.issued_at().unwrap_or_default(),
+            provider_sid: verified.sid().cloned(),
+            name: SessionId::new(name),
+            bound_to: verified.bound_to().cloned(),
         }
-        TokenSubject::Client(client_id) => {
-            let header = &policy.client_header;
-            let identity = Identity::of_client(client_id, claims, &app.headers, header);
-            (identity, false)
-        }
-    };
-    let mut name = URL_SAFE_NO_PAD.encode(hash);
-    name.truncate(16);
-    // An opaque token may have no known expiry. Its streams then last as long as a session could.
-    let ends_at = verified
-        .expires_at()
-        .or_else(|| Some(introspected_until?.plus(app.limits.absolute)))
-        .unwrap_or_default();
-    Token {
-        identity: Arc::new(identity),
-        is_user,
-        key: verified.key(),
-        valid_until: introspected_until.map_or(ends_at, |until| until.min(ends_at)),
-        ends_at,
-        issued_at: verified.issued_at().unwrap_or_default(),
-        provider_sid: verified.sid().cloned(),
-        name: SessionId::new(name),
-        bound_to: verified.bound_to().cloned(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::failure::LoginFailure;
 use super::loop_guard;
+use super::redeem::CodeResponse;
 use super::start::{LoginContext, LoginStart};
 use super::{Login, user_switch};
 use crate::auth::app::AppAuth;
@@ -155,7 +156,12 @@ impl Login {
                 return Err(failed(failure, cleared));
             }
         };
-        let redeemed = self.redeemer.redeem(app, attempt, code).await;
+        let response = CodeResponse {
+            attempt,
+            code,
+            requested_at: state.began_at,
+        };
+        let redeemed = self.redeemer.redeem(app, response).await;
         let started = redeemed.and_then(|grant| {
             let cookies = self.start_session(app, &grant, request.cookies)?;
             Ok((grant, cookies))

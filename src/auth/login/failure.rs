@@ -25,7 +25,7 @@ pub enum LoginFailure {
     #[error("the login took longer than {} minutes", ATTEMPT_LIFETIME.as_secs() / 60)]
     AttemptExpired,
     /// The provider returned an error.
-    #[error("the provider returned an error: `{error}`")]
+    #[error("the provider returned an error: `{error}`{}", described(description.as_deref()))]
     Declined {
         /// `error`.
         error: String,
@@ -64,6 +64,10 @@ pub enum LoginFailure {
     /// The provider or the store is unavailable.
     #[error("the provider or the store is unavailable: {}", .0.code)]
     Unavailable(Unavailable),
+}
+
+fn described(description: Option<&str>) -> String {
+    description.map_or_else(String::new, |description| format!(" ({description})"))
 }
 
 impl LoginFailure {

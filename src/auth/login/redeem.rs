@@ -10,11 +10,12 @@ use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
 use crate::auth::error::Unavailable;
 use crate::auth::random;
-use crate::auth::refresh::tokens::{self, GrantError};
+use crate::auth::refresh::tokens::{self, GrantError, LoginRequest};
 use crate::oidc::token::TokenError;
 use crate::session::attempt::{ATTEMPT_LIFETIME, LoginAttempt};
 use crate::session::grant::Grant;
 use crate::types::oauth::{AuthorizationCode, PkceVerifier};
+use crate::types::time::Timestamp;
 
 /// How long a callback waits for its code to be redeemed.
 const REDEEM_TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,6 +27,15 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// seal.
 const IN_FLIGHT: Bytes = Bytes::new();
 const FAILED: Bytes = Bytes::from_static(b"-");
+
+/// An authorization response whose attempt was verified.
+#[derive(Debug)]
+pub(in crate::auth) struct CodeResponse {
+    pub(in crate::auth) attempt: LoginAttempt,
+    pub(in crate::auth) code: AuthorizationCode,
+    /// When the authorization request was made.
+    pub(in crate::auth) requested_at: Timestamp,
+}
 
 /// Redeems authorization codes. Clones share their state.
 #[derive(Clone)]
@@ -43,11 +53,10 @@ impl CodeRedeemer {
     pub(in crate::auth) async fn redeem(
         &self,
         app: &Arc<AppAuth>,
-        attempt: LoginAttempt,
-        code: AuthorizationCode,
+        response: CodeResponse,
     ) -> Result<Grant, LoginFailure> {
         let (redeemer, app) = (self.clone(), Arc::clone(app));
-        let task = async move { redeemer.redeem_once(&app, attempt, code).await };
+        let task = async move { redeemer.redeem_once(&app, response).await };
         self.context
             .anonymous_tasks
             .run(REDEEM_TIMEOUT, task)
@@ -58,19 +67,18 @@ impl CodeRedeemer {
     async fn redeem_once(
         &self,
         app: &AppAuth,
-        attempt: LoginAttempt,
-        code: AuthorizationCode,
+        response: CodeResponse,
     ) -> Result<Grant, LoginFailure> {
         let now = self.context.now();
         let store = &self.context.stores.anonymous;
-        let key = format!("attempt/{}/{}", app.app.name, attempt.id);
+        let key = format!("attempt/{}/{}", app.app.name, response.attempt.id);
         let ends_at = now.plus(ATTEMPT_LIFETIME * 2);
         match store.put_if_absent(&key, IN_FLIGHT, ends_at, now).await {
             Ok(None) => {}
             Ok(Some(_)) => return self.first_result(app, &key).await,
             Err(error) => return Err(LoginFailure::Unavailable(Unavailable::new(error.code()))),
         }
-        let redeemed = self.exchange(app, attempt, code).await;
+        let redeemed = self.exchange(app, response).await;
         // What a second callback gets: the same grant, sealed, or a marker for failure. The marker
         // expires as soon as no callback can wait for it, because anybody can send invalid codes.
         let sealed = redeemed.as_ref().ok().and_then(|grant| {
@@ -87,12 +95,12 @@ impl CodeRedeemer {
         redeemed
     }
 
-    async fn exchange(
-        &self,
-        app: &AppAuth,
-        attempt: LoginAttempt,
-        code: AuthorizationCode,
-    ) -> Result<Grant, LoginFailure> {
+    async fn exchange(&self, app: &AppAuth, response: CodeResponse) -> Result<Grant, LoginFailure> {
+        let CodeResponse {
+            attempt,
+            code,
+            requested_at,
+        } = response;
         let verifier = PkceVerifier::from_sealed(attempt.verifier.0);
         let response = app
             .provider
@@ -103,7 +111,11 @@ impl CodeRedeemer {
             code_failure(&error)
         })?;
         let now = self.context.now();
-        let grant = tokens::of_login(app, response, Some(&attempt.nonce), now).await;
+        let request = LoginRequest {
+            nonce: &attempt.nonce,
+            requested_at,
+        };
+        let grant = tokens::of_login(app, response, Some(request), now).await;
         grant.map_err(|error| {
             tracing::warn!(app = %app.app.name, code = error.code(), %error, "login_tokens_rejected");
             tokens_failure(&error)

@@ -10,11 +10,11 @@ use crate::auth::context::Context;
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
 use crate::auth::events::Event;
 use crate::auth::revocation::replication::RevocationReplicator;
-use crate::oidc::TokenRejected;
 use crate::oidc::logout_token::LogoutToken;
-use crate::oidc::provider::LOGOUT_TOKEN_MAX_AGE;
+use crate::oidc::provider::{Audience, LOGOUT_TOKEN_MAX_AGE};
+use crate::oidc::{Provider, TokenRejected};
 use crate::policy::route::AppRef;
-use crate::store::Revocation;
+use crate::store::{ProviderRevocation, Revocation, UserSessions};
 
 /// Why a logout token was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,14 +90,19 @@ impl BackchannelLogout {
     }
 
     async fn revoke_by(&self, app: &AppAuth, token: &str) -> Result<(), BackchannelLogoutError> {
-        let token = app.provider.verify_logout_token(&app.client, token).await;
+        let provider = app.provider_of(token);
+        let audience = Audience {
+            client_id: &app.client.client_id,
+            audiences: app.audiences_at(provider),
+        };
+        let token = provider.verify_logout_token(audience, token).await;
         let token = token.map_err(|rejected| {
             tracing::warn!(app = %app.app.name, code = rejected.code(), error = %rejected, "logout_token_rejected");
             BackchannelLogoutError::of_token(&rejected)
         })?;
         let now = self.context.now();
-        let leeway = app.provider.settings().leeway;
-        let key = format!("logout-token/{}/{}", app.app.name, token.id);
+        let leeway = provider.settings().leeway;
+        let key = replay_key(app, provider, &token);
         // Longer than any token is accepted.
         let ends_at = now.plus(LOGOUT_TOKEN_MAX_AGE * 2).plus(leeway * 4);
         let store = &self.context.stores.sessions;
@@ -108,24 +113,34 @@ impl BackchannelLogout {
             // again.
             Err(_) => tracing::warn!(app = %app.app.name, "logout_token_replay_store_failed"),
         }
-        self.revoke_named(app, &token);
+        self.revoke_named(app, provider, token);
         Ok(())
     }
 
-    /// With a `sid` that session is revoked, whenever it started. With a `sub` only, the user's
-    /// sessions are revoked that started until the token's `iat` plus leeway.
-    fn revoke_named(&self, app: &AppAuth, token: &LogoutToken) {
+    /// With a `sid` that session is revoked, whenever it started, and with a `sub` too those of the
+    /// user's sessions that have no `sid`. With a `sub` only, all sessions of the user are revoked.
+    /// The user's sessions end that started until the token's `iat` plus leeway.
+    fn revoke_named(&self, app: &AppAuth, provider: &Arc<Provider>, token: LogoutToken) {
         let now = self.context.now();
-        let revocation = match (&token.sid, &token.subject) {
-            (Some(sid), _) => Revocation::ProviderSession(sid.clone()),
-            (None, Some(subject)) => {
-                let leeway = app.provider.settings().leeway;
-                let started_until = token.issued_at.plus(leeway).min(now);
-                Revocation::User(subject.clone(), started_until)
-            }
-            (None, None) => return,
-        };
+        let started_until = token.issued_at.plus(provider.settings().leeway).min(now);
+        let revocation = Revocation::Provider(ProviderRevocation {
+            issuer: app.other_issuer(provider).cloned(),
+            sid: token.sid,
+            user: token.subject.map(|subject| UserSessions {
+                subject,
+                started_until,
+            }),
+        });
         let ends_at = now.plus(app.app.limits.absolute);
         self.replicator.revoke(app, revocation, ends_at);
+    }
+}
+
+/// The store key of a used logout token. `jti` is unique for each issuer.
+fn replay_key(app: &AppAuth, provider: &Arc<Provider>, token: &LogoutToken) -> String {
+    let (app_name, id) = (&app.app.name, &token.id);
+    match app.other_issuer(provider) {
+        None => format!("logout-token/{app_name}/{id}"),
+        Some(_) => format!("logout-token/{app_name}/{}/{id}", provider.settings().name),
     }
 }

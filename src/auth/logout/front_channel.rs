@@ -89,7 +89,8 @@ impl FrontchannelLogout {
         let Some(session) = session_key(app, request_cookies) else {
             return NO_SESSION;
         };
-        let provider_sid = open_jwt(app, request_cookies).and_then(|jwt| jwt.provider_sid);
+        let by_jwt = open_jwt(app, request_cookies).and_then(|jwt| jwt.provider_sid);
+        let provider_sid = by_jwt.or_else(|| open_refresh(app, request_cookies)?.provider_sid);
         let provider_sid = provider_sid.as_ref().map(|sid| sid.as_str());
         if values("sid").any(|sid| Some(&*sid) != provider_sid) {
             return "front_channel_sid_mismatch";

@@ -163,10 +163,8 @@ impl WebhookReceiver {
         if now.since(event.created_at) > EVENT_MAX_AGE + settings.leeway {
             return Err(WebhookError::TooOld);
         }
-        let fusionauth = settings.dialect.fusionauth();
-        let own_tenant = fusionauth.and_then(|settings| settings.tenant_id.as_deref());
-        let tenants = own_tenant.zip(event.tenant_id.as_deref());
-        if tenants.is_some_and(|(own, other)| !own.eq_ignore_ascii_case(other)) {
+        let tenant = event.tenant_id.as_deref();
+        if tenant.is_some_and(|tenant| app.provider.is_other_tenant(tenant)) {
             return Ok(WebhookOutcome::Ignored);
         }
         let (receiver, app) = (self.clone(), Arc::clone(app));

@@ -165,7 +165,7 @@ impl NativeAuthenticator {
         };
         let scope = native.scope.clone();
         match self.refresh.renew(app, native).await {
-            Ok(grant) => match Session::of(&grant.jwt, &app.app.headers) {
+            Ok(grant) => match app.session_of(&grant.jwt) {
                 Some(session) => {
                     let now = self.context.now();
                     let live = LiveSession::just_verified(Arc::new(session), now);

@@ -24,9 +24,7 @@ use crate::policy::route::AppRef;
 use crate::runtime::BackgroundRuntime;
 use crate::session::grant::{Grant, LastActivity};
 use crate::session::native::{NativeGrant, read};
-use crate::session::validity::{
-    NoSessionReason, PresentedSession, Session, SessionStatus, validate,
-};
+use crate::session::validity::{NoSessionReason, PresentedSession, SessionStatus, validate};
 use crate::types::oauth::RefreshToken;
 
 /// The dependencies of [`NativeRefresh`].
@@ -111,7 +109,7 @@ impl NativeRefresh {
             generation: native.refresh.generation,
             last_activity: native.last_activity(),
         };
-        let session = Session::of(&native.jwt, &app.app.headers);
+        let session = app.session_of(&native.jwt);
         let session = session.ok_or(NativeFailure::UnknownToken)?;
         let presented = PresentedSession {
             jwt: Some(Arc::new(session)),
@@ -162,11 +160,13 @@ impl NativeRefresh {
             attempt.check_and_count().await?;
             let response = match app.provider.refresh(&app.client, &token).await {
                 Ok(response) => response,
-                Err(TokenError::GrantRejected { .. }) => {
+                Err(error @ TokenError::GrantRejected { .. }) => {
+                    tracing::info!(app = %app.app.name, code = error.code(), %error, "refresh_rejected");
                     return Err(NativeFailure::SessionOver(NoSessionReason::RefreshRefused));
                 }
                 Err(error) => {
                     attempt.refund(&app).await;
+                    tracing::warn!(app = %app.app.name, code = error.code(), %error, "refresh_failed");
                     return Err(of_token_error(&error));
                 }
             };

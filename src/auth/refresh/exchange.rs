@@ -473,9 +473,11 @@ fn outage_of_grant(error: &GrantError) -> Unavailable {
 }
 
 fn is_revoked(app: &AppAuth, used: &RefreshGrant, jwt: Option<&SessionJwt>) -> bool {
+    let by_jwt = jwt.and_then(|jwt| jwt.provider_sid.as_ref());
     app.revocations.snapshot().contains(SessionKeyRef {
+        issuer: None,
         sid: &used.sid,
-        provider_sid: jwt.and_then(|jwt| jwt.provider_sid.as_ref()),
+        provider_sid: by_jwt.or(used.provider_sid.as_ref()),
         subject: &used.subject,
         started_at: used.started_at,
     })

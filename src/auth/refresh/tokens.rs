@@ -1,18 +1,18 @@
 //! From a token response to a session grant. Nothing enters a session unverified.
 
-use serde_json::{Map, Value};
-
-use crate::auth::app::{AppAuth, Userinfo};
+use super::identity::{self, BuiltIdentity, IdentitySources};
+use crate::auth::app::AppAuth;
 use crate::auth::random::{self, RandomError};
-use crate::identity::claims;
 use crate::oidc::claims::ClaimError;
 use crate::oidc::dialect::{Dialect, SidClaims};
-use crate::oidc::id_token::IdTokenExpectation;
+use crate::oidc::id_token::{IdTokenExpectation, LoginToken};
 use crate::oidc::token::TokenResponse;
 use crate::oidc::{SessionTokenSource, TokenRejected, VerifiedToken};
-use crate::session::grant::{Grant, RefreshGrant};
+use crate::session::grant::{Grant, LoginClaims, RefreshGrant};
 use crate::session::jwt::{PackedJwt, SessionJwt};
-use crate::types::oauth::{AccessToken, Generation, Nonce, RefreshToken, SessionId, Subject};
+use crate::types::oauth::{
+    AccessToken, Generation, Nonce, ProviderSid, RefreshToken, SessionId, Subject,
+};
 use crate::types::time::Timestamp;
 
 /// Why a token response makes no session.
@@ -90,20 +90,29 @@ impl GrantError {
     }
 }
 
-/// The grant of a new session (OpenID Connect Core section 3.1.3.7). A browser login has a nonce
+/// The authorization request of a login.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::auth) struct LoginRequest<'r> {
+    pub(in crate::auth) nonce: &'r Nonce,
+    pub(in crate::auth) requested_at: Timestamp,
+}
+
+/// The grant of a new session (OpenID Connect Core section 3.1.3.7). A browser login has a request,
 /// and requires an ID token. A password grant has none, and some providers return no ID token for
 /// it.
 pub(in crate::auth) async fn of_login(
     app: &AppAuth,
     response: TokenResponse,
-    nonce: Option<&Nonce>,
+    request: Option<LoginRequest<'_>>,
     now: Timestamp,
 ) -> Result<Grant, GrantError> {
     let verified_id = match &response.id_token {
         Some(id_token) => {
             let expected = IdTokenExpectation {
-                nonce,
+                nonce: request.map(|request| request.nonce),
                 access_token: Some(&response.access_token),
+                authentication: request
+                    .map(|request| app.client.requested_authentication(request.requested_at)),
                 ..Default::default()
             };
             let verified = app
@@ -112,43 +121,54 @@ pub(in crate::auth) async fn of_login(
                 .await;
             Some(verified.map_err(|rejected| GrantError::Rejected(rejected, "ID token"))?)
         }
-        None if nonce.is_none() => None,
+        None if request.is_none() => None,
         None => return Err(GrantError::NoIdToken),
     };
     let jwt = match app.client.session_jwt {
         SessionTokenSource::Id => verified_id.clone().ok_or(GrantError::NoIdToken)?,
         SessionTokenSource::Access => access_jwt(app, &response.access_token).await?,
     };
-    let id_token = verified_id.as_ref().unwrap_or(&jwt);
-    if jwt.subject() != id_token.subject() {
+    if verified_id
+        .as_ref()
+        .is_some_and(|id_token| id_token.subject() != jwt.subject())
+    {
         return Err(GrantError::SubjectChanged);
     }
     if !dialect(app).admits(&app.client.client_id, jwt.claims()) {
         return Err(GrantError::NotRegistered);
     }
-    let kept = kept_claims(app, &jwt, id_token, &response.access_token).await;
-    let sid = SessionId::new(random::random_id()?);
+    let built = identity::build(
+        app,
+        IdentitySources {
+            jwt: Some(&jwt),
+            id_token: verified_id.as_ref(),
+            access_token: &response.access_token,
+            subject: jwt.subject(),
+            previous: None,
+        },
+        now,
+    )
+    .await;
     let session = SessionState {
-        sid,
+        sid: SessionId::new(random::random_id()?),
         generation: Generation::FIRST,
         subject: jwt.subject().clone(),
         started_at: now,
         active_at: now,
+        provider_sid: dialect(app).provider_sid(SidClaims {
+            previous: None,
+            id_token: verified_id.as_ref().and_then(VerifiedToken::sid),
+            jwt: jwt.sid(),
+            refresh_token_id: response.refresh_token_id.as_ref(),
+        }),
+        login: verified_id.as_ref().map(login_claims).unwrap_or_default(),
     };
-    let mut new_jwt = session_jwt(&jwt, &response, kept, &session, now)?;
-    let refresh_token_id = response.refresh_token_id.as_ref();
-    let sids = SidClaims {
-        previous: None,
-        id_token: id_token.sid(),
-        jwt: jwt.sid(),
-        refresh_token_id,
-    };
-    new_jwt.provider_sid = dialect(app).provider_sid(sids);
+    let jwt = session_jwt(&jwt, &response, built, &session, now)?;
     let refresh = response
         .refresh_token
         .map(|token| session.refresh_grant(token, now));
     Ok(Grant {
-        jwt: new_jwt,
+        jwt,
         refresh,
         hint: response.id_token,
     })
@@ -163,33 +183,7 @@ pub(in crate::auth) async fn of_refresh(
     old: Option<&SessionJwt>,
     now: Timestamp,
 ) -> Result<Grant, GrantError> {
-    let session = SessionState {
-        sid: used.sid.clone(),
-        generation: used.generation.next(),
-        subject: used.subject.clone(),
-        started_at: used.started_at,
-        active_at: used.active_at,
-    };
-    let verified_id = match &response.id_token {
-        Some(token) => {
-            let expected = IdTokenExpectation {
-                subject: Some(&used.subject),
-                access_token: Some(&response.access_token),
-                ..Default::default()
-            };
-            let verified = app
-                .provider
-                .verify_id_token(&app.client, token, expected)
-                .await;
-            Some(verified.map_err(|rejected| match rejected {
-                TokenRejected::Claim(ClaimError::SubjectMismatch) => GrantError::SubjectChanged,
-                TokenRejected::KeysUnavailable(_)
-                | TokenRejected::Signature(_)
-                | TokenRejected::Claim(_) => GrantError::Rejected(rejected, "ID token"),
-            })?)
-        }
-        None => None,
-    };
+    let verified_id = refreshed_id_token(app, &response, used).await?;
     let jwt = match app.client.session_jwt {
         SessionTokenSource::Id => verified_id.clone(),
         SessionTokenSource::Access => Some(access_jwt(app, &response.access_token).await?),
@@ -207,53 +201,91 @@ pub(in crate::auth) async fn of_refresh(
     {
         return Err(GrantError::NotRegistered);
     }
-    let provider_sid = dialect(app).provider_sid(SidClaims {
-        previous: old.and_then(|old| old.provider_sid.as_ref()),
-        id_token: verified_id.as_ref().and_then(VerifiedToken::sid),
-        jwt: jwt.as_ref().and_then(VerifiedToken::sid),
-        refresh_token_id: response.refresh_token_id.as_ref(),
-    });
-    let new_jwt = match &jwt {
-        Some(jwt) => {
-            let mut kept = old.and_then(SessionJwt::kept).unwrap_or_default();
-            if let Some(id) = &verified_id {
-                keep_from_id_token(app, &mut kept, jwt, id);
-            }
-            let kept = Value::Object(kept).to_string();
-            let bound_to = old.and_then(|old| old.bound_to.clone());
-            SessionJwt {
-                provider_sid,
-                bound_to,
-                ..session_jwt(jwt, &response, kept, &session, now)?
-            }
-        }
+    if jwt.is_none() && old.is_none() {
+        return Err(GrantError::NothingToKeep);
+    }
+    let built = identity::build(
+        app,
+        IdentitySources {
+            jwt: jwt.as_ref(),
+            id_token: verified_id.as_ref(),
+            access_token: &response.access_token,
+            subject: &used.subject,
+            previous: old,
+        },
+        now,
+    )
+    .await;
+    let known_sid = old.and_then(|old| old.provider_sid.as_ref());
+    let session = SessionState {
+        sid: used.sid.clone(),
+        generation: used.generation.next(),
+        subject: used.subject.clone(),
+        started_at: used.started_at,
+        active_at: used.active_at,
+        provider_sid: dialect(app).provider_sid(SidClaims {
+            previous: known_sid.or(used.provider_sid.as_ref()),
+            id_token: verified_id.as_ref().and_then(VerifiedToken::sid),
+            jwt: jwt.as_ref().and_then(VerifiedToken::sid),
+            refresh_token_id: response.refresh_token_id.as_ref(),
+        }),
+        login: used.login.clone(),
+    };
+    let jwt = match &jwt {
+        Some(jwt) => SessionJwt {
+            bound_to: old.and_then(|old| old.bound_to.clone()),
+            ..session_jwt(jwt, &response, built, &session, now)?
+        },
         None => {
             let old = old.ok_or(GrantError::NothingToKeep)?;
-            let valid_until = now.plus(
-                response
-                    .expires_in
-                    .unwrap_or(old.valid_until.since(old.sealed_at)),
-            );
-            // The provider has just confirmed the session. Whether it still has the key of the
-            // login does not matter.
-            let generation = session.generation;
-            SessionJwt {
-                key: None,
-                valid_until,
-                provider_sid,
-                generation,
-                sealed_at: now,
-                active_at: used.active_at,
-                ..old.clone()
-            }
+            continued_jwt(old, &response, built, &session, now)
         }
     };
     let token = response.refresh_token.unwrap_or_else(|| used.token.clone());
     Ok(Grant {
-        jwt: new_jwt,
+        jwt,
         refresh: Some(session.refresh_grant(token, now)),
         hint: response.id_token,
     })
+}
+
+/// Verifies the ID token of a refresh, if there is one (OpenID Connect Core section 12.2).
+async fn refreshed_id_token(
+    app: &AppAuth,
+    response: &TokenResponse,
+    used: &RefreshGrant,
+) -> Result<Option<VerifiedToken>, GrantError> {
+    let Some(token) = &response.id_token else {
+        return Ok(None);
+    };
+    let expected = IdTokenExpectation {
+        subject: Some(&used.subject),
+        access_token: Some(&response.access_token),
+        login: Some(LoginToken {
+            nonce: used.login.nonce.as_ref(),
+            auth_time: used.login.auth_time,
+            issued_at: used.login.issued_at,
+        }),
+        ..Default::default()
+    };
+    let verified = app
+        .provider
+        .verify_id_token(&app.client, token, expected)
+        .await;
+    verified.map(Some).map_err(|rejected| match rejected {
+        TokenRejected::Claim(ClaimError::SubjectMismatch) => GrantError::SubjectChanged,
+        TokenRejected::KeysUnavailable(_)
+        | TokenRejected::Signature(_)
+        | TokenRejected::Claim(_) => GrantError::Rejected(rejected, "ID token"),
+    })
+}
+
+fn login_claims(id_token: &VerifiedToken) -> LoginClaims {
+    LoginClaims {
+        nonce: id_token.nonce().map(Nonce::new),
+        auth_time: id_token.auth_time(),
+        issued_at: id_token.issued_at(),
+    }
 }
 
 fn dialect(app: &AppAuth) -> &Dialect {
@@ -266,6 +298,8 @@ struct SessionState {
     subject: Subject,
     started_at: Timestamp,
     active_at: Timestamp,
+    provider_sid: Option<ProviderSid>,
+    login: LoginClaims,
 }
 
 impl SessionState {
@@ -278,6 +312,8 @@ impl SessionState {
             started_at: self.started_at,
             sealed_at: now,
             active_at: self.active_at,
+            provider_sid: self.provider_sid.clone(),
+            login: self.login.clone(),
         }
     }
 }
@@ -293,7 +329,7 @@ async fn access_jwt(app: &AppAuth, token: &AccessToken) -> Result<VerifiedToken,
 fn session_jwt(
     jwt: &VerifiedToken,
     response: &TokenResponse,
-    kept_claims: String,
+    identity: BuiltIdentity,
     session: &SessionState,
     now: Timestamp,
 ) -> Result<SessionJwt, GrantError> {
@@ -304,74 +340,41 @@ fn session_jwt(
     }
     Ok(SessionJwt {
         jwt: PackedJwt::pack(jwt.raw()),
-        kept_claims,
+        kept_claims: identity.kept_claims,
         key: Some(jwt.key()),
         valid_until,
         subject: jwt.subject().clone(),
-        provider_sid: jwt.sid().cloned(),
+        provider_sid: session.provider_sid.clone(),
         sid: session.sid.clone(),
         generation: session.generation,
         started_at: session.started_at,
         sealed_at: now,
         active_at: session.active_at,
         bound_to: None,
+        identity_due: identity.due,
     })
 }
 
-/// The used claims that the JWT lacks: from the ID token, else from the userinfo endpoint. Protocol
-/// claims come from verified tokens only.
-async fn kept_claims(
-    app: &AppAuth,
-    jwt: &VerifiedToken,
-    id_token: &VerifiedToken,
-    access: &AccessToken,
-) -> String {
-    let mut kept = Map::new();
-    keep_from_id_token(app, &mut kept, jwt, id_token);
-    let is_missing = |name: &str| {
-        claims::find(jwt.claims(), name).is_none() && claims::find(&kept, name).is_none()
-    };
-    let missing: Vec<&str> = app
-        .app
-        .claims_in_use()
-        .into_iter()
-        .filter(|name| is_missing(name))
-        .collect();
-    let offered = app
-        .provider
-        .known_metadata()
-        .is_some_and(|metadata| metadata.userinfo_endpoint.is_some());
-    if app.settings.userinfo == Userinfo::WhenNeeded && offered && !missing.is_empty() {
-        match app.provider.userinfo(access, jwt.subject()).await {
-            Ok(userinfo) => keep_named(&mut kept, &missing, &userinfo),
-            Err(error) => {
-                tracing::warn!(app = %app.app.name, code = error.code(), %error, ?missing, "userinfo_failed");
-            }
-        }
-    }
-    Value::Object(kept).to_string()
-}
-
-fn keep_from_id_token(
-    app: &AppAuth,
-    kept: &mut Map<String, Value>,
-    jwt: &VerifiedToken,
-    id_token: &VerifiedToken,
-) {
-    let missing: Vec<&str> = app
-        .app
-        .claims_in_use()
-        .into_iter()
-        .filter(|name| claims::find(jwt.claims(), name).is_none())
-        .collect();
-    keep_named(kept, &missing, id_token.claims());
-}
-
-/// Keeps only the named claims: cookies are small.
-fn keep_named(kept: &mut Map<String, Value>, names: &[&str], claims: &Map<String, Value>) {
-    const PROTOCOL: [&str; 8] = ["iss", "sub", "aud", "azp", "exp", "nbf", "iat", "nonce"];
-    let is_protocol = |name: &str| PROTOCOL.contains(&name.split('.').next().unwrap_or(name));
-    for name in names.iter().filter(|name| !is_protocol(name)) {
-        claims::keep(kept, claims, name);
+/// The JWT of the session so far, for as long as the provider has just confirmed the session.
+/// Whether it still has the key of the login does not matter.
+fn continued_jwt(
+    old: &SessionJwt,
+    response: &TokenResponse,
+    identity: BuiltIdentity,
+    session: &SessionState,
+    now: Timestamp,
+) -> SessionJwt {
+    let life = response.expires_in;
+    let life = life.unwrap_or(old.valid_until.since(old.sealed_at));
+    SessionJwt {
+        kept_claims: identity.kept_claims,
+        key: None,
+        valid_until: now.plus(life),
+        provider_sid: session.provider_sid.clone(),
+        generation: session.generation,
+        sealed_at: now,
+        active_at: session.active_at,
+        identity_due: identity.due,
+        ..old.clone()
     }
 }

@@ -10,7 +10,7 @@ use crate::auth::events::Event;
 use crate::auth::purposes::RevocationCommand;
 use crate::auth::random;
 use crate::auth::revocation::replication::RevocationReplicator;
-use crate::store::Revocation;
+use crate::store::{ProviderRevocation, Revocation, UserSessions};
 use crate::types::oauth::{ProviderSid, SessionId, Subject};
 use crate::types::time::Timestamp;
 
@@ -110,6 +110,9 @@ impl RevocationCommands {
         let applied = revocations.len();
         for (app, revocation) in revocations {
             let ends_at = now.plus(app.app.limits.absolute);
+            for elsewhere in at_other_issuers(app, &revocation) {
+                self.replicator.revoke(app, elsewhere, ends_at);
+            }
             self.replicator.revoke(app, revocation, ends_at);
             self.context
                 .observer
@@ -117,4 +120,33 @@ impl RevocationCommands {
         }
         Ok(applied)
     }
+}
+
+/// The same names at the other providers whose access tokens the app accepts: an operator does not
+/// say who issued a token.
+fn at_other_issuers(app: &AppAuth, revocation: &Revocation) -> Vec<Revocation> {
+    let (sid, user) = match revocation {
+        Revocation::ProviderSession(sid) => (Some(sid.clone()), None),
+        Revocation::User(subject, started_until) => {
+            let user = UserSessions {
+                subject: subject.clone(),
+                started_until: *started_until,
+            };
+            (None, Some(user))
+        }
+        Revocation::Session(..) | Revocation::Everyone(_) | Revocation::Provider(_) => {
+            return Vec::new();
+        }
+    };
+    let providers = app.bearer.iter().flat_map(|bearer| &bearer.providers);
+    let issuers = providers.filter_map(|provider| app.other_issuer(provider));
+    issuers
+        .map(|issuer| {
+            Revocation::Provider(ProviderRevocation {
+                issuer: Some(issuer.clone()),
+                sid: sid.clone(),
+                user: user.clone(),
+            })
+        })
+        .collect()
 }

@@ -64,14 +64,11 @@ struct ReplicationState {
 
 /// The log entry of a revocation. The app's name in front tells whose seal opens it.
 fn log_entry(app: &AppAuth, revocation: Revocation, ends_at: Timestamp) -> Option<LogEntry> {
-    if revocation.name().len() > MAX_NAME {
+    if revocation.longest_name() > MAX_NAME {
         tracing::warn!(app = %app.app.name, "revocation_name_too_long");
         return None;
     }
-    let event = RevocationEvent {
-        revocation,
-        ends_at,
-    };
+    let event = RevocationEvent::new(revocation, ends_at);
     let nonce = random::bytes().ok()?;
     let seal = &app.seals.revocation_event;
     let sealed = seal.seal_at(SEAL_LOCATION, &event, nonce)?;
@@ -253,8 +250,8 @@ impl RevocationReplicator {
         }
         let latest = now.plus(LEEWAY);
         let ends_at = event.ends_at.min(latest.plus(app.app.limits.absolute));
-        app.revocations
-            .revoke(event.revocation.until(latest), ends_at, now);
+        let revocation = event.into_revocation().until(latest);
+        app.revocations.revoke(revocation, ends_at, now);
     }
 
     fn count_invalid(&self) {
@@ -285,17 +282,48 @@ impl RevocationReplicator {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::oauth::{SessionId, Subject};
+    use crate::store::{ProviderRevocation, UserSessions};
+    use crate::types::oauth::{Issuer, ProviderSid, SessionId, Subject};
 
     #[test]
     fn revocation_event_encoding_round_trips() {
-        let event = RevocationEvent {
-            revocation: Revocation::Session(SessionId::new("s"), Subject::new("alice")),
-            ends_at: Timestamp::from_secs(5),
-        };
-        let bytes = postcard::to_allocvec(&event).unwrap();
+        let session = Revocation::Session(SessionId::new("s"), Subject::new("alice"));
+        for revocation in [session, by_provider(None), by_provider(Some("https://a"))] {
+            let event = RevocationEvent::new(revocation.clone(), END);
+            let bytes = postcard::to_allocvec(&event).unwrap();
+            let read = postcard::from_bytes::<RevocationEvent>(&bytes).unwrap();
+            assert_eq!(read, event);
+            assert_eq!(read.into_revocation(), revocation);
+        }
+    }
+
+    const END: Timestamp = Timestamp::from_secs(5);
+
+    fn by_provider(issuer: Option<&str>) -> Revocation {
+        Revocation::Provider(ProviderRevocation {
+            issuer: issuer.map(Issuer::new),
+            sid: Some(ProviderSid::new("p")),
+            user: Some(UserSessions {
+                subject: Subject::new("alice"),
+                started_until: END,
+            }),
+        })
+    }
+
+    #[test]
+    fn revocation_event_is_compatible_with_earlier_versions() {
+        let by_sid = Revocation::ProviderSession(ProviderSid::new("p"));
+        let before = (by_sid.clone(), END);
+        let bytes = postcard::to_allocvec(&before).unwrap();
         let read = postcard::from_bytes::<RevocationEvent>(&bytes).unwrap();
-        assert_eq!(read, event);
+        assert_eq!((read.ends_at, read.into_revocation()), (END, by_sid));
+        let no_session = Revocation::Session(SessionId::new(""), Subject::new(""));
+        for (issuer, revocation) in [(None, before.0), (Some("https://a"), no_session)] {
+            let event = RevocationEvent::new(by_provider(issuer), END);
+            let bytes = postcard::to_allocvec(&event).unwrap();
+            let read = postcard::from_bytes::<(Revocation, Timestamp)>(&bytes).unwrap();
+            assert_eq!(read, (revocation, END));
+        }
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl SessionOpener {
         if let Some(session) = cache.0.get(&key) {
             return Some(OpenedSession { session, key_age });
         }
-        let session = Session::of(&read_payload::<P>(&opened)?, &app.app.headers)?;
+        let session = app.session_of(&read_payload::<P>(&opened)?)?;
         let session = Arc::new(session);
         cache.0.insert(key, Arc::clone(&session));
         self.confirm_generation(app, &session, now);

@@ -17,7 +17,7 @@ use crate::auth::session::validity::{SessionValidity, key_of_jwt};
 use crate::policy::decide::Caller;
 use crate::policy::route::ResumeMode;
 use crate::session::cookie::RequestCookies;
-use crate::session::validity::{LiveSession, NeedsRefresh, NoSessionReason, Session};
+use crate::session::validity::{LiveSession, NeedsRefresh, NoSessionReason};
 use crate::types::oauth::SessionId;
 use crate::types::time::Timestamp;
 
@@ -137,7 +137,7 @@ fn after_refresh(app: &AppAuth, stale: &NeedsRefresh, refreshed: Refreshed) -> A
     if app.revocations.snapshot().contains(key_of_jwt(&grant.jwt)) {
         return Authentication::no_session(NoSessionReason::Revoked, Some(sid));
     }
-    let caller = match Session::of(&grant.jwt, &app.app.headers) {
+    let caller = match app.session_of(&grant.jwt) {
         Some(session) => Ok(Caller::Authenticated(LiveSession::just_verified(
             Arc::new(session),
             stale.last_activity,

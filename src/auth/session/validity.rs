@@ -8,13 +8,15 @@ use crate::session::jwt::SessionJwt;
 use crate::session::token::Token;
 use crate::session::validity::{Session, ValidityContext};
 use crate::store::{RevokedSet, SessionKeyRef};
-use crate::types::oauth::{KeyFingerprint, ProviderSid, SessionId, Subject};
+use crate::types::oauth::{Issuer, KeyFingerprint, ProviderSid, SessionId, Subject};
 use crate::types::time::Timestamp;
 
 /// The revocations of an app, and the signing keys of one provider.
 pub(in crate::auth) struct SessionValidity<'a> {
     revoked: Arc<RevokedSet>,
     provider: Option<&'a Provider>,
+    /// The issuer, if that is not the app's own provider.
+    issuer: Option<&'a Issuer>,
     /// Whether a key is trusted before the first key set is fetched.
     trusts_unknown_keys: bool,
 }
@@ -26,15 +28,21 @@ impl<'a> SessionValidity<'a> {
         Self {
             revoked: app.revocations.snapshot(),
             provider: Some(&app.provider),
+            issuer: None,
             trusts_unknown_keys: true,
         }
     }
 
-    /// For access tokens of `issuer`. They have no seal: without a key set none is trusted.
-    pub(in crate::auth) fn of_tokens(app: &AppAuth, issuer: Option<&'a Arc<Provider>>) -> Self {
+    /// For an access token of `provider`. It has no seal: without a key set none is trusted.
+    pub(in crate::auth) fn of_token(
+        app: &AppAuth,
+        token: &'a Token,
+        provider: Option<&'a Arc<Provider>>,
+    ) -> Self {
         Self {
             revoked: app.revocations.snapshot(),
-            provider: issuer.map(|issuer| &**issuer),
+            issuer: token.issuer.as_ref(),
+            provider: provider.map(|provider| &**provider),
             trusts_unknown_keys: false,
         }
     }
@@ -49,6 +57,7 @@ impl ValidityContext for SessionValidity<'_> {
         started_at: Timestamp,
     ) -> bool {
         self.revoked.contains(SessionKeyRef {
+            issuer: self.issuer,
             sid,
             provider_sid,
             subject,
@@ -72,6 +81,7 @@ pub(in crate::auth) fn is_known_key(app: &AppAuth, key: &KeyFingerprint) -> bool
 /// The key of the session of `jwt` for revocation lookups.
 pub(in crate::auth) const fn key_of_jwt(jwt: &SessionJwt) -> SessionKeyRef<'_> {
     SessionKeyRef {
+        issuer: None,
         sid: &jwt.sid,
         provider_sid: jwt.provider_sid.as_ref(),
         subject: &jwt.subject,
@@ -82,6 +92,7 @@ pub(in crate::auth) const fn key_of_jwt(jwt: &SessionJwt) -> SessionKeyRef<'_> {
 /// The key of a session for revocation lookups.
 pub(in crate::auth) fn key_of_session(session: &Session) -> SessionKeyRef<'_> {
     SessionKeyRef {
+        issuer: None,
         sid: &session.sid,
         provider_sid: session.provider_sid.as_ref(),
         subject: &session.identity.subject,
@@ -92,6 +103,7 @@ pub(in crate::auth) fn key_of_session(session: &Session) -> SessionKeyRef<'_> {
 /// The key of an access token for revocation lookups.
 pub(in crate::auth) fn key_of_token(token: &Token) -> SessionKeyRef<'_> {
     SessionKeyRef {
+        issuer: token.issuer.as_ref(),
         sid: &token.name,
         provider_sid: token.provider_sid.as_ref(),
         subject: &token.identity.subject,

@@ -9,6 +9,7 @@ use super::{START, Setup};
 use crate::auth::login::callback::LoginOutcome;
 use crate::auth::session::open::{open_jwt, session_key};
 use crate::auth::session::validity::key_of_jwt;
+use crate::identity::claims::UnverifiedClaims;
 use crate::policy::decide::Caller;
 use crate::session::attempt::ATTEMPT_LIFETIME;
 use crate::session::cookie::RequestCookies;
@@ -130,7 +131,7 @@ async fn second_callback_of_a_signed_in_browser_returns_to_the_page() {
     let header = browser.header();
     let cookies = RequestCookies::read(&header);
     let jwt = open_jwt(&setup.app, &cookies).unwrap();
-    let session = Arc::new(Session::of(&jwt, &[]).unwrap());
+    let session = Arc::new(Session::of(&jwt, &[], UnverifiedClaims::Absent).unwrap());
     let caller = Caller::Authenticated(LiveSession::just_verified(session, START));
     let query = format!("code=code&state={state}");
     let outcome = browser.callback_with(&setup, &query, &caller).await;

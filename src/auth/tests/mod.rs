@@ -37,7 +37,7 @@ use crate::policy::route::AppRef;
 use crate::policy::rules::{AuthMethods, Rules};
 use crate::runtime::BackgroundRuntime;
 use crate::session::cookie::CookieNames;
-use crate::session::grant::RefreshGrant;
+use crate::session::grant::{LoginClaims, RefreshGrant};
 use crate::session::seal::{Key, KeyRing};
 use crate::session::validity::Limits;
 use crate::store::Memory;
@@ -222,5 +222,7 @@ fn used(generation: Generation) -> RefreshGrant {
         started_at: START,
         sealed_at: START,
         active_at: START,
+        provider_sid: None,
+        login: LoginClaims::default(),
     }
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::provider::{Scripted, ScriptedProvider, Tokens};
-use super::{Setup, closed_port};
+use super::{START, Setup, closed_port};
 use crate::auth::login::LoginFailure;
-use crate::auth::login::redeem::CodeRedeemer;
+use crate::auth::login::redeem::{CodeRedeemer, CodeResponse};
 use crate::session::attempt::{BrowserHash, LoginAttempt, SealedVerifier};
 use crate::session::grant::Grant;
 use crate::types::oauth::{AuthorizationCode, Nonce};
@@ -23,7 +23,12 @@ impl Setup {
     async fn redeem(&self, id: usize) -> Result<Grant, LoginFailure> {
         let redeemer = CodeRedeemer::new(self.context.clone());
         let code = AuthorizationCode::new("code");
-        redeemer.redeem(&self.app, attempt(id), code).await
+        let response = CodeResponse {
+            attempt: attempt(id),
+            code,
+            requested_at: START,
+        };
+        redeemer.redeem(&self.app, response).await
     }
 }
 

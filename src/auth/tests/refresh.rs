@@ -35,6 +35,7 @@ fn old_jwt() -> SessionJwt {
         sealed_at: START,
         active_at: START,
         bound_to: None,
+        identity_due: None,
     }
 }
 
@@ -61,6 +62,7 @@ impl Setup {
 
     fn is_revoked(&self) -> bool {
         self.app.revocations.snapshot().contains(SessionKeyRef {
+            issuer: None,
             sid: &sid(),
             provider_sid: None,
             subject: &Subject::new("alice"),

@@ -168,11 +168,29 @@ fn params(raw: Option<Named<String>>, at: &Location<'_>) -> Vec<(String, String)
         } else if name.is_empty() {
             at.key(&name)
                 .key_error("empty parameter name", "for example `prompt`");
+        } else if let Some((problem, hint)) = value_problem(&name, &value) {
+            at.key(&name)
+                .error(format!("{} {problem}", quoted(&value)), hint);
         } else {
             params.push((name, value));
         }
     }
     params
+}
+
+/// Parameters whose effect is checked in the ID token must be understood.
+fn value_problem(name: &str, value: &str) -> Option<(&'static str, &'static str)> {
+    match name {
+        "max_age" if value.parse::<u64>().is_err() => Some((
+            "is not a number of seconds",
+            "for example `\"3600\"`: the user must have signed in within this time",
+        )),
+        "acr_values" if value.trim().is_empty() => Some((
+            "has no value",
+            "the accepted values of `acr`, separated by spaces",
+        )),
+        _ => None,
+    }
 }
 
 pub(super) fn audiences(raw: Option<List<String>>, at: &Location<'_>) -> Option<Vec<String>> {

@@ -7,6 +7,7 @@ use super::super::keywords::ProviderKind;
 use super::super::raw::{List, RawProvider};
 use super::super::report::{Location, did_you_mean, quoted};
 use super::{check_name, elements, fusionauth, nonzero, provider_url};
+use crate::identity::claims::UnverifiedClaims;
 use crate::oidc::Algorithm;
 use crate::oidc::ProviderSettings;
 use crate::oidc::settings::OnStoreOutage;
@@ -93,6 +94,12 @@ pub(super) fn check(
     settings.dialect = dialect?;
     settings.on_store_outage = raw.on_store_outage.unwrap_or(OnStoreOutage::Refuse);
     settings.allow_insecure_http = allow_http;
+    if raw.dangerously_allow_unverified_claims == Some(true) {
+        settings.unverified_claims = UnverifiedClaims::Accepted;
+    }
+    settings.allow_logout_tokens_without_exp = raw
+        .dangerously_allow_logout_tokens_without_exp
+        .unwrap_or(settings.allow_logout_tokens_without_exp);
     settings.introspection_endpoint = introspection_endpoint;
     settings.ca_certificates = ca.map_or(Some(Vec::new()), |ca| Some(ca?.certificates))?;
     settings.algorithms = algorithms.unwrap_or(settings.algorithms);

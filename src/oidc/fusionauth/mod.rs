@@ -1,5 +1,6 @@
 //! FusionAuth dialect: an OpenID provider with its own API. Everything that differs from the
-//! standards is in this folder, behind [`super::dialect::Dialect`]. PURE except for `calls`.
+//! standards is in this folder, behind [`super::dialect::Dialect`]. PURE except for `calls` and
+//! `tenants`.
 //!
 //! - `iss` is configured per tenant, and is often a bare host name.
 //! - Refresh tokens have persistent ids: `refresh_token_id`, and `sid` of access tokens.
@@ -12,6 +13,7 @@ pub(super) mod error_reason;
 pub mod event;
 pub mod sender;
 mod shared_secret;
+pub(super) mod tenants;
 pub(super) mod token_response;
 
 use serde_json::{Map, Value};

@@ -89,7 +89,10 @@ pub(in crate::oidc) fn parse_jwt_refresh(
             description: None,
             reason: None,
         }),
-        429 | 500.. => Err(TokenError::Unavailable { status }),
+        429 | 500.. => Err(TokenError::Unavailable {
+            status,
+            description: None,
+        }),
         _ => Err(TokenError::BadResponse(
             "neither tokens nor an error of FusionAuth",
         )),

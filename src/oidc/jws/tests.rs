@@ -158,12 +158,28 @@ fn parse_rejects_extensions() {
         r#""b64":false"#,
         r#""b64":"true""#,
         r#""zip":"DEF""#,
+        r#""cty":"JWT""#,
+        r#""cty":"application/jwt""#,
+        r#""cty":"at+jwt""#,
     ] {
         let header = format!(r#"{{"alg":"ES256","kid":"k",{extra}}}"#);
         assert_eq!(
             validate(&signer.sign_raw(&header, "{}"), &keys).unwrap_err(),
             JwsError::Extension,
             "{extra}"
+        );
+    }
+}
+
+#[test]
+fn content_type_that_is_no_token_is_ignored() {
+    let signer = Signer::es256("k");
+    let keys = key_set(&[&signer]);
+    for cty in [r#""json""#, r#""application/json""#, "null"] {
+        let header = format!(r#"{{"alg":"ES256","kid":"k","cty":{cty}}}"#);
+        assert!(
+            validate(&signer.sign_raw(&header, "{}"), &keys).is_ok(),
+            "{cty}"
         );
     }
 }

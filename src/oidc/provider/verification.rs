@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Provider;
 use crate::oidc::access_token::{self, AccessTokenProfile};
@@ -18,7 +18,7 @@ use crate::oidc::presented_token::{self, PresentedToken, PresentedTokenProfile};
 use crate::oidc::verified::VerifiedToken;
 use crate::types::oauth::{AccessToken, ClientId, IdToken};
 
-/// Maximum age of a logout token without `exp`.
+/// Maximum age of a logout token without `exp`, where those are allowed.
 pub const LOGOUT_TOKEN_MAX_AGE: Duration = Duration::from_secs(300);
 
 /// The app for which a bearer token must have been issued.
@@ -47,12 +47,9 @@ impl Provider {
             client_id: &client.client_id,
             leeway: self.settings.leeway,
         };
-        Ok(id_token::check(
-            signed,
-            profile,
-            expected,
-            self.clock.now(),
-        )?)
+        let verified = id_token::check(signed, profile, expected, self.clock.now())?;
+        self.record_tenant(verified.claims());
+        Ok(verified)
     }
 
     /// Verifies a JWT access token: signature, and every claim of [`access_token::check`].
@@ -70,7 +67,9 @@ impl Provider {
             audiences: &client.audiences,
             leeway: self.settings.leeway,
         };
-        Ok(access_token::check(signed, profile, self.clock.now())?)
+        let verified = access_token::check(signed, profile, self.clock.now())?;
+        self.record_tenant(verified.claims());
+        Ok(verified)
     }
 
     /// Verifies a JWT bearer token with the current keys, without I/O: signature, and every claim
@@ -110,11 +109,26 @@ impl Provider {
         signed: Signed,
         audience: Audience<'_>,
     ) -> Result<PresentedToken, TokenRejected> {
-        Ok(presented_token::check(
-            signed,
-            self.profile(audience),
-            self.clock.now(),
-        )?)
+        let verified = presented_token::check(signed, self.profile(audience), self.clock.now())?;
+        self.record_tenant(verified.claims());
+        Ok(verified)
+    }
+
+    /// With FusionAuth, tokens for the app's clients are of the app's tenants.
+    fn record_tenant(&self, claims: &Map<String, Value>) {
+        if self.settings.dialect.fusionauth().is_some() {
+            self.tenants.record(claims);
+        }
+    }
+
+    /// Whether an event about this tenant is not about the app's users: FusionAuth sends all of them
+    /// to one address. Without `tenant_id` in the configuration, the tenants of verified tokens tell.
+    pub fn is_other_tenant(&self, tenant: &str) -> bool {
+        let fusionauth = self.settings.dialect.fusionauth();
+        match fusionauth.and_then(|settings| settings.tenant_id.as_deref()) {
+            Some(own) => !own.eq_ignore_ascii_case(tenant),
+            None => self.tenants.excludes(tenant),
+        }
     }
 
     pub(super) const fn profile<'p>(&'p self, audience: Audience<'p>) -> PresentedTokenProfile<'p> {
@@ -142,15 +156,17 @@ impl Provider {
     /// The token is invalid, or it cannot be verified now ([`TokenRejected::is_outage`]).
     pub async fn verify_logout_token(
         &self,
-        client: &ClientSettings,
+        audience: Audience<'_>,
         token: &str,
     ) -> Result<LogoutToken, TokenRejected> {
         let signed = self.verify_signature(token).await?;
+        let allows_missing_exp = self.settings.allow_logout_tokens_without_exp;
         let profile = LogoutTokenProfile {
             issuer: &self.settings.issuer,
-            client_id: &client.client_id,
+            client_id: audience.client_id,
+            audiences: audience.audiences,
             leeway: self.settings.leeway,
-            max_age: LOGOUT_TOKEN_MAX_AGE,
+            max_age_without_exp: allows_missing_exp.then_some(LOGOUT_TOKEN_MAX_AGE),
         };
         Ok(logout_token::check(&signed, profile, self.clock.now())?)
     }

@@ -44,7 +44,19 @@ fn parse_response_accepts_provider_variations() {
     }
     for (value, seconds) in [
         (json!("3600"), Some(3600)),
-        (json!(0), Some(0)),
+        (json!("3600.0"), Some(3600)),
+        (json!(" 3600 "), Some(3600)),
+        (json!(0), None),
+        (json!(0.5), None),
+        (json!(-1), None),
+        (json!("0"), None),
+        (json!("-1"), None),
+        (json!("soon"), None),
+        (json!("inf"), None),
+        (json!("NaN"), None),
+        (json!({}), None),
+        (json!([3600]), None),
+        (json!(true), None),
         (json!(59.9), Some(59)),
         (json!(1e300), Some(MAX_LIFETIME.as_secs())),
         (json!("18446744073709551615"), Some(MAX_LIFETIME.as_secs())),
@@ -62,6 +74,10 @@ fn parse_response_accepts_provider_variations() {
                 .refresh_token
                 .is_none()
         );
+    }
+    for no_error in [Value::Null, json!("")] {
+        let tokens = parse(&with(&response(), "error", Some(no_error.clone())));
+        assert!(tokens.is_ok(), "{no_error}: {tokens:?}");
     }
     let listed = parse(&with(
         &response(),
@@ -81,10 +97,6 @@ fn invalid_response_is_neither_tokens_nor_a_rejection() {
         ("token_type", None),
         ("token_type", Some(json!("mac"))),
         ("token_type", Some(json!(["Bearer"]))),
-        ("expires_in", Some(json!(-1))),
-        ("expires_in", Some(json!("soon"))),
-        ("expires_in", Some(json!("-1"))),
-        ("expires_in", Some(json!({}))),
         ("refresh_token", Some(json!(["rt"]))),
         ("id_token", Some(json!({}))),
         ("scope", Some(json!(7))),
@@ -195,6 +207,27 @@ fn error_descriptions_are_safe_to_display() {
         description.len() == 300 && description.starts_with("a[0mb"),
         "{description}"
     );
+}
+
+#[test]
+fn error_text_has_the_providers_description() {
+    let body = r#"{"error":"NAME","error_description":"The secret expired."}"#;
+    for (status, name) in [
+        (400, "invalid_grant"),
+        (401, "invalid_client"),
+        (503, "server_error"),
+        (400, "temporarily_unavailable"),
+    ] {
+        let body = body.replace("NAME", name);
+        let error = parse_response(Grant::Refresh, status, body.as_bytes()).unwrap_err();
+        let shown = error.to_string();
+        assert!(
+            shown.contains(name) && shown.contains("The secret expired."),
+            "{shown}"
+        );
+    }
+    let bare = parse_response(Grant::Refresh, 503, b"<html>").unwrap_err();
+    assert_eq!(bare.to_string(), "the provider is unavailable (status 503)");
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 use super::*;
 use crate::identity::claims::Claims;
+use crate::session::grant::LoginClaims;
 use crate::types::oauth::RefreshToken;
 
 struct TestContext {
     revoked: bool,
+    revoked_provider_sid: Option<&'static str>,
     is_known_key: bool,
 }
 
@@ -14,10 +16,11 @@ impl ValidityContext for TestContext {
         &self,
         _: &SessionId,
         _: &Subject,
-        _: Option<&ProviderSid>,
+        provider_sid: Option<&ProviderSid>,
         _: Timestamp,
     ) -> bool {
-        self.revoked
+        let is_named = |revoked| provider_sid.is_some_and(|sid| sid.as_str() == revoked);
+        self.revoked || self.revoked_provider_sid.is_some_and(is_named)
     }
     fn is_known_key(&self, _: &KeyFingerprint) -> bool {
         self.is_known_key
@@ -26,6 +29,7 @@ impl ValidityContext for TestContext {
 
 const CONTEXT: TestContext = TestContext {
     revoked: false,
+    revoked_provider_sid: None,
     is_known_key: true,
 };
 const LIMITS: Limits = Limits {
@@ -50,6 +54,7 @@ fn session() -> Arc<Session> {
         sealed_at: at(0),
         active_at: at(0),
         bound_to: None,
+        identity_due: None,
     })
 }
 
@@ -63,6 +68,8 @@ fn refresh(sid: &str, generation: Generation) -> RefreshGrant {
         started_at: at(0),
         sealed_at: at(0),
         active_at: at(0),
+        provider_sid: None,
+        login: LoginClaims::default(),
     }
 }
 
@@ -141,6 +148,25 @@ fn validate_refresh_token_only_needs_refresh() {
 }
 
 #[test]
+fn validate_refresh_token_only_ends_with_its_provider_session() {
+    let presented = |provider_sid: Option<&str>| PresentedSession {
+        refresh: Some(RefreshGrant {
+            provider_sid: provider_sid.map(ProviderSid::new),
+            ..refresh("s1", Generation::FIRST)
+        }),
+        ..PresentedSession::default()
+    };
+    let context = TestContext {
+        revoked_provider_sid: Some("p"),
+        ..CONTEXT
+    };
+    let over = Some(NoSessionReason::Revoked);
+    assert_eq!(reason(presented(Some("p")), 1, &context), over);
+    assert_eq!(reason(presented(Some("q")), 1, &context), None);
+    assert_eq!(reason(presented(None), 1, &context), None);
+}
+
+#[test]
 fn validate_mixed_sessions_or_generations_mismatch() {
     let other_sid = PresentedSession {
         refresh: Some(refresh("s2", Generation::FIRST)),
@@ -158,6 +184,20 @@ fn validate_mixed_sessions_or_generations_mismatch() {
         reason(other_generation, 1, &CONTEXT),
         Some(NoSessionReason::CookieMismatch)
     );
+}
+
+#[test]
+fn incomplete_identity_is_refreshed_when_it_is_due() {
+    let live = |identity_due| {
+        let session = Session {
+            identity_due,
+            ..Arc::into_inner(session()).unwrap()
+        };
+        LiveSession::just_verified(Arc::new(session), at(0))
+    };
+    assert!(!live(None).is_ageing(at(10)) && live(None).is_ageing(at(240)));
+    let due = live(Some(at(10)));
+    assert!(!due.is_ageing(at(9)) && due.is_ageing(at(10)));
 }
 
 #[test]
@@ -229,7 +269,7 @@ fn within_grace_ignores_only_jwt_expiry() {
             100,
             &TestContext {
                 revoked: true,
-                is_known_key: true
+                ..CONTEXT
             }
         )
         .is_none()
@@ -239,8 +279,8 @@ fn within_grace_ignores_only_jwt_expiry() {
             310,
             100,
             &TestContext {
-                revoked: false,
-                is_known_key: false
+                is_known_key: false,
+                ..CONTEXT
             }
         )
         .is_none()
@@ -275,14 +315,14 @@ fn validate_revocation_and_unknown_key_apply_immediately() {
             1,
             &TestContext {
                 revoked: true,
-                is_known_key: true
+                ..CONTEXT
             }
         ),
         Some(NoSessionReason::Revoked)
     );
     let lost_key = TestContext {
-        revoked: false,
         is_known_key: false,
+        ..CONTEXT
     };
     assert!(matches!(
         validate(all(), at(1), &LIMITS, &lost_key),

@@ -34,6 +34,12 @@ errors! {
     reserved_parameter_is_rejected:
         "prompt = \"login\"" => "state = \"login\"",
         at "state", "doorward sets `state` itself", hint "prompt";
+    max_age_that_is_no_number_is_rejected:
+        "prompt = \"login\"" => "max_age = \"1h\"",
+        at "\"1h\"", "`1h` is not a number of seconds", hint "3600";
+    empty_acr_values_are_rejected:
+        "prompt = \"login\"" => "acr_values = \" \"",
+        at "\" \"", "has no value", hint "acr";
     empty_audiences_are_rejected:
         "scopes" => "audiences = []\nscopes",
         at "[]", "no audience is listed", hint "client ID";

@@ -1,6 +1,6 @@
 //! Unusual forms of claims that a standard allows.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::assertions::{CART, alice};
 use crate::support::doorward::Setup;
@@ -42,4 +42,36 @@ async fn audience_list_is_accepted_with_azp() {
         provider.id_token_flaws = vec![audiences, Flaw::Claim("azp", json!("store"))]
     });
     alice(&door).await;
+}
+
+#[tokio::test]
+async fn null_optional_claims_break_neither_login_nor_refresh() {
+    let null = |name| Flaw::Claim(name, Value::Null);
+    let id_token = ["azp", "nbf", "auth_time", "at_hash", "sid", "acr"].map(null);
+    for jwt in ["id", "access"] {
+        let door = Setup::plain()
+            .store(&format!("session_jwt = \"{jwt}\""))
+            .start();
+        door.provider.behave(|provider| {
+            provider.id_token_flaws = id_token.to_vec();
+            provider.access_token_flaws = ["azp", "nbf", "auth_time", "sid"].map(null).to_vec();
+        });
+        let mut browser = alice(&door).await;
+        door.provider
+            .behave(|provider| provider.id_token_flaws.push(null("nonce")));
+        door.advance_secs(301);
+        let page = browser.step(&door.store_url(CART)).await;
+        assert_eq!(page.status(), 200, "{jwt}: {page}");
+        assert_eq!(door.provider.grants("refresh_token"), 1, "{jwt}");
+    }
+}
+
+#[tokio::test]
+async fn claim_that_nothing_uses_may_have_any_form() {
+    let door = Setup::plain().start();
+    for form in [json!("yesterday"), json!(-1), json!({}), json!([1])] {
+        door.provider
+            .behave(|provider| provider.id_token_flaws = vec![Flaw::Claim("auth_time", form)]);
+        alice(&door).await;
+    }
 }

@@ -4,6 +4,10 @@
 
 mod authorization_response;
 mod claim_forms;
+mod discovery;
 mod fusionauth;
+mod identity;
 mod refresh_responses;
-mod userinfo;
+mod refreshed_id_token;
+mod requested_authentication;
+mod unverified_email;

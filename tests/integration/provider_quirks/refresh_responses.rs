@@ -1,5 +1,7 @@
 //! Unusual responses to a refresh: none ends a session that the provider did not end.
 
+use serde_json::json;
+
 use crate::support::assertions::{CART, alice, assert_problem, fetched};
 use crate::support::doorward::Setup;
 use crate::support::provider::{Endpoint, ExpiresIn, Fault};
@@ -80,5 +82,57 @@ async fn rejected_refresh_token_ends_session_in_every_dialect() {
             200,
             "{refusal:?}: the next login"
         );
+    }
+}
+
+#[tokio::test]
+async fn lifetime_that_is_not_positive_is_ignored() {
+    let forms = [
+        json!(0),
+        json!(-1),
+        json!("0"),
+        json!("3600.0"),
+        json!("soon"),
+        json!(null),
+        json!({}),
+    ];
+    for form in forms {
+        for brings_id_token in [true, false] {
+            let door = Setup::plain().start();
+            door.provider.behave(|provider| {
+                provider.token_response_members = vec![("expires_in", form.clone())];
+                provider.refresh_brings_id_token = brings_id_token;
+            });
+            let mut browser = alice(&door).await;
+            for round in 1..3 {
+                door.advance_secs(200);
+                let page = browser.step(&door.store_url(CART)).await;
+                assert_eq!(page.status(), 200, "{form}: {page}");
+                door.advance_secs(101);
+                let page = browser.step(&door.store_url(CART)).await;
+                assert_eq!(page.status(), 200, "{form}: {page}");
+                if form != "3600.0" || brings_id_token {
+                    assert_eq!(door.provider.grants("refresh_token"), round, "{form}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn error_member_without_a_value_is_no_error() {
+    for error in [json!(null), json!("")] {
+        let door = Setup::plain().start();
+        door.provider.behave(|provider| {
+            provider.token_response_members = vec![
+                ("error", error.clone()),
+                ("error_description", error.clone()),
+            ];
+        });
+        let mut browser = alice(&door).await;
+        door.advance_secs(301);
+        let page = browser.step(&door.store_url(CART)).await;
+        assert_eq!(page.status(), 200, "{error}: {page}");
+        assert_eq!(door.provider.grants("refresh_token"), 1, "{error}");
     }
 }

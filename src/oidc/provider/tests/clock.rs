@@ -25,12 +25,7 @@ async fn clock_skew_comes_from_response_dates() {
 #[tokio::test]
 async fn clock_skew_is_logged_once_per_change() {
     let log = LogSink::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _guard = log.capture();
     let test = TestProvider::new().await;
     for (date, age) in [
         ("Fri, 15 Jan 2027 08:00:30 GMT", 0),
@@ -45,7 +40,7 @@ async fn clock_skew_is_logged_once_per_change() {
         test.on("/token", move || Reply::Raw(head.clone().into_bytes()));
         test.refresh().await.unwrap_err();
     }
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     let entries: Vec<&str> = text
         .lines()
         .filter(|line| line.contains("provider_clock"))
@@ -65,19 +60,4 @@ async fn clock_skew_is_logged_once_per_change() {
         agrees.contains("provider_clock_agrees") && agrees.contains("seconds_ahead=0"),
         "{agrees}"
     );
-}
-
-/// The log of this thread.
-#[derive(Clone, Default)]
-struct LogSink(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for LogSink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

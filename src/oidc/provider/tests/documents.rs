@@ -279,3 +279,40 @@ async fn keep_fresh_recovers_after_an_outage() {
     assert!(until(|test| test.provider.keys().is_some()).await);
     task.abort();
 }
+
+#[tokio::test]
+async fn unusable_optional_member_is_logged_once_and_not_offered() {
+    let log = LogSink::default();
+    let _guard = log.capture();
+    let test = TestProvider::new().await;
+    let port = test.server.address.port().to_string();
+    let documents = [
+        (json!(""), 1),
+        (json!(""), 1),
+        (json!("https://login.example.com/end"), 1),
+        (json!("/end"), 2),
+    ];
+    for (value, logged) in documents {
+        let document = with(
+            &metadata(&port),
+            "end_session_endpoint",
+            Some(value.clone()),
+        );
+        test.on("/d", move || Reply::Json(200, document.to_string()));
+        test.provider.refresh_documents().await.unwrap();
+        let offered = test
+            .provider
+            .known_metadata()
+            .unwrap()
+            .end_session_endpoint
+            .clone();
+        assert_eq!(offered.is_some(), logged == 1 && value != "", "{value}");
+        let text = log.text();
+        assert_eq!(
+            text.matches("provider_member_ignored").count(),
+            logged,
+            "{text}"
+        );
+        assert!(text.contains("`end_session_endpoint`"), "{text}");
+    }
+}

@@ -135,6 +135,8 @@ pub struct Behaviour {
     pub has_introspection: bool,
     /// The introspection response for every token.
     pub introspection_answer: Option<Value>,
+    /// Members that are set in the discovery document.
+    pub discovery_members: Vec<(&'static str, Value)>,
     /// The key set starts with an invalid key.
     pub junk_in_jwks: bool,
     /// The authorization response carries this error instead of a code.
@@ -150,6 +152,10 @@ pub struct Behaviour {
     pub access_token_audience: Option<String>,
     pub token_lifetime: Duration,
     pub expires_in: ExpiresIn,
+    /// Members that are set in every token response.
+    pub token_response_members: Vec<(&'static str, Value)>,
+    /// Claims that are set in userinfo responses.
+    pub userinfo_claims: Vec<(&'static str, Value)>,
     /// The code exchange issues a refresh token.
     pub grants_refresh_token: bool,
     /// A refresh consumes its token and issues a new one. Otherwise the old token stays valid.
@@ -176,6 +182,7 @@ impl Default for Behaviour {
             has_userinfo: true,
             has_introspection: true,
             introspection_answer: None,
+            discovery_members: Vec::new(),
             junk_in_jwks: false,
             authorize_error: None,
             ignores_prompt_none: false,
@@ -187,6 +194,8 @@ impl Default for Behaviour {
             access_token_audience: None,
             token_lifetime: Duration::from_secs(300),
             expires_in: ExpiresIn::Right,
+            token_response_members: Vec::new(),
+            userinfo_claims: Vec::new(),
             grants_refresh_token: true,
             rotates_refresh_tokens: true,
             repeats_refresh_token: false,

@@ -95,6 +95,12 @@ impl FakeProvider {
             .insert(name.to_owned(), (password.to_owned(), user));
     }
 
+    /// Changes the claims of the user with this `sub`, as an administrator would: tokens that are
+    /// issued from now on have them, and userinfo responses.
+    pub fn change_user(&self, sub: &str, change: impl Fn(&mut User)) {
+        self.state().change_user(sub, change);
+    }
+
     /// Signs the user out: the authorization endpoint shows a form.
     pub fn sign_out(&self) {
         self.state().session = None;

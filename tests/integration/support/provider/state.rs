@@ -144,6 +144,15 @@ impl State {
         });
     }
 
+    pub(super) fn change_user(&mut self, sub: &str, change: impl Fn(&mut User)) {
+        let sessions = self.session.iter_mut().map(|session| &mut session.user);
+        let grants = self.refresh_tokens.values_mut();
+        let users = sessions
+            .chain(grants.map(|(grant, _)| &mut grant.user))
+            .chain(self.access_tokens.values_mut());
+        users.filter(|user| user.sub == sub).for_each(change);
+    }
+
     pub(super) fn next_fault(&mut self, endpoint: Endpoint) -> Option<Fault> {
         let once = self
             .next_faults

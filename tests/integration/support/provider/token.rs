@@ -57,6 +57,9 @@ pub(super) fn discovery(state: &State) -> Reply {
             document[name] = json!(address(state, endpoint));
         }
     }
+    for (name, value) in &behaviour.discovery_members {
+        document[*name] = value.clone();
+    }
     Reply::json(200, &document)
 }
 
@@ -111,6 +114,9 @@ pub(super) fn userinfo(state: &State, visit: &Visit) -> Reply {
     };
     let mut claims = user.claims.clone();
     claims.insert("sub".to_owned(), json!(user.sub));
+    for (name, value) in &state.behaviour.userinfo_claims {
+        claims.insert((*name).to_owned(), value.clone());
+    }
     Reply::json(200, &Value::Object(claims))
 }
 
@@ -237,6 +243,9 @@ fn answer(
     }
     if let Some(refresh_token) = refresh_token {
         body["refresh_token"] = json!(refresh_token);
+    }
+    for (name, value) in &state.behaviour.token_response_members {
+        body[*name] = value.clone();
     }
     Reply::json(200, &body)
 }

@@ -1,0 +1,74 @@
+//! A refreshed ID token continues the login (OpenID Connect Core section 12.2).
+
+use serde_json::{Value, json};
+
+use crate::support::assertions::{CART, alice, assert_problem, fetched};
+use crate::support::doorward::{BEGIN, Setup};
+use crate::support::provider::{Flaw, Visit};
+
+/// The nonce of the only login.
+fn nonce(visits: &[Visit]) -> Value {
+    json!(visits.first().and_then(|visit| visit.parameter("nonce")))
+}
+
+#[tokio::test]
+async fn refreshed_id_token_of_another_login_is_rejected() {
+    let cases = [
+        (Flaw::WrongNonce, "token_nonce_mismatch"),
+        (
+            Flaw::Claim("auth_time", json!(BEGIN.secs() - 1)),
+            "token_auth_time_mismatch",
+        ),
+        (
+            Flaw::Claim("auth_time", json!(BEGIN.secs() + 301)),
+            "token_auth_time_mismatch",
+        ),
+        (
+            Flaw::Claim("iat", json!(BEGIN.secs() - 1)),
+            "token_issued_before_login",
+        ),
+    ];
+    for jwt in ["id", "access"] {
+        for (flaw, code) in &cases {
+            let door = Setup::plain()
+                .store(&format!("session_jwt = \"{jwt}\""))
+                .start();
+            let mut browser = alice(&door).await;
+            door.provider
+                .behave(|provider| provider.id_token_flaws = vec![flaw.clone()]);
+            door.advance_secs(301);
+            let answer = fetched(&mut browser, &door.store_url(CART)).await;
+            assert_problem(&answer, 503, code);
+        }
+    }
+}
+
+#[tokio::test]
+async fn login_is_remembered_over_several_refreshes() {
+    let door = Setup::plain().start();
+    let mut browser = alice(&door).await;
+    // The claims that a later token is compared with are not in the one before it.
+    door.provider.behave(|provider| {
+        provider.id_token_flaws = ["nonce", "auth_time"].map(Flaw::Without).to_vec();
+    });
+    door.advance_secs(301);
+    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
+    let nonce = nonce(
+        &door
+            .provider
+            .visits(crate::support::provider::Endpoint::Authorize),
+    );
+    door.provider
+        .behave(|provider| provider.id_token_flaws = vec![Flaw::Claim("nonce", nonce)]);
+    door.advance_secs(301);
+    assert_eq!(
+        browser.step(&door.store_url(CART)).await.status(),
+        200,
+        "the same nonce"
+    );
+    door.provider
+        .behave(|provider| provider.id_token_flaws = vec![Flaw::WrongNonce]);
+    door.advance_secs(301);
+    let answer = fetched(&mut browser, &door.store_url(CART)).await;
+    assert_problem(&answer, 503, "token_nonce_mismatch");
+}
