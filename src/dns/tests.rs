@@ -29,6 +29,7 @@ struct TestDns {
     server: Arc<DnsServer>,
     resolver: Resolver,
     clock: Arc<ManualClock>,
+    metrics: Metrics,
     folder: TempDir,
 }
 
@@ -118,10 +119,18 @@ async fn start(hosts: &str, conf: &str) -> TestDns {
     std::fs::write(folder.path().join("resolv.conf"), conf).unwrap();
     let sources = Sources::in_folder(folder.path(), port);
     let clock = Arc::new(ManualClock::starting_at(Timestamp::from_secs(1_000_000)));
+    let metrics = Metrics::new().unwrap();
+    let resolver = Resolver::with(
+        sources,
+        None,
+        Arc::clone(&clock) as Arc<dyn Clock>,
+        Some(metrics.dns_lookups.clone()),
+    );
     TestDns {
         server,
-        resolver: Resolver::with(sources, None, Arc::clone(&clock) as Arc<dyn Clock>, None),
+        resolver,
         clock,
+        metrics,
         folder,
     }
 }
@@ -162,6 +171,8 @@ async fn concurrent_lookups_of_a_name_are_one() {
         found += usize::from(answer.unwrap().is_ok());
     }
     assert_eq!(found, 50);
+    let lookups = dns.metrics.dns_lookups.with_label_values(&["found"]);
+    assert_eq!(lookups.get(), 1);
     assert_eq!(dns.queries(), ["ttl-9.test 1", "ttl-9.test 28"]);
 }
 
@@ -232,7 +243,8 @@ async fn hosts_file_search_domains_and_changes_are_used() {
 
 #[tokio::test]
 async fn family_without_answer_does_not_hide_the_other() {
-    let dns = start("", "").await;
+    // The server's silence outlasts the lookup.
+    let dns = start("", "options timeout:60\n").await;
     assert_eq!(dns.resolve("four.test").await.unwrap(), ["192.0.2.0"]);
 }
 
