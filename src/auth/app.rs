@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::purposes::{DpopNonce, SealedRevocationCommand, SealedRevocationEvent};
 use crate::limits::ClientKey;
-use crate::oidc::presented_token::{PresentedToken, TokenSubject};
+use crate::oidc::presented_token::{AccessTokenMark, PresentedToken, TokenSubject};
 use crate::oidc::{ClientSettings, Provider};
 use crate::policy::app::App;
-use crate::session::attempt::{AttemptCookie, StateParameter};
+use crate::session::attempt::{AttemptCookie, StateParameter, StoredReturnTo};
 use crate::session::grant::{ActivityCookie, HintCookie, RefreshCookie, StoredGrant};
 use crate::session::jwt::{JwtCookie, SessionJwt};
 use crate::session::last_user::LastUserCookie;
@@ -43,6 +43,8 @@ pub struct BearerAuth {
     pub providers: Vec<Arc<Provider>>,
     /// Accepted `aud` values. A token must have one of them.
     pub audiences: Vec<String>,
+    /// A claim that tells access tokens from ID tokens.
+    pub access_token_mark: Option<AccessTokenMark>,
     /// Introspection of opaque tokens. `None`: they are rejected.
     pub introspection: Option<IntrospectionSettings>,
     /// Whether DPoP proofs must carry a server nonce.
@@ -114,6 +116,8 @@ pub struct Seals {
     pub attempt: Seal<AttemptCookie>,
     /// The `state` parameter.
     pub state: Seal<StateParameter>,
+    /// Return targets in the store.
+    pub return_to: Seal<StoredReturnTo>,
     /// Grants in the store.
     pub stored: Seal<StoredGrant>,
     /// Access tokens of native apps.
@@ -156,6 +160,7 @@ impl AppAuth {
             hint: Seal::new(Arc::clone(ring), &binding),
             attempt: Seal::new(Arc::clone(ring), &binding),
             state: Seal::new(Arc::clone(ring), &binding),
+            return_to: Seal::new(Arc::clone(ring), &binding),
             stored: Seal::new(Arc::clone(ring), &binding),
             native_access: Seal::new(Arc::clone(ring), &binding),
             native_refresh: Seal::new(Arc::clone(ring), &binding),

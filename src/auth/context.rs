@@ -87,7 +87,7 @@ impl Context {
             .await?;
         fetched.map_err(|error| {
             tracing::warn!(app = %app.app.name, code = error.code(), %error, "provider_discovery_failed");
-            Unavailable::new(error.code())
+            Unavailable::of_provider(error.code())
         })
     }
 }

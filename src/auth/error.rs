@@ -7,37 +7,97 @@ use crate::runtime::TaskError;
 /// How long a request waits for the provider or the store, and the `Retry-After` of its 503.
 pub(in crate::auth) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The provider or the store cannot be reached. The session is neither valid nor over: the response
-/// is 503.
+/// What made a call fail. Pages name it to the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Culprit {
+    /// The provider is down, slow or returns errors.
+    Provider,
+    /// The provider responds, and refuses to renew the session or sends tokens that do not verify.
+    ProviderRefusal,
+    /// The store.
+    Store,
+    /// The client sent cookies of an older response.
+    Client,
+    /// A limit of Doorward, or an error that should not occur.
+    Internal,
+}
+
+/// A call that the request needs failed. A session is neither valid nor over: the response is 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unavailable {
     /// The stable code for logs, metrics and pages.
     pub code: &'static str,
     /// For `Retry-After`.
     pub retry_after: Duration,
-    /// Whether the provider is the cause: it is down, slow or returns errors.
-    pub is_providers: bool,
+    /// What failed.
+    pub culprit: Culprit,
+    /// Whether a login helps, because the provider refused to renew the session.
+    pub login_helps: bool,
 }
 
 impl Unavailable {
-    pub(in crate::auth) const fn new(code: &'static str) -> Self {
+    const fn by(culprit: Culprit, code: &'static str) -> Self {
         Self {
             code,
             retry_after: CALL_TIMEOUT,
-            is_providers: false,
+            culprit,
+            login_helps: false,
         }
     }
 
+    /// The provider failed.
     pub(in crate::auth) const fn of_provider(code: &'static str) -> Self {
-        Self {
-            is_providers: true,
-            ..Self::new(code)
+        Self::by(Culprit::Provider, code)
+    }
+
+    /// The provider refused.
+    pub(in crate::auth) const fn refused(code: &'static str) -> Self {
+        Self::by(Culprit::ProviderRefusal, code)
+    }
+
+    /// The store failed.
+    pub(in crate::auth) const fn of_store(code: &'static str) -> Self {
+        Self::by(Culprit::Store, code)
+    }
+
+    /// The client sent old cookies.
+    pub(in crate::auth) const fn of_client(code: &'static str) -> Self {
+        Self::by(Culprit::Client, code)
+    }
+
+    /// Doorward itself failed.
+    pub(in crate::auth) const fn internal(code: &'static str) -> Self {
+        Self::by(Culprit::Internal, code)
+    }
+
+    /// A task that calls nothing but the store failed.
+    pub(in crate::auth) const fn of_store_task(error: TaskError) -> Self {
+        match error {
+            TaskError::TooSlow => Self::of_store("store_unavailable"),
+            TaskError::Busy | TaskError::Panicked => Self::internal(error.code()),
         }
+    }
+
+    /// The same failure, which a login repairs.
+    #[must_use]
+    pub(in crate::auth) const fn repaired_by_login(self) -> Self {
+        Self {
+            login_helps: true,
+            ..self
+        }
+    }
+
+    /// Whether the provider is down, slow or returns errors.
+    pub const fn is_provider_outage(&self) -> bool {
+        matches!(self.culprit, Culprit::Provider)
     }
 }
 
 impl From<TaskError> for Unavailable {
     fn from(error: TaskError) -> Self {
-        Self::new(error.code())
+        match error {
+            TaskError::TooSlow => Self::of_provider(error.code()),
+            TaskError::Busy | TaskError::Panicked => Self::internal(error.code()),
+        }
     }
 }

@@ -223,6 +223,7 @@ pub(super) struct RawApp {
 pub(super) struct RawBearer {
     pub(super) providers: Option<List<String>>,
     pub(super) audiences: Option<List<String>>,
+    pub(super) access_token_claim: Option<String>,
     pub(super) opaque_tokens: Option<OpaqueTokens>,
     pub(super) introspection_cache: Option<HumanDuration>,
     pub(super) dpop: Option<Dpop>,

@@ -11,6 +11,7 @@ use super::keys::SealingKey;
 use crate::auth::app::AuthSettings;
 use crate::downstream::{Certificates, ListenerSettings};
 use crate::limits::LimiterSettings;
+use crate::oidc::presented_token::AccessTokenMark;
 use crate::oidc::{ClientSettings, ProviderSettings};
 use crate::policy::app::App;
 use crate::policy::client_address::ForwardedHeader;
@@ -137,6 +138,8 @@ pub struct BearerConfig {
     pub providers: Vec<ProviderName>,
     /// The accepted audiences. A token's `aud` must have one of them.
     pub audiences: Vec<String>,
+    /// A claim that tells access tokens from ID tokens.
+    pub access_token_mark: Option<AccessTokenMark>,
     /// How long introspection results are cached, if opaque tokens are introspected.
     pub introspection: Option<Duration>,
     /// Whether DPoP proofs must have a nonce from Doorward.

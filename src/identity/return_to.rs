@@ -1,14 +1,15 @@
 //! Return targets of logins: a path on the app's own origin. This is the protection against
 //! open redirect attacks.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::identity::post_id::PostId;
-use crate::types::target::Target;
+use crate::types::target::{MAX_TARGET, Target};
 
-/// Maximum length in bytes of a return target in `state` or a login attempt. A longer one becomes
+/// Maximum length in bytes of a return target: the longest target of a request. A longer one becomes
 /// `/`.
-pub const MAX_RETURN_TO: usize = 2048;
+pub const MAX_RETURN_TO: usize = MAX_TARGET;
 
 /// A path and query on the app's own origin. Its constructor validates it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,10 +22,13 @@ impl ReturnTo {
     }
 
     /// Accepts `text` if every browser resolves it to a page of this origin. It must start with
-    /// exactly one `/`. It must not contain a backslash, white space, a control character or a
-    /// non-ASCII character, nor start with an encoded one, nor contain a dot segment. It must not
+    /// exactly one `/`. Its path must not contain a backslash, white space, a control character or
+    /// a non-ASCII character, nor start with an encoded one, nor contain a dot segment. It must not
     /// be an endpoint under `prefix`, in any encoding, except the confirmation page of a preserved
     /// POST, which changes nothing. A path that the request parser would reject is rejected too.
+    ///
+    /// The query and the fragment cannot change the origin. Their bytes that no URL may contain are
+    /// escaped.
     pub fn parse(text: &str, prefix: &str) -> Option<Self> {
         let replay_query = text
             .strip_prefix(prefix)
@@ -32,11 +36,12 @@ impl ReturnTo {
         if let Some(id) = replay_query.and_then(PostId::in_query) {
             return Some(Self::post_replay_page(prefix, &id));
         }
-        let path = text.split(['?', '#']).next().unwrap_or_default();
-        let visible = text
+        let path_len = text.find(['?', '#']).unwrap_or(text.len());
+        let (path, rest) = text.split_at_checked(path_len)?;
+        let visible = path
             .bytes()
             .all(|byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'\\' | b'"' | b'<' | b'>'));
-        let one_slash = text.starts_with('/') && !text.starts_with("//");
+        let one_slash = path.starts_with('/') && !path.starts_with("//");
         let lower = path.to_ascii_lowercase();
         let disguised = ["%2f", "%5c", "%09", "%0a", "%0d", "%00", "%20"]
             .iter()
@@ -45,14 +50,22 @@ impl ReturnTo {
                     .strip_prefix('/')
                     .is_some_and(|inner| inner.starts_with(escape))
             });
-        let short = text.len() <= MAX_RETURN_TO;
         let is_app_page = Target::parse(path, None).is_ok_and(|target| {
             !target
                 .path()
                 .strip_prefix(prefix)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         });
-        (short && visible && one_slash && !disguised && is_app_page).then(|| Self(text.to_owned()))
+        let target = format!("{path}{}", visible_ascii(rest));
+        let is_short = target.len() < MAX_RETURN_TO;
+        (is_short && visible && one_slash && !disguised && is_app_page).then_some(Self(target))
+    }
+
+    /// The same page without its query and fragment.
+    #[must_use]
+    pub fn without_query(&self) -> Self {
+        let path = self.0.split(['?', '#']).next().unwrap_or("/");
+        Self(path.to_owned())
     }
 
     /// The confirmation page of a preserved POST: the only endpoint that a login leads to.
@@ -64,6 +77,23 @@ impl ReturnTo {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Percent-encodes white space, control characters and non-ASCII characters (RFC 3986 section 2.1).
+fn visible_ascii(text: &str) -> Cow<'_, str> {
+    let is_visible = |byte: u8| byte.is_ascii_graphic();
+    if text.bytes().all(is_visible) {
+        return text.into();
+    }
+    let mut escaped = String::with_capacity(text.len() + 32);
+    for byte in text.bytes() {
+        if is_visible(byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped.into()
 }
 
 impl fmt::Display for ReturnTo {
@@ -85,6 +115,8 @@ mod tests {
             "/a%20b",
             "/~u/.well-known/x",
             "/.doorwardly",
+            "/search?path=C:\\Users\\alice&q=\"a\"|{b}^<c>`",
+            "/a?//evil.example/\\x#/\\evil",
         ] {
             assert_eq!(
                 ReturnTo::parse(good, "/.doorward")
@@ -92,6 +124,22 @@ mod tests {
                     .as_deref(),
                 Some(good)
             );
+        }
+    }
+
+    #[test]
+    fn query_is_escaped_where_a_url_may_not_contain_it() {
+        for (sent, expected) in [
+            ("/a?b=caf\u{e9} x", "/a?b=caf%C3%A9%20x"),
+            (
+                "/a?b=\r\nLocation: https://evil.example",
+                "/a?b=%0D%0ALocation:%20https://evil.example",
+            ),
+            ("/a#\t\u{2028}", "/a#%09%E2%80%A8"),
+        ] {
+            let to = ReturnTo::parse(sent, "/.doorward").unwrap();
+            assert_eq!(to.as_str(), expected);
+            assert_eq!(to.without_query().as_str(), "/a");
         }
     }
 
@@ -136,10 +184,11 @@ mod tests {
         for bad in bad {
             assert_eq!(ReturnTo::parse(bad, "/.doorward"), None, "{bad:?}");
         }
-        assert_eq!(
-            ReturnTo::parse(&format!("/{}", "a".repeat(MAX_RETURN_TO)), "/.doorward"),
-            None
-        );
+        let of_length = |length: usize| format!("/a?{}", "b".repeat(length - 3));
+        let too_long = of_length(MAX_RETURN_TO);
+        assert_eq!(ReturnTo::parse(&too_long, "/.doorward"), None);
+        let longest = of_length(MAX_RETURN_TO - 1);
+        assert!(ReturnTo::parse(&longest, "/.doorward").is_some());
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::claims::{ClaimError, Claims, media_subtype};
 use super::jws::Signed;
 use super::verified::VerifiedToken;
@@ -69,7 +71,7 @@ pub(super) fn check_kind(claims: Claims<'_>, typ: Option<&str>) -> Result<bool, 
         }
         Some(kind) if kind.eq_ignore_ascii_case("jwt") => false,
         Some(_) => return Err(ClaimError::WrongKind),
-        None => false,
+        None => is_access_by_tty(claims),
     };
     let looks_like_id_token = ["nonce", "at_hash", "c_hash", "s_hash"]
         .iter()
@@ -80,9 +82,17 @@ pub(super) fn check_kind(claims: Claims<'_>, typ: Option<&str>) -> Result<bool, 
     Ok(by_header || by_claim)
 }
 
+/// Whether FusionAuth's `tty` names an access token. Its other values are not documented.
+fn is_access_by_tty(claims: Claims<'_>) -> bool {
+    claims
+        .get("tty")
+        .and_then(Value::as_str)
+        .is_some_and(|kind| matches!(kind, "at" | "access" | "access_token" | "at+jwt"))
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::oidc::claims::Claim;

@@ -15,6 +15,35 @@ use crate::types::time::{Clock, Timestamp};
 /// overloaded.
 pub(super) const FAILURE_CACHE_TIME: Duration = Duration::from_secs(2);
 
+/// How soon after the last fetch a document is fetched again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MinInterval {
+    after_success: Duration,
+    after_failure: Duration,
+}
+
+impl MinInterval {
+    /// At once.
+    pub(super) const NONE: Self = Self {
+        after_success: Duration::ZERO,
+        after_failure: Duration::ZERO,
+    };
+
+    /// At once, unless the last fetch has just failed.
+    pub(super) const AFTER_FAILURE: Self = Self {
+        after_success: Duration::ZERO,
+        after_failure: FAILURE_CACHE_TIME,
+    };
+
+    /// After this time, or earlier if the last fetch failed.
+    pub(super) fn of(after_success: Duration) -> Self {
+        Self {
+            after_success,
+            after_failure: after_success.min(FAILURE_CACHE_TIME),
+        }
+    }
+}
+
 /// A document that can be read without waiting, and its last fetch.
 pub(super) struct Cached<T> {
     value: ArcSwapOption<T>,
@@ -55,18 +84,20 @@ impl<T> Cached<T> {
     ) -> Result<Arc<T>, ProviderError> {
         match self.current() {
             Some(current) => Ok(current),
-            None => self.renew(None, clock, FAILURE_CACHE_TIME, fetch).await,
+            None => {
+                self.renew(None, clock, MinInterval::AFTER_FAILURE, fetch)
+                    .await
+            }
         }
     }
 
     /// A copy newer than `stale`: one that was fetched in the meantime, or the result of `fetch`.
-    /// Within `min_interval` after the last fetch, its result is returned instead; an error only
-    /// for [`FAILURE_CACHE_TIME`].
+    /// Within `min_interval` after the last fetch, its result is returned instead.
     pub(super) async fn renew(
         &self,
         stale: Option<&Arc<T>>,
         clock: &dyn Clock,
-        min_interval: Duration,
+        min_interval: MinInterval,
         fetch: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<Arc<T>, ProviderError> {
         let mut last_fetch = self.last_fetch.lock().await;
@@ -78,8 +109,8 @@ impl<T> Cached<T> {
             return Ok(Arc::clone(current));
         }
         let interval_after = |fetch: &Fetch| match &fetch.error {
-            Some(_) => min_interval.min(FAILURE_CACHE_TIME),
-            None => min_interval,
+            Some(_) => min_interval.after_failure,
+            None => min_interval.after_success,
         };
         if let Some(recent) = last_fetch
             .as_ref()

@@ -69,6 +69,9 @@ pub enum ProviderError {
         /// The underlying error.
         cause: String,
     },
+    /// The circuit breaker is open, so nothing was sent.
+    #[error("the provider failed several sessions in a row, so this refresh was not sent")]
+    CircuitOpen,
     /// A timeout or a closed connection after the request may have been sent. It may have had an
     /// effect.
     #[error("the provider's {endpoint} endpoint did not send a complete response: {cause}")]
@@ -128,6 +131,7 @@ impl ProviderError {
             Self::Setup(_) => "provider_client_setup",
             Self::Insecure { .. } => "provider_insecure",
             Self::Unreachable { .. } => "provider_unreachable",
+            Self::CircuitOpen => "provider_circuit_open",
             Self::OutcomeUnknown { .. } => "provider_no_response",
             Self::Status { .. } => "provider_status",
             Self::TooLarge { .. } => "provider_response_too_large",

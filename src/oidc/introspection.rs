@@ -89,6 +89,7 @@ mod tests {
             issuer: &issuer,
             audiences: &audiences,
             client_id: &client_id,
+            mark: None,
             leeway,
         };
         parse(
@@ -138,6 +139,7 @@ mod tests {
             issuer: &issuer,
             audiences: &[],
             client_id: &client_id,
+            mark: None,
             leeway,
         };
         for body in [

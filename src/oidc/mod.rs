@@ -9,6 +9,7 @@ mod algorithm;
 pub mod authorize;
 mod cached;
 pub mod callback;
+mod circuit_breaker;
 pub mod claims;
 mod client;
 mod clock_skew;

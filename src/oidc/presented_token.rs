@@ -24,13 +24,34 @@ pub struct PresentedTokenProfile<'p> {
     pub audiences: &'p [String],
     /// The app's own client, for which ID tokens are issued.
     pub client_id: &'p ClientId,
+    /// The configured mark of access tokens.
+    pub mark: Option<&'p AccessTokenMark>,
     /// Accepted clock difference.
     pub leeway: Duration,
 }
 
-/// Claims that only access tokens have: of RFC 9068 section 2.2, and of Okta, Microsoft and
-/// FusionAuth.
-const ACCESS_TOKEN_CLAIMS: [&str; 4] = ["scope", "client_id", "scp", "applicationId"];
+/// Claims that only access tokens have: of Okta and Microsoft, and of FusionAuth. `scope` and
+/// `client_id` are none of them: some ID tokens have these, too.
+const ACCESS_TOKEN_CLAIMS: [&str; 2] = ["scp", "applicationId"];
+
+/// A claim that tells access tokens from ID tokens, for providers that do not mark them by `typ`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessTokenMark {
+    /// The name of the claim.
+    pub claim: String,
+    /// Its value. `None`: ID tokens do not have the claim.
+    pub value: Option<String>,
+}
+
+impl AccessTokenMark {
+    fn is_in(&self, claims: Claims<'_>) -> bool {
+        claims.get(&self.claim).is_some_and(|found| {
+            self.value
+                .as_ref()
+                .is_none_or(|value| found.as_str() == Some(value))
+        })
+    }
+}
 
 /// A verified access token. Only the checks of this file create it.
 ///
@@ -106,9 +127,11 @@ pub fn check(
     claims.check_issuer(profile.issuer)?;
     let audiences = claims.audiences()?;
     check_audience(&audiences, profile.audiences)?;
-    // An ID token has the client as its audience, and none of these claims.
+    // An ID token has the client as its audience, and none of these marks.
     let could_be_id_token = audiences.contains(&profile.client_id.as_str());
-    let is_access_token = is_typed || ACCESS_TOKEN_CLAIMS.iter().any(|name| claims.has(name));
+    let is_access_token = is_typed
+        || ACCESS_TOKEN_CLAIMS.iter().any(|name| claims.has(name))
+        || profile.mark.is_some_and(|mark| mark.is_in(claims));
     if could_be_id_token && !is_access_token {
         return Err(ClaimError::WrongKind);
     }

@@ -10,7 +10,8 @@ mod verification;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cached::Cached;
+use super::cached::{Cached, MinInterval};
+use super::circuit_breaker::CircuitBreaker;
 use super::discovery::{Metadata, PlainHttp};
 use super::error::{Endpoint, ProviderError};
 use super::fusionauth::tenants::VerifiedTenants;
@@ -37,6 +38,8 @@ pub struct Provider {
     metadata: Cached<Metadata>,
     keys: Cached<KeySet>,
     tenants: VerifiedTenants,
+    /// For refreshes.
+    breaker: CircuitBreaker,
 }
 
 impl Provider {
@@ -59,6 +62,7 @@ impl Provider {
             metadata: Cached::empty(),
             keys: Cached::empty(),
             tenants: VerifiedTenants::default(),
+            breaker: CircuitBreaker::default(),
         })
     }
 
@@ -75,6 +79,11 @@ impl Provider {
     /// The keys, if they were fetched.
     pub fn keys(&self) -> Option<Arc<KeySet>> {
         self.keys.current()
+    }
+
+    /// Whether so many refreshes failed that only one a second is sent.
+    pub fn is_circuit_open(&self) -> bool {
+        self.breaker.is_open()
     }
 
     /// The seconds by which the provider's clock is ahead, from its last response.
@@ -122,7 +131,7 @@ impl Provider {
             .renew(
                 current.as_ref(),
                 &*self.clock,
-                Duration::ZERO,
+                MinInterval::NONE,
                 self.fetch_metadata(),
             )
             .await;
@@ -133,7 +142,7 @@ impl Provider {
             .renew(
                 current.as_ref(),
                 &*self.clock,
-                Duration::ZERO,
+                MinInterval::NONE,
                 self.fetch_keys(),
             )
             .await;

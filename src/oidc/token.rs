@@ -73,7 +73,7 @@ pub enum TokenError {
         /// The code of a dialect's known, more specific reason.
         reason: Option<&'static str>,
     },
-    /// The provider is unavailable (5xx, 429, `temporarily_unavailable`). The grant can be retried
+    /// The provider is unavailable (5xx, 408, 425, 429, `temporarily_unavailable`). The grant can be retried
     /// later.
     #[error("the provider is unavailable (status {status}){}", described(description.as_deref()))]
     Unavailable {
@@ -126,6 +126,7 @@ impl From<ProviderError> for TokenError {
             ProviderError::Setup(_)
             | ProviderError::Insecure { .. }
             | ProviderError::Unreachable { .. }
+            | ProviderError::CircuitOpen
             | ProviderError::Status { .. }
             | ProviderError::NotJson { .. }
             | ProviderError::Metadata(_)
@@ -189,7 +190,7 @@ fn basic(id: &str, secret: &str) -> Zeroizing<String> {
 pub fn parse_response(grant: Grant, status: u16, body: &[u8]) -> Result<TokenResponse, TokenError> {
     let is_empty = body.trim_ascii().is_empty();
     let response = json::object(body);
-    if status >= 500 || status == 429 {
+    if status >= 500 || matches!(status, 408 | 425 | 429) {
         let response = response.unwrap_or_default();
         return Err(unavailable(status, &response));
     }

@@ -4,10 +4,18 @@
 use http::{HeaderMap, HeaderName, Method, header};
 
 static SEC_PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
+/// Announce a prefetch in browsers without `Sec-Purpose`.
+static PREFETCH_FIELDS: [HeaderName; 3] = [
+    HeaderName::from_static("purpose"),
+    HeaderName::from_static("x-purpose"),
+    HeaderName::from_static("x-moz"),
+];
 static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 static SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 pub(super) static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 static X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
+
+const HTML: [&str; 2] = ["text/html", "application/xhtml+xml"];
 
 /// The kind of client that sent a request, as far as headers show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +26,10 @@ pub enum ClientKind {
     FormSubmission,
     /// A browser that opens a page inside a frame. Providers refuse to be framed.
     EmbeddedFrame,
-    /// A script, an app, a prefetch, an event stream or a WebSocket. It gets a problem document.
+    /// A script, a service worker or a prefetch that prefers HTML. It cannot follow a login, but a
+    /// browser may show the response as a page.
+    HtmlFetch,
+    /// A script, an app, an event stream or a WebSocket. It gets a problem document.
     NonBrowser,
     /// A gRPC client. It reads only a status in trailers.
     Grpc,
@@ -33,20 +44,33 @@ impl ClientKind {
         if *method == Method::POST && is_grpc(headers) {
             return Self::Grpc;
         }
-        if headers.contains_key(header::UPGRADE) || text(headers, &SEC_PURPOSE).is_some() {
+        if headers.contains_key(header::UPGRADE) {
             return Self::NonBrowser;
         }
-        match (
+        let kind = match (
             text(headers, &SEC_FETCH_MODE),
             text(headers, &SEC_FETCH_DEST),
         ) {
-            (Some("navigate"), None | Some("document")) => Self::tab(method),
+            // A service worker passes a navigation on with an empty destination.
+            (Some("navigate"), None | Some("document" | "empty")) => Self::tab(method),
             (Some("navigate"), Some(_)) => Self::EmbeddedFrame,
-            (Some(_), _) => Self::NonBrowser,
-            (None, _) if headers.contains_key(&X_REQUESTED_WITH) || !accepts_html(headers) => {
-                Self::NonBrowser
+            (Some(_), _) => Self::fetch(method, headers),
+            (None, _) if is_script(headers) || !accepts_html(headers) => {
+                Self::fetch(method, headers)
             }
             (None, _) => Self::tab(method),
+        };
+        if matches!(kind, Self::Navigation | Self::EmbeddedFrame) && is_prefetch(headers) {
+            return Self::fetch(method, headers);
+        }
+        kind
+    }
+
+    fn fetch(method: &Method, headers: &HeaderMap) -> Self {
+        if *method != Method::HEAD && prefers_html(headers) {
+            Self::HtmlFetch
+        } else {
+            Self::NonBrowser
         }
     }
 
@@ -58,10 +82,10 @@ impl ClientKind {
         }
     }
 
-    /// Whether a user reads the response.
+    /// Whether the response is a page.
     pub const fn reads_pages(self) -> bool {
         match self {
-            Self::Navigation | Self::FormSubmission | Self::EmbeddedFrame => true,
+            Self::Navigation | Self::FormSubmission | Self::EmbeddedFrame | Self::HtmlFetch => true,
             Self::NonBrowser | Self::Grpc => false,
         }
     }
@@ -71,9 +95,11 @@ impl ClientKind {
     pub const fn as_non_browser(self) -> Self {
         match self {
             Self::Grpc => Self::Grpc,
-            Self::Navigation | Self::FormSubmission | Self::EmbeddedFrame | Self::NonBrowser => {
-                Self::NonBrowser
-            }
+            Self::Navigation
+            | Self::FormSubmission
+            | Self::EmbeddedFrame
+            | Self::HtmlFetch
+            | Self::NonBrowser => Self::NonBrowser,
         }
     }
 }
@@ -96,19 +122,56 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     start.eq_ignore_ascii_case(GRPC) && (rest.is_empty() || rest.starts_with(['+', ';', ' ']))
 }
 
-fn accepts_html(headers: &HeaderMap) -> bool {
-    headers
+/// Whether a script library marks the request as its own.
+pub(super) fn is_script(headers: &HeaderMap) -> bool {
+    headers.contains_key(&X_REQUESTED_WITH)
+}
+
+/// Whether the browser fetches a page that the user may never open.
+fn is_prefetch(headers: &HeaderMap) -> bool {
+    let announces = |name: &HeaderName| {
+        let purpose = text(headers, name).unwrap_or_default().to_ascii_lowercase();
+        ["prefetch", "preview", "prerender"]
+            .iter()
+            .any(|kind| purpose.contains(kind))
+    };
+    headers.contains_key(&SEC_PURPOSE) || PREFETCH_FIELDS.iter().any(announces)
+}
+
+/// The quality of the best of these media types in `Accept`, in thousandths (RFC 9110 section
+/// 12.4.2). Wildcards do not count.
+fn quality(headers: &HeaderMap, media_types: &[&str]) -> u16 {
+    let ranges = headers
         .get_all(header::ACCEPT)
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|range| range.split(';').next())
-        .map(str::trim)
-        .any(|media| {
-            ["text/html", "application/xhtml+xml"]
-                .iter()
-                .any(|page| media.eq_ignore_ascii_case(page))
-        })
+        .flat_map(|value| value.split(','));
+    let qualities = ranges.filter_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let media = parts.next()?;
+        let is_one = media_types
+            .iter()
+            .any(|one| media.eq_ignore_ascii_case(one));
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+        is_one.then(|| weight.map_or(1000, thousandths))
+    });
+    qualities.max().unwrap_or(0)
+}
+
+/// A weight such as `0.8`. An invalid one counts as 1.
+fn thousandths(weight: &str) -> u16 {
+    let weight: f32 = weight.parse().unwrap_or(1.0);
+    (weight.clamp(0.0, 1.0) * 1000.0) as u16
+}
+
+fn accepts_html(headers: &HeaderMap) -> bool {
+    quality(headers, &HTML) > 0
+}
+
+fn prefers_html(headers: &HeaderMap) -> bool {
+    const JSON: [&str; 2] = ["application/json", "application/problem+json"];
+    let html = quality(headers, &HTML);
+    html > 0 && html > quality(headers, &JSON)
 }
 
 /// Whether a state-changing request comes from the app's own origin: by `Origin` or, without that,
@@ -200,7 +263,43 @@ mod tests {
             ),
             (
                 Method::GET,
+                vec![("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "empty")],
+                Navigation,
+            ),
+            (
+                Method::POST,
+                vec![("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "empty")],
+                FormSubmission,
+            ),
+            (
+                Method::GET,
                 vec![("sec-fetch-mode", "cors"), html],
+                HtmlFetch,
+            ),
+            (
+                Method::GET,
+                vec![("sec-fetch-mode", "same-origin"), ("accept", "*/*")],
+                NonBrowser,
+            ),
+            (
+                Method::GET,
+                vec![
+                    ("sec-fetch-mode", "cors"),
+                    ("accept", "application/json, text/html"),
+                ],
+                NonBrowser,
+            ),
+            (
+                Method::GET,
+                vec![
+                    ("sec-fetch-mode", "cors"),
+                    ("accept", "text/html, application/json;q=0.9, */*;q=0.1"),
+                ],
+                HtmlFetch,
+            ),
+            (
+                Method::GET,
+                vec![("sec-fetch-mode", "cors"), ("accept", "text/html;q=0")],
                 NonBrowser,
             ),
             (
@@ -211,6 +310,10 @@ mod tests {
                 ],
                 NonBrowser,
             ),
+            (Method::GET, vec![html, ("purpose", "prefetch")], HtmlFetch),
+            (Method::GET, vec![html, ("x-purpose", "preview")], HtmlFetch),
+            (Method::GET, vec![html, ("x-moz", "prefetch")], HtmlFetch),
+            (Method::GET, vec![html, ("purpose", "x")], Navigation),
             (Method::GET, vec![("accept", "*/*")], NonBrowser),
             (
                 Method::GET,
@@ -220,7 +323,7 @@ mod tests {
             (
                 Method::GET,
                 vec![html, ("x-requested-with", "XMLHttpRequest")],
-                NonBrowser,
+                HtmlFetch,
             ),
             (
                 Method::GET,

@@ -8,6 +8,7 @@ use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use super::native::NativeCall;
+use super::throttle::is_visible;
 use crate::types::oauth::{ClientId, Password};
 
 /// Maximum length of a user name in bytes.
@@ -232,6 +233,7 @@ impl Fields {
     fn login(self) -> Result<PasswordLogin, NativeRequestError> {
         let plain = |c: char| !c.is_control();
         let username = checked(self.username, "username", MAX_NAME, plain)?
+            .filter(|name| name.chars().any(is_visible))
             .ok_or(NativeRequestError::Missing("username"))?;
         let password = checked(self.password, "password", MAX_PASSWORD, |c| c != '\0')?;
         let mut password = password.ok_or(NativeRequestError::Missing("password"))?;

@@ -137,6 +137,11 @@ impl<'a> Route<'a> {
         }
     }
 
+    /// Whether the request asks for a login, which needs no session.
+    pub const fn is_login(&self) -> bool {
+        matches!(self, Self::Endpoint(_, Endpoint::Login))
+    }
+
     /// Whether the request resets the idle timeout. Background requests and session checks do not.
     pub fn counts_as_activity(&self, target: &Target) -> bool {
         match self {

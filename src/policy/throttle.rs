@@ -288,7 +288,7 @@ fn folded(name: &str) -> String {
 }
 
 /// Whether a character is visible: not white space, not a control character, not of zero width.
-fn is_visible(c: char) -> bool {
+pub(super) fn is_visible(c: char) -> bool {
     !(c.is_whitespace()
         || c.is_control()
         || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'))

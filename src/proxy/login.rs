@@ -4,6 +4,7 @@ use http::StatusCode;
 
 use super::Proxy;
 use super::context::RequestContext;
+use super::messages::Attempted;
 use super::request_id::RequestId;
 use super::responder::TaggedResponse;
 use crate::auth::login::callback::{CallbackRequest, FailedLogin, LoginOutcome};
@@ -35,10 +36,13 @@ impl Proxy {
                 .responder
                 .redirect(StatusCode::FOUND, &start.location, "start_login")
                 .with_cookies(start.set_cookies),
-            Err(unavailable) => {
-                self.responder
-                    .unavailable(context.info, Some(app_ref), unavailable, request_id)
-            }
+            Err(unavailable) => self.responder.unavailable(
+                context.info,
+                Some(app_ref),
+                unavailable,
+                Attempted::Login,
+                request_id,
+            ),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Texts of error pages and problem documents: what happened and what the user can do.
 
+use crate::auth::Culprit;
 use crate::auth::login::LoginFailure;
 use crate::auth::session::cookies::CookieWriteError;
 use crate::policy::app::App;
@@ -207,7 +208,7 @@ pub(super) const fn login_failure_text(failure: &LoginFailure) -> ErrorText {
             TELL_OPERATOR,
         ),
         LoginFailure::Loop(cause) => login_loop_text(*cause),
-        LoginFailure::Unavailable(_) => unavailable_text(),
+        LoginFailure::Unavailable(outage) => unavailable_text(outage.culprit, Attempted::Login),
     }
 }
 
@@ -288,13 +289,86 @@ pub(super) fn login_failure_detail(failure: &LoginFailure, app: &App) -> Option<
     }
 }
 
-/// The text for an unavailable provider or store.
-pub(super) const fn unavailable_text() -> ErrorText {
-    text(
-        "The login service is not available",
-        "We can't check your session at the moment. You are still logged in.",
-        "Wait a moment and reload the page.",
-    )
+/// What could not be done because a call failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempted {
+    /// To check or renew the session of the request.
+    SessionCheck,
+    /// To check the access token of the request.
+    TokenCheck,
+    /// To log the user in.
+    Login,
+    /// To read a preserved form.
+    FormReplay,
+}
+
+/// The text for a call that failed: names what failed, and what that means for this user.
+pub(super) const fn unavailable_text(culprit: Culprit, attempted: Attempted) -> ErrorText {
+    const RELOAD: &str = "Wait a moment and reload the page, or log in again.";
+    let title = match culprit {
+        Culprit::Provider => "The login service is not available",
+        Culprit::ProviderRefusal => "Your session couldn't be renewed",
+        Culprit::Store => "This site can't reach its storage",
+        Culprit::Client => "Your browser sent an old session",
+        Culprit::Internal => "This site has a problem",
+    };
+    let explanation = match (culprit, attempted) {
+        (Culprit::Provider, Attempted::SessionCheck) => {
+            "The login service doesn't respond properly, so we can't renew your session at the \
+             moment. You have not been logged out."
+        }
+        (Culprit::Provider, Attempted::TokenCheck) => {
+            "The login service doesn't respond properly, so we can't check the access token at the \
+             moment."
+        }
+        (Culprit::Provider, Attempted::Login | Attempted::FormReplay) => {
+            "The login service doesn't respond properly, so we can't log you in at the moment."
+        }
+        (Culprit::ProviderRefusal, _) => {
+            "The login service refused to renew your session. You have not been logged out here."
+        }
+        (Culprit::Store, Attempted::SessionCheck) => {
+            "The storage of this site doesn't respond, so we can't check your session at the \
+             moment. You have not been logged out."
+        }
+        (Culprit::Store, Attempted::TokenCheck) => {
+            "The storage of this site doesn't respond, so we can't check the access token at the \
+             moment."
+        }
+        (Culprit::Store, Attempted::Login) => {
+            "The storage of this site doesn't respond, so we can't log you in at the moment."
+        }
+        (Culprit::Store, Attempted::FormReplay) => {
+            "The storage of this site doesn't respond, so we can't read your form at the moment. \
+             It was not sent."
+        }
+        (Culprit::Client, _) => {
+            "Your browser has received a newer session cookie than the one that it sent, or you \
+             reload very often. You have not been logged out."
+        }
+        (Culprit::Internal, Attempted::SessionCheck) => {
+            "Something failed on this site, so we can't check your session at the moment. You have \
+             not been logged out."
+        }
+        (Culprit::Internal, Attempted::TokenCheck) => {
+            "Something failed on this site, so we can't check the access token at the moment."
+        }
+        (Culprit::Internal, Attempted::Login) => {
+            "Something failed on this site, so we can't log you in at the moment."
+        }
+        (Culprit::Internal, Attempted::FormReplay) => {
+            "Something failed on this site, so we can't read your form at the moment. It was not \
+             sent."
+        }
+    };
+    let advice = match (culprit, attempted) {
+        (Culprit::ProviderRefusal, _) => {
+            "Log in again. If that doesn't help, tell the people who run this site."
+        }
+        (_, Attempted::SessionCheck) => RELOAD,
+        (_, Attempted::TokenCheck | Attempted::Login | Attempted::FormReplay) => TRY_LATER,
+    };
+    text(title, explanation, advice)
 }
 
 /// The text for an exceeded concurrency limit.
@@ -320,4 +394,39 @@ pub(super) const fn upstream_text(error: &UpstreamError) -> ErrorText {
         "The server behind this address didn't respond properly.",
         TRY_LATER,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unavailable_text_is_true_of_this_user() {
+        let culprits = [
+            Culprit::Provider,
+            Culprit::ProviderRefusal,
+            Culprit::Store,
+            Culprit::Client,
+            Culprit::Internal,
+        ];
+        for culprit in culprits {
+            let of = |attempted| unavailable_text(culprit, attempted).explanation;
+            assert!(of(Attempted::SessionCheck).contains("not been logged out"));
+            if matches!(culprit, Culprit::ProviderRefusal | Culprit::Client) {
+                continue;
+            }
+            for attempted in [
+                Attempted::TokenCheck,
+                Attempted::Login,
+                Attempted::FormReplay,
+            ] {
+                assert!(
+                    !of(attempted).contains("logged out"),
+                    "{culprit:?} {attempted:?}"
+                );
+            }
+            let names_provider = of(Attempted::Login).contains("login service");
+            assert_eq!(names_provider, culprit == Culprit::Provider, "{culprit:?}");
+        }
+    }
 }

@@ -34,13 +34,15 @@ use crate::policy::canonical::canonical;
 use crate::policy::client_address::TrustedProxies;
 use crate::policy::decide::{Caller, decide};
 use crate::policy::request_info::RequestInfo;
-use crate::policy::route::{BearerUse, HostRouter, Route};
+use crate::policy::route::{AppRef, BearerUse, HostRouter, Route};
 use crate::session::cookie::RequestCookies;
+use crate::session::validity::NoSessionReason;
 use crate::types::body::Body;
 use crate::types::net::ConnectionInfo;
 use crate::upstream::{Upstream, UpstreamError};
 use concurrency::{Admission, request_bytes};
 use context::RequestContext;
+use messages::Attempted;
 use post_replay::ReplayBody;
 use request_body::ReadBodyError;
 use responder::ResponseUpdate;
@@ -189,6 +191,11 @@ impl Proxy {
             nonce,
         } = authentication;
 
+        let caller = match caller {
+            // A login repairs a session that cannot be refreshed.
+            Err(_) if route.is_login() => Ok(Caller::Anonymous(NoSessionReason::NotRefreshed)),
+            caller => caller,
+        };
         let response = match caller {
             Ok(caller) => {
                 let decision = decide(&info, &parts.headers, route, caller);
@@ -203,9 +210,11 @@ impl Proxy {
                 };
                 self.execute(decision, context).await
             }
-            Err(unavailable) => self
-                .responder
-                .unavailable(&info, app_ref, unavailable, request_id),
+            Err(unavailable) => {
+                let attempted = attempted_check(app_ref, &cookies);
+                self.responder
+                    .unavailable(&info, app_ref, unavailable, attempted, request_id)
+            }
         };
 
         let response_update = match app_ref {
@@ -272,6 +281,19 @@ struct RoutedRequest {
     parts: Parts,
     body: Body,
     record: RequestRecord,
+}
+
+/// What could not be checked.
+fn attempted_check(app_ref: Option<AppRef<'_>>, cookies: &RequestCookies<'_>) -> Attempted {
+    let has_session = app_ref.is_some_and(|app_ref| {
+        let names = &app_ref.app.cookies;
+        cookies.has(&names.jwt) || cookies.has(&names.refresh)
+    });
+    if has_session {
+        Attempted::SessionCheck
+    } else {
+        Attempted::TokenCheck
+    }
 }
 
 /// The access token in the request, if the route uses it.

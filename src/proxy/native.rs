@@ -112,7 +112,7 @@ impl Proxy {
             NativeRequest::Logout(request) => {
                 let logout = &flows.logout;
                 logout
-                    .log_out(*app_ref, native, request, context.cookies)
+                    .log_out(*app_ref, native, request, address, context.cookies)
                     .await
             }
         };

@@ -34,7 +34,7 @@ const TEMPLATES: [(&str, &str); 8] = [
 /// Maximum number of characters of a value. The rest is cut.
 const MAX_TEXT: usize = 300;
 /// Maximum length of a link in bytes. A login link contains a return target.
-const MAX_LINK: usize = 8192;
+pub(super) const MAX_LINK: usize = 8192;
 
 /// Shown if a template fails, which [`Pages::new`] excludes by rendering all of them.
 const FALLBACK: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Something went wrong</title>\
@@ -44,12 +44,12 @@ const FALLBACK: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"
 #[derive(Debug)]
 pub struct Pages {
     templates: Environment<'static>,
-    /// For pages without a form. The app may embed them in its own frames.
-    framed_by_app: HeaderValue,
     /// For the page that is meant for a frame of any site.
     framed_by_any_site: HeaderValue,
-    /// For pages with a form, which no frame may contain (clickjacking).
+    /// For every other page: no frame may contain it (clickjacking). Pages with a form.
     never_framed: HeaderValue,
+    /// The same for pages without a form.
+    never_framed_without_form: HeaderValue,
 }
 
 /// A rendered page, `text/html; charset=utf-8`.
@@ -231,7 +231,7 @@ impl Pages {
         }
         let pages = Self {
             templates,
-            framed_by_app: policy("form-action 'none'; frame-ancestors 'self'")?,
+            never_framed_without_form: policy("form-action 'none'; frame-ancestors 'none'")?,
             framed_by_any_site: policy("form-action 'none'")?,
             // No `form-action`: Chromium applies it to every redirect after the POST, and this one
             // leads to the provider, which may redirect to unknown hosts.
@@ -243,12 +243,12 @@ impl Pages {
 
     /// The page for an error.
     pub fn error(&self, page: &ErrorPage<'_>) -> Page {
-        self.page("error.html", page, &self.framed_by_app)
+        self.page("error.html", page, &self.never_framed_without_form)
     }
 
     /// The page for 403.
     pub fn forbidden(&self, page: &ForbiddenPage<'_>) -> Page {
-        self.page("forbidden.html", page, &self.framed_by_app)
+        self.page("forbidden.html", page, &self.never_framed_without_form)
     }
 
     /// The page after a logout.
@@ -266,7 +266,11 @@ impl Pages {
 
     /// The page for a form that was not preserved.
     pub fn post_not_preserved(&self, page: &PostNotPreservedPage<'_>) -> Page {
-        self.page("post_not_preserved.html", page, &self.framed_by_app)
+        self.page(
+            "post_not_preserved.html",
+            page,
+            &self.never_framed_without_form,
+        )
     }
 
     /// The page before a preserved form is replayed.

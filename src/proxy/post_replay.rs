@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use super::Proxy;
 use super::concurrency::{Admission, acquire};
 use super::context::RequestContext;
+use super::messages::Attempted;
 use super::request_body::{BodyLimits, ReadBodyError};
 use super::request_id::RequestId;
 use super::responder::{ReplayPrompt, TaggedResponse};
@@ -113,9 +114,13 @@ impl Proxy {
         let start = match login.start(app_ref, cookies, &return_to, hints).await {
             Ok(start) => start,
             Err(unavailable) => {
-                return self
-                    .responder
-                    .unavailable(info, Some(app_ref), unavailable, request_id);
+                return self.responder.unavailable(
+                    info,
+                    Some(app_ref),
+                    unavailable,
+                    Attempted::Login,
+                    request_id,
+                );
             }
         };
         if let Some(ReceivedPost { reservation, post }) = received
@@ -249,9 +254,13 @@ impl Proxy {
             PostUnavailable::Gone => Reason::NoPreservedPost,
             PostUnavailable::OtherUser => Reason::PostOfAnotherUser,
             PostUnavailable::Unavailable(unavailable) => {
-                return self
-                    .responder
-                    .unavailable(info, Some(app_ref), unavailable, request_id);
+                return self.responder.unavailable(
+                    info,
+                    Some(app_ref),
+                    unavailable,
+                    Attempted::FormReplay,
+                    request_id,
+                );
             }
         };
         self.refuse_post(app_ref, info, reason, None, request_id)

@@ -308,6 +308,7 @@ fn bearer_auth(
     Ok(BearerAuth {
         providers,
         audiences: settings.audiences.clone(),
+        access_token_mark: settings.access_token_mark.clone(),
         introspection,
         dpop_nonce: settings.dpop_nonce,
     })

@@ -131,6 +131,10 @@ pub(super) fn refresh_gauges(
         .set(gauge_value(auth.bearer.cached_introspections()));
     for provider in providers {
         let name = [provider.settings().name.as_str()];
+        metrics
+            .provider_circuit_open
+            .with_label_values(&name)
+            .set(i64::from(provider.is_circuit_open()));
         if let Some(skew) = provider.clock_skew() {
             metrics
                 .provider_clock_skew

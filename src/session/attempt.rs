@@ -55,6 +55,15 @@ impl std::fmt::Debug for SealedVerifier {
     }
 }
 
+/// The purpose of the page of a login attempt in the store.
+#[derive(Debug)]
+pub struct StoredReturnTo;
+
+impl Purpose for StoredReturnTo {
+    type Payload = String;
+    const NAME: &'static str = "return target";
+}
+
 /// The purpose of `state`.
 #[derive(Debug)]
 pub struct StateParameter;
@@ -71,7 +80,7 @@ pub struct AttemptState {
     pub id: String,
     /// How often this login was restarted automatically.
     pub restarts: u8,
-    /// The requested page.
+    /// The requested page, or [`Self::STORED`].
     pub return_to: String,
     /// When the attempt started.
     pub began_at: Timestamp,
@@ -82,6 +91,13 @@ pub struct AttemptState {
 }
 
 impl AttemptState {
+    /// Maximum length in bytes of [`Self::return_to`]. `state` is part of a URL, and providers
+    /// refuse long ones.
+    pub const MAX_RETURN_TO: usize = 2048;
+
+    /// In place of a longer page, which is in the store.
+    pub const STORED: &'static str = "stored";
+
     /// Whether the user took too long.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         now.since(self.began_at) > ATTEMPT_LIFETIME

@@ -2,8 +2,9 @@
 //! which is also the store's entry for a refreshed session.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::jwt::SessionJwt;
+use super::jwt::{PackedJwt, SessionJwt};
 use super::seal::Purpose;
 use crate::types::oauth::{
     Generation, IdToken, Nonce, ProviderSid, RefreshToken, SessionId, Subject,
@@ -80,8 +81,42 @@ pub struct LastActivity {
 pub struct HintCookie;
 
 impl Purpose for HintCookie {
-    type Payload = IdToken;
+    type Payload = LogoutHint;
     const NAME: &'static str = "id token hint";
+
+    /// Earlier versions wrote the ID token alone.
+    fn decode(plain: &[u8]) -> Option<LogoutHint> {
+        let current = postcard::from_bytes(plain).ok();
+        current.or_else(|| {
+            let id_token = postcard::from_bytes(plain).ok()?;
+            let sid = None;
+            Some(LogoutHint { id_token, sid })
+        })
+    }
+}
+
+/// The ID token that a logout sends to the provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogoutHint {
+    /// The ID token.
+    pub id_token: IdToken,
+    /// Doorward's session ID; `None` in cookies of earlier versions.
+    pub sid: Option<SessionId>,
+}
+
+impl LogoutHint {
+    /// Whether it belongs to the session `sid` of `subject`. A cookie of an earlier version is
+    /// recognized by the user.
+    pub fn is_of(&self, sid: &SessionId, subject: &Subject) -> bool {
+        match &self.sid {
+            Some(own) => own == sid,
+            None => {
+                let claims = PackedJwt::pack(self.id_token.expose()).claims();
+                let user = claims.as_ref().and_then(|claims| claims.get("sub"));
+                user.and_then(Value::as_str) == Some(subject.as_str())
+            }
+        }
+    }
 }
 
 /// The purpose of a grant in the store, which never holds a token in plain text.
@@ -103,4 +138,35 @@ pub struct Grant {
     pub refresh: Option<RefreshGrant>,
     /// The ID token, for logout at the provider; `None` if the provider issued no new one.
     pub hint: Option<IdToken>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The payload `{"sub":"alice"}`.
+    const ID_TOKEN: &str = "e30.eyJzdWIiOiJhbGljZSJ9.AA";
+
+    #[test]
+    fn hint_belongs_to_one_session() {
+        let hint = LogoutHint {
+            id_token: IdToken::new(ID_TOKEN),
+            sid: Some(SessionId::new("one")),
+        };
+        let bytes = postcard::to_allocvec(&hint).unwrap();
+        assert_eq!(HintCookie::decode(&bytes).as_ref(), Some(&hint));
+        let alice = Subject::new("alice");
+        assert!(hint.is_of(&SessionId::new("one"), &alice));
+        assert!(!hint.is_of(&SessionId::new("other"), &alice));
+    }
+
+    #[test]
+    fn hint_of_earlier_version_belongs_to_its_user() {
+        let bytes = postcard::to_allocvec(&IdToken::new(ID_TOKEN)).unwrap();
+        let hint = HintCookie::decode(&bytes).unwrap();
+        assert_eq!(hint.id_token.expose(), ID_TOKEN);
+        let sid = SessionId::new("any");
+        assert!(hint.is_of(&sid, &Subject::new("alice")));
+        assert!(!hint.is_of(&sid, &Subject::new("bob")));
+    }
 }

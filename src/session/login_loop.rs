@@ -269,6 +269,7 @@ impl LoginLoopState {
             }
             NoSessionReason::Revoked
             | NoSessionReason::RefreshRefused
+            | NoSessionReason::NotRefreshed
             | NoSessionReason::RefreshTokenReused => LoginLoopCause::SessionEnded,
             // The session may exist.
             NoSessionReason::RevocationsUnknown | NoSessionReason::TokenRefused(_) => return None,

@@ -101,6 +101,11 @@ pub trait Purpose {
     type Payload: Serialize + DeserializeOwned;
     /// The name in the associated data. Changing it invalidates all existing seals of the purpose.
     const NAME: &'static str;
+
+    /// Decodes a payload. A purpose whose payload has changed decodes the earlier form too.
+    fn decode(plain: &[u8]) -> Option<Self::Payload> {
+        postcard::from_bytes(plain).ok()
+    }
 }
 
 /// The deployment that a seal belongs to.
@@ -266,7 +271,7 @@ fn add_part(associated: &mut Vec<u8>, part: &str) {
 
 /// Decodes the payload of an opened seal.
 pub fn read_payload<P: Purpose>(opened: &Opened<'_>) -> Option<P::Payload> {
-    postcard::from_bytes(opened.plain).ok()
+    P::decode(opened.plain)
 }
 
 impl<P> std::fmt::Debug for Seal<P> {

@@ -143,6 +143,9 @@ pub enum NoSessionReason {
     Expired,
     /// The provider rejected the refresh token.
     RefreshRefused,
+    /// The provider refused to refresh the session, twice in a row and for a reason that does not
+    /// end it. A later refresh may succeed.
+    NotRefreshed,
     /// The refresh token was used again after its rotation.
     RefreshTokenReused,
     /// The request has an access token instead of session cookies, and the token was rejected.
@@ -162,6 +165,7 @@ impl NoSessionReason {
             Self::RevocationsUnknown => "revocations_not_synced",
             Self::Expired => "jwt_expired",
             Self::RefreshRefused => "refresh_rejected",
+            Self::NotRefreshed => "session_not_refreshed",
             Self::RefreshTokenReused => "refresh_token_reused",
             Self::TokenRefused(refusal) => refusal.code,
         }

@@ -19,7 +19,7 @@ const SESSIONS: &str = "docs/sessions.md";
 const CONCEPTS: &str = "docs/concepts.md";
 
 /// Names of protocols, formats and single fields, which are no codes of Doorward's.
-const PROTOCOL_NAMES: [&str; 89] = [
+const PROTOCOL_NAMES: [&str; 90] = [
     "access_denied",
     "access_token",
     "account_disabled",
@@ -29,6 +29,7 @@ const PROTOCOL_NAMES: [&str; 89] = [
     "association_required",
     "at_hash",
     "auth_time",
+    "authentication_expired",
     "authorization_code",
     "authorization_endpoint",
     "authorization_response_iss_parameter_supported",

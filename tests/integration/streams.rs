@@ -122,6 +122,7 @@ async fn stream_ends_when_refresh_is_refused() {
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 503);
     open.assert_open().await;
     door.provider.heal(Endpoint::Token);
+    door.advance_secs(5);
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 302);
     open.is_cut().await;
     metric_reaches(

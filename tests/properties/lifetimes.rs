@@ -170,6 +170,7 @@ proptest! {
                     | NoSessionReason::RefreshRefused
                     | NoSessionReason::RefreshTokenReused
                     | NoSessionReason::RevocationsUnknown
+                    | NoSessionReason::NotRefreshed
                     | NoSessionReason::TokenRefused(_) => false,
                 };
                 prop_assert!(holds, "{:?}", why);

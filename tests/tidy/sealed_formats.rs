@@ -4,7 +4,7 @@
 use super::source::{code, repository};
 
 /// The purposes of all versions. Add a new one; never rename or remove one.
-const PURPOSES: [&str; 15] = [
+const PURPOSES: [&str; 16] = [
     "announcement of an ending",
     "dpop nonce",
     "id token hint",
@@ -16,6 +16,7 @@ const PURPOSES: [&str; 15] = [
     "native device token",
     "native refresh token",
     "refresh token",
+    "return target",
     "revocation order",
     "session jwt",
     "state",

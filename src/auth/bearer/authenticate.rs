@@ -297,17 +297,21 @@ impl BearerAuthenticator {
         let audience = Audience {
             client_id: &app.client.client_id,
             audiences: &bearer.audiences,
+            mark: bearer.access_token_mark.as_ref(),
         };
         let verdict = match provider.verify_presented_now(audience, token) {
             Some(verdict) => verdict,
             None if !request.may_wait => return Err(BearerError::Skipped),
             None => {
                 let (app, provider) = (Arc::clone(app), Arc::clone(provider));
-                let (token, audiences) = (token.to_owned(), bearer.audiences.clone());
+                let token = token.to_owned();
+                let (audiences, mark) =
+                    (bearer.audiences.clone(), bearer.access_token_mark.clone());
                 let task = async move {
                     let audience = Audience {
                         client_id: &app.client.client_id,
                         audiences: &audiences,
+                        mark: mark.as_ref(),
                     };
                     provider.verify_presented(audience, &token).await
                 };
@@ -408,7 +412,7 @@ fn hash_of(token: &str) -> TokenHash {
 fn verification_failed(app: &AppAuth, error: &TokenRejected) -> BearerError {
     if error.is_outage() {
         tracing::warn!(app = %app.app.name, code = error.code(), %error, "token_not_verified");
-        return BearerError::Unavailable(Unavailable::new(error.code()));
+        return BearerError::Unavailable(Unavailable::of_provider(error.code()));
     }
     rejected(error.code())
 }

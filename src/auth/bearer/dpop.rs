@@ -170,15 +170,14 @@ impl DpopVerifier {
         let (key, ends_at) = (replay_key(app, proof), proof.counts_until);
         let (store, now) = (Arc::clone(store), self.context.now());
         let task = async move { store.put_if_absent(&key, Bytes::new(), ends_at, now).await };
-        let outage = |code| DpopError::Unavailable(Unavailable::new(code));
         match self.context.runtime.run(CALL_TIMEOUT, task).await {
             Ok(Ok(None)) => Ok(()),
             Ok(Ok(Some(_))) => Err(DpopError::Replayed),
             Ok(Err(error)) => {
                 tracing::warn!(app = %app.app.name, code = error.code(), %error, "dpop_replay_store_failed");
-                Err(outage(error.code()))
+                Err(DpopError::Unavailable(Unavailable::of_store(error.code())))
             }
-            Err(error) => Err(outage(error.code())),
+            Err(error) => Err(DpopError::Unavailable(Unavailable::of_store_task(error))),
         }
     }
 

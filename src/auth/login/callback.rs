@@ -58,6 +58,18 @@ pub struct FailedLogin {
 }
 
 impl LoginOutcome {
+    /// Adds headers.
+    fn with_cookies(mut self, more: SetCookieHeaders) -> Self {
+        match &mut self {
+            Self::SignedIn { set_cookies, .. } | Self::AlreadySignedIn { set_cookies, .. } => {
+                set_cookies.extend(more);
+            }
+            Self::Restarted(start) => start.set_cookies.extend(more),
+            Self::Failed(failed) => failed.set_cookies.extend(more),
+        }
+        self
+    }
+
     /// Whether a different user was logged in before and may have left state of the app.
     pub const fn user_switched(&self) -> bool {
         match self {
@@ -116,8 +128,7 @@ impl Login {
             .map_err(|error| FailedLogin::early(error.into()))?;
         let state = app.seals.state.open(callback.state.expose());
         let state = state.ok_or_else(|| FailedLogin::early(LoginFailure::StateInvalid))?;
-        let return_to =
-            ReturnTo::parse(&state.return_to, &app.app.prefix).unwrap_or_else(ReturnTo::root);
+        let return_to = self.return_to_of(app, &state).await;
         let attempt = match self.attempt_of(app, &state, request.cookies) {
             Ok(attempt) => attempt,
             // A second callback after the first finished: the attempt's cookie was cleared with the
@@ -126,7 +137,10 @@ impl Login {
                 return self.already_signed_in(app, request.cookies, return_to);
             }
             Err(failure) => {
-                return self.restart(app, request, &state, return_to, failure).await;
+                let none = SetCookieHeaders::new();
+                return self
+                    .restart(app, request, &state, return_to, failure, none)
+                    .await;
             }
         };
         let cleared = self.clear_attempt(app, &attempt);
@@ -147,13 +161,23 @@ impl Login {
                 description,
                 reason,
             } => {
+                let is_curable = is_cured_by_new_attempt(app, &error, description.as_deref());
                 let reason = app.provider.settings().dialect.reason(reason.as_deref());
                 let failure = LoginFailure::Declined {
                     error,
                     description,
                     reason,
                 };
-                return Err(failed(failure, cleared));
+                if !is_curable {
+                    return Err(failed(failure, cleared));
+                }
+                if matches!(request.caller, Caller::Authenticated(_)) {
+                    let outcome = self.already_signed_in(app, request.cookies, return_to)?;
+                    return Ok(outcome.with_cookies(cleared));
+                }
+                return self
+                    .restart(app, request, &state, return_to, failure, cleared)
+                    .await;
             }
         };
         let response = CodeResponse {
@@ -187,6 +211,16 @@ impl Login {
             set_cookies,
             user_switched,
         })
+    }
+
+    /// The page that the login leads to.
+    async fn return_to_of(&self, app: &Arc<AppAuth>, state: &AttemptState) -> ReturnTo {
+        if state.return_to == AttemptState::STORED {
+            self.targets.get(app, &state.id).await
+        } else {
+            let parsed = ReturnTo::parse(&state.return_to, &app.app.prefix);
+            parsed.unwrap_or_else(ReturnTo::root)
+        }
     }
 
     /// The attempt that `state` names, if this browser started it.
@@ -233,8 +267,9 @@ impl Login {
         }
     }
 
-    /// Restarts a lost attempt once. The provider's own session usually completes it without a
-    /// form.
+    /// Restarts an attempt once that was lost, or that the provider could not finish. The
+    /// provider's own session usually completes it without a form. `cleared` are the headers that
+    /// clear the attempt.
     async fn restart(
         &self,
         app: &Arc<AppAuth>,
@@ -242,11 +277,12 @@ impl Login {
         state: &AttemptState,
         return_to: ReturnTo,
         failure: LoginFailure,
+        cleared: SetCookieHeaders,
     ) -> Result<LoginOutcome, FailedLogin> {
         let hints = request.hints;
         let failed = |failure| FailedLogin {
             failure,
-            set_cookies: SetCookieHeaders::new(),
+            set_cookies: cleared.clone(),
             return_to: return_to.clone(),
         };
         if state.restarts >= MAX_RESTARTS {
@@ -260,9 +296,10 @@ impl Login {
             logins: state.logins,
             hints,
         };
+        tracing::info!(app = %app.app.name, code = failure.code(), %failure, "login_restarted");
         self.start_after(app, request.cookies, &return_to, before)
             .await
-            .map(LoginOutcome::Restarted)
+            .map(|start| LoginOutcome::Restarted(start).with_cookies(cleared.clone()))
             .map_err(|outage| failed(LoginFailure::Unavailable(outage)))
     }
 
@@ -287,6 +324,21 @@ impl Login {
         }
         Ok(self.sessions.replace_session(app, grant, request_cookies)?)
     }
+}
+
+/// Whether the provider could not finish this attempt and may finish the next one: it was overloaded,
+/// its login form expired, or it expected a session that had ended. Such an error is also the result
+/// of `prompt=none`, which would have the same result again.
+fn is_cured_by_new_attempt(app: &AppAuth, error: &str, description: Option<&str>) -> bool {
+    let expired = description.is_some_and(|text| text.contains("authentication_expired"));
+    let is_silent = app
+        .client
+        .extra_authorization_params
+        .iter()
+        .any(|(name, value)| name == "prompt" && value == "none");
+    expired
+        || error == "temporarily_unavailable"
+        || (!is_silent && matches!(error, "login_required" | "interaction_required"))
 }
 
 impl FailedLogin {

@@ -7,6 +7,7 @@ mod failure;
 mod loop_guard;
 pub(in crate::auth) mod redeem;
 pub mod start;
+mod stored_targets;
 pub(in crate::auth) mod user_switch;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::auth::context::Context;
 use crate::auth::session::writer::SessionWriter;
 use attempts::Attempts;
 use redeem::CodeRedeemer;
+use stored_targets::StoredTargets;
 
 pub use failure::LoginFailure;
 pub use loop_guard::LoginLoop;
@@ -25,12 +27,14 @@ pub struct Login {
     sessions: Arc<SessionWriter>,
     redeemer: CodeRedeemer,
     attempts: Attempts,
+    targets: StoredTargets,
 }
 
 impl Login {
     pub(in crate::auth) fn new(context: Arc<Context>, sessions: Arc<SessionWriter>) -> Self {
         Self {
             redeemer: CodeRedeemer::new(Arc::clone(&context)),
+            targets: StoredTargets::new(Arc::clone(&context)),
             context,
             sessions,
             attempts: Attempts::default(),

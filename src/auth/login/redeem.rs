@@ -76,7 +76,11 @@ impl CodeRedeemer {
         match store.put_if_absent(&key, IN_FLIGHT, ends_at, now).await {
             Ok(None) => {}
             Ok(Some(_)) => return self.first_result(app, &key).await,
-            Err(error) => return Err(LoginFailure::Unavailable(Unavailable::new(error.code()))),
+            Err(error) => {
+                return Err(LoginFailure::Unavailable(Unavailable::of_store(
+                    error.code(),
+                )));
+            }
         }
         let redeemed = self.exchange(app, response).await;
         // What a second callback gets: the same grant, sealed, or a marker for failure. The marker
@@ -127,7 +131,7 @@ impl CodeRedeemer {
             let store = &self.context.stores.anonymous;
             let entry = store.get(key, self.context.now()).await;
             let entry = entry
-                .map_err(|error| LoginFailure::Unavailable(Unavailable::new(error.code())))?
+                .map_err(|error| LoginFailure::Unavailable(Unavailable::of_store(error.code())))?
                 .ok_or(LoginFailure::Replayed)?;
             if entry != IN_FLIGHT {
                 let opened = app.seals.stored.open_at(key, &entry);
@@ -148,7 +152,7 @@ const fn code_failure(error: &TokenError) -> LoginFailure {
         TokenError::Unavailable { .. }
         | TokenError::Unreachable(_)
         | TokenError::OutcomeUnknown(_) => {
-            LoginFailure::Unavailable(Unavailable::new(error.code()))
+            LoginFailure::Unavailable(Unavailable::of_provider(error.code()))
         }
     }
 }
@@ -157,7 +161,7 @@ fn tokens_failure(error: &GrantError) -> LoginFailure {
     if matches!(error, GrantError::NotRegistered) {
         LoginFailure::NotRegistered
     } else if error.is_outage() {
-        LoginFailure::Unavailable(Unavailable::new(error.code()))
+        LoginFailure::Unavailable(Unavailable::of_provider(error.code()))
     } else if error.is_about_time() {
         LoginFailure::ClockSkew(error.code())
     } else {

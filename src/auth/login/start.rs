@@ -45,6 +45,14 @@ pub struct LoginStart {
     pub browser: BrowserHash,
 }
 
+/// An attempt that is about to start.
+struct NewAttempt<'a> {
+    id: String,
+    /// See [`AttemptState::return_to`].
+    return_to: &'a str,
+    before: LoginContext,
+}
+
 /// The browser binding cookie.
 struct Browser {
     cookie: String,
@@ -64,7 +72,7 @@ impl Login {
         hints: TransportHints,
     ) -> Result<LoginStart, Unavailable> {
         let app = self.context.app(app_ref.index);
-        let app = app.ok_or(Unavailable::new("internal_error"))?;
+        let app = app.ok_or(Unavailable::internal("internal_error"))?;
         let before = LoginContext {
             restarts: 0,
             logins: loop_guard::logins_before(app, request_cookies),
@@ -83,9 +91,22 @@ impl Login {
         before: LoginContext,
     ) -> Result<LoginStart, Unavailable> {
         let metadata = self.context.provider_metadata(app).await?;
+        let id = random::random_id().map_err(|_| Unavailable::internal("internal_error"))?;
+        let is_long = return_to.as_str().len() > AttemptState::MAX_RETURN_TO;
+        let attempt = NewAttempt {
+            return_to: if !is_long {
+                return_to.as_str()
+            } else if self.targets.put(app, &id, return_to).await {
+                AttemptState::STORED
+            } else {
+                "/"
+            },
+            id,
+            before,
+        };
         let start = self
-            .new_attempt(app, request_cookies, &metadata, return_to, before)
-            .ok_or(Unavailable::new("internal_error"))?;
+            .new_attempt(app, request_cookies, &metadata, attempt)
+            .ok_or(Unavailable::internal("internal_error"))?;
         let outcome = if before.restarts == 0 {
             "first"
         } else {
@@ -102,10 +123,13 @@ impl Login {
         app: &AppAuth,
         request_cookies: &RequestCookies<'_>,
         metadata: &Metadata,
-        return_to: &ReturnTo,
-        before: LoginContext,
+        attempt: NewAttempt<'_>,
     ) -> Option<LoginStart> {
-        let id = random::random_id().ok()?;
+        let NewAttempt {
+            id,
+            return_to,
+            before,
+        } = attempt;
         let nonce = Nonce::new(random::random_id().ok()?);
         let verifier = PkceVerifier::from_entropy(random::bytes().ok()?);
         let browser = Browser::of_request(app, request_cookies)?;
@@ -113,7 +137,7 @@ impl Login {
         let state = AttemptState {
             id: id.clone(),
             restarts: before.restarts,
-            return_to: return_to.as_str().to_owned(),
+            return_to: return_to.to_owned(),
             began_at: self.context.now(),
             logins: before.logins,
             signs: before.hints,

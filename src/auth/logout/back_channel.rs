@@ -39,7 +39,7 @@ impl BackchannelLogoutError {
 
     fn of_token(rejected: &TokenRejected) -> Self {
         if rejected.is_outage() {
-            Self::Unavailable(Unavailable::new(rejected.code()))
+            Self::Unavailable(Unavailable::of_provider(rejected.code()))
         } else {
             Self::Rejected(rejected.code())
         }
@@ -94,6 +94,7 @@ impl BackchannelLogout {
         let audience = Audience {
             client_id: &app.client.client_id,
             audiences: app.audiences_at(provider),
+            mark: None,
         };
         let token = provider.verify_logout_token(audience, token).await;
         let token = token.map_err(|rejected| {

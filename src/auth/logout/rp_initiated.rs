@@ -16,7 +16,7 @@ use crate::auth::session::cookies::{SetCookieHeaders, clear_session, reset_login
 use crate::auth::session::open::{open_refresh, session_key};
 use crate::policy::route::AppRef;
 use crate::session::cookie::RequestCookies;
-use crate::types::oauth::RefreshToken;
+use crate::types::oauth::{IdToken, RefreshToken};
 
 /// In the query of the signed-out page: the session at the provider was not ended.
 pub const NOT_TOLD: &str = "provider=not-told";
@@ -68,9 +68,12 @@ impl Logout {
         };
         let token = open_refresh(app, request_cookies).map(|refresh| refresh.token);
         let session = session_key(app, request_cookies);
+        let hint = session
+            .as_ref()
+            .and_then(|session| id_token_hint(app, request_cookies, session));
         let location = match self.end_session(app, session, token).await {
             Reachability::Reachable => self
-                .end_session_url(app, request_cookies, &signed_out)
+                .end_session_url(app, hint.as_ref(), &signed_out)
                 .await
                 .unwrap_or(signed_out),
             // An unreachable provider would show a browser error instead of a logout.
@@ -129,17 +132,27 @@ impl Logout {
     async fn end_session_url(
         &self,
         app: &Arc<AppAuth>,
-        request_cookies: &RequestCookies<'_>,
+        hint: Option<&IdToken>,
         signed_out: &str,
     ) -> Option<String> {
         let metadata = self.context.provider_metadata(app).await.ok()?;
-        let hint = request_cookies
-            .get(&app.app.cookies.hint)
-            .and_then(|value| app.seals.hint.open(value));
         let return_to = Url::parse(signed_out).ok();
         let dialect = &app.provider.settings().dialect;
         dialect
-            .end_session_url(&metadata, &app.client, hint.as_ref(), return_to.as_ref())
+            .end_session_url(&metadata, &app.client, hint, return_to.as_ref())
             .map(String::from)
     }
+}
+
+/// The ID token of `session`. The cookie of another session, which another site of the same domain
+/// can set, would end that session at the provider instead (cookie tossing).
+fn id_token_hint(
+    app: &AppAuth,
+    request_cookies: &RequestCookies<'_>,
+    session: &SessionKey,
+) -> Option<IdToken> {
+    let value = request_cookies.get(&app.app.cookies.hint)?;
+    let hint = app.seals.hint.open(value)?;
+    hint.is_of(&session.sid, &session.subject)
+        .then_some(hint.id_token)
 }

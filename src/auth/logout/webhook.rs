@@ -67,7 +67,7 @@ impl WebhookError {
 impl From<SenderError> for WebhookError {
     fn from(error: SenderError) -> Self {
         if error.is_outage() {
-            Self::Unavailable(Unavailable::new(error.code()))
+            Self::Unavailable(Unavailable::of_provider(error.code()))
         } else {
             Self::Sender(error)
         }

@@ -75,7 +75,10 @@ impl NativeAuthenticator {
         let opened = self
             .opener
             .open(app, app_ref.index, seal, sealed, cache, now);
-        let Some(OpenedSession { session, key_age }) = opened else {
+        let Some(OpenedSession {
+            session, key_age, ..
+        }) = opened
+        else {
             return rejected(credentials, UNKNOWN);
         };
         let bound_to = session.bound_to.clone();

@@ -77,7 +77,7 @@ pub(super) const fn of_token_error(error: &TokenError) -> NativeFailure {
         TokenError::Unavailable { .. }
         | TokenError::Unreachable(_)
         | TokenError::OutcomeUnknown(_) => {
-            NativeFailure::Unavailable(Unavailable::new(error.code()))
+            NativeFailure::Unavailable(Unavailable::of_provider(error.code()))
         }
     }
 }
@@ -86,7 +86,7 @@ pub(super) const fn of_token_error(error: &TokenError) -> NativeFailure {
 pub(super) fn of_grant_error(app: &AppAuth, error: &GrantError) -> NativeFailure {
     tracing::warn!(app = %app.app.name, code = error.code(), %error, "native_tokens_rejected");
     if error.is_outage() {
-        NativeFailure::Unavailable(Unavailable::new(error.code()))
+        NativeFailure::Unavailable(Unavailable::of_provider(error.code()))
     } else if matches!(error, GrantError::NotRegistered) {
         NativeFailure::Refused(PasswordRejection {
             reason: RejectionReason::RegistrationRequired,

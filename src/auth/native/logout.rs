@@ -1,13 +1,16 @@
 //! Logout of native apps: first the local session, then the provider.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::throttle::PasswordThrottle;
 use super::{NativeFailure, NativeOutcome};
 use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
+use crate::auth::error::{CALL_TIMEOUT, Unavailable};
 use crate::auth::logout::rp_initiated::Logout;
 use crate::auth::refresh::revoke::SessionKey;
-use crate::policy::native::{Native, Tokens};
+use crate::policy::native::{Native, Throttle, Tokens};
 use crate::policy::native_request::LogoutRequest;
 use crate::policy::route::AppRef;
 use crate::session::cookie::RequestCookies;
@@ -18,6 +21,7 @@ use crate::types::oauth::RefreshToken;
 pub struct NativeLogout {
     context: Arc<Context>,
     logout: Logout,
+    throttle: PasswordThrottle,
 }
 
 /// The session of a sealed token.
@@ -27,12 +31,20 @@ struct SealedSession {
 }
 
 impl NativeLogout {
-    pub(in crate::auth) const fn new(context: Arc<Context>, logout: Logout) -> Self {
-        Self { context, logout }
+    pub(in crate::auth) const fn new(
+        context: Arc<Context>,
+        logout: Logout,
+        throttle: PasswordThrottle,
+    ) -> Self {
+        Self {
+            context,
+            logout,
+            throttle,
+        }
     }
 
-    /// Ends the session of the token in `request`. An unknown token has no session to end, which
-    /// counts as success (RFC 7009 section 2.2).
+    /// Ends the session of the token in `request` of a client at `address`. An unknown token has no
+    /// session to end, which counts as success (RFC 7009 section 2.2).
     ///
     /// # Errors
     /// See [`NativeFailure`].
@@ -41,6 +53,7 @@ impl NativeLogout {
         app_ref: AppRef<'_>,
         native: &Native,
         request: LogoutRequest,
+        address: Option<IpAddr>,
         request_cookies: &RequestCookies<'_>,
     ) -> Result<NativeOutcome, NativeFailure> {
         let app = self.context.app(app_ref.index);
@@ -62,11 +75,29 @@ impl NativeLogout {
                 }
             }
             Tokens::Plain => {
+                // Only the provider knows whether it is a token.
+                self.count_revocation(app, native.throttle, address).await?;
                 let token = RefreshToken::new(token.as_str());
                 self.logout.end_session(app, None, Some(token)).await;
             }
         }
         Ok(NativeOutcome::LoggedOut(Vec::new()))
+    }
+
+    async fn count_revocation(
+        &self,
+        app: &Arc<AppAuth>,
+        limits: Throttle,
+        address: Option<IpAddr>,
+    ) -> Result<(), NativeFailure> {
+        let (throttle, app) = (self.throttle.clone(), Arc::clone(app));
+        let task = async move { throttle.count_revocation(&app, limits, address).await };
+        let tasks = &self.context.anonymous_tasks;
+        tasks.run(CALL_TIMEOUT, task).await.unwrap_or_else(|error| {
+            Err(NativeFailure::Unavailable(Unavailable::of_store_task(
+                error,
+            )))
+        })
     }
 }
 

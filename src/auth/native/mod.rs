@@ -89,14 +89,14 @@ impl NativeFlows {
         let login = NativeLogin::new(
             Arc::clone(&context),
             Arc::clone(&session_writer),
-            throttle,
+            throttle.clone(),
             dpop.clone(),
             tasks,
         );
         Self {
             login,
             refresh: Arc::clone(&refresh),
-            logout: NativeLogout::new(Arc::clone(&context), logout),
+            logout: NativeLogout::new(Arc::clone(&context), logout, throttle),
             authenticator: NativeAuthenticator {
                 context,
                 replicator,

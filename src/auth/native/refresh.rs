@@ -12,7 +12,7 @@ use super::{LOGIN_TIMEOUT, NativeOutcome};
 use crate::auth::app::AppAuth;
 use crate::auth::bearer::dpop::{DpopTarget, DpopVerifier};
 use crate::auth::context::Context;
-use crate::auth::refresh::exchange::Refreshed;
+use crate::auth::refresh::outcome::Refreshed;
 use crate::auth::refresh::single_flight::TokenRefresher;
 use crate::auth::refresh::tokens;
 use crate::auth::revocation::replication::RevocationReplicator;
@@ -141,7 +141,11 @@ impl NativeRefresh {
             }
             Refreshed::Renewed(grant) => Ok(grant),
             Refreshed::SessionOver(why) => Err(NativeFailure::SessionOver(why)),
-            Refreshed::Unavailable(outage) => Err(NativeFailure::Unavailable(outage)),
+            // A native app would drop its tokens on any other failure, and they may become valid
+            // again. The response offers a login.
+            Refreshed::Unavailable(outage) | Refreshed::LoginRequired(outage) => {
+                Err(NativeFailure::Unavailable(outage))
+            }
         }
     }
 

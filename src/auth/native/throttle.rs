@@ -15,12 +15,15 @@ use crate::auth::context::Context;
 use crate::auth::error::Unavailable;
 use crate::policy::native::Throttle;
 use crate::policy::throttle::{
-    FailureLimit, Limit, OnSuccess, Spelling, account_key, account_skeleton,
+    FailureLimit, Limit, OnSuccess, RateLimit, Spelling, account_key, account_skeleton,
 };
 use crate::store::{Store, StoreError};
 use crate::types::net::client_network;
 use crate::types::oauth::Subject;
 use crate::types::time::Timestamp;
+
+/// Limit of revocations of plain tokens from one address.
+const REVOCATIONS_PER_ADDRESS: RateLimit = RateLimit { per_minute: 60 };
 
 /// How often a concurrent update of a bucket is retried.
 const MAX_TRIES: usize = 16;
@@ -171,6 +174,31 @@ impl PasswordThrottle {
             ThrottleKey::Address(address) => attempt.failures.extend(address.map(of_address)),
         }
         attempt
+    }
+
+    /// Checks the limits of revocations, and counts one. Anybody can request the revocation of a
+    /// token that is no token, so they are limited for each address and in total, apart from logins.
+    ///
+    /// # Errors
+    /// A limit is exceeded, or the store is unavailable.
+    pub(super) async fn count_revocation(
+        &self,
+        app: &AppAuth,
+        limits: Throttle,
+        address: Option<IpAddr>,
+    ) -> Result<(), NativeFailure> {
+        let buckets = Buckets {
+            store: &*self.context.stores.anonymous,
+            now: self.context.now(),
+        };
+        let key = |name: &str| format!("throttle/{}/revocation/{name}", app.app.name);
+        if let Some(address) = address {
+            let (limit, key) = (REVOCATIONS_PER_ADDRESS, key(&network(address)));
+            buckets.take(&limit, &key, "throttled_address").await?;
+        }
+        buckets
+            .take(&limits.all, &key("all"), "throttled_global")
+            .await
     }
 }
 
@@ -381,7 +409,7 @@ fn longer(one: Option<Wait>, other: Option<Wait>) -> Option<Wait> {
 
 fn outage(error: StoreError) -> NativeFailure {
     tracing::warn!(code = error.code(), %error, "throttle_write_failed");
-    NativeFailure::Unavailable(Unavailable::new(error.code()))
+    NativeFailure::Unavailable(Unavailable::of_store(error.code()))
 }
 
 fn warn(app: &AppAuth, result: Result<(), StoreError>) {

@@ -384,13 +384,13 @@ fn stored<T>(
     app: &AppAuth,
     result: Result<Result<T, StoreError>, TaskError>,
 ) -> Result<T, PostUnavailable> {
-    let code = match result {
+    let outage = match result {
         Ok(Ok(value)) => return Ok(value),
-        Ok(Err(error)) => error.code(),
-        Err(error) => error.code(),
+        Ok(Err(error)) => Unavailable::of_store(error.code()),
+        Err(error) => Unavailable::of_store_task(error),
     };
-    tracing::warn!(app = %app.app.name, code, "post_store_unavailable");
-    Err(PostUnavailable::Unavailable(Unavailable::new(code)))
+    tracing::warn!(app = %app.app.name, code = outage.code, "post_store_unavailable");
+    Err(PostUnavailable::Unavailable(outage))
 }
 
 /// `None`: no randomness.

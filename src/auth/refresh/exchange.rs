@@ -13,15 +13,19 @@ use crate::auth::error::Unavailable;
 use crate::auth::events::Event;
 use crate::auth::refresh::generations::NewestGenerations;
 use crate::auth::refresh::lease::Lease;
+use crate::auth::refresh::outcome::{
+    Refreshed, after_refusal, is_refusal, is_revoked, log_failure, outage_of, outage_of_grant,
+    store_outage,
+};
 use crate::auth::refresh::revoke::{SessionKey, SessionRevoker};
 use crate::auth::refresh::rotation::{Rotation, Rotations, StoredRotation, TokenStatus};
-use crate::auth::refresh::tokens::{self, GrantError};
+use crate::auth::refresh::tokens::{self, GrantError, is_usable, stale_grant};
 use crate::oidc::settings::OnStoreOutage;
 use crate::oidc::token::{TokenError, TokenResponse};
 use crate::session::grant::{Grant, RefreshGrant};
 use crate::session::jwt::SessionJwt;
 use crate::session::validity::NoSessionReason;
-use crate::store::{SessionKeyRef, StoreError};
+use crate::store::StoreError;
 use crate::types::oauth::RefreshToken;
 
 /// Poll interval and timeout while another replica holds the lease.
@@ -31,17 +35,6 @@ const LEASE_TIMEOUT: Duration = Duration::from_secs(150);
 /// Retry interval and timeout for writing a result to the store.
 const WRITE_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(90);
-
-/// The result of a refresh.
-#[derive(Clone, Debug)]
-pub enum Refreshed {
-    /// New tokens.
-    Renewed(Arc<Grant>),
-    /// The session is over.
-    SessionOver(NoSessionReason),
-    /// Failed. A retry may succeed.
-    Unavailable(Unavailable),
-}
 
 /// The result of a refresh, and what is left to write to the store.
 pub(in crate::auth) struct Renewal<'a> {
@@ -132,7 +125,7 @@ impl RefreshExchange {
                 Ok(Some(step)) => return Ok(step),
                 Ok(None) if Instant::now() < deadline => sleep(LEASE_POLL_INTERVAL).await,
                 Ok(None) => {
-                    let outage = Unavailable::new("refresh_too_slow");
+                    let outage = Unavailable::of_provider("refresh_too_slow");
                     return Ok(RefreshStep::Done(Refreshed::Unavailable(outage)));
                 }
                 Err(error)
@@ -211,6 +204,14 @@ impl RefreshExchange {
             })))
         };
         let refreshed = match rotation.status(used.generation, now) {
+            TokenStatus::Current if rotation.is_too_frequent(now) => match successor {
+                Some(grant) if is_usable(app, &grant, used.generation, now) => {
+                    Refreshed::Renewed(grant.into())
+                }
+                Some(_) | None => {
+                    Refreshed::Unavailable(Unavailable::of_client("refresh_too_frequent"))
+                }
+            },
             TokenStatus::Current => {
                 rotation.newest = used.generation;
                 rotation.confirm(used.generation, now);
@@ -226,7 +227,7 @@ impl RefreshExchange {
                 }) => return send(refresh, Some(jwt), rotation),
                 // The successor expired after its grace: the client has a newer token.
                 Some(_) | None if rotation.is_confirmed_after(used.generation) => {
-                    Refreshed::Unavailable(Unavailable::new("rotated_token_gone"))
+                    Refreshed::Unavailable(Unavailable::of_client("rotated_token_gone"))
                 }
                 // No client ever received the successor, and none will. A retry cannot help.
                 Some(_) | None => Refreshed::SessionOver(NoSessionReason::Expired),
@@ -256,13 +257,39 @@ impl RefreshExchange {
                 Refreshed::SessionOver(why)
             }
             Ok(Err(error)) => {
-                tracing::warn!(app = %app.app.name, sid = %attempt.used.sid, code = error.code(), %error, "refresh_failed");
-                Refreshed::Unavailable(outage_of(&error))
+                log_failure(app, &attempt.used, &error);
+                if is_refusal(&error) {
+                    self.refused(app, &attempt, outage_of(&error)).await
+                } else {
+                    Refreshed::Unavailable(outage_of(&error))
+                }
             }
             Err(error) => store_outage(app, &attempt.used, &error),
         };
         release(attempt.lease).await;
         refreshed.into()
+    }
+
+    /// The provider refused a refresh for a reason that does not end the session: a registration, a
+    /// response that is of no use. For the second time in a row a login is required.
+    async fn refused(
+        &self,
+        app: &AppAuth,
+        attempt: &RefreshAttempt<'_>,
+        outage: Unavailable,
+    ) -> Refreshed {
+        let RefreshAttempt { used, rotation, .. } = attempt;
+        let noted = Rotation {
+            refused: Some(used.generation),
+            ..Rotation::default()
+        };
+        let rotations = Rotations::new(&self.context, app);
+        let now = self.context.now();
+        let written = rotations.note(&used.sid, &noted, used.started_at, now);
+        if let Err(error) = written.await {
+            tracing::debug!(app = %app.app.name, sid = %used.sid, %error, "refusal_write_failed");
+        }
+        after_refusal(rotation, used.generation, outage)
     }
 
     /// Calls the provider. A call with an ambiguous outcome is retried once, serially: providers
@@ -301,18 +328,19 @@ impl RefreshExchange {
         response: TokenResponse,
         attempt: RefreshAttempt<'a>,
     ) -> Renewal<'a> {
-        let RefreshAttempt {
-            used,
-            old,
-            rotation,
-            lease,
-        } = attempt;
         let new_token = response.refresh_token.clone();
         let now = self.context.now();
-        let verified = tokens::of_refresh(app, response, &used, old.as_ref(), now).await;
+        let old = attempt.old.as_ref();
+        let verified = tokens::of_refresh(app, response, &attempt.used, old, now).await;
         let error = match verified {
             Ok(grant) => {
                 let refreshed = Refreshed::Renewed(Arc::new(grant.clone()));
+                let RefreshAttempt {
+                    used,
+                    rotation,
+                    lease,
+                    ..
+                } = attempt;
                 let pending = PendingWrite {
                     rotation,
                     grant,
@@ -322,32 +350,56 @@ impl RefreshExchange {
             }
             Err(error) => error,
         };
-        tracing::warn!(app = %app.app.name, sid = %used.sid, code = error.code(), %error, "refresh_unusable");
-        let failed = Refreshed::Unavailable(outage_of_grant(&error));
-        match (new_token, old) {
-            // The old token may be consumed: its replacement must not be lost with an unusable JWT.
-            (Some(token), Some(old)) if !error.is_final() => {
-                let pending = PendingWrite {
-                    rotation,
-                    grant: stale_grant(&used, old, token),
-                    lease,
-                };
-                self.store(app, &used, pending, failed).await
-            }
-            (new_token, _) if error.is_final() || new_token.is_some() => {
-                let session = SessionKey::from(&used);
-                self.revoker.revoke_with_rotation(app, &session).await;
-                let token = new_token.as_ref().unwrap_or(&used.token);
-                self.revoker.revoke_token(app, token).await;
-                release(lease).await;
-                Refreshed::SessionOver(NoSessionReason::RefreshRefused).into()
-            }
-            // The same token may succeed next time.
-            (_, _) => {
-                release(lease).await;
-                failed.into()
-            }
+        tracing::warn!(app = %app.app.name, sid = %attempt.used.sid, code = error.code(), %error, "refresh_unusable");
+        // The old token may be consumed: its replacement must not be lost with an unusable JWT.
+        if let (Some(token), Some(old), false) = (&new_token, &attempt.old, error.is_final()) {
+            let grant = stale_grant(&attempt.used, old.clone(), token.clone());
+            return self.store_unusable(app, attempt, grant, &error).await;
         }
+        let refreshed = if error.is_final() || new_token.is_some() {
+            let session = SessionKey::from(&attempt.used);
+            self.revoker.revoke_with_rotation(app, &session).await;
+            let token = new_token.as_ref().unwrap_or(&attempt.used.token);
+            self.revoker.revoke_token(app, token).await;
+            Refreshed::SessionOver(NoSessionReason::RefreshRefused)
+        } else if error.is_outage() {
+            Refreshed::Unavailable(outage_of_grant(&error))
+        } else {
+            // The same token may succeed next time.
+            self.refused(app, &attempt, outage_of_grant(&error)).await
+        };
+        release(attempt.lease).await;
+        refreshed.into()
+    }
+
+    /// Stores the new refresh token of a response whose JWT is of no use.
+    async fn store_unusable<'a>(
+        &'a self,
+        app: &'a AppAuth,
+        attempt: RefreshAttempt<'a>,
+        grant: Grant,
+        error: &GrantError,
+    ) -> Renewal<'a> {
+        let RefreshAttempt {
+            used,
+            mut rotation,
+            lease,
+            ..
+        } = attempt;
+        let outage = outage_of_grant(error);
+        let refreshed = if error.is_outage() {
+            Refreshed::Unavailable(outage)
+        } else {
+            let refreshed = after_refusal(&rotation, used.generation, outage);
+            rotation.refused = Some(grant.jwt.generation);
+            refreshed
+        };
+        let pending = PendingWrite {
+            rotation,
+            grant,
+            lease,
+        };
+        self.store(app, &used, pending, refreshed).await
     }
 
     /// Stores the grant in `pending`. Returns `refreshed`, unless the session was revoked meanwhile.
@@ -442,57 +494,5 @@ impl RefreshExchange {
 async fn release(lease: Option<Lease<'_>>) {
     if let Some(lease) = lease {
         lease.release().await;
-    }
-}
-
-fn store_outage(app: &AppAuth, used: &RefreshGrant, error: &StoreError) -> Refreshed {
-    tracing::warn!(app = %app.app.name, sid = %used.sid, code = error.code(), %error, "refresh_start_failed");
-    Refreshed::Unavailable(Unavailable::new(error.code()))
-}
-
-/// The outage that a failed call means. A rejected client registration is a configuration error, not
-/// an outage of the provider.
-const fn outage_of(error: &TokenError) -> Unavailable {
-    match error {
-        TokenError::Unavailable { .. }
-        | TokenError::Unreachable(_)
-        | TokenError::OutcomeUnknown(_)
-        | TokenError::BadResponse(_) => Unavailable::of_provider(error.code()),
-        TokenError::ClientRejected { .. } | TokenError::GrantRejected { .. } => {
-            Unavailable::new(error.code())
-        }
-    }
-}
-
-fn outage_of_grant(error: &GrantError) -> Unavailable {
-    if error.is_outage() {
-        Unavailable::of_provider(error.code())
-    } else {
-        Unavailable::new(error.code())
-    }
-}
-
-fn is_revoked(app: &AppAuth, used: &RefreshGrant, jwt: Option<&SessionJwt>) -> bool {
-    let by_jwt = jwt.and_then(|jwt| jwt.provider_sid.as_ref());
-    app.revocations.snapshot().contains(SessionKeyRef {
-        issuer: None,
-        sid: &used.sid,
-        provider_sid: by_jwt.or(used.provider_sid.as_ref()),
-        subject: &used.subject,
-        started_at: used.started_at,
-    })
-}
-
-/// The old JWT with the new refresh token, as the next generation. It needs a refresh at once.
-fn stale_grant(used: &RefreshGrant, old: SessionJwt, token: RefreshToken) -> Grant {
-    let generation = used.generation.next();
-    Grant {
-        jwt: SessionJwt { generation, ..old },
-        refresh: Some(RefreshGrant {
-            token,
-            generation,
-            ..used.clone()
-        }),
-        hint: None,
     }
 }

@@ -96,6 +96,7 @@ async fn ask(app: &AppAuth, sources: &IdentitySources<'_>, missing: &[&str]) -> 
 const fn is_passing(error: &ProviderError) -> bool {
     match error {
         ProviderError::Unreachable { .. }
+        | ProviderError::CircuitOpen
         | ProviderError::OutcomeUnknown { .. }
         | ProviderError::TooLarge { .. }
         | ProviderError::NotJson { .. } => true,

@@ -5,10 +5,11 @@ pub(in crate::auth) mod exchange;
 pub(in crate::auth) mod generations;
 pub(in crate::auth) mod identity;
 pub(in crate::auth) mod lease;
+pub(in crate::auth) mod outcome;
 pub(in crate::auth) mod revoke;
 pub(in crate::auth) mod rotation;
 pub(in crate::auth) mod single_flight;
 pub(in crate::auth) mod tokens;
 
-pub use exchange::Refreshed;
+pub use outcome::Refreshed;
 pub use single_flight::RefreshHandle;

@@ -136,6 +136,7 @@ impl SessionRevoker {
                     ProviderError::Unreachable { .. } => TokenRevocation::Unreachable,
                     ProviderError::Setup(_)
                     | ProviderError::Insecure { .. }
+                    | ProviderError::CircuitOpen
                     | ProviderError::OutcomeUnknown { .. }
                     | ProviderError::Status { .. }
                     | ProviderError::TooLarge { .. }

@@ -25,18 +25,37 @@ const MAX_ATTEMPTS: usize = 16;
 /// in flight. The revocation of the session is kept until the absolute timeout.
 const ENDED_RETENTION: Duration = Duration::from_secs(600);
 
-/// How many confirmed generations are kept.
-const MAX_CONFIRMED: usize = 8;
+/// How many confirmed generations are kept. More than [`MAX_RECENT`], so that none within the grace
+/// period is forgotten.
+const MAX_CONFIRMED: usize = 16;
+
+/// How many generations of a session may be confirmed within the grace period. While there are so
+/// many, the session is not refreshed.
+const MAX_RECENT: usize = 12;
 
 /// The rotation state of a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::auth) struct Rotation {
     /// The newest generation.
     pub newest: Generation,
-    /// The confirmed generations, each with the time of its first request.
+    /// The confirmed generations, each with the time of its first request. Those at or below
+    /// `floor` are left out.
     pub confirmed: Vec<(Generation, Timestamp)>,
     /// The session is over. The result of an in-flight refresh is discarded.
     pub ended: bool,
+    /// A generation that was confirmed before the grace period: every older one is reuse.
+    pub floor: Generation,
+    /// The newest generation that the provider refused to refresh, for a reason that does not end
+    /// the session.
+    pub refused: Option<Generation>,
+}
+
+/// A [`Rotation`] as earlier versions stored it.
+#[derive(Deserialize)]
+struct OldRotation {
+    newest: Generation,
+    confirmed: Vec<(Generation, Timestamp)>,
+    ended: bool,
 }
 
 /// What a refresh token of one generation may be used for.
@@ -51,34 +70,67 @@ pub(in crate::auth) enum TokenStatus {
 }
 
 impl Rotation {
+    /// Decodes a stored state. `None`: it is unreadable.
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let current = postcard::from_bytes(bytes).ok();
+        current.or_else(|| {
+            let old: OldRotation = postcard::from_bytes(bytes).ok()?;
+            Some(Self {
+                newest: old.newest,
+                confirmed: old.confirmed,
+                ended: old.ended,
+                ..Self::default()
+            })
+        })
+    }
+
     /// The status of `generation` at `now`.
     pub(in crate::auth) fn status(&self, generation: Generation, now: Timestamp) -> TokenStatus {
         if generation >= self.newest {
             return TokenStatus::Current;
         }
-        let confirmed_at = self
-            .confirmed
-            .iter()
-            .filter(|(confirmed, _)| *confirmed > generation)
-            .map(|(_, at)| *at)
-            .min();
-        match confirmed_at {
-            Some(at) if now.since(at) > GRACE => TokenStatus::Replayed,
-            Some(_) | None => TokenStatus::Superseded,
+        let is_replayed = generation < self.floor
+            || self
+                .confirmed
+                .iter()
+                .any(|(confirmed, at)| *confirmed > generation && now.since(*at) > GRACE);
+        if is_replayed {
+            TokenStatus::Replayed
+        } else {
+            TokenStatus::Superseded
         }
     }
 
     /// Whether a generation after this one is confirmed.
     pub(in crate::auth) fn is_confirmed_after(&self, generation: Generation) -> bool {
-        self.confirmed
+        self.floor > generation
+            || self
+                .confirmed
+                .iter()
+                .any(|(confirmed, _)| *confirmed > generation)
+    }
+
+    /// Whether the session was refreshed so often within the grace period that it may not be
+    /// refreshed again: the reuse of a token could no longer be recognized.
+    pub(in crate::auth) fn is_too_frequent(&self, now: Timestamp) -> bool {
+        let recent = self
+            .confirmed
             .iter()
-            .any(|(confirmed, _)| *confirmed > generation)
+            .filter(|(_, at)| now.since(*at) <= GRACE);
+        recent.count() >= MAX_RECENT
+    }
+
+    /// Whether the provider refused the last refresh of `generation`.
+    pub(in crate::auth) fn was_refused(&self, generation: Generation) -> bool {
+        self.refused.is_some_and(|refused| refused >= generation)
     }
 
     /// Merges another state: no confirmation is lost, and the newest generation never decreases.
     fn merge(&mut self, other: &Self) {
         self.newest = self.newest.max(other.newest);
         self.ended |= other.ended;
+        self.refused = self.refused.max(other.refused);
+        self.raise_floor(other.floor);
         for (generation, at) in &other.confirmed {
             self.confirm(*generation, *at);
         }
@@ -86,19 +138,42 @@ impl Rotation {
 
     /// Records that a request carried `generation`. Returns whether that is new.
     pub(in crate::auth) fn confirm(&mut self, generation: Generation, now: Timestamp) -> bool {
+        let is_known = |(confirmed, _): &(Generation, Timestamp)| *confirmed == generation;
         if generation > self.newest
-            || self
-                .confirmed
-                .iter()
-                .any(|(confirmed, _)| *confirmed == generation)
+            || (generation <= self.floor && self.floor > Generation::FIRST)
+            || self.confirmed.iter().any(is_known)
         {
             return false;
         }
-        if self.confirmed.len() >= MAX_CONFIRMED {
-            self.confirmed.remove(0);
-        }
         self.confirmed.push((generation, now));
+        let before_grace = self
+            .confirmed
+            .iter()
+            .filter(|(_, at)| now.since(*at) > GRACE)
+            .map(|(generation, _)| *generation)
+            .max();
+        if let Some(floor) = before_grace {
+            self.raise_floor(floor);
+        }
+        // A forgotten generation counts as confirmed before the grace period.
+        while self.confirmed.len() > MAX_CONFIRMED
+            && let Some(oldest) = self
+                .confirmed
+                .iter()
+                .map(|(generation, _)| *generation)
+                .min()
+        {
+            self.raise_floor(oldest);
+        }
         true
+    }
+
+    fn raise_floor(&mut self, floor: Generation) {
+        if floor > self.floor {
+            self.floor = floor;
+        }
+        let floor = self.floor;
+        self.confirmed.retain(|(generation, _)| *generation > floor);
     }
 }
 
@@ -133,7 +208,7 @@ impl<'a> Rotations<'a> {
         now: Timestamp,
     ) -> Result<StoredRotation, StoreError> {
         let stored = self.store.get(&self.key("rotation", sid), now).await?;
-        let mut rotation = stored.and_then(|bytes| postcard::from_bytes::<Rotation>(&bytes).ok());
+        let mut rotation = stored.and_then(|bytes| Rotation::decode(&bytes));
         let successor = self.successor(sid, now).await?;
         if let Some(grant) = &successor {
             // A replica may have died between writing the successor and the state.
@@ -269,9 +344,7 @@ impl<'a> Rotations<'a> {
         let key = self.key("rotation", sid);
         for _ in 0..MAX_ATTEMPTS {
             let stored = self.store.get(&key, now).await?;
-            let read = stored
-                .as_ref()
-                .and_then(|bytes| postcard::from_bytes(bytes).ok());
+            let read = stored.as_ref().and_then(|bytes| Rotation::decode(bytes));
             let Some(next) = change(read) else {
                 return Ok(());
             };
@@ -381,6 +454,7 @@ mod tests {
             newest: second,
             confirmed: vec![(first, at(1)), (second, at(9))],
             ended: true,
+            ..Rotation::default()
         };
         stored.merge(&other);
         assert!(stored.ended);
@@ -391,15 +465,82 @@ mod tests {
         );
     }
 
+    fn after(refreshes: u32) -> Generation {
+        (0..refreshes).fold(Generation::FIRST, |generation, _| generation.next())
+    }
+
     #[test]
-    fn confirmed_generations_are_bounded() {
-        let mut newest = Generation::FIRST;
+    fn forgotten_generation_makes_older_tokens_replayed() {
         let mut rotation = Rotation::default();
-        for _ in 0..100 {
-            newest = newest.next();
-            rotation.newest = newest;
-            assert!(rotation.confirm(newest, at(0)));
+        for refreshes in 1..=100 {
+            rotation.newest = after(refreshes);
+            assert!(rotation.confirm(after(refreshes), at(0)));
         }
         assert_eq!(rotation.confirmed.len(), MAX_CONFIRMED);
+        assert_eq!(rotation.status(after(3), at(0)), TokenStatus::Replayed);
+        assert!(rotation.is_confirmed_after(after(3)));
+        assert!(
+            !rotation.confirm(after(3), at(0)),
+            "it is confirmed already"
+        );
+        assert_eq!(rotation.status(after(90), at(0)), TokenStatus::Superseded);
+    }
+
+    #[test]
+    fn frequent_refreshes_do_not_hide_an_old_token() {
+        let mut rotation = Rotation::default();
+        for refreshes in 1..=40 {
+            rotation.newest = after(refreshes);
+            rotation.confirm(after(refreshes), at(u64::from(refreshes) * 3));
+        }
+        let now = at(120);
+        assert_eq!(rotation.status(after(0), now), TokenStatus::Replayed);
+        assert_eq!(rotation.status(after(28), now), TokenStatus::Replayed);
+        assert_eq!(rotation.status(after(29), now), TokenStatus::Superseded);
+    }
+
+    #[test]
+    fn refreshes_within_the_grace_period_are_limited() {
+        let mut rotation = Rotation::default();
+        for refreshes in 1..=12 {
+            assert!(!rotation.is_too_frequent(at(5)), "{refreshes}");
+            rotation.newest = after(refreshes);
+            rotation.confirm(after(refreshes), at(5));
+        }
+        assert!(rotation.is_too_frequent(at(35)));
+        assert!(!rotation.is_too_frequent(at(36)));
+    }
+
+    #[test]
+    fn refusal_concerns_its_generation_only() {
+        let mut rotation = Rotation::default();
+        assert!(!rotation.was_refused(after(1)));
+        rotation.merge(&Rotation {
+            refused: Some(after(1)),
+            ..Rotation::default()
+        });
+        assert!(rotation.was_refused(after(1)));
+        assert!(!rotation.was_refused(after(2)));
+    }
+
+    #[test]
+    fn state_of_earlier_version_is_decoded() {
+        let old = (after(2), vec![(after(1), at(5))], true);
+        let rotation = Rotation::decode(&postcard::to_allocvec(&old).unwrap()).unwrap();
+        let expected = Rotation {
+            newest: after(2),
+            confirmed: vec![(after(1), at(5))],
+            ended: true,
+            ..Rotation::default()
+        };
+        assert_eq!(rotation, expected);
+        let current = Rotation {
+            floor: after(1),
+            refused: Some(after(2)),
+            ..expected
+        };
+        let bytes = postcard::to_allocvec(&current).unwrap();
+        assert_eq!(Rotation::decode(&bytes), Some(current));
+        assert_eq!(Rotation::decode(b""), None);
     }
 }

@@ -1,8 +1,10 @@
 //! Single-flight refresh per session and process. Any number of requests wait for one refresh.
-//! Cancelling a waiter never cancels the refresh.
+//! Cancelling a waiter never cancels the refresh. After a failure the session backs off: requests
+//! get the same result without another call.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use tokio::sync::watch;
@@ -11,7 +13,8 @@ use crate::auth::app::AppAuth;
 use crate::auth::context::{Context, MAX_CACHED_SESSIONS};
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
 use crate::auth::events::Event;
-use crate::auth::refresh::exchange::{RefreshExchange, Refreshed, Renewal};
+use crate::auth::refresh::exchange::{RefreshExchange, Renewal};
+use crate::auth::refresh::outcome::Refreshed;
 use crate::limits::on_behalf_of;
 use crate::lock::lock;
 use crate::session::grant::RefreshGrant;
@@ -19,11 +22,19 @@ use crate::session::jwt::SessionJwt;
 use crate::types::oauth::{Generation, SessionId};
 use crate::types::time::Timestamp;
 
+/// The longest backoff of a session that the provider refuses to refresh.
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
+
 /// A handle to a refresh that may be in flight.
 #[derive(Clone, Debug)]
 pub struct RefreshHandle(watch::Receiver<Option<Refreshed>>);
 
 impl RefreshHandle {
+    /// A refresh that has ended.
+    fn ended_with(refreshed: Refreshed) -> Self {
+        Self(watch::channel(Some(refreshed)).1)
+    }
+
     /// The result, if the refresh has ended.
     pub fn try_result(&self) -> Option<Refreshed> {
         self.0.borrow().clone()
@@ -37,7 +48,7 @@ impl RefreshHandle {
 
     /// Waits for the result with a deadline. The refresh continues after it.
     pub async fn wait(mut self) -> Refreshed {
-        let internal_error = || Refreshed::Unavailable(Unavailable::new("internal_error"));
+        let internal_error = || Refreshed::Unavailable(Unavailable::internal("internal_error"));
         match tokio::time::timeout(CALL_TIMEOUT, self.0.wait_for(Option::is_some)).await {
             Ok(Ok(result)) => result.clone().unwrap_or_else(internal_error),
             Ok(Err(_)) => internal_error(),
@@ -60,8 +71,26 @@ pub(in crate::auth) struct TokenRefresher {
     context: Arc<Context>,
     exchange: RefreshExchange,
     in_flight: InFlightRefreshes,
-    /// Until when a session is not refreshed ahead of time, because its last refresh failed.
-    backoff: Cache<SessionId, Timestamp>,
+    /// The last failure of recent sessions.
+    failures: Cache<SessionId, Failure>,
+}
+
+/// The last failure of a session's refresh.
+#[derive(Clone)]
+struct Failure {
+    generation: Generation,
+    /// The number of refusals in a row.
+    refusals: u32,
+    /// The end of the backoff.
+    until: Timestamp,
+    refreshed: Refreshed,
+}
+
+impl Failure {
+    /// Whether the backoff lasts. A clock that was set back must not prolong it.
+    fn is_recent(&self, now: Timestamp) -> bool {
+        now < self.until && self.until.since(now) <= MAX_BACKOFF
+    }
 }
 
 impl TokenRefresher {
@@ -70,13 +99,14 @@ impl TokenRefresher {
             context,
             exchange,
             in_flight: InFlightRefreshes::default(),
-            backoff: Cache::new(MAX_CACHED_SESSIONS),
+            failures: Cache::new(MAX_CACHED_SESSIONS),
         }
     }
 
     /// Refreshes the session of `used`, or joins its in-flight refresh. `old` is the content of its
     /// JWT cookie. A refresh of another generation of the session is awaited first: both could
-    /// consume the same token.
+    /// consume the same token. During the backoff after a failure of the provider, the result is
+    /// the same failure.
     pub(in crate::auth) fn refresh(
         self: &Arc<Self>,
         app: &Arc<AppAuth>,
@@ -90,6 +120,9 @@ impl TokenRefresher {
             Some(other) => Some(other.handle.clone()),
             None => None,
         };
+        if let Some(refreshed) = self.recent_failure(&used, self.context.now()) {
+            return RefreshHandle::ended_with(refreshed);
+        }
         let (result, receiver) = watch::channel(None);
         let handle = RefreshHandle(receiver);
         let sid = used.sid.clone();
@@ -106,13 +139,60 @@ impl TokenRefresher {
                 in_flight.insert(sid, entry);
                 handle
             }
-            Err(busy) => RefreshHandle(watch::channel(Some(Refreshed::Unavailable(busy.into()))).1),
+            Err(busy) => RefreshHandle::ended_with(Refreshed::Unavailable(busy.into())),
         }
     }
 
     /// Whether a refresh of this session failed a moment ago.
     pub(in crate::auth) fn is_backing_off(&self, sid: &SessionId, now: Timestamp) -> bool {
-        self.backoff.get(sid).is_some_and(|until| now < until)
+        self.failures
+            .get(sid)
+            .is_some_and(|failure| failure.is_recent(now))
+    }
+
+    /// The failure of the provider after which the session of `used` backs off. A newer generation
+    /// is not concerned.
+    fn recent_failure(&self, used: &RefreshGrant, now: Timestamp) -> Option<Refreshed> {
+        let failure = self.failures.get(&used.sid)?;
+        if !failure.is_recent(now) || used.generation > failure.generation {
+            return None;
+        }
+        let retry_after = failure.until.since(now);
+        failure
+            .refreshed
+            .is_by_provider()
+            .then(|| failure.refreshed.with_retry_after(retry_after))
+    }
+
+    /// Starts or ends the backoff of a session after a refresh of `generation`. An outage ends by
+    /// itself, so its backoff is short. A refusal usually repeats, so its backoff doubles.
+    fn back_off(&self, sid: &SessionId, generation: Generation, refreshed: Refreshed) -> Refreshed {
+        let refusals = match refreshed {
+            Refreshed::Renewed(_) | Refreshed::SessionOver(_) => {
+                self.failures.remove(sid);
+                return refreshed;
+            }
+            Refreshed::Unavailable(outage) | Refreshed::LoginRequired(outage)
+                if outage.login_helps =>
+            {
+                let before = self.failures.get(sid).map_or(0, |failure| failure.refusals);
+                before.saturating_add(1)
+            }
+            Refreshed::Unavailable(_) | Refreshed::LoginRequired(_) => 0,
+        };
+        let factor = 1_u32
+            .checked_shl(refusals.saturating_sub(1))
+            .unwrap_or(u32::MAX);
+        let backoff = CALL_TIMEOUT.saturating_mul(factor).min(MAX_BACKOFF);
+        let refreshed = refreshed.with_retry_after(backoff);
+        let failure = Failure {
+            generation,
+            refusals,
+            until: self.context.now().plus(backoff),
+            refreshed: refreshed.clone(),
+        };
+        self.failures.insert(sid.clone(), failure);
+        refreshed
     }
 
     async fn run(
@@ -134,13 +214,11 @@ impl TokenRefresher {
         }
         // What is stored counts towards the user's share of the store, whoever asked first.
         let user = app.client_key(&used.subject);
+        let generation = used.generation;
         let renewal = on_behalf_of(Some(user), self.exchange.renew(app, used, old));
         let Renewal { refreshed, pending } = renewal.await;
         self.record(app, &refreshed);
-        if matches!(refreshed, Refreshed::Unavailable(_)) {
-            let until = self.context.now().plus(CALL_TIMEOUT);
-            self.backoff.insert(sid.clone(), until);
-        }
+        let refreshed = self.back_off(&sid, generation, refreshed);
         if let Some(pending) = pending {
             // Requests with the same token join this refresh until the store has the result.
             result.send_replace(Some(refreshed));
@@ -155,7 +233,7 @@ impl TokenRefresher {
         let outcome = match refreshed {
             Refreshed::Renewed(_) => "renewed",
             Refreshed::SessionOver(why) => why.code(),
-            Refreshed::Unavailable(outage) => outage.code,
+            Refreshed::Unavailable(outage) | Refreshed::LoginRequired(outage) => outage.code,
         };
         let observer = &self.context.observer;
         observer.record_event(app, Event::Refresh, outcome);

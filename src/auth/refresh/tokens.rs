@@ -288,6 +288,39 @@ fn login_claims(id_token: &VerifiedToken) -> LoginClaims {
     }
 }
 
+/// The old JWT with the new refresh token, as the next generation. It needs a refresh at once.
+pub(in crate::auth) fn stale_grant(
+    used: &RefreshGrant,
+    old: SessionJwt,
+    token: RefreshToken,
+) -> Grant {
+    let generation = used.generation.next();
+    Grant {
+        jwt: SessionJwt { generation, ..old },
+        refresh: Some(RefreshGrant {
+            token,
+            generation,
+            ..used.clone()
+        }),
+        hint: None,
+    }
+}
+
+/// Whether the stored tokens are those of `generation` and may be used at `now`.
+pub(in crate::auth) fn is_usable(
+    app: &AppAuth,
+    grant: &Grant,
+    generation: Generation,
+    now: Timestamp,
+) -> bool {
+    let keys = app.provider.keys();
+    let is_key_known = grant
+        .jwt
+        .key
+        .is_none_or(|key| keys.is_none_or(|keys| keys.contains(&key)));
+    grant.jwt.generation == generation && now < grant.jwt.valid_until && is_key_known
+}
+
 fn dialect(app: &AppAuth) -> &Dialect {
     &app.provider.settings().dialect
 }

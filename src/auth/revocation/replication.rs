@@ -135,7 +135,7 @@ impl RevocationReplicator {
     pub(in crate::auth) fn require_synced(&self, app: &AppAuth) -> Result<(), Unavailable> {
         match app.settings.revocation {
             RevocationMode::FailClosed if !self.state.is_synced.load(Ordering::Acquire) => {
-                Err(Unavailable::new("revocations_not_synced"))
+                Err(Unavailable::of_store("revocations_not_synced"))
             }
             RevocationMode::FailClosed | RevocationMode::FailOpen => Ok(()),
         }

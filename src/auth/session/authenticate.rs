@@ -9,9 +9,7 @@ use crate::auth::refresh::single_flight::TokenRefresher;
 use crate::auth::revocation::replication::RevocationReplicator;
 use crate::auth::session::authentication::{Authentication, SessionUpdate};
 use crate::auth::session::key_rotation::KeyRotation;
-use crate::auth::session::open::{
-    OpenedSession, SessionCache, SessionOpener, open_jwt, open_refresh,
-};
+use crate::auth::session::open::{SessionCache, SessionOpener, open_jwt, open_refresh};
 use crate::auth::session::outage_grace::{OutageGrace, StaleRequest};
 use crate::auth::session::validity::{SessionValidity, is_known_key, key_of_session};
 use crate::policy::decide::Caller;
@@ -156,18 +154,19 @@ impl SessionAuthenticator {
             self.opener
                 .open(app, index, &app.seals.jwt, &value, cache, now)
         });
-        let (jwt, key_age) = match opened {
-            Some(OpenedSession { session, key_age }) => (Some(session), Some(key_age)),
-            None => (None, None),
-        };
-        let jwt_is_valid = jwt.as_ref().is_some_and(|session| {
+        let valid = opened.as_ref().filter(|opened| {
+            let session = &opened.session;
             now < session.valid_until && session.key.is_none_or(|key| is_known_key(app, &key))
         });
-        // While the JWT is valid the refresh token is not used, so it is not decrypted.
-        let refresh = if jwt_is_valid {
-            None
-        } else {
-            open_refresh(app, cookies)
+        let jwt_is_valid = valid.is_some();
+        // While the JWT is valid the refresh token is not used. It only must be of this session.
+        let refresh = match valid {
+            Some(opened) => opened.foreign_refresh(app, cookies),
+            None => open_refresh(app, cookies),
+        };
+        let (jwt, key_age) = match opened {
+            Some(opened) => (Some(opened.session), Some(opened.key_age)),
+            None => (None, None),
         };
         let activity = if jwt.is_some() || refresh.is_some() {
             let value = cookies.get(&names.activity);

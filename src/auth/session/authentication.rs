@@ -92,14 +92,16 @@ impl Authentication {
                 Some(sid),
             ) => SessionUpdate::Clear(sid, why),
             // The response that ended the session cleared its cookies, and a new login may have set
-            // others since. Cookies that cannot be decrypted may belong to another key ring.
-            // Neither is deleted.
+            // others since. Cookies that cannot be decrypted may belong to another key ring. A
+            // session that the provider does not refresh now may be refreshed later. None is
+            // deleted.
             (
                 NoSessionReason::Revoked
                 | NoSessionReason::RevocationsUnknown
                 | NoSessionReason::NoCookie
                 | NoSessionReason::UnreadableCookie
                 | NoSessionReason::CookieMismatch
+                | NoSessionReason::NotRefreshed
                 | NoSessionReason::TokenRefused(_),
                 _,
             )

@@ -11,7 +11,7 @@ use crate::auth::random;
 use crate::session::attempt::MAX_ATTEMPTS;
 use crate::session::budget::{self, LargestPart, cookie_size};
 use crate::session::cookie::{MAX_ALL, MAX_CHUNKS, MAX_VALUE, RequestCookies, chunk_name, chunks};
-use crate::session::grant::{Grant, LastActivity, RefreshGrant};
+use crate::session::grant::{Grant, LastActivity, LogoutHint, RefreshGrant};
 use crate::session::jwt::SessionJwt;
 use crate::session::login_loop::LoginLoopState;
 use crate::session::validity::Session;
@@ -97,8 +97,12 @@ pub(in crate::auth) fn session_cookies(
     if last_activity.is_some() {
         writer.set(&names.activity, &activity)?;
     }
-    if let Some(hint) = &grant.hint {
-        let hint = sealed(|nonce| app.seals.hint.seal(hint, nonce))?;
+    if let Some(id_token) = &grant.hint {
+        let hint = LogoutHint {
+            id_token: id_token.clone(),
+            sid: Some(grant.jwt.sid.clone()),
+        };
+        let hint = sealed(|nonce| app.seals.hint.seal(&hint, nonce))?;
         writer.set_hint(&hint, total);
     }
     writer.expire_surplus_attempts(total);

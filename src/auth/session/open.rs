@@ -1,6 +1,6 @@
 //! Decrypts session cookies and native access tokens. Parsed sessions are cached per worker.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use quick_cache::sync::Cache;
 
@@ -19,7 +19,16 @@ use crate::types::time::Timestamp;
 
 /// Sessions by app and seal: a cached session is not parsed again, and its identity headers are
 /// built once. One cache per worker.
-pub struct SessionCache(Cache<(usize, SealId), Arc<Session>>);
+pub struct SessionCache(Cache<(usize, SealId), Arc<CachedSession>>);
+
+/// A parsed session, and the refresh cookie that was found to belong to it.
+struct CachedSession {
+    session: Arc<Session>,
+    refresh: OnceLock<SealHead>,
+}
+
+/// The beginning of a sealed cookie: it contains the nonce, so that no two seals have the same.
+type SealHead = [u8; 26];
 
 impl SessionCache {
     /// Creates a cache of at most `sessions` entries.
@@ -32,6 +41,31 @@ impl SessionCache {
 pub(in crate::auth) struct OpenedSession {
     pub(in crate::auth) session: Arc<Session>,
     pub(in crate::auth) key_age: KeyAge,
+    cached: Arc<CachedSession>,
+}
+
+impl OpenedSession {
+    /// The refresh cookie, if it belongs to another session: the cookies of two users would be one
+    /// session until the JWT expires (cookie tossing). The cookie is decrypted at the first request
+    /// only.
+    pub(in crate::auth) fn foreign_refresh(
+        &self,
+        app: &AppAuth,
+        cookies: &RequestCookies<'_>,
+    ) -> Option<RefreshGrant> {
+        let value = cookies.get(&app.app.cookies.refresh)?;
+        let head = value.as_bytes().first_chunk::<26>()?;
+        if self.cached.refresh.get() == Some(head) {
+            return None;
+        }
+        let refresh = open_refresh(app, cookies)?;
+        if refresh.sid != self.session.sid {
+            return Some(refresh);
+        }
+        // Another tab may have set it meanwhile.
+        let _ = self.cached.refresh.set(*head);
+        None
+    }
 }
 
 /// Decrypts sessions.
@@ -65,14 +99,26 @@ impl SessionOpener {
         let mut buffer = Vec::with_capacity(text.len());
         let opened = seal.open_into(text, &mut buffer)?;
         let (key, key_age) = ((index, opened.stamp), opened.key_age);
-        if let Some(session) = cache.0.get(&key) {
-            return Some(OpenedSession { session, key_age });
+        if let Some(cached) = cache.0.get(&key) {
+            return Some(OpenedSession {
+                session: Arc::clone(&cached.session),
+                key_age,
+                cached,
+            });
         }
         let session = app.session_of(&read_payload::<P>(&opened)?)?;
         let session = Arc::new(session);
-        cache.0.insert(key, Arc::clone(&session));
+        let cached = Arc::new(CachedSession {
+            session: Arc::clone(&session),
+            refresh: OnceLock::new(),
+        });
+        cache.0.insert(key, Arc::clone(&cached));
         self.confirm_generation(app, &session, now);
-        Some(OpenedSession { session, key_age })
+        Some(OpenedSession {
+            session,
+            key_age,
+            cached,
+        })
     }
 
     /// The first request with a new generation confirms that the client has the refreshed tokens.

@@ -9,7 +9,7 @@ use quick_cache::sync::Cache;
 use crate::auth::app::AppAuth;
 use crate::auth::context::{Context, MAX_CACHED_SESSIONS};
 use crate::auth::error::Unavailable;
-use crate::auth::refresh::exchange::Refreshed;
+use crate::auth::refresh::outcome::Refreshed;
 use crate::auth::refresh::single_flight::TokenRefresher;
 use crate::auth::session::authentication::{Authentication, SessionUpdate};
 use crate::auth::session::open::open_jwt;
@@ -78,8 +78,8 @@ impl OutageGrace {
             .refresh(app, stale.refresh.clone(), old)
             .wait()
             .await;
-        if let Refreshed::Unavailable(outage) = &refreshed
-            && outage.is_providers
+        if let Refreshed::Unavailable(outage) | Refreshed::LoginRequired(outage) = &refreshed
+            && outage.is_provider_outage()
         {
             let now = self.context.now();
             self.failures.insert(stale.refresh.sid.clone(), now);
@@ -132,6 +132,9 @@ fn after_refresh(app: &AppAuth, stale: &NeedsRefresh, refreshed: Refreshed) -> A
         Refreshed::Renewed(grant) => grant,
         Refreshed::SessionOver(why) => return Authentication::no_session(why, Some(sid)),
         Refreshed::Unavailable(outage) => return Authentication::unavailable(outage),
+        Refreshed::LoginRequired(_) => {
+            return Authentication::no_session(NoSessionReason::NotRefreshed, Some(sid));
+        }
     };
     // SenderCheck again: a logout may have come during the refresh.
     if app.revocations.snapshot().contains(key_of_jwt(&grant.jwt)) {
@@ -142,7 +145,7 @@ fn after_refresh(app: &AppAuth, stale: &NeedsRefresh, refreshed: Refreshed) -> A
             Arc::new(session),
             stale.last_activity,
         ))),
-        None => Err(Unavailable::new("internal_error")),
+        None => Err(Unavailable::internal("internal_error")),
     };
     Authentication::new(caller, SessionUpdate::SetSession(grant))
 }

@@ -8,8 +8,8 @@ use quick_cache::sync::Cache;
 
 use crate::auth::app::AppAuth;
 use crate::auth::context::{Context, MAX_CACHED_SESSIONS};
-use crate::auth::refresh::exchange::Refreshed;
 use crate::auth::refresh::generations::NewestGenerations;
+use crate::auth::refresh::outcome::Refreshed;
 use crate::auth::refresh::revoke::SessionRevoker;
 use crate::auth::session::authentication::SessionUpdate;
 use crate::auth::session::cookies::{
@@ -98,9 +98,12 @@ impl SessionWriter {
             SessionUpdate::SetSession(grant) => (self.set_session(&response, &grant), true),
             SessionUpdate::SetIfRefreshed(refresh, live) => match refresh.try_result() {
                 Some(Refreshed::Renewed(grant)) => (self.set_session(&response, &grant), true),
-                Some(Refreshed::SessionOver(_) | Refreshed::Unavailable(_)) | None => {
-                    (touch_activity(&response, &live), true)
-                }
+                Some(
+                    Refreshed::SessionOver(_)
+                    | Refreshed::Unavailable(_)
+                    | Refreshed::LoginRequired(_),
+                )
+                | None => (touch_activity(&response, &live), true),
             },
             SessionUpdate::TouchActivity(live) => (touch_activity(&response, &live), true),
             SessionUpdate::Reencrypt(live) => {

@@ -10,11 +10,16 @@ use super::START;
 use crate::oidc::testing::{FakeProvider, ReceivedRequest, Reply, Signer};
 
 /// One response of the token endpoint.
+#[derive(Clone)]
 pub(super) enum Scripted {
     /// Signed tokens with these claims.
     Tokens(Tokens),
     /// `invalid_grant`.
     Refused,
+    /// `invalid_client`.
+    ClientRejected,
+    /// Status 200 without tokens.
+    NoTokens,
     /// Status 503.
     Unavailable,
     /// The connection is closed without a response: the outcome is ambiguous.
@@ -22,6 +27,7 @@ pub(super) enum Scripted {
 }
 
 /// The tokens of a response.
+#[derive(Clone)]
 pub(super) struct Tokens {
     pub(super) subject: &'static str,
     pub(super) nonce: Option<String>,
@@ -66,6 +72,12 @@ impl ScriptedProvider {
                     }
                     Some(Scripted::Refused) => {
                         Reply::Json(400, json!({"error": "invalid_grant"}).to_string())
+                    }
+                    Some(Scripted::ClientRejected) => {
+                        Reply::Json(401, json!({"error": "invalid_client"}).to_string())
+                    }
+                    Some(Scripted::NoTokens) => {
+                        Reply::Json(200, json!({"status": "error"}).to_string())
                     }
                     Some(Scripted::NoResponse) => Reply::Raw(Vec::new()),
                     Some(Scripted::Unavailable) | None => Reply::Json(503, String::new()),

@@ -1,5 +1,6 @@
 //! One refresh: the state of its rotation, and every kind of response.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::provider::{Scripted, ScriptedProvider, Tokens};
@@ -11,7 +12,7 @@ use crate::auth::refresh::rotation::{GRACE, Rotation};
 use crate::session::grant::Grant;
 use crate::session::jwt::{PackedJwt, SessionJwt};
 use crate::session::validity::NoSessionReason;
-use crate::store::SessionKeyRef;
+use crate::store::{Memory, SessionKeyRef};
 use crate::types::oauth::{Generation, SessionId, Subject};
 
 const FIRST: Generation = Generation::FIRST;
@@ -45,6 +46,7 @@ fn code(refreshed: &Refreshed) -> &'static str {
         Refreshed::Renewed(_) => "renewed",
         Refreshed::SessionOver(why) => why.code(),
         Refreshed::Unavailable(outage) => outage.code,
+        Refreshed::LoginRequired(_) => "login_required",
     }
 }
 
@@ -119,11 +121,81 @@ async fn provider_error_keeps_the_session_and_backs_off() {
     let setup = Setup::new(provider.address());
     assert_eq!(code(&setup.refreshed(FIRST).await), "provider_unavailable");
     assert!(!setup.is_revoked());
+    setup.clock.advance(Duration::from_secs(3));
+    let Refreshed::Unavailable(outage) = setup.refreshed(FIRST).await else {
+        panic!("not backing off");
+    };
+    assert_eq!(outage.code, "provider_unavailable");
+    assert_eq!(outage.retry_after, Duration::from_secs(2));
+    assert_eq!(provider.token_calls(), 1);
     let is_backing_off = || setup.refresher.is_backing_off(&sid(), setup.context.now());
     assert!(is_backing_off());
-    setup.clock.advance(Duration::from_secs(5));
+    setup.clock.advance(Duration::from_secs(2));
     assert!(!is_backing_off());
     assert_eq!(code(&setup.refreshed(FIRST).await), "renewed");
+}
+
+/// Two replicas: what one learns is in the store.
+#[tokio::test]
+async fn second_refusal_in_a_row_requires_a_login() {
+    for refusal in [Scripted::ClientRejected, Scripted::NoTokens] {
+        let tokens = Scripted::Tokens(Tokens::default());
+        let again = refusal.clone();
+        let provider = ScriptedProvider::start([refusal, again, tokens]).await;
+        let sessions = Arc::new(Memory::new(10));
+        let [here, there] = [0; 2].map(|_| Setup::replica(provider.address(), &sessions));
+        let Refreshed::Unavailable(outage) = here.refreshed(FIRST).await else {
+            panic!("not unavailable");
+        };
+        assert!(outage.login_helps, "{outage:?}");
+        assert_eq!(code(&there.refreshed(FIRST).await), "login_required");
+        assert!(!here.is_revoked() && !there.is_revoked());
+        here.clock.advance(Duration::from_secs(5));
+        assert_eq!(code(&here.refreshed(FIRST).await), "renewed");
+    }
+}
+
+#[tokio::test]
+async fn backoff_after_refusals_doubles_up_to_a_minute() {
+    let provider = ScriptedProvider::start(vec![Scripted::ClientRejected; 6]).await;
+    let setup = Setup::new(provider.address());
+    for (calls, seconds) in [(1, 5), (2, 10), (3, 20), (4, 40), (5, 60), (6, 60)] {
+        setup.refreshed(FIRST).await;
+        assert_eq!(provider.token_calls(), calls);
+        setup.clock.advance(Duration::from_secs(seconds - 1));
+        setup.refreshed(FIRST).await;
+        assert_eq!(provider.token_calls(), calls, "after {seconds} s");
+        setup.clock.advance(Duration::from_secs(1));
+    }
+}
+
+#[tokio::test]
+async fn newer_generation_does_not_wait_for_the_backoff() {
+    let tokens = Scripted::Tokens(Tokens::default());
+    let provider = ScriptedProvider::start([Scripted::Unavailable, tokens]).await;
+    let setup = Setup::new(provider.address());
+    assert_eq!(code(&setup.refreshed(FIRST).await), "provider_unavailable");
+    assert_eq!(code(&setup.refreshed(FIRST.next()).await), "renewed");
+}
+
+#[tokio::test]
+async fn session_refreshed_too_often_gets_its_newest_tokens_again() {
+    let tokens = || Scripted::Tokens(Tokens::default());
+    let provider = ScriptedProvider::start((0..20).map(|_| tokens())).await;
+    let setup = Setup::new(provider.address());
+    let mut generation = FIRST;
+    for _ in 0..20 {
+        let Refreshed::Renewed(grant) = setup.refreshed(generation).await else {
+            panic!("not renewed");
+        };
+        generation = grant.jwt.generation;
+    }
+    let calls = provider.token_calls();
+    assert!(calls < 20, "{calls}");
+    setup.clock.advance(GRACE + Duration::from_secs(1));
+    setup.refreshed(generation).await;
+    assert_eq!(provider.token_calls(), calls + 1);
+    assert_eq!(code(&setup.refreshed(FIRST).await), "refresh_token_reused");
 }
 
 #[tokio::test]
@@ -138,7 +210,7 @@ async fn ambiguous_outcome_is_retried_once() {
     let provider = ScriptedProvider::start(script).await;
     let setup = Setup::new(provider.address());
     let refreshed = setup.refreshed(FIRST).await;
-    assert!(matches!(refreshed, Refreshed::Unavailable(outage) if outage.is_providers));
+    assert!(matches!(refreshed, Refreshed::Unavailable(outage) if outage.is_provider_outage()));
     assert_eq!(provider.token_calls(), 2);
     assert!(!setup.is_revoked());
 }
@@ -184,6 +256,7 @@ async fn unusable_jwt_without_new_refresh_token_keeps_the_old_one() {
     let setup = Setup::new(provider.address());
     assert_eq!(code(&setup.refreshed_with_jwt().await), "token_expired");
     assert!(setup.stored_successor().await.is_none());
+    setup.clock.advance(Duration::from_secs(5));
     assert_eq!(code(&setup.refreshed_with_jwt().await), "renewed");
 }
 

@@ -89,7 +89,7 @@ pub(in crate::oidc) fn parse_jwt_refresh(
             description: None,
             reason: None,
         }),
-        429 | 500.. => Err(TokenError::Unavailable {
+        408 | 425 | 429 | 500.. => Err(TokenError::Unavailable {
             status,
             description: None,
         }),
@@ -308,6 +308,8 @@ mod tests {
             (302, "", "invalid"),
             (401, "", "registration"),
             (403, "", "registration"),
+            (408, "", "unavailable"),
+            (425, "", "unavailable"),
             (429, "", "unavailable"),
             (500, FUSIONAUTH_ERROR, "unavailable"),
         ] {

@@ -15,6 +15,14 @@ fn base() -> Value {
 }
 
 fn validate_as(claims: &Value, typ: Option<&str>) -> Result<PresentedToken, ClaimError> {
+    validate_marked(claims, typ, None)
+}
+
+fn validate_marked(
+    claims: &Value,
+    typ: Option<&str>,
+    mark: Option<&AccessTokenMark>,
+) -> Result<PresentedToken, ClaimError> {
     let issuer = Issuer::new("https://login.example.com");
     let client_id = ClientId::new("store");
     let audiences = [String::from("store"), String::from("https://api.example")];
@@ -23,6 +31,7 @@ fn validate_as(claims: &Value, typ: Option<&str>) -> Result<PresentedToken, Clai
         issuer: &issuer,
         audiences: &audiences,
         client_id: &client_id,
+        mark,
         leeway,
     };
     check(signed(claims, typ), profile, Timestamp::from_secs(NOW))
@@ -158,13 +167,8 @@ fn check_rejects_wrong_values() {
 #[test]
 fn check_rejects_other_kinds_of_tokens() {
     // RFC 8725 section 3.12, RFC 9068 section 5.
-    for typ in [
-        None,
-        Some("JWT"),
-        Some("at+jwt"),
-        Some("application/at+jwt"),
-    ] {
-        assert!(validate_as(&base(), typ).is_ok(), "{typ:?}");
+    for typ in ["at+jwt", "application/at+jwt"] {
+        assert!(validate_as(&base(), Some(typ)).is_ok(), "{typ}");
     }
     for typ in ["logout+jwt", "dpop+jwt", "secevent+jwt", "id_token", ""] {
         assert_eq!(
@@ -193,14 +197,27 @@ fn check_rejects_other_kinds_of_tokens() {
         ClaimError::WrongKind
     );
     for own in [
-        ("scope", json!("read")),
         ("scp", json!(["read"])),
-        ("client_id", json!("x")),
+        ("applicationId", json!("x")),
         ("typ", json!("Bearer")),
+        ("tty", json!("at")),
     ] {
         assert!(
             validate_as(&with(&id_token, own.0, Some(own.1.clone())), None).is_ok(),
             "{own:?}"
+        );
+    }
+    // Some ID tokens have these.
+    for other in [
+        ("scope", json!("openid")),
+        ("client_id", json!("store")),
+        ("tty", json!("id")),
+    ] {
+        let claims = with(&id_token, other.0, Some(other.1.clone()));
+        assert_eq!(
+            validate_as(&claims, Some("JWT")).unwrap_err(),
+            ClaimError::WrongKind,
+            "{other:?}"
         );
     }
     // A token for another audience than the client cannot be an ID token.
@@ -211,6 +228,25 @@ fn check_rejects_other_kinds_of_tokens() {
         )
         .is_ok()
     );
+}
+
+#[test]
+fn configured_mark_identifies_access_tokens() {
+    let id_token = without(&["client_id", "scope"]);
+    let mark = |value: Option<&str>| AccessTokenMark {
+        claim: "use".to_owned(),
+        value: value.map(str::to_owned),
+    };
+    let marked = with(&id_token, "use", Some(json!("access")));
+    for (claims, mark, is_accepted) in [
+        (&marked, mark(None), true),
+        (&marked, mark(Some("access")), true),
+        (&marked, mark(Some("id")), false),
+        (&id_token, mark(None), false),
+    ] {
+        let accepted = validate_marked(claims, Some("JWT"), Some(&mark)).is_ok();
+        assert_eq!(accepted, is_accepted, "{claims} {mark:?}");
+    }
 }
 
 #[test]

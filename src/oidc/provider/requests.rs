@@ -1,11 +1,13 @@
 //! Requests to the provider's token, revocation, userinfo and introspection endpoints.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::Provider;
 use super::verification::Audience;
+use crate::oidc::circuit_breaker::Change;
 use crate::oidc::client::ClientSettings;
 use crate::oidc::error::{Endpoint, ProviderError};
 use crate::oidc::fusionauth::RefreshBy;
@@ -43,11 +45,42 @@ impl Provider {
     }
 
     /// Exchanges a refresh token (RFC 6749 section 6). One request, no retry: a token sent twice
-    /// may end the session.
+    /// may end the session. While the provider fails, at most one request a second is sent.
     ///
     /// # Errors
     /// See [`TokenError`].
     pub async fn refresh(
+        &self,
+        client: &ClientSettings,
+        token: &RefreshToken,
+    ) -> Result<TokenResponse, TokenError> {
+        if !self.breaker.permits(self.clock.now()) {
+            return Err(TokenError::Unreachable(ProviderError::CircuitOpen));
+        }
+        let refreshed = self.send_refresh(client, token).await;
+        let mut session = DefaultHasher::new();
+        token.expose().hash(&mut session);
+        let responded = !matches!(
+            refreshed,
+            Err(TokenError::Unavailable { .. }
+                | TokenError::Unreachable(_)
+                | TokenError::OutcomeUnknown(_))
+        );
+        let provider = &self.settings.name;
+        match self
+            .breaker
+            .record(session.finish(), responded, self.clock.now())
+        {
+            Some(Change::Opened) => tracing::warn!(%provider, "provider_circuit_opened"),
+            Some(Change::Closed { suppressed }) => {
+                tracing::info!(%provider, suppressed, "provider_circuit_closed");
+            }
+            None => {}
+        }
+        refreshed
+    }
+
+    async fn send_refresh(
         &self,
         client: &ClientSettings,
         token: &RefreshToken,
@@ -216,6 +249,7 @@ impl Provider {
         let profile = self.profile(Audience {
             client_id: &client.client_id,
             audiences,
+            mark: None,
         });
         Ok(introspection::parse(
             &response.ok()?,

@@ -16,6 +16,7 @@ use crate::oidc::error::TokenRejected;
 use crate::oidc::id_token::IdTokenExpectation;
 use crate::oidc::install_crypto;
 use crate::oidc::jws::JwsError;
+use crate::oidc::presented_token::PresentedToken;
 use crate::oidc::testing::{FakeProvider, ReceivedRequest, Reply, Signer, jwks, with};
 use crate::oidc::token::{Revoked, TokenError, TokenResponse};
 use crate::oidc::verified::VerifiedToken;
@@ -99,6 +100,17 @@ impl TestProvider {
         self.provider
             .verify_access_token(&self.client(), &AccessToken::new(token))
             .await
+    }
+
+    /// Verifies a token that a client sent.
+    async fn verify_presented(&self, token: &str) -> Result<PresentedToken, TokenRejected> {
+        let client_id = ClientId::new("api");
+        let audience = Audience {
+            client_id: &client_id,
+            audiences: &["store".to_owned()],
+            mark: None,
+        };
+        self.provider.verify_presented(audience, token).await
     }
 
     async fn refresh(&self) -> Result<TokenResponse, TokenError> {

@@ -8,13 +8,14 @@ use serde_json::{Map, Value};
 
 use super::Provider;
 use crate::oidc::access_token::{self, AccessTokenProfile};
+use crate::oidc::cached::MinInterval;
 use crate::oidc::client::ClientSettings;
 use crate::oidc::error::TokenRejected;
 use crate::oidc::fusionauth::sender::{Sender, SenderCheck, SenderError};
 use crate::oidc::id_token::{self, IdTokenExpectation, IdTokenProfile};
 use crate::oidc::jws::{Jws, Signed};
 use crate::oidc::logout_token::{self, LogoutToken, LogoutTokenProfile};
-use crate::oidc::presented_token::{self, PresentedToken, PresentedTokenProfile};
+use crate::oidc::presented_token::{self, AccessTokenMark, PresentedToken, PresentedTokenProfile};
 use crate::oidc::verified::VerifiedToken;
 use crate::types::oauth::{AccessToken, ClientId, IdToken};
 
@@ -28,6 +29,17 @@ pub struct Audience<'a> {
     pub client_id: &'a ClientId,
     /// Accepted `aud` values.
     pub audiences: &'a [String],
+    /// The configured mark of access tokens.
+    pub mark: Option<&'a AccessTokenMark>,
+}
+
+/// Where a token comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TokenSource {
+    /// A response of the provider's token endpoint.
+    Provider,
+    /// A request.
+    Anybody,
 }
 
 impl Provider {
@@ -41,7 +53,9 @@ impl Provider {
         token: &IdToken,
         expected: IdTokenExpectation<'_>,
     ) -> Result<VerifiedToken, TokenRejected> {
-        let signed = self.verify_signature(token.expose()).await?;
+        let signed = self
+            .verify_signature(token.expose(), TokenSource::Provider)
+            .await?;
         let profile = IdTokenProfile {
             issuer: &self.settings.issuer,
             client_id: &client.client_id,
@@ -61,7 +75,9 @@ impl Provider {
         client: &ClientSettings,
         token: &AccessToken,
     ) -> Result<VerifiedToken, TokenRejected> {
-        let signed = self.verify_signature(token.expose()).await?;
+        let signed = self
+            .verify_signature(token.expose(), TokenSource::Provider)
+            .await?;
         let profile = AccessTokenProfile {
             issuer: &self.settings.issuer,
             audiences: &client.audiences,
@@ -100,7 +116,7 @@ impl Provider {
         audience: Audience<'_>,
         token: &str,
     ) -> Result<PresentedToken, TokenRejected> {
-        let signed = self.verify_signature(token).await?;
+        let signed = self.verify_signature(token, TokenSource::Anybody).await?;
         self.check_presented(signed, audience)
     }
 
@@ -136,6 +152,7 @@ impl Provider {
             issuer: &self.settings.issuer,
             audiences: audience.audiences,
             client_id: audience.client_id,
+            mark: audience.mark,
             leeway: self.settings.leeway,
         }
     }
@@ -159,7 +176,7 @@ impl Provider {
         audience: Audience<'_>,
         token: &str,
     ) -> Result<LogoutToken, TokenRejected> {
-        let signed = self.verify_signature(token).await?;
+        let signed = self.verify_signature(token, TokenSource::Anybody).await?;
         let allows_missing_exp = self.settings.allow_logout_tokens_without_exp;
         let profile = LogoutTokenProfile {
             issuer: &self.settings.issuer,
@@ -189,12 +206,27 @@ impl Provider {
     /// # Errors
     /// The signature is invalid, or it cannot be verified now ([`SenderError::is_outage`]).
     pub async fn verify_webhook_signature(&self, signature: &str) -> Result<Sender, SenderError> {
-        Sender::from_claims(&self.verify_signature(signature).await?.claims)
+        let signed = self
+            .verify_signature(signature, TokenSource::Anybody)
+            .await?;
+        Sender::from_claims(&signed.claims)
     }
 
     /// Verifies a signature with the current keys, and again with newly fetched keys if the token
     /// may need them.
-    async fn verify_signature(&self, token: &str) -> Result<Signed, TokenRejected> {
+    ///
+    /// Anybody can send tokens with unknown keys, so for them keys are not fetched again within
+    /// `keys_min_refetch`. A token from the provider's own response does not wait for that: it is
+    /// valid now, and junk must not keep it from being verified.
+    async fn verify_signature(
+        &self,
+        token: &str,
+        source: TokenSource,
+    ) -> Result<Signed, TokenRejected> {
+        let min_interval = match source {
+            TokenSource::Provider => MinInterval::AFTER_FAILURE,
+            TokenSource::Anybody => MinInterval::of(self.settings.keys_min_refetch),
+        };
         let jws = Jws::parse(token, &self.settings.algorithms)?;
         let keys = self
             .keys
@@ -206,7 +238,6 @@ impl Provider {
             Err(error) if jws.may_need_new_keys(error) => error,
             Err(error) => return Err(error.into()),
         };
-        let min_interval = self.settings.keys_min_refetch;
         let newer = self
             .keys
             .renew(Some(&keys), &*self.clock, min_interval, self.fetch_keys())

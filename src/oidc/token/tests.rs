@@ -169,6 +169,8 @@ fn only_rejected_grants_end_a_session() {
         ),
         (500, r#"{"error":"invalid_grant"}"#, "provider_unavailable"),
         (503, "<html>", "provider_unavailable"),
+        (408, "<html>", "provider_unavailable"),
+        (425, "", "provider_unavailable"),
         (429, "", "provider_unavailable"),
         (405, "", "token_response_malformed"),
         (

@@ -1,11 +1,11 @@
 //! Decisions about requests that require a login.
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, Method, header};
 
 use super::decision::{Decision, Refusal};
 use super::reason::Reason;
 use crate::identity::return_to::ReturnTo;
-use crate::policy::client_kind::ClientKind;
+use crate::policy::client_kind::{ClientKind, is_script};
 use crate::policy::post_replay::{PreservePostError, check_preservable};
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::AppRef;
@@ -33,9 +33,14 @@ pub(super) fn require_app_login<'a>(
 ) -> Decision<'a> {
     let page = match info.client_kind {
         ClientKind::Navigation | ClientKind::EmbeddedFrame => Some(info.target.as_str()),
-        ClientKind::FormSubmission | ClientKind::NonBrowser | ClientKind::Grpc => {
-            referring_page(headers, app_ref)
+        // A service worker fetches the page that the browser shows.
+        ClientKind::HtmlFetch if info.method == Method::GET && !is_script(headers) => {
+            Some(info.target.as_str())
         }
+        ClientKind::FormSubmission
+        | ClientKind::HtmlFetch
+        | ClientKind::NonBrowser
+        | ClientKind::Grpc => referring_page(headers, app_ref),
     };
     let return_to = page
         .and_then(|page| ReturnTo::parse(page, &app_ref.app.prefix))
@@ -57,12 +62,50 @@ pub(super) fn require_app_login<'a>(
     require_login(info, headers, app_ref, login)
 }
 
-/// Path and query of the app's own page that sent the request.
+/// Path and query of the app's own page that sent the request. A script or a style sheet may send
+/// one too.
 fn referring_page<'h>(headers: &'h HeaderMap, app_ref: AppRef<'_>) -> Option<&'h str> {
     let referer = headers.get(header::REFERER)?.to_str().ok()?;
     referer
         .strip_prefix(app_ref.app.origin.to_string().as_str())
-        .filter(|page| page.starts_with('/'))
+        .filter(|page| page.starts_with('/') && !is_asset(page))
+}
+
+/// Whether a path has the extension of a file that is part of pages and is no page itself.
+fn is_asset(page: &str) -> bool {
+    const EXTENSIONS: [&str; 24] = [
+        "js",
+        "mjs",
+        "cjs",
+        "css",
+        "map",
+        "json",
+        "webmanifest",
+        "wasm",
+        "ico",
+        "svg",
+        "png",
+        "jpg",
+        "jpeg",
+        "gif",
+        "webp",
+        "avif",
+        "woff",
+        "woff2",
+        "ttf",
+        "otf",
+        "mp3",
+        "mp4",
+        "webm",
+        "vtt",
+    ];
+    let path = page.split(['?', '#']).next().unwrap_or_default();
+    let name = path.rsplit('/').next().unwrap_or_default();
+    name.rsplit_once('.').is_some_and(|(_, extension)| {
+        EXTENSIONS
+            .iter()
+            .any(|asset| extension.eq_ignore_ascii_case(asset))
+    })
 }
 
 /// Starts the login for a navigation, and refuses every other request.
@@ -91,7 +134,9 @@ pub(super) fn require_login<'a>(
             Reason::PostNotPreserved(reason, error)
         }
         ClientKind::EmbeddedFrame => Reason::LoginBlockedInFrame(reason),
-        ClientKind::NonBrowser | ClientKind::Grpc => Reason::LoginRequired(reason),
+        ClientKind::HtmlFetch | ClientKind::NonBrowser | ClientKind::Grpc => {
+            Reason::LoginRequired(reason)
+        }
     };
     Decision::Refuse(Refusal {
         return_to: Some(return_to),

@@ -120,6 +120,14 @@ fn invalid_request_is_rejected_with_its_cause() {
             NativeRequestError::Missing("username"),
         ),
         (
+            "grant_type=password&username=+%C2%A0&password=b",
+            NativeRequestError::Missing("username"),
+        ),
+        (
+            "grant_type=password&username=%E2%80%8B&password=b",
+            NativeRequestError::Missing("username"),
+        ),
+        (
             "grant_type=password&username=a&password=",
             NativeRequestError::Missing("password"),
         ),

@@ -61,9 +61,10 @@ impl<'t> ErrorResponse<'t> {
     /// Renders the error in the client's format.
     pub(super) fn render(&self, pages: &Pages, client_kind: ClientKind) -> TaggedResponse {
         let mut response = match client_kind {
-            ClientKind::Navigation | ClientKind::FormSubmission | ClientKind::EmbeddedFrame => {
-                self.to_page(pages)
-            }
+            ClientKind::Navigation
+            | ClientKind::FormSubmission
+            | ClientKind::EmbeddedFrame
+            | ClientKind::HtmlFetch => self.to_page(pages),
             ClientKind::NonBrowser => self.to_problem(),
             ClientKind::Grpc => {
                 let message = format!("{} ({})", self.text.title, self.support_code());

@@ -10,6 +10,7 @@ use crate::identity::return_to::ReturnTo;
 use crate::policy::app::App;
 use crate::policy::client_kind::ClientKind;
 use crate::proxy::messages;
+use crate::proxy::pages::MAX_LINK;
 use crate::proxy::request_id::RequestId;
 use crate::session::login_loop::LoginLoopCause;
 
@@ -56,11 +57,20 @@ impl Responder {
     }
 }
 
-/// The path that starts a login which leads to `return_to`.
+/// The path that starts a login which leads to `return_to`, or to its path alone where the link
+/// would be too long.
 pub(super) fn login_path(app: &App, return_to: &ReturnTo) -> String {
-    let query: String =
-        url::form_urlencoded::byte_serialize(return_to.as_str().as_bytes()).collect();
-    format!("{}?return_to={query}", app.endpoint_path("login"))
+    login_link(app.endpoint_path("login"), return_to)
+}
+
+fn login_link(endpoint: String, return_to: &ReturnTo) -> String {
+    let link = |page: &ReturnTo| {
+        let query = url::form_urlencoded::byte_serialize(page.as_str().as_bytes());
+        format!("{endpoint}?return_to={}", query.collect::<String>())
+    };
+    let links = [link(return_to), link(&return_to.without_query())];
+    let fitting = links.into_iter().find(|link| link.len() <= MAX_LINK);
+    fitting.unwrap_or(endpoint)
 }
 
 /// 502 only if the provider is the cause. Anyone can send an invalid code.
@@ -99,6 +109,21 @@ fn status_of_login_failure(failure: &LoginFailure) -> StatusCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_login_link_loses_its_query_and_then_its_page() {
+        let link = |page: &str| {
+            let page = ReturnTo::parse(page, "/.doorward").unwrap();
+            login_link("/.doorward/login".to_owned(), &page)
+        };
+        assert_eq!(link("/a?b=c"), "/.doorward/login?return_to=%2Fa%3Fb%3Dc");
+        let long = "x".repeat(9000);
+        assert_eq!(
+            link(&format!("/a?{long}")),
+            "/.doorward/login?return_to=%2Fa"
+        );
+        assert_eq!(link(&format!("/{long}")), "/.doorward/login");
+    }
 
     #[test]
     fn unknown_code_is_400_and_rejected_client_is_502() {

@@ -262,7 +262,7 @@ fn failure_error(failure: &NativeFailure) -> NativeError<'_> {
             ..NativeError::new(
                 "slow_down",
                 code,
-                "There were too many login attempts. Wait, or log in with the browser.",
+                "There were too many attempts. Wait, or log in with the browser.",
             )
         },
         NativeFailure::Refused(refusal) => NativeError {
@@ -333,6 +333,7 @@ fn unavailable_error(unavailable: Unavailable) -> NativeError<'static> {
     NativeError {
         status: StatusCode::SERVICE_UNAVAILABLE,
         retry_after: Some(unavailable.retry_after),
+        offers_login: unavailable.login_helps,
         ..NativeError::new(
             "temporarily_unavailable",
             unavailable.code,
@@ -373,7 +374,8 @@ const fn session_end_text(why: NoSessionReason) -> &'static str {
         }
         NoSessionReason::Revoked
         | NoSessionReason::RevocationsUnknown
-        | NoSessionReason::RefreshRefused => "The session was ended. Log in again.",
+        | NoSessionReason::RefreshRefused
+        | NoSessionReason::NotRefreshed => "The session was ended. Log in again.",
         NoSessionReason::NoCookie
         | NoSessionReason::UnreadableCookie
         | NoSessionReason::CookieMismatch

@@ -7,30 +7,43 @@ use http::StatusCode;
 
 use super::Responder;
 use super::error::ErrorResponse;
+use super::login::login_path;
 use super::response::TaggedResponse;
 use crate::auth::Unavailable;
+use crate::identity::return_to::ReturnTo;
 use crate::policy::app::App;
 use crate::policy::client_kind::ClientKind;
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::AppRef;
-use crate::proxy::messages;
+use crate::proxy::messages::{self, Attempted};
 use crate::proxy::request_id::RequestId;
 use crate::upstream::UpstreamError;
 
 impl Responder {
-    /// The response if the provider or the store is unavailable.
+    /// The response if a call failed that the request needs. A page offers a login, which may help
+    /// sooner than waiting.
     pub fn unavailable(
         &self,
         info: &RequestInfo,
         app_ref: Option<AppRef<'_>>,
         unavailable: Unavailable,
+        attempted: Attempted,
         request_id: RequestId,
     ) -> TaggedResponse {
         let app = app_ref.map(|app_ref| app_ref.app.as_ref());
+        let login = match (app, attempted) {
+            (Some(app), Attempted::SessionCheck | Attempted::Login) => {
+                let page = requested_page(info, app);
+                info.client_kind
+                    .reads_pages()
+                    .then(|| login_path(app, &page))
+            }
+            (Some(_), Attempted::TokenCheck | Attempted::FormReplay) | (None, _) => None,
+        };
         let error = ErrorResponse::new(
             StatusCode::SERVICE_UNAVAILABLE,
             unavailable.code,
-            messages::unavailable_text(),
+            messages::unavailable_text(unavailable.culprit, attempted),
             app,
             request_id,
         );
@@ -38,6 +51,7 @@ impl Responder {
             info.client_kind,
             &ErrorResponse {
                 retry_after: Some(unavailable.retry_after),
+                login,
                 ..error
             },
         )
@@ -109,4 +123,15 @@ impl Responder {
             },
         )
     }
+}
+
+/// The page that a navigation requests, or else the root.
+fn requested_page(info: &RequestInfo, app: &App) -> ReturnTo {
+    let page = match info.client_kind {
+        ClientKind::Navigation | ClientKind::EmbeddedFrame | ClientKind::HtmlFetch => {
+            ReturnTo::parse(info.target.as_str(), &app.prefix)
+        }
+        ClientKind::FormSubmission | ClientKind::NonBrowser | ClientKind::Grpc => None,
+    };
+    page.unwrap_or_else(ReturnTo::root)
 }

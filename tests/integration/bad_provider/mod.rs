@@ -54,6 +54,7 @@ async fn valid_sessions_and_public_paths_need_no_provider() {
         "provider_unreachable",
     );
     door.provider.restart();
+    door.advance_secs(5);
     assert_eq!(
         browser.step(&door.store_url(CART)).await.status(),
         200,

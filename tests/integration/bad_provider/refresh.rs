@@ -1,5 +1,5 @@
-//! Failing refresh: the session is kept and the response is 503, unless the provider rejects the
-//! grant.
+//! A failing refresh: the session is kept and the first response is 503, unless the provider rejects
+//! the grant.
 
 use super::secrets;
 use crate::support::assertions::{
@@ -9,6 +9,9 @@ use crate::support::doorward::Setup;
 use crate::support::eventually;
 use crate::support::gate::Gate;
 use crate::support::provider::{Endpoint, Fault, Flaw, RefreshRefusal};
+
+/// How long a session is not refreshed again after a failure, in seconds.
+const BACKOFF: u64 = 5;
 
 #[tokio::test]
 async fn failed_refresh_keeps_session_and_yields_503() {
@@ -81,6 +84,7 @@ async fn failed_refresh_keeps_session_and_yields_503() {
             "{what}: public pages go on"
         );
         door.provider.heal(Endpoint::Token);
+        door.advance_secs(BACKOFF);
         let page = browser.step(&door.store_url(CART)).await;
         assert_eq!(page.status(), 200, "{what}: healed: {page}");
     }
@@ -108,6 +112,7 @@ async fn invalid_token_at_refresh_keeps_session() {
         assert_error_page(&page, 503, code);
         door.provider
             .behave(|provider| provider.id_token_flaws.clear());
+        door.advance_secs(BACKOFF);
         let page = browser.step(&door.store_url(CART)).await;
         assert_eq!(
             page.status(),
@@ -182,6 +187,7 @@ async fn refused_grant_ends_session_and_client_error_does_not() {
         assert_eq!(secrets(&browser, &door), before, "{refusal:?}");
         door.provider
             .behave(|provider| provider.refresh_refusal = None);
+        door.advance_secs(BACKOFF);
         assert_eq!(
             browser.step(&door.store_url(CART)).await.status(),
             200,

@@ -94,12 +94,45 @@ async fn id_token_is_no_access_token() {
         assert!(matches!(answer.status(), 200 | 401), "{answer}");
     }
     assert_eq!((refused, door.store.count()), (1, reached + 1));
-    // An ID token from a refresh has neither nonce nor hash, and is rejected too.
-    let bare = json!({ "client_id": null, "scope": null });
-    let refreshed = door
+    // An ID token from a refresh has neither nonce nor hash, and is rejected too. Some have the
+    // scope and the client.
+    for claims in [json!({ "client_id": null, "scope": null }), json!({})] {
+        let refreshed = door
+            .provider
+            .access_token(&claims, &[Flaw::Header("typ", json!("JWT"))]);
+        assert_refused(&door, &refreshed, "token_kind_mismatch").await;
+    }
+}
+
+#[tokio::test]
+async fn configured_claim_tells_access_tokens_from_id_tokens() {
+    let door = setup("access_token_claim = \"use=access\"").start();
+    let plain = [Flaw::Header("typ", json!("JWT"))];
+    let marked = door
         .provider
-        .access_token(&bare, &[Flaw::Header("typ", json!("JWT"))]);
-    assert_refused(&door, &refreshed, "token_kind_mismatch").await;
+        .access_token(&json!({ "use": "access" }), &plain);
+    assert_eq!(with_token(&door, PROFILE, &marked).await.status(), 200);
+    let other = door.provider.access_token(&json!({ "use": "id" }), &plain);
+    assert_refused(&door, &other, "token_kind_mismatch").await;
+}
+
+/// Junk from a client makes the keys be fetched again, and then not for ten seconds.
+#[tokio::test]
+async fn junk_key_ids_do_not_delay_a_login_after_a_key_rotation() {
+    let door = door();
+    door.logged_in("alice", CART).await;
+    door.advance_secs(10);
+    let junk = door.provider.access_token(&json!({}), &[Flaw::KeyMissing]);
+    let fetched = door.provider.calls(Endpoint::Jwks);
+    for _ in 0..3 {
+        assert_refused(&door, &junk, "token_key_unknown").await;
+    }
+    assert_eq!(door.provider.calls(Endpoint::Jwks), fetched + 1);
+    door.provider.rotate_keys(false);
+    door.logged_in("bob", CART).await;
+    door.provider.rotate_keys(false);
+    door.logged_in("carol", CART).await;
+    assert_eq!(door.provider.calls(Endpoint::Jwks), fetched + 3);
 }
 
 #[tokio::test]
@@ -319,7 +352,7 @@ async fn unregistered_fusionauth_user_is_rejected() {
     let typ = [Flaw::Header("typ", json!("JWT"))];
     let registered = json!({ "client_id": null, "applicationId": "store" });
     for claims in [
-        json!({ "client_id": null }),
+        json!({ "client_id": null, "tty": "at" }),
         json!({ "client_id": null, "applicationId": "forum" }),
     ] {
         let jwt = door.provider.access_token(&claims, &typ);

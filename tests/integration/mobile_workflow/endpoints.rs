@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{CART, PASSWORD, Phone, calls, last_asked, shows_the_cart, started, store};
 use crate::support::browser::Page;
 use crate::support::doorward::Setup;
+use crate::support::provider::Endpoint;
 
 const LOGIN: [(&str, &str); 3] = [
     ("grant_type", "password"),
@@ -416,4 +417,23 @@ async fn plain_provider_tokens_require_the_dangerous_setting() {
         204
     );
     assert_eq!(doorward.provider.revoked(), [token]);
+}
+
+/// Anybody can send what is no token.
+#[tokio::test]
+async fn logouts_with_plain_tokens_are_limited() {
+    let doorward =
+        started(store("dangerously_plain_tokens = true").more("\n[apps.store.bearer]\n"));
+    let mut phone = Phone::of(&doorward);
+    let mut statuses = Vec::new();
+    for number in 0..70 {
+        let junk = json!({ "refresh_token": format!("junk {number}") });
+        statuses.push(phone.post_json("native/logout", &junk).await.status());
+    }
+    assert_eq!(statuses.iter().filter(|status| **status == 204).count(), 60);
+    assert_eq!(statuses.iter().filter(|status| **status == 429).count(), 10);
+    assert_eq!(doorward.provider.calls(Endpoint::Revocation), 60);
+    doorward.advance_secs(1);
+    let junk = json!({ "refresh_token": "junk" });
+    assert_eq!(phone.post_json("native/logout", &junk).await.status(), 204);
 }

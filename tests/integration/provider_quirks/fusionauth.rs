@@ -52,6 +52,7 @@ async fn fusionauth_reasons_are_codes_in_pages_and_metrics() {
         503,
         "invalid_client_authentication",
     );
+    door.advance_secs(5);
     let body = r#"{"error":"invalid_request","error_reason":"refresh_token_not_found"}"#;
     door.provider.fault(Endpoint::Token, Fault::Json(400, body));
     assert_problem(

@@ -1,6 +1,7 @@
 //! Invalid callbacks: replayed, duplicated, declined, malformed.
 
 use super::{CART, arrive, exchanges, is_sent_to_log_in, load, location, sets_session};
+use crate::support::assertions::assert_login_starts;
 use crate::support::browser::{Browser, Page};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::gate::Gate;
@@ -119,6 +120,91 @@ async fn declined_login_is_shown_and_not_retried() {
         .expect("a link");
     assert_eq!(browser.click(&page, &login.0).await.status(), 200);
     load(&doorward, &mut browser, "alice").await;
+}
+
+/// The error responses that a new attempt cures: error and description.
+const CURABLE: [(&str, &str); 4] = [
+    ("temporarily_unavailable", ""),
+    ("login_required", ""),
+    ("interaction_required", ""),
+    ("access_denied", "authentication_expired"),
+];
+
+fn respond_with(doorward: &Doorward, error: Option<(&'static str, &'static str)>) {
+    doorward.provider.behave(|provider| {
+        provider.authorize_error = error.map(|(error, _)| error);
+        provider.extra_callback_parameters = error
+            .filter(|(_, description)| !description.is_empty())
+            .map(|(_, description)| ("error_description".to_owned(), description.to_owned()))
+            .into_iter()
+            .collect();
+    });
+}
+
+#[tokio::test]
+async fn curable_error_begins_the_login_once_more() {
+    for error in CURABLE {
+        let doorward = Setup::plain().start();
+        doorward.sign_in("alice");
+        respond_with(&doorward, Some(error));
+        let mut browser = doorward.browser();
+        let start = is_sent_to_log_in(&doorward, &mut browser).await;
+        let at_provider = browser.next(&start).await;
+        respond_with(&doorward, None);
+        let restarted = browser.next(&at_provider).await;
+        assert_login_starts(&doorward, &restarted);
+        assert_eq!(
+            attempts(&doorward, &browser),
+            1,
+            "{error:?}: the old one is gone"
+        );
+        let page = browser.next(&restarted).await;
+        let page = browser.next(&page).await;
+        assert_eq!(
+            location(&page),
+            doorward.store_url(CART),
+            "{error:?}: {page}"
+        );
+        load(&doorward, &mut browser, "alice").await;
+    }
+}
+
+#[tokio::test]
+async fn curable_error_that_comes_again_is_shown() {
+    for error in CURABLE {
+        let doorward = Setup::plain().start();
+        doorward.sign_in("alice");
+        respond_with(&doorward, Some(error));
+        let page = doorward.browser().visit(&doorward.store_url(CART)).await;
+        assert!(matches!(page.status(), 403 | 502), "{error:?}: {page}");
+        assert!(page.text().contains("declined_by_provider"), "{page}");
+        assert_eq!(doorward.provider.calls(Endpoint::Authorize), 2, "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn curable_error_in_a_signed_in_browser_leads_to_the_page() {
+    for error in CURABLE {
+        let doorward = Setup::plain().start();
+        doorward.sign_in("alice");
+        respond_with(&doorward, Some(error));
+        let mut browser = doorward.browser();
+        let start = is_sent_to_log_in(&doorward, &mut browser).await;
+        let at_provider = browser.next(&start).await;
+        // The login of another tab succeeds meanwhile.
+        respond_with(&doorward, None);
+        browser.visit(&doorward.store_url("/other")).await;
+        let asked = doorward.provider.calls(Endpoint::Authorize);
+        let page = browser.next(&at_provider).await;
+        assert_eq!(
+            (page.status(), location(&page)),
+            (302, doorward.store_url(CART).as_str()),
+            "{error:?}: {page}"
+        );
+        assert!(!sets_session(&page), "{page}");
+        assert_eq!(attempts(&doorward, &browser), 0, "{error:?}");
+        assert_eq!(doorward.provider.calls(Endpoint::Authorize), asked);
+    }
 }
 
 #[tokio::test]
@@ -247,6 +333,6 @@ fn attempts(doorward: &Doorward, browser: &Browser) -> usize {
         .jar
         .of(doorward.store_host())
         .iter()
-        .filter(|cookie| cookie.name.contains("_login_"))
+        .filter(|cookie| cookie.name.contains("_login_") && !cookie.name.ends_with("_loop"))
         .count()
 }

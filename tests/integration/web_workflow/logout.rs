@@ -69,6 +69,26 @@ async fn logout_ends_session_here_and_at_provider() {
     }
 }
 
+/// Another site of the same domain can set the hint cookie (cookie tossing).
+#[tokio::test]
+async fn id_token_of_another_session_is_not_sent_to_the_provider() {
+    let doorward = Setup::plain().start();
+    let mut alice = doorward.logged_in("alice", CART).await;
+    let bob = doorward.logged_in("bob", CART).await;
+    let name = doorward.cookie_name("id_token_hint");
+    let tossed = bob.jar.get(doorward.store_host(), &name);
+    let tossed = tossed.expect("bob's hint").value.clone();
+    alice.jar.tamper(doorward.store_host(), &name, |_| tossed);
+    let page = log_out(&doorward, &mut alice).await;
+    assert_eq!(parameter(location(&page), "id_token_hint"), None, "{page}");
+    assert_eq!(
+        parameter(location(&page), "client_id").as_deref(),
+        Some("store"),
+        "{page}"
+    );
+    assert!(!has_session(&doorward, &alice), "{page}");
+}
+
 #[tokio::test]
 async fn get_logout_asks_for_confirmation() {
     let doorward = Setup::plain().start();

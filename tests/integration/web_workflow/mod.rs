@@ -9,6 +9,8 @@ use crate::support::provider::Endpoint;
 
 mod attempts;
 mod callback;
+mod client_kinds;
+mod deep_links;
 mod hosts;
 mod late_responses;
 mod limits;
@@ -28,6 +30,7 @@ mod reuse;
 mod steps;
 mod stolen;
 mod tabs;
+mod unrefreshable;
 mod user_switch;
 
 const CART: &str = "/shopping-cart?item=7&size=a%20b";

@@ -52,6 +52,7 @@ async fn sessions_continue_for_the_grace_period_only() {
     doorward.advance_secs(1);
     is_told_to_wait(&doorward, &mut browser).await;
     doorward.provider.restart();
+    doorward.advance_secs(5);
     let page = load(&doorward, &mut browser, "alice").await;
     assert!(sets_session(&page), "{page}");
     doorward.provider.assert_no_dead_refresh_token_was_sent();
@@ -96,6 +97,7 @@ async fn every_outage_counts_and_refusals_do_not() {
     };
     refuse(401, "invalid_client");
     is_told_to_wait(&doorward, &mut browser).await;
+    doorward.advance_secs(5);
     refuse(400, "invalid_grant");
     is_sent_to_log_in(&doorward, &mut browser).await;
 }

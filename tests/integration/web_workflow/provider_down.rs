@@ -49,6 +49,7 @@ async fn expired_jwt_during_outage_yields_503_and_keeps_session() {
         "{page}"
     );
     doorward.provider.restart();
+    doorward.advance_secs(5);
     load(&doorward, &mut browser, "alice").await;
     doorward.provider.assert_no_dead_refresh_token_was_sent();
 }
@@ -92,7 +93,7 @@ async fn known_keys_count_while_jwks_is_unavailable() {
     doorward.advance_secs(300);
     assert_eq!(alice.step(&doorward.store_url(CART)).await.status(), 503);
     doorward.provider.heal(Endpoint::Jwks);
-    doorward.advance_secs(2);
+    doorward.advance_secs(5);
     load(&doorward, &mut alice, "alice").await;
     doorward.provider.assert_no_dead_refresh_token_was_sent();
 }

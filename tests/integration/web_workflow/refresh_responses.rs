@@ -136,6 +136,7 @@ async fn flawed_refreshed_token_is_never_used() {
         doorward
             .provider
             .behave(|provider| provider.id_token_flaws.clear());
+        doorward.advance_secs(5);
         load(&doorward, &mut browser, "alice").await;
         doorward.provider.assert_no_dead_refresh_token_was_sent();
     }

@@ -84,18 +84,3 @@ async fn own_page_is_kept_with_query() {
     );
     load(&doorward, &mut browser, "alice").await;
 }
-
-#[tokio::test]
-async fn oversized_return_target_falls_back_to_root() {
-    let doorward = Setup::plain().start();
-    doorward.sign_in("alice");
-    let page = doorward
-        .browser()
-        .visit(&doorward.store_url(&format!("/cart?x={}", "y".repeat(3000))))
-        .await;
-    assert_eq!(
-        (page.status(), page.url.as_str()),
-        (200, doorward.store_url("/").as_str()),
-        "{page}"
-    );
-}

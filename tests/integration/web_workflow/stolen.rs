@@ -154,6 +154,24 @@ async fn steps_9_and_10_cookies_fail_at_provider_and_as_bearer() {
 }
 
 #[tokio::test]
+async fn step_9_live_jwt_with_refresh_cookie_of_another_is_no_session() {
+    let doorward = Setup::over_tls().start();
+    let mut alice = doorward.logged_in("alice", CART).await;
+    let bob = doorward.logged_in("bob", CART).await;
+    load(&doorward, &mut alice, "alice").await;
+    let mut mixed = thief(&doorward, &alice, &["jwt", "activity"]);
+    mixed.jar.plant(
+        bob.jar
+            .get(doorward.store_host(), &doorward.cookie_name("refresh"))
+            .expect("bob's")
+            .clone(),
+    );
+    is_sent_to_log_in(&doorward, &mut mixed).await;
+    load(&doorward, &mut alice, "alice").await;
+    load(&doorward, &mut thief(&doorward, &alice, &["jwt"]), "alice").await;
+}
+
+#[tokio::test]
 async fn step_9_halves_of_two_sessions_are_no_session() {
     let doorward = Setup::over_tls().start();
     let alice = doorward.logged_in("alice", CART).await;

@@ -81,33 +81,51 @@ async fn concurrent_metadata_calls_make_one_fetch() {
 }
 
 #[tokio::test]
-async fn unknown_kid_triggers_rate_limited_key_fetches() {
+async fn unknown_kid_from_a_client_triggers_rate_limited_key_fetches() {
     let test = TestProvider::new().await;
     let old = Signer::es256("old");
     let new = Signer::es256("new");
     test.publish(&[&old]);
-    test.verify(&old.sign(&claims())).await.unwrap();
+    test.verify_presented(&old.sign(&claims())).await.unwrap();
     let at_first = test.provider.keys().unwrap();
     test.publish(&[&old, &new]);
     test.clock.advance(Duration::from_secs(10));
-    let token = test.verify(&new.sign(&claims())).await.unwrap();
-    assert_eq!((token.kid(), test.server.count("/keys")), (Some("new"), 2));
-    assert!(
-        !at_first.contains(&token.key()) && test.provider.keys().unwrap().contains(&token.key())
-    );
+    let token = test.verify_presented(&new.sign(&claims())).await.unwrap();
+    let key = token.key().unwrap();
+    assert_eq!(test.server.count("/keys"), 2);
+    assert!(!at_first.contains(&key) && test.provider.keys().unwrap().contains(&key));
     for number in 0..50 {
         let unknown = Signer::es256(&format!("unknown-{number}"));
-        let rejected = test.verify(&unknown.sign(&claims())).await.unwrap_err();
-        assert_eq!(rejected, TokenRejected::Signature(JwsError::UnknownKey));
+        let rejected = test.verify_presented(&unknown.sign(&claims())).await;
+        assert_eq!(
+            rejected.unwrap_err(),
+            TokenRejected::Signature(JwsError::UnknownKey)
+        );
     }
     assert_eq!(test.server.count("/keys"), 2, "rate-limited");
     test.clock.advance(Duration::from_secs(10));
-    test.verify(&Signer::es256("unknown").sign(&claims()))
-        .await
-        .unwrap_err();
-    test.verify(&Signer::es256("unknown").sign(&claims()))
-        .await
-        .unwrap_err();
+    for _ in 0..2 {
+        let unknown = Signer::es256("unknown").sign(&claims());
+        test.verify_presented(&unknown).await.unwrap_err();
+    }
+    assert_eq!(test.server.count("/keys"), 3);
+}
+
+/// Junk that clients send must not delay a login after a key rotation.
+#[tokio::test]
+async fn unknown_kid_from_the_provider_triggers_a_key_fetch_at_once() {
+    let test = TestProvider::new().await;
+    let [first, second, third] = ["first", "second", "third"].map(Signer::es256);
+    test.publish(&[&first]);
+    test.verify(&first.sign(&claims())).await.unwrap();
+    let junk = Signer::es256("junk").sign(&claims());
+    test.verify_presented(&junk).await.unwrap_err();
+    for signer in [&second, &third] {
+        test.publish(&[signer]);
+        test.verify(&signer.sign(&claims())).await.unwrap();
+    }
+    assert_eq!(test.server.count("/keys"), 3);
+    test.verify_presented(&junk).await.unwrap_err();
     assert_eq!(test.server.count("/keys"), 3);
 }
 
