@@ -306,6 +306,9 @@ impl Deployment {
             self.model.loose = self.model.revoked_at == now;
         } else if page.status() == 200 {
             self.judge(lives, true);
+        } else if page.words().contains("login_loop_not_allowed") {
+            // A logged-in user asked for the login five times within a minute, and stays logged in.
+            self.load(0).await;
         } else {
             // A login at the moment of a revocation is refused, so that it does not loop.
             assert_eq!(page.status(), 403, "{page}");
