@@ -10,7 +10,6 @@ use std::time::Duration;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
 
 use crate::downstream::Handler;
 use crate::telemetry::health::Health;
@@ -156,17 +155,13 @@ impl Admin {
 }
 
 impl Handler for Admin {
-    async fn handle(
-        &self,
-        request: Request<Incoming>,
-        connection: ConnectionInfo,
-    ) -> Response<Body> {
+    async fn handle(&self, request: Request<Body>, connection: ConnectionInfo) -> Response<Body> {
         if !self.is_own_host(&request, &connection) {
             let text = "the host is not one of the admin listener: see `server.admin_hosts`\n";
             return response(StatusCode::MISDIRECTED_REQUEST, TEXT, text.to_owned());
         }
         if request.method() == Method::POST && request.uri().path() == REVOKE_PATH {
-            return self.revoke(Body::streamed(request.into_body())).await;
+            return self.revoke(request.into_body()).await;
         }
         self.respond(request.method(), request.uri().path())
     }
@@ -186,6 +181,7 @@ fn response(status: StatusCode, content_type: HeaderValue, text: String) -> Resp
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::net::ConnectionId;
 
     #[test]
     fn public_names_are_refused_over_tcp() {
@@ -198,7 +194,7 @@ mod tests {
         );
         let tcp = ConnectionInfo {
             peer: Some("127.0.0.1:50000".parse().unwrap()),
-            secure: false,
+            id: ConnectionId::new(0),
         };
         let unix = ConnectionInfo { peer: None, ..tcp };
         let request = |hosts: &[&str]| {

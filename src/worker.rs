@@ -6,7 +6,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
-use hyper::body::Incoming;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
@@ -60,7 +59,7 @@ struct ProxyHandler {
 }
 
 impl Handler for ProxyHandler {
-    async fn handle(&self, request: Request<Incoming>, arrival: ConnectionInfo) -> Response<Body> {
+    async fn handle(&self, request: Request<Body>, arrival: ConnectionInfo) -> Response<Body> {
         let version = request.version();
         let mut response = self.proxy.handle(request, arrival).await;
         // HTTP/2 uses GOAWAY instead. After an upgrade, the field has another meaning.
@@ -77,6 +76,16 @@ impl Handler for ProxyHandler {
 
     fn https_origin(&self, host: &str) -> Option<String> {
         self.proxy.router.https_origin(host)
+    }
+
+    fn rejected(&self, connection: ConnectionInfo, reason: &'static str, status: StatusCode) {
+        self.proxy
+            .telemetry
+            .record_rejected(connection, reason, status);
+    }
+
+    fn cut_off(&self) {
+        self.proxy.telemetry.cut_off();
     }
 }
 

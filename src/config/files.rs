@@ -22,6 +22,8 @@ const MAX_SECRET: usize = 4096;
 const EXAMPLE_SECRET: &str = "only-an-example";
 /// What secrets in the shipped manifests begin with.
 const PLACEHOLDER: &str = "REPLACE ";
+/// What some editors write at the start of a text file.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The folder that relative paths start from.
 pub(super) struct Folder(PathBuf);
@@ -59,9 +61,12 @@ impl Folder {
         self.0.join(name)
     }
 
-    /// The secret in the file `name`, without one trailing newline.
+    /// The secret in the file `name`, without a byte order mark and one trailing newline.
     pub(super) fn secret(&self, at: &Location<'_>, name: &str) -> Option<Zeroizing<String>> {
         let mut text = self.read(at, name, Confidentiality::Secret, Missing::Refused)?;
+        if text.starts_with(BYTE_ORDER_MARK) {
+            text.remove(0);
+        }
         if text.ends_with('\n') {
             text.pop();
             if text.ends_with('\r') {
@@ -72,6 +77,16 @@ impl Folder {
             at.error(
                 format!("the file {} is empty", quoted(name)),
                 "it must hold the secret and nothing else",
+            );
+            return None;
+        }
+        if text.trim() != text.as_str() {
+            at.error(
+                format!(
+                    "the secret in the file {} begins or ends with a blank",
+                    quoted(name)
+                ),
+                "remove the blank: it would be sent as a part of the secret",
             );
             return None;
         }

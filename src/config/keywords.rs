@@ -80,6 +80,15 @@ pub(super) enum AppLogoutMethod {
 
 keywords! { AppLogoutMethod { "GET" => Get, "POST" => Post, } }
 
+/// `authorization`: what happens to `Authorization` that is meant for the app.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClientAuthorization {
+    Forward,
+    Remove,
+}
+
+keywords! { ClientAuthorization { "forward" => Forward, "remove" => Remove, } }
+
 /// `kind`: the provider's dialect.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProviderKind {

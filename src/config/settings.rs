@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use ipnet::IpNet;
 
 use super::keys::SealingKey;
@@ -53,6 +54,8 @@ pub struct ServerConfig {
     pub tls: Option<TlsConfig>,
     /// Proxies that are trusted to report client addresses.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether the peers of a Unix domain socket are trusted to report them too.
+    pub trusts_unix_peers: bool,
     /// The header in which they report them.
     pub forwarded_header: ForwardedHeader,
     /// The number of worker threads.
@@ -127,8 +130,19 @@ pub struct AppConfig {
     pub max_in_flight_requests: Option<usize>,
     /// The upstream.
     pub upstream: UpstreamSettings,
+    /// The headers of clients that the app gets.
+    pub client_headers: ClientHeaders,
     /// The verification of access tokens, if the app accepts them.
     pub bearer: Option<BearerConfig>,
+}
+
+/// The headers of clients that an app gets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientHeaders {
+    /// Whether `Authorization` is removed even if it is meant for the app.
+    pub removes_authorization: bool,
+    /// Identity headers of other products that are forwarded as clients send them.
+    pub forwarded_identity: Vec<HeaderName>,
 }
 
 /// The verification settings in `[apps.NAME.bearer]`.

@@ -99,6 +99,10 @@ pub(super) struct ClientStream<S> {
     stream: S,
     /// Bytes to read before those of the stream.
     unread: Bytes,
+    /// Whether the end of the stream is withheld from the reader.
+    withholds_end: bool,
+    /// Whether bytes were written since the last flush.
+    has_written: bool,
     deadlines: Arc<Deadlines>,
     slot: ConnectionSlot,
 }
@@ -109,6 +113,8 @@ impl<S> ClientStream<S> {
         Self {
             stream,
             unread: Bytes::new(),
+            withholds_end: false,
+            has_written: false,
             deadlines,
             slot,
         }
@@ -139,13 +145,19 @@ impl<S> ClientStream<S> {
 
     /// Reports the result of a write to the deadlines. A stalled write fails.
     fn track_write<T>(
-        &self,
+        &mut self,
         cx: &Context<'_>,
         written: Poll<io::Result<T>>,
         flushed: bool,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.deadlines.on_write(flushed);
+            let had_written = std::mem::replace(&mut self.has_written, !flushed);
+            if self.withholds_end && flushed && had_written {
+                // This may have been the end of the response. hyper does not read again by itself,
+                // because it was told that there is nothing to read.
+                cx.waker().wake_by_ref();
+            }
         } else if self.deadlines.write_stalled(cx.waker()) {
             return Poll::Ready(Err(io::Error::from(io::ErrorKind::TimedOut)));
         }
@@ -172,11 +184,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
+        let has_space = buf.remaining() > 0;
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if read.is_pending() {
             self.deadlines.on_read_pending();
         } else if buf.filled().len() > before {
             self.deadlines.on_read();
+        } else if has_space && matches!(read, Poll::Ready(Ok(()))) {
+            self.withholds_end = self.deadlines.withholds_end(cx.waker());
+            if self.withholds_end {
+                return Poll::Pending;
+            }
         }
         read
     }

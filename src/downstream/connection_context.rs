@@ -1,10 +1,11 @@
 //! Connection context: what all connections of one worker share.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::{Request, Response, StatusCode};
 use hyper::server::conn::http1;
 use tokio_rustls::TlsAcceptor;
 
@@ -15,14 +16,14 @@ use super::settings::ListenerSettings;
 use crate::limits::ByteBudget;
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::Body;
-use crate::types::net::ConnectionInfo;
+use crate::types::net::{ConnectionId, ConnectionInfo};
 
 /// Handles HTTP requests.
 pub trait Handler: Send + Sync + 'static {
     /// Produces the response to one request. The future is dropped when the client disconnects.
     fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<Body>,
         info: ConnectionInfo,
     ) -> impl Future<Output = Response<Body>> + Send;
 
@@ -31,6 +32,13 @@ pub trait Handler: Send + Sync + 'static {
     fn https_origin(&self, _host: &str) -> Option<String> {
         None
     }
+
+    /// Told of a request that was rejected before it could be handled, with the reason and the
+    /// status of the response.
+    fn rejected(&self, _info: ConnectionInfo, _reason: &'static str, _status: StatusCode) {}
+
+    /// Told that the drain timeout has passed, and that the remaining connections are closed.
+    fn cut_off(&self) {}
 }
 
 /// Shared by all connections of a worker.
@@ -44,9 +52,19 @@ pub(super) struct ConnectionContext<H> {
     pub(super) registry: ConnectionRegistry,
     pub(super) bytes: Arc<ByteBudget>,
     pub(super) deadline_timer: DeadlineTimer,
+    /// The number of the next connection.
+    pub(super) next_id: AtomicU64,
 }
 
 impl<H> ConnectionContext<H> {
+    /// Identifies a connection from `peer`, whose handshake is complete.
+    pub(super) fn connection_info(&self, peer: Option<SocketAddr>) -> ConnectionInfo {
+        ConnectionInfo {
+            id: ConnectionId::new(self.next_id.fetch_add(1, Ordering::Relaxed)),
+            peer,
+        }
+    }
+
     /// Counts a connection that ended with an error.
     pub(super) fn count_error(&self, reason: &'static str) {
         self.metrics

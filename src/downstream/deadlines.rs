@@ -13,10 +13,12 @@ use hyper::server::conn::http1;
 use prometheus::IntGauge;
 
 use super::connection_registry::Evictable;
+use super::half_close::HalfClose;
 use super::settings::ListenerSettings;
 use super::timer_wheel::{Scheduled, TICK, TimerWheel, to_ticks};
 
 use crate::lock::lock;
+use crate::types::body::{ReadProgress, ReadState};
 
 /// What the connection waits to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,7 @@ struct Timeouts {
     header_read: u64,
     keep_alive: u64,
     write_stall: u64,
+    half_close: u64,
 }
 
 impl TimerContext {
@@ -65,6 +68,7 @@ impl TimerContext {
                 header_read: to_ticks(settings.header_read_timeout),
                 keep_alive: to_ticks(settings.keep_alive_timeout),
                 write_stall: to_ticks(settings.write_stall_timeout),
+                half_close: to_ticks(settings.half_close_timeout),
             },
         })
     }
@@ -76,8 +80,11 @@ pub(super) struct Deadlines {
     timer: Arc<TimerContext>,
     /// A [`PhaseStart`], packed so that both parts change together.
     phase: AtomicU64,
+    half_close: HalfClose,
     /// One more than the tick since which the client accepts no bytes; zero while it does.
     write_blocked_since: AtomicU64,
+    /// Whether the connection ends because the client accepted no bytes for too long.
+    write_has_stalled: AtomicBool,
     /// The tick of the next check.
     scheduled_tick: AtomicU64,
     /// Whether the last read found no more bytes.
@@ -99,6 +106,8 @@ impl Deadlines {
         Self {
             timer,
             phase: AtomicU64::new(start.pack()),
+            half_close: HalfClose::default(),
+            write_has_stalled: AtomicBool::new(false),
             write_blocked_since: AtomicU64::new(0),
             scheduled_tick: AtomicU64::new(0),
             read_drained: AtomicBool::new(false),
@@ -125,6 +134,35 @@ impl Deadlines {
         PhaseStart::unpack(self.phase.load(Ordering::Relaxed))
     }
 
+    /// A request was received. `has_body`: its body was not read yet.
+    pub(super) fn on_request(&self, has_body: bool) {
+        self.set_phase(ReadPhase::Nothing);
+        self.half_close.on_request(has_body);
+    }
+
+    /// The last response was written: only the end of the client's stream is awaited.
+    pub(super) fn on_last_response(&self) {
+        self.set_phase(ReadPhase::NextRequest);
+    }
+
+    /// The connection switches protocols.
+    pub(super) fn on_upgrade(&self) {
+        self.half_close.on_upgrade();
+    }
+
+    /// The client's stream has ended. Returns whether the end is withheld for now, because the
+    /// request in flight can still be answered. `waker` is woken when it no longer is.
+    pub(super) fn withholds_end(&self, waker: &Waker) -> bool {
+        if self.load_phase().phase != ReadPhase::Nothing || self.timer.timeouts.half_close == 0 {
+            return false;
+        }
+        let Some(since) = self.half_close.on_end(self.timer.wheel.now()) else {
+            return false;
+        };
+        self.register_waker(waker);
+        !self.has_elapsed(since, self.timer.timeouts.half_close)
+    }
+
     /// hyper waits for the next head; any response before it has been written.
     fn on_head_awaited(&self) {
         if self.load_phase().phase == ReadPhase::Nothing {
@@ -143,6 +181,7 @@ impl Deadlines {
     /// A read returned bytes.
     pub(super) fn on_read(&self) {
         self.read_drained.store(false, Ordering::Relaxed);
+        self.half_close.on_read();
         match self.load_phase().phase {
             ReadPhase::Nothing | ReadPhase::RestOfHead => {}
             ReadPhase::FirstByte | ReadPhase::NextRequest => self.set_phase(ReadPhase::RestOfHead),
@@ -173,8 +212,19 @@ impl Deadlines {
                     .store(self.timer.wheel.now() + 1, Ordering::Relaxed);
                 false
             }
-            since => self.has_elapsed(since - 1, self.timer.timeouts.write_stall),
+            since => {
+                let has_stalled = self.has_elapsed(since - 1, self.timer.timeouts.write_stall);
+                if has_stalled {
+                    self.write_has_stalled.store(true, Ordering::Relaxed);
+                }
+                has_stalled
+            }
         }
+    }
+
+    /// Whether the connection ends because the client accepted no bytes for too long.
+    pub(super) fn write_has_stalled(&self) -> bool {
+        self.write_has_stalled.load(Ordering::Relaxed)
     }
 
     fn has_elapsed(&self, since: u64, timeout: u64) -> bool {
@@ -296,7 +346,12 @@ impl Scheduled for Deadlines {
             0 => u64::MAX,
             since => since + timeouts.write_stall,
         };
-        deadline.min(recheck).min(write_stall)
+        let half_close = match phase {
+            ReadPhase::Nothing => self.half_close.next_check(timeouts.half_close),
+            ReadPhase::FirstByte | ReadPhase::NextRequest | ReadPhase::RestOfHead => None,
+        };
+        let half_close = half_close.unwrap_or(u64::MAX);
+        deadline.min(recheck).min(write_stall).min(half_close)
     }
 
     fn scheduled_tick(&self) -> u64 {
@@ -311,6 +366,15 @@ impl Scheduled for Deadlines {
         let waker = lock(&self.waker).clone();
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+}
+
+impl ReadProgress for Deadlines {
+    fn polled(&self, state: ReadState) {
+        if self.half_close.on_body_polled(state) {
+            // hyper must read the end of the stream to fail the body.
+            self.wake();
         }
     }
 }

@@ -213,10 +213,7 @@ impl<H: Handler> ConnectionContext<H> {
         S: AsyncRead + AsyncWrite + Peek + Readable + Send + Unpin + 'static,
     {
         let Some(tls) = &self.tls else {
-            let info = ConnectionInfo {
-                peer,
-                secure: false,
-            };
+            let info = self.connection_info(peer);
             return self.detect_http_version(stream, info, slot).await;
         };
         let deadline = Instant::now() + self.settings.handshake_timeout;
@@ -235,7 +232,8 @@ impl<H: Handler> ConnectionContext<H> {
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
                 let stream = ClientStream::new(stream, self.deadline_timer.watch(), slot);
                 stream.deadlines().set_phase(ReadPhase::FirstByte);
-                Some(self.serve_http(stream, ConnectionInfo { peer, secure: true }, is_http2))
+                let info = self.connection_info(peer);
+                Some(self.serve_http(stream, info, is_http2))
             }
             Ok(Err(error)) => {
                 tracing::debug!(?peer, %error, "tls_handshake_failed");

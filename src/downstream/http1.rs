@@ -9,17 +9,22 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use http::{Request, StatusCode};
+use http_body::Body as _;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
+use super::client_body::ClientBody;
 use super::client_stream::{ClientStream, Readable};
 use super::connection_context::{ConnectionContext, ConnectionFuture, Handler};
-use super::deadlines::ReadPhase;
+use super::deadlines::{Deadlines, ReadPhase};
 use super::settings::ListenerSettings;
 use super::unsent::{CountedBody, UnsentData};
+use crate::types::body::Body;
 use crate::types::net::ConnectionInfo;
 
 /// The lingering close ends once the client has been silent for this long.
@@ -35,6 +40,7 @@ pub(super) fn parser(settings: &ListenerSettings) -> http1::Builder {
     parser
         .max_buf_size(settings.max_header_bytes.max(8192))
         .max_header_size(settings.max_header_bytes)
+        // With hyper's own support, a disconnect would be noticed at the next write only.
         .half_close(false)
         .keep_alive(true);
     if settings.max_header_count != DEFAULT_MAX_HEADERS {
@@ -100,12 +106,18 @@ where
     let handler = Arc::clone(&context.handler);
     let request_deadlines = Arc::clone(&deadlines);
     let unsent = unsent.clone();
-    let service = service_fn(move |request| {
-        request_deadlines.set_phase(ReadPhase::Nothing);
-        let (handler, unsent) = (Arc::clone(&handler), unsent.clone());
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (handler, deadlines) = (Arc::clone(&handler), Arc::clone(&request_deadlines));
+        let unsent = unsent.clone();
+        deadlines.on_request(!request.body().is_end_stream());
         async move {
+            let request = request.map(|body| received_body(body, &deadlines));
             let response = handler.handle(request, info).await;
-            Ok::<_, Infallible>(response.map(|body| CountedBody::new(body, unsent)))
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                deadlines.on_upgrade();
+            }
+            let counted = |body| CountedBody::new(body, unsent);
+            Ok::<_, Infallible>(response.map(|body| ClientBody::new(counted(body), deadlines)))
         }
     });
     let mut connection = parser
@@ -149,9 +161,16 @@ where
         Served::Evicted => return None,
         Served::Ended(Ok(())) => true,
         Served::Ended(Err(error)) => {
-            let reason = error_reason(&error);
+            let reason = if deadlines.write_has_stalled() {
+                "client_stalled"
+            } else {
+                error_reason(&error)
+            };
             context.count_error(reason);
             tracing::debug!(reason, peer = ?info.peer, error = %error, "connection_error");
+            if let Some(status) = rejection_status(&error) {
+                context.handler.rejected(info, reason, status);
+            }
             error.is_parse()
         }
     };
@@ -159,9 +178,18 @@ where
         && !deadlines.is_draining()
         && let Some(parts) = connection.into_parts()
     {
+        deadlines.on_last_response();
         linger(parts.io.into_inner()).await;
     }
     None
+}
+
+/// The body of a request. The deadlines are told how far it was read.
+fn received_body(body: Incoming, deadlines: &Arc<Deadlines>) -> Body {
+    if body.is_end_stream() {
+        return Body::streamed(body);
+    }
+    Body::streamed_with(body, Arc::<Deadlines>::clone(deadlines))
 }
 
 /// Waits until the stream is readable. Returns `false` on a timeout and when draining starts.
@@ -208,12 +236,23 @@ async fn linger(mut stream: impl AsyncRead + Unpin) {
     let _ = timeout(LINGER_TIMEOUT, silence).await;
 }
 
+/// The status that hyper responded with to a head that it could not parse.
+fn rejection_status(error: &hyper::Error) -> Option<StatusCode> {
+    if error.is_parse_too_large() {
+        Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+    } else if error.is_parse() {
+        Some(StatusCode::BAD_REQUEST)
+    } else {
+        None
+    }
+}
+
 /// The metric label for a connection error.
 fn error_reason(error: &hyper::Error) -> &'static str {
     if error.is_parse_too_large() {
         "header_too_large"
     } else if error.is_parse() {
-        "malformed"
+        "malformed_request"
     } else if error.is_timeout() {
         "header_timeout"
     } else if error.is_incomplete_message() {

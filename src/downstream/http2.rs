@@ -24,9 +24,10 @@ use super::unsent::{CountedBody, UnsentData};
 use crate::types::body::Body;
 use crate::types::net::ConnectionInfo;
 
-/// Maximum number of streams that the client reset before they were accepted (CVE-2023-44487). The
+/// Maximum number of streams that the client reset before they were accepted (CVE-2023-44487), if
+/// `max_http2_streams` is less. A client may cancel as many in one flight as it may have open. The
 /// connection ends beyond it.
-const MAX_PENDING_RESETS: usize = 20;
+const MIN_PENDING_RESETS: u32 = 20;
 /// Maximum number of streams that the server reset because of client errors (CVE-2025-8671). The
 /// connection ends beyond it.
 const MAX_LOCAL_RESETS: usize = 100;
@@ -44,7 +45,7 @@ const SMALL_WINDOW: u32 = 65_535;
 
 /// How long an evicted client may take to close the connection after the GOAWAY.
 const EVICTION_GRACE: Duration = Duration::from_millis(200);
-/// How long an idle client may take to close the connection after the GOAWAY of a shutdown.
+/// How long an idle client may take to close the connection after another GOAWAY.
 const GOAWAY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Serves a connection until it ends, or, once draining has started, until its current responses
@@ -62,7 +63,7 @@ pub(super) async fn serve<S, H>(
     let settings = &context.settings;
     let mut drain = context.drain.clone();
     let handler = Arc::clone(&context.handler);
-    let streams = StreamTracker::new(settings, &context.metrics);
+    let streams = StreamTracker::new(settings, &context.metrics, stream.deadlines());
     stream.set_state(Arc::new(streams.clone()));
     let unsent = UnsentData::new(&context.bytes, stream.slot().client());
     let window = if stream.slot().is_small() {
@@ -71,6 +72,7 @@ pub(super) async fn serve<S, H>(
         WINDOW
     };
     let max_fields = settings.max_header_count;
+    let max_pending_resets = settings.max_http2_streams.max(MIN_PENDING_RESETS);
     let service = service_fn(move |request: Request<Incoming>| {
         let (handler, unsent) = (Arc::clone(&handler), unsent.clone());
         // Boxed, because hyper and the executor move the future, which is several KiB.
@@ -88,44 +90,47 @@ pub(super) async fn serve<S, H>(
         .initial_connection_window_size(window)
         .initial_stream_window_size(window)
         .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
-        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_pending_accept_reset_streams(usize::try_from(max_pending_resets).ok())
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)
         .max_send_buf_size(MAX_SEND_BUFFER);
     let mut connection =
         pin!(builder.serve_connection(TokioIo::new(TrackedSocket::new(stream, &streams)), service));
 
+    let quiet_after = tokio::select! {
+        biased;
+        ended = connection.as_mut() => return log_end(&context, info, ended),
+        () = streams.reset_flood() => {
+            tracing::debug!(peer = ?info.peer, "http2_reset_flood");
+            context.count_error("http2_resets");
+            streams.allow_last_cancels(settings.max_http2_streams);
+            GOAWAY_TIMEOUT
+        }
+        // A request that is already on the wire is still handled.
+        () = streams.idle_for(settings.header_read_timeout, settings.keep_alive_timeout) => {
+            settings.header_read_timeout
+        }
+        () = streams.evicted() => EVICTION_GRACE,
+        () = drain.started() => GOAWAY_TIMEOUT,
+    };
+    connection.as_mut().graceful_shutdown();
+    // The requests in flight are answered. A client may ignore the GOAWAY.
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
         () = streams.reset_flood() => {
-            tracing::debug!(peer = ?info.peer, "http2_reset_flood");
             context.count_error("http2_resets");
-            return;
+            Ok(())
         }
-        () = streams.evicted() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = streams.quiet_for(EVICTION_GRACE) => Ok(()),
-            }
-        }
-        () = streams.idle_for(settings.header_read_timeout, settings.keep_alive_timeout) => {
-            connection.as_mut().graceful_shutdown();
-            // A client may ignore the GOAWAY. A request that was already on the wire is still
-            // handled.
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = streams.quiet_for(settings.header_read_timeout) => Ok(()),
-            }
-        }
-        () = drain.started() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = streams.quiet_for(GOAWAY_TIMEOUT) => Ok(()),
-            }
-        }
+        () = streams.quiet_for(quiet_after) => Ok(()),
     };
+    log_end(&context, info, ended);
+}
+
+fn log_end<H>(
+    context: &ConnectionContext<H>,
+    info: ConnectionInfo,
+    ended: Result<(), hyper::Error>,
+) {
     if let Err(error) = ended {
         context.count_error("http2");
         tracing::debug!(peer = ?info.peer, error = %error, "connection_error");
@@ -140,11 +145,17 @@ async fn handle<H: Handler>(
 ) -> Response<Body> {
     if exceeds_field_limit(request.headers(), max_fields) {
         // As hyper responds over HTTP/1.1, without a page.
+        handler.rejected(
+            info,
+            "header_too_large",
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        );
         let mut rejection = Response::new(Body::empty());
         *rejection.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return rejection;
     }
     let is_head = *request.method() == Method::HEAD;
+    let request = request.map(|body| Body::streamed(body).over_http2());
     let mut response = handler.handle(request, info).await;
     // A response to HEAD has no body (RFC 9110 section 9.3.2). Over HTTP/1.1 hyper omits it.
     if is_head && !response.body().is_end_stream() {

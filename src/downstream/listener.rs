@@ -5,6 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use rustls::ServerConfig;
@@ -182,6 +183,7 @@ pub async fn serve<H: Handler>(
         drain: connections_drain,
         registry: listener.registry,
         bytes: listener.bytes,
+        next_id: AtomicU64::new(0),
     });
     let mut connections = JoinSet::new();
     loop {
@@ -230,6 +232,7 @@ pub async fn serve<H: Handler>(
     };
     if timeout(settings.drain_timeout, all_closed).await.is_err() {
         tracing::warn!(left = connections.len(), "connections_cut");
+        context.handler.cut_off();
     }
     connections.shutdown().await;
     Ok(())

@@ -1,7 +1,9 @@
 //! Downstream: listeners, TLS, and HTTP server connections to clients. Requests are passed to a
 //! [`Handler`].
 
+mod cancel_budget;
 mod certificate_monitor;
+mod client_body;
 mod client_certificates;
 mod client_stream;
 mod connection_context;
@@ -9,6 +11,7 @@ mod connection_registry;
 mod deadline_timer;
 mod deadlines;
 mod drain;
+mod half_close;
 mod handshake;
 mod http1;
 mod http2;

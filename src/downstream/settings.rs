@@ -37,6 +37,9 @@ pub struct ListenerSettings {
     pub handshake_timeout: Duration,
     /// How long a client may accept no byte of a response.
     pub write_stall_timeout: Duration,
+    /// How long an HTTP/1.1 request is still answered after the client shut down its write side.
+    /// Zero treats that as a disconnect.
+    pub half_close_timeout: Duration,
     /// Maximum size of a request head in bytes, cookies included; at least 8192.
     pub max_header_bytes: usize,
     /// Maximum number of fields in a request head.
@@ -45,8 +48,11 @@ pub struct ListenerSettings {
     pub max_http2_streams: u32,
     /// Maximum number of bytes that the requests and responses in flight take in memory.
     pub max_bytes_in_flight: usize,
-    /// How many more requests a client may cancel than complete on one HTTP/2 connection.
-    pub max_http2_cancelled: usize,
+    /// How many requests a client may cancel at once on one HTTP/2 connection, beside those that it
+    /// completes.
+    pub max_http2_cancels: u32,
+    /// How many of them are allowed again in each second.
+    pub http2_cancels_per_second: u32,
     /// How long connections may take to finish once draining has started.
     pub drain_timeout: Duration,
 }
@@ -78,11 +84,13 @@ impl Default for ListenerSettings {
             hibernate_after: Duration::from_millis(500),
             handshake_timeout: Duration::from_secs(10),
             write_stall_timeout: Duration::from_secs(60),
+            half_close_timeout: Duration::from_secs(10),
             max_header_bytes: 64 * 1024,
             max_header_count: 100,
             max_http2_streams: 100,
             max_bytes_in_flight: 128 * 1024 * 1024,
-            max_http2_cancelled: 200,
+            max_http2_cancels: 500,
+            http2_cancels_per_second: 100,
             drain_timeout: Duration::from_secs(30),
         }
     }

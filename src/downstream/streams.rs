@@ -14,7 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::cancel_budget::CancelBudget;
 use super::connection_registry::Evictable;
+use super::deadlines::Deadlines;
 use super::settings::ListenerSettings;
 use super::unsent::{CountedBody, UnsentBytes};
 use crate::telemetry::metrics::Metrics;
@@ -32,14 +34,15 @@ pub(super) struct StreamTracker(Arc<Shared>);
 struct Shared {
     start: Instant,
     write_stall_timeout: Duration,
-    max_cancelled: usize,
+    /// The deadlines of the connection's socket.
+    deadlines: Arc<Deadlines>,
     open: AtomicUsize,
     /// Whether any stream was ever opened.
     had_stream: AtomicBool,
     /// Milliseconds after `start` at which the last stream ended or the client last accepted data.
     last_activity: AtomicU64,
-    /// Streams cancelled before their response head, minus streams that completed.
-    cancelled: AtomicUsize,
+    /// For streams that are cancelled before their response head.
+    cancel_budget: CancelBudget,
     reset_flood: Notify,
     evicted: Notify,
     metrics: Arc<Metrics>,
@@ -52,22 +55,33 @@ impl Shared {
         (self.open.load(Ordering::Relaxed) == 0).then(|| self.start + last_activity)
     }
 
+    /// Milliseconds since the start.
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     fn record_activity(&self) {
-        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last_activity.store(now, Ordering::Relaxed);
+        self.last_activity.store(self.now(), Ordering::Relaxed);
     }
 }
 
 impl StreamTracker {
-    pub(super) fn new(settings: &ListenerSettings, metrics: &Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        settings: &ListenerSettings,
+        metrics: &Arc<Metrics>,
+        deadlines: &Arc<Deadlines>,
+    ) -> Self {
         Self(Arc::new(Shared {
             start: Instant::now(),
             write_stall_timeout: settings.write_stall_timeout,
-            max_cancelled: settings.max_http2_cancelled,
+            deadlines: Arc::clone(deadlines),
             open: AtomicUsize::new(0),
             had_stream: AtomicBool::new(false),
             last_activity: AtomicU64::new(0),
-            cancelled: AtomicUsize::new(0),
+            cancel_budget: CancelBudget::new(
+                settings.max_http2_cancels,
+                settings.http2_cancels_per_second,
+            ),
             reset_flood: Notify::new(),
             evicted: Notify::new(),
             metrics: Arc::clone(metrics),
@@ -82,6 +96,11 @@ impl StreamTracker {
     /// Completes once the idle connection has to make space for another.
     pub(super) async fn evicted(&self) {
         self.0.evicted.notified().await;
+    }
+
+    /// Allows the client to cancel `count` more requests, those that may be in flight.
+    pub(super) fn allow_last_cancels(&self, count: u32) {
+        self.0.cancel_budget.allow_last(count);
     }
 
     /// Completes once the connection has been idle: without a stream for `first_stream` from its
@@ -125,7 +144,7 @@ where
     F::Output: Send,
 {
     fn execute(&self, stream: F) {
-        let progress = Arc::new(StreamProgress::new());
+        let progress = Arc::new(StreamProgress::new(Some(Arc::clone(&self.0.deadlines))));
         let open = OpenStream::new(Arc::clone(&self.0), Arc::clone(&progress));
         tokio::spawn(STREAM.scope(Arc::clone(&progress), async move {
             tokio::select! {
@@ -237,15 +256,11 @@ impl Drop for OpenStream {
         shared.metrics.http2_streams.dec();
         let progress = &self.progress;
         if progress.complete.load(Ordering::Relaxed) {
-            let decrement = |cancelled: usize| cancelled.checked_sub(1);
-            // An error means that it was zero.
-            let _ = shared
-                .cancelled
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, decrement);
+            shared.cancel_budget.completed();
         } else if progress.has_head.load(Ordering::Relaxed) {
             // Only the client can end a streaming response, so a reset there is normal, and costs
             // no more than a complete response.
-        } else if shared.cancelled.fetch_add(1, Ordering::Relaxed) >= shared.max_cancelled {
+        } else if shared.cancel_budget.cancelled(shared.now()) {
             shared.reset_flood.notify_one();
         }
     }
@@ -257,26 +272,39 @@ pub(super) struct StreamProgress {
     /// One more than the milliseconds after `start` since which the client has data to accept; zero
     /// while it waits for the server.
     pending_since: AtomicU64,
-    /// Whether the response head was produced.
+    /// Whether the response head was sent, or may have been.
     has_head: AtomicBool,
     complete: AtomicBool,
+    /// Whether the stream ends because the client accepted no data for too long.
+    has_stalled: AtomicBool,
+    /// The deadlines of the connection's socket.
+    deadlines: Option<Arc<Deadlines>>,
 }
 
 impl StreamProgress {
-    fn new() -> Self {
+    fn new(deadlines: Option<Arc<Deadlines>>) -> Self {
         Self {
             start: Instant::now(),
             pending_since: AtomicU64::new(0),
             has_head: AtomicBool::new(false),
             complete: AtomicBool::new(false),
+            has_stalled: AtomicBool::new(false),
+            deadlines,
         }
+    }
+
+    /// Whether the client accepted no data for too long, on this stream or on the connection.
+    fn has_stalled(&self) -> bool {
+        let connection = self.deadlines.as_ref();
+        self.has_stalled.load(Ordering::Relaxed)
+            || connection.is_some_and(|deadlines| deadlines.write_has_stalled())
     }
 
     /// The progress of the stream that runs in this task.
     pub(super) fn current() -> Arc<Self> {
         STREAM
             .try_with(Arc::clone)
-            .unwrap_or_else(|_| Arc::new(Self::new()))
+            .unwrap_or_else(|_| Arc::new(Self::new(None)))
     }
 
     fn set_pending(&self) {
@@ -293,6 +321,8 @@ impl StreamProgress {
                 since => (self.start + Duration::from_millis(since - 1)).elapsed(),
             };
             if pending >= limit {
+                // Before the body is dropped, which tells its observer.
+                self.has_stalled.store(true, Ordering::Relaxed);
                 return;
             }
             sleep(limit - pending).await;
@@ -309,9 +339,9 @@ pub(super) struct TrackedBody {
 impl TrackedBody {
     pub(super) fn new(body: CountedBody, progress: Arc<StreamProgress>) -> Self {
         progress.set_pending();
-        progress.has_head.store(true, Ordering::Relaxed);
+        // A response without a body is not polled. Whether its head is sent remains unknown.
         progress
-            .complete
+            .has_head
             .store(body.is_end_stream(), Ordering::Relaxed);
         Self { body, progress }
     }
@@ -325,6 +355,8 @@ impl HttpBody for TrackedBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<UnsentBytes>, BodyError>>> {
+        // hyper polls only after the head was sent.
+        self.progress.has_head.store(true, Ordering::Relaxed);
         // Until then, the client has data to accept.
         ready!(self.body.poll_share(cx));
         // hyper polls only while the client's window is open.
@@ -345,5 +377,13 @@ impl HttpBody for TrackedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+impl Drop for TrackedBody {
+    fn drop(&mut self) {
+        if self.progress.has_stalled() {
+            self.body.stalled();
+        }
     }
 }

@@ -5,6 +5,7 @@ mod drain;
 mod framing;
 mod hibernation;
 mod http2;
+mod http2_resets;
 mod limits;
 mod support;
 mod tls;

@@ -136,6 +136,11 @@ impl CountedBody {
         Self { body, unsent }
     }
 
+    /// Tells the body's observer that the client accepted no data for too long.
+    pub(super) fn stalled(&mut self) {
+        self.body.stalled();
+    }
+
     /// Ready when more data may be produced.
     pub(super) fn poll_share(&self, cx: &Context<'_>) -> Poll<()> {
         self.unsent.poll_share(cx)

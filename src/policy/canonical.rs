@@ -16,13 +16,12 @@ const OF_THE_CONNECTION: [&str; 5] = [
     "proxy-connection",
 ];
 
-/// Brings a request into canonical form. An HTTP/1 request already has it. `secure`: it arrived
-/// over TLS.
+/// Brings a request into canonical form. An HTTP/1 request already has it.
 ///
 /// # Errors
-/// [`InvalidRequest`]: no host or several, a user name in the host, a scheme that does not match
-/// the connection, or different lengths.
-pub fn canonical(parts: &mut Parts, secure: bool) -> Result<(), InvalidRequest> {
+/// [`InvalidRequest`]: no host or several, a user name in the host, a scheme other than `http` and
+/// `https`, or different lengths.
+pub fn canonical(parts: &mut Parts) -> Result<(), InvalidRequest> {
     if parts.version != Version::HTTP_2 {
         return Ok(());
     }
@@ -40,7 +39,7 @@ pub fn canonical(parts: &mut Parts, secure: bool) -> Result<(), InvalidRequest> 
     {
         return Err(InvalidRequest::ConnectionField);
     }
-    host_of_authority(parts, secure)?;
+    set_host(parts)?;
     unify_length(&mut parts.headers)?;
     join_cookies(&mut parts.headers);
     Ok(())
@@ -59,29 +58,37 @@ fn trim(headers: &mut HeaderMap) {
     }
 }
 
-/// Turns `:authority` into `Host`, and the target into a path. A `Host` header must equal
-/// `:authority`.
-fn host_of_authority(parts: &mut Parts, secure: bool) -> Result<(), InvalidRequest> {
-    // A proxy may have terminated the TLS of an `https` request, but no `http` request arrives over
-    // TLS.
+/// Turns `:authority` into `Host`, and the target into a path. A request may have one of both, as
+/// those that proxies convert from HTTP/1.1 have; with both, they must agree (RFC 9113 section
+/// 8.3.1). The scheme says nothing about this connection: a proxy may have terminated TLS, or have
+/// added it.
+fn set_host(parts: &mut Parts) -> Result<(), InvalidRequest> {
+    let authority = parts.uri.authority().map(|authority| authority.as_str());
+    // Without an authority the library drops the scheme.
     if !matches!(
-        (parts.uri.scheme_str(), secure),
-        (Some("https"), _) | (Some("http"), false)
+        (parts.uri.scheme_str(), authority),
+        (Some("https" | "http"), _) | (None, None)
     ) {
         return Err(InvalidRequest::HostMismatch);
     }
-    let authority = parts.uri.authority().ok_or(InvalidRequest::Host)?.as_str();
     let mut hosts = parts.headers.get_all(HOST).iter();
-    if let Some(host) = hosts.next() {
-        if hosts.next().is_some() {
-            return Err(InvalidRequest::Repeated);
-        }
-        if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) {
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(InvalidRequest::Repeated);
+    }
+    match (authority, host) {
+        (None, None) => return Err(InvalidRequest::Host),
+        (None, Some(_)) => {}
+        (Some(authority), Some(host))
+            if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) =>
+        {
             return Err(InvalidRequest::HostMismatch);
         }
+        (Some(authority), _) => {
+            let host = HeaderValue::from_str(authority).map_err(|_| InvalidRequest::Host)?;
+            parts.headers.insert(HOST, host);
+        }
     }
-    let host = HeaderValue::from_str(authority).map_err(|_| InvalidRequest::Host)?;
-    parts.headers.insert(HOST, host);
     parts.uri = parts
         .uri
         .path_and_query()
@@ -138,17 +145,17 @@ mod tests {
 
     use super::*;
 
-    fn read(uri: &str, fields: &[(&str, &str)], secure: bool) -> Result<Parts, InvalidRequest> {
+    fn read(uri: &str, fields: &[(&str, &str)]) -> Result<Parts, InvalidRequest> {
         let mut request = Request::builder().version(Version::HTTP_2).uri(uri);
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
         let (mut parts, ()) = request.body(()).unwrap().into_parts();
-        canonical(&mut parts, secure).map(|()| parts)
+        canonical(&mut parts).map(|()| parts)
     }
 
     fn field(uri: &str, fields: &[(&str, &str)], name: &str) -> Vec<String> {
-        let parts = read(uri, fields, true).unwrap();
+        let parts = read(uri, fields).unwrap();
         parts
             .headers
             .get_all(name)
@@ -161,39 +168,35 @@ mod tests {
 
     #[test]
     fn authority_becomes_host_and_target_a_path() {
-        let parts = read(HERE, &[], true).unwrap();
+        let parts = read(HERE, &[]).unwrap();
         assert!(parts.uri == "/x?y" && parts.headers[HOST] == "a.example");
         assert_eq!(field(HERE, &[("host", "A.example")], "host"), ["a.example"]);
-        assert_eq!(
-            read(HERE, &[("host", "b.example")], true).unwrap_err(),
-            InvalidRequest::HostMismatch
-        );
-        assert_eq!(
-            read(HERE, &[("host", "a.example:443")], true).unwrap_err(),
-            InvalidRequest::HostMismatch
-        );
-        let twice = [("host", "a.example"), ("host", "a.example")];
-        assert_eq!(
-            read(HERE, &twice, true).unwrap_err(),
-            InvalidRequest::Repeated
-        );
-        assert!(
-            read("/x", &[("host", "a.example")], true).is_err(),
-            "no authority"
-        );
-        assert_eq!(read("https://a.example", &[], true).unwrap().uri, "/");
+        assert_eq!(read("https://a.example", &[]).unwrap().uri, "/");
     }
 
     #[test]
-    fn scheme_matches_connection_or_terminated_tls() {
-        assert!(read("http://a.example/", &[], false).is_ok());
-        assert!(read("https://a.example/", &[], false).is_ok());
+    fn host_alone_serves_and_must_agree_with_authority() {
+        let parts = read("/x?y", &[("host", "a.example")]).unwrap();
+        assert!(parts.uri == "/x?y" && parts.headers[HOST] == "a.example");
+        for (uri, hosts, error) in [
+            (HERE, &["b.example"][..], InvalidRequest::HostMismatch),
+            (HERE, &["a.example:443"], InvalidRequest::HostMismatch),
+            (HERE, &["u@a.example"], InvalidRequest::HostMismatch),
+            (HERE, &["a.example", "a.example"], InvalidRequest::Repeated),
+            ("/x", &["a.example", "a.example"], InvalidRequest::Repeated),
+            ("/x", &[], InvalidRequest::Host),
+        ] {
+            let fields: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
+            assert_eq!(read(uri, &fields).unwrap_err(), error, "{uri} {hosts:?}");
+        }
+    }
+
+    #[test]
+    fn scheme_is_http_or_https() {
+        assert!(read("http://a.example/", &[]).is_ok());
+        assert!(read("https://a.example/", &[]).is_ok());
         assert_eq!(
-            read("http://a.example/", &[], true).unwrap_err(),
-            InvalidRequest::HostMismatch
-        );
-        assert_eq!(
-            read("ftp://a.example/", &[], false).unwrap_err(),
+            read("ftp://a.example/", &[]).unwrap_err(),
             InvalidRequest::HostMismatch
         );
     }
@@ -230,7 +233,7 @@ mod tests {
         ] {
             let fields = lengths.map(|length| ("content-length", length));
             assert_eq!(
-                read(HERE, &fields, true).unwrap_err(),
+                read(HERE, &fields).unwrap_err(),
                 InvalidRequest::Length,
                 "{lengths:?}"
             );
@@ -249,12 +252,12 @@ mod tests {
             ("te", "trailers, deflate"),
         ] {
             assert_eq!(
-                read(HERE, &[(name, value)], true).unwrap_err(),
+                read(HERE, &[(name, value)]).unwrap_err(),
                 InvalidRequest::ConnectionField,
                 "{name}: {value}"
             );
         }
-        assert!(read(HERE, &[("te", "trailers")], true).is_ok());
+        assert!(read(HERE, &[("te", "trailers")]).is_ok());
     }
 
     #[test]
@@ -269,7 +272,7 @@ mod tests {
             .header("connection", "close")
             .header("host", "a");
         let (mut parts, ()) = request.body(()).unwrap().into_parts();
-        canonical(&mut parts, true).unwrap();
+        canonical(&mut parts).unwrap();
         assert!(parts.uri == "http://b.example/x" && parts.headers[HOST] == "a");
     }
 }

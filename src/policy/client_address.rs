@@ -10,6 +10,7 @@ use ipnet::IpNet;
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
+    unix_peers: bool,
     header: ForwardedHeader,
 }
 
@@ -29,14 +30,26 @@ impl TrustedProxies {
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self {
             networks,
+            unix_peers: false,
             header: ForwardedHeader::default(),
         }
+    }
+
+    /// Trusts the peers of a Unix domain socket too, or not.
+    #[must_use]
+    pub fn with_unix_peers(self, unix_peers: bool) -> Self {
+        Self { unix_peers, ..self }
     }
 
     /// Reads this header instead.
     #[must_use]
     pub fn reading(self, header: ForwardedHeader) -> Self {
         Self { header, ..self }
+    }
+
+    /// Whether the peer is trusted. `None` is the peer of a Unix domain socket.
+    pub fn contain_peer(&self, peer: Option<IpAddr>) -> bool {
+        peer.map_or(self.unix_peers, |peer| self.contain(peer))
     }
 
     /// Whether `address` is one of the trusted proxies.
@@ -62,40 +75,40 @@ impl ClientAddress {
     /// its forwarding header. An unreadable element ends the search, because everything to its left
     /// is unverified.
     pub fn read(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &TrustedProxies) -> Self {
-        let Some(peer) = peer.map(|peer| peer.to_canonical()) else {
+        let peer = peer.map(|peer| peer.to_canonical());
+        if !trusted.contain_peer(peer) {
             return Self {
-                client: None,
-                forwarded_for: "unknown".to_owned(),
-            };
-        };
-        if !trusted.contain(peer) {
-            return Self {
-                client: Some(peer),
-                forwarded_for: peer.to_string(),
+                client: peer,
+                forwarded_for: forwarded_for(peer.as_slice()),
             };
         }
-        let mut chain = vec![peer];
-        let mut client = peer;
+        let mut chain: Vec<IpAddr> = peer.into_iter().collect();
         let addresses = match trusted.header {
             ForwardedHeader::XForwardedFor => addresses_from_the_right(headers),
             ForwardedHeader::Forwarded => forwarded_from_the_right(headers),
         };
         for address in addresses {
-            let (Some(address), true) = (address, trusted.contain(client)) else {
+            let Some(address) = address else { break };
+            if chain.last().is_some_and(|known| !trusted.contain(*known)) {
                 break;
-            };
-            client = address.to_canonical();
-            chain.push(client);
+            }
+            chain.push(address.to_canonical());
         }
-        let forwarded_for = chain
-            .iter()
-            .rev()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ");
         Self {
-            client: Some(client),
-            forwarded_for,
+            client: chain.last().copied(),
+            forwarded_for: forwarded_for(&chain),
+        }
+    }
+}
+
+/// `X-Forwarded-For` with the addresses from the peer to the client.
+fn forwarded_for(chain: &[IpAddr]) -> String {
+    match chain {
+        [] => "unknown".to_owned(),
+        [one] => one.to_string(),
+        several => {
+            let texts: Vec<_> = several.iter().rev().map(ToString::to_string).collect();
+            texts.join(", ")
         }
     }
 }
@@ -110,8 +123,18 @@ fn addresses_from_the_right(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
         .into_iter()
         .rev()
         .flat_map(|field| field.rsplit(','))
-        .map(|part| part.trim().parse().ok())
+        .map(|part| address_in_list(part.trim()))
         .collect()
+}
+
+/// An address in `X-Forwarded-For`. Some proxies add the port, and brackets to IPv6 addresses.
+fn address_in_list(text: &str) -> Option<IpAddr> {
+    let with_port = || {
+        let node = Node::parse(text)?;
+        let is_numeric = node.port.bytes().all(|byte| byte.is_ascii_digit());
+        is_numeric.then_some(node.address)
+    };
+    text.parse().ok().or_else(with_port)
 }
 
 /// The `for` parameter of every element of `Forwarded`. An obfuscated, unknown or unreadable one is
@@ -124,7 +147,7 @@ fn forwarded_from_the_right(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
             .ok()
             .and_then(|field| outside_quotes(field, ','))
         {
-            Some(elements) => elements.into_iter().map(forwarded_for).collect(),
+            Some(elements) => elements.into_iter().map(for_parameter).collect(),
             None => vec![None],
         }
     });
@@ -133,7 +156,7 @@ fn forwarded_from_the_right(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     addresses
 }
 
-fn forwarded_for(element: &str) -> Option<IpAddr> {
+fn for_parameter(element: &str) -> Option<IpAddr> {
     let pairs = outside_quotes(element, ';')?;
     let mut nodes = pairs.iter().filter_map(|pair| {
         let (name, value) = pair.split_once('=')?;
@@ -149,27 +172,40 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
         None => node,
     };
     // An escaped character is part of no address.
-    if let Some(bracketed) = node.strip_prefix('[') {
-        let (address, port) = bracketed.split_once(']')?;
-        return is_port_or_none(port)
-            .then(|| address.parse::<Ipv6Addr>().ok().map(IpAddr::from))
-            .flatten();
-    }
-    let (address, port) = node.find(':').map_or((node, ""), |at| node.split_at(at));
-    is_port_or_none(port)
-        .then(|| address.parse::<Ipv4Addr>().ok().map(IpAddr::from))
-        .flatten()
+    Node::parse(node).map(|node| node.address)
 }
 
-/// `:` and a port, obfuscated or not (RFC 7239 section 6), or nothing.
-fn is_port_or_none(text: &str) -> bool {
-    text.is_empty()
-        || text.strip_prefix(':').is_some_and(|port| {
-            !port.is_empty()
-                && port
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-        })
+/// An address with an optional port, as RFC 7239 section 6 defines it: IPv6 in brackets.
+struct Node<'t> {
+    address: IpAddr,
+    /// Empty without one. It may be obfuscated.
+    port: &'t str,
+}
+
+impl<'t> Node<'t> {
+    fn parse(text: &'t str) -> Option<Self> {
+        let (address, rest) = match text.strip_prefix('[') {
+            Some(bracketed) => {
+                let (address, rest) = bracketed.split_once(']')?;
+                (address.parse::<Ipv6Addr>().ok()?.into(), rest)
+            }
+            None => {
+                let (address, rest) = text
+                    .find(':')
+                    .map_or((text, ""), |colon| text.split_at(colon));
+                (address.parse::<Ipv4Addr>().ok()?.into(), rest)
+            }
+        };
+        let port = match rest.strip_prefix(':') {
+            Some("") => return None,
+            Some(port) => port,
+            None if rest.is_empty() => rest,
+            None => return None,
+        };
+        port.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+            .then_some(Self { address, port })
+    }
 }
 
 /// Splits at each `separator` outside quotes. `None` if a quote is unterminated.
@@ -226,6 +262,72 @@ mod tests {
     fn unreadable_element_ends_the_search() {
         let (client, chain) = read("10.0.0.2", &["198.51.100.7, junk"], &["10.0.0.0/8"]);
         assert_eq!((client.as_str(), chain.as_str()), ("10.0.0.2", "10.0.0.2"));
+    }
+
+    #[test]
+    fn port_of_an_address_is_dropped() {
+        let cases = [
+            ("198.51.100.7:4711", "198.51.100.7"),
+            ("[2001:db8::1]:4711", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("2001:db8::1", "2001:db8::1"),
+            // Without brackets a colon is no port.
+            ("2001:db8::1:4711", "2001:db8::1:4711"),
+        ];
+        for (text, client) in cases {
+            assert_eq!(
+                read("10.0.0.2", &[text], &["10.0.0.0/8"]).0,
+                client,
+                "{text}"
+            );
+        }
+        let (client, chain) = read(
+            "10.0.0.2",
+            &["6.6.6.6:1, 198.51.100.7:4711, 10.0.0.9:80"],
+            &["10.0.0.0/8"],
+        );
+        assert_eq!(client, "198.51.100.7");
+        assert_eq!(chain, "198.51.100.7, 10.0.0.9, 10.0.0.2");
+        for text in [
+            "198.51.100.7:",
+            "198.51.100.7:x",
+            "198.51.100.7:80:80",
+            "[198.51.100.7]:80",
+            "[2001:db8::1]80",
+            "[2001:db8::1",
+            "2001:db8::1]:80",
+            "\"198.51.100.7\"",
+            "unknown",
+            "_hidden",
+        ] {
+            assert_eq!(
+                read("10.0.0.2", &[text], &["10.0.0.0/8"]).0,
+                "10.0.0.2",
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn unix_peer_names_the_client_if_it_is_trusted() {
+        let mut headers = HeaderMap::new();
+        let field = "6.6.6.6, 198.51.100.7, 10.0.0.9";
+        headers.append("x-forwarded-for", field.parse().unwrap());
+        let networks = vec!["10.0.0.0/8".parse().unwrap()];
+        let read = |headers: &HeaderMap, unix_peers| {
+            let trusted = TrustedProxies::new(networks.clone()).with_unix_peers(unix_peers);
+            let address = ClientAddress::read(None, headers, &trusted);
+            let client = address.client.map(|client| client.to_string());
+            (client, address.forwarded_for)
+        };
+        let unknown = (None, "unknown".to_owned());
+        assert_eq!(read(&headers, false), unknown);
+        let client = Some("198.51.100.7".to_owned());
+        assert_eq!(
+            read(&headers, true),
+            (client, "198.51.100.7, 10.0.0.9".to_owned())
+        );
+        assert_eq!(read(&HeaderMap::new(), true), unknown);
     }
 
     #[test]

@@ -74,6 +74,14 @@ impl<'a> Permit<'a> {
         }
     }
 
+    /// The name of the caller's session or access token. `None` for an anonymous request.
+    pub fn caller_name(&self) -> Option<&str> {
+        self.credential.as_ref().map(|credential| match credential {
+            Credential::Session(live) => live.session().sid.as_str(),
+            Credential::Token(live) => live.token().name.as_str(),
+        })
+    }
+
     /// The caller's identity. `None` for an anonymous request to a public path.
     pub fn identity(&self) -> Option<&Arc<Identity>> {
         self.credential.as_ref().map(Credential::identity)

@@ -37,12 +37,14 @@ pub enum PatternError {
     Unmatchable(TargetError),
     /// It contains an ambiguity. Targets with one get the combination of all requirements and match
     /// no single rule.
-    #[error("a path pattern has no `//`, `;`, and none of %2F, %3B, %25, %3F, %23")]
+    #[error(
+        "a path pattern has no `//`, `;`, none of %2F, %3B, %25, %3F, %23, and no other kind of slash"
+    )]
     Ambiguous,
 }
 
 impl PathPattern {
-    /// Parses a pattern. Characters outside ASCII need not be escaped.
+    /// Parses a pattern. Spaces, and characters that a URL cannot contain, need not be escaped.
     ///
     /// # Errors
     /// [`PatternError`]: it is invalid or can never match.
@@ -50,7 +52,7 @@ impl PathPattern {
         if !text.starts_with('/') {
             return Err(PatternError::Relative);
         }
-        let escaped = escape_non_ascii(text);
+        let escaped = text.replace(' ', "%20");
         let (canonical, ambiguities) =
             canonical_path(&escaped).map_err(PatternError::Unmatchable)?;
         if !ambiguities.is_empty() {
@@ -163,21 +165,6 @@ fn fold_case(text: &str) -> String {
     bytes.extend_from_slice(rest.as_bytes());
     let upper = String::from_utf8_lossy(&bytes).to_uppercase();
     upper.chars().flat_map(char::to_lowercase).collect()
-}
-
-fn escape_non_ascii(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_ascii() && character != ' ' {
-            escaped.push(character);
-            continue;
-        }
-        let mut buffer = [0; 4];
-        for byte in character.encode_utf8(&mut buffer).bytes() {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    escaped
 }
 
 impl Segment {
@@ -307,6 +294,8 @@ mod tests {
             ("/caf\u{e9}", "/caf%C3%A9", true),
             ("/%61", "/a", true),
             ("/a b", "/a%20b", true),
+            ("/a|b/{c}", "/a%7Cb/%7Bc%7D", true),
+            ("/a%7cb/%7bc}", "/a%7Cb/%7Bc%7D", true),
             ("/@admin/**", "/%40admin/x", true),
             ("/%40admin", "/@admin", true),
             ("/v1/orders:purge", "/v1/orders%3Apurge", true),
@@ -357,5 +346,9 @@ mod tests {
             Err(PatternError::Unmatchable(TargetError::DotSegment))
         );
         assert_eq!(PathPattern::parse("/a//b"), Err(PatternError::Ambiguous));
+        assert_eq!(
+            PathPattern::parse("/a\u{ff0f}b"),
+            Err(PatternError::Ambiguous)
+        );
     }
 }

@@ -13,6 +13,7 @@ use crate::policy::route::AppRef;
 use crate::session::cookie::RequestCookies;
 use crate::session::login_loop::TransportHints;
 use crate::types::body::Body;
+use crate::types::net::ConnectionId;
 
 /// A request whose decision is executed.
 pub(super) struct RequestContext<'r> {
@@ -25,6 +26,8 @@ pub(super) struct RequestContext<'r> {
     pub(super) record: &'r mut RequestRecord,
     /// Its slot of the server's limit.
     pub(super) admission: Admission<'r>,
+    /// The client connection, if it carries the requests of one client only.
+    pub(super) own_connection: Option<ConnectionId>,
 }
 
 impl RequestContext<'_> {

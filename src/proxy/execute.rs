@@ -8,15 +8,18 @@ use super::concurrency::{Admission, AppSlot, acquire};
 use super::context::RequestContext;
 use super::native::NativeEndpoint;
 use super::request_id::RequestId;
-use super::request_telemetry::{RequestRecord, StreamLimits};
+use super::request_telemetry::RequestRecord;
 use super::responder::TaggedResponse;
+use super::stream_limits::StreamLimits;
+use crate::identity::return_to::ReturnTo;
 use crate::policy::client_kind::ClientKind;
 use crate::policy::decide::{Decision, Permit, Reason, Refusal};
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::AppRef;
 use crate::session::validity::LiveSession;
 use crate::types::body::Body;
-use crate::upstream::{self, UpstreamError};
+use crate::types::net::ConnectionId;
+use crate::upstream::{self, ClientPin, ForwardLimits, UpstreamError};
 
 impl Proxy {
     pub(super) async fn execute(
@@ -131,15 +134,19 @@ impl Proxy {
             body,
             record,
             admission,
+            own_connection,
             ..
         } = context;
-        let exchange = self.send_upstream(&permit, parts, body, record);
+        let exchange = self.send_upstream(&permit, parts, body, record, own_connection);
         let response = admission
             .forwarded(slot, exchange)
             .await
             .unwrap_or(Err(UpstreamError::RequestStalled));
         match response {
             Ok(response) => TaggedResponse { code, response },
+            Err(_) if record.upload_was_cut() => {
+                self.upload_cut(app_ref, info.client_kind, record.request_id())
+            }
             Err(error) => self.upstream_failed(app_ref, info, &error, record.request_id()),
         }
     }
@@ -160,13 +167,14 @@ impl Proxy {
         })
     }
 
-    /// Sends the request to the app's backend.
+    /// Sends the request to the app's backend. `own_connection`: see [`RequestContext`].
     pub(super) async fn send_upstream(
         &self,
         permit: &Permit<'_>,
         parts: &mut Parts,
         body: Body,
         record: &mut RequestRecord,
+        own_connection: Option<ConnectionId>,
     ) -> Result<Response<Body>, UpstreamError> {
         let app_ref = permit.app_ref();
         let upstream = self
@@ -181,8 +189,23 @@ impl Proxy {
                 .token()
                 .map(|live| self.auth.bearer.validity_check(app_ref, live))
         });
+        let body = if http_body::Body::is_end_stream(&body) {
+            body
+        } else {
+            // An upload may last longer than its access token.
+            let by_token = permit.token();
+            let by_token = by_token.map(|live| self.auth.bearer.revocation_check(app_ref, live));
+            record.limit_upload(body, by_token.or_else(|| validity.clone()))
+        };
+        let limits = ForwardLimits {
+            validity: validity.as_ref(),
+            pin: own_connection.map(|connection| ClientPin {
+                connection,
+                caller: permit.caller_name(),
+            }),
+        };
         record.upstream_started();
-        let response = upstream::forward(upstream, permit, parts, body, validity.as_ref()).await;
+        let response = upstream::forward(upstream, permit, parts, body, limits).await;
         record.limit_stream(StreamLimits {
             validity,
             max_age: upstream.stream_max_age(),
@@ -203,6 +226,20 @@ impl Proxy {
         tracing::warn!(app = %app_ref.app.name, %request_id, code = error.code(), %error, cause, "upstream_failed");
         self.responder
             .upstream_failed(info, app_ref.app, error, request_id)
+    }
+
+    /// The response if the session ended within the request body.
+    fn upload_cut(
+        &self,
+        app_ref: AppRef<'_>,
+        client_kind: ClientKind,
+        request_id: RequestId,
+    ) -> TaggedResponse {
+        let refusal = Refusal {
+            return_to: Some(ReturnTo::root()),
+            ..Refusal::new(Reason::SessionOver, Some(app_ref), client_kind)
+        };
+        self.responder.refusal(&refusal, request_id)
     }
 
     pub(super) fn app_busy(

@@ -65,6 +65,11 @@ pub(super) const fn refusal_text(reason: Reason) -> ErrorText {
             "Your session had expired when you sent the form, so nothing was changed.",
             "Log in, go back, and send it again.",
         ),
+        Reason::SessionOver => text(
+            "Your session has ended",
+            "You were logged out while the request was being sent, so it was not completed.",
+            "Log in, check what was received, and send it again.",
+        ),
         Reason::TokenRequired => text(
             "An access token is required",
             "This address accepts only requests with an access token.",

@@ -15,12 +15,12 @@ mod request_body;
 mod request_id;
 mod request_telemetry;
 mod responder;
+mod stream_limits;
 
 use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
-use hyper::body::Incoming;
 
 use crate::auth::Auth;
 use crate::auth::bearer::authenticate::{PresentedBearer, TokenCache};
@@ -38,7 +38,7 @@ use crate::policy::route::{AppRef, BearerUse, HostRouter, Route};
 use crate::session::cookie::RequestCookies;
 use crate::session::validity::NoSessionReason;
 use crate::types::body::Body;
-use crate::types::net::ConnectionInfo;
+use crate::types::net::{ConnectionId, ConnectionInfo};
 use crate::upstream::{Upstream, UpstreamError};
 use concurrency::{Admission, request_bytes};
 use context::RequestContext;
@@ -78,23 +78,20 @@ impl Proxy {
     /// Handles one request.
     pub async fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<Body>,
         connection: ConnectionInfo,
     ) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
-        let mut record = self.telemetry.begin(&parts, connection);
+        let mut record = self.telemetry.begin(Some(&parts.method), connection);
         let request_id = record.request_id();
-        let body = Body::streamed(body);
-        let body = if parts.version == Version::HTTP_2 {
-            body.over_http2()
-        } else {
-            body
-        };
         let body = record.watch_request(body, self.limiters.min_upload_rate);
 
-        let parsed = canonical(&mut parts, connection.secure).and_then(|()| {
-            RequestInfo::read(&parts, connection.peer.map(|peer| peer.ip()), &self.trusted)
-        });
+        let peer = connection.peer.map(|peer| peer.ip());
+        // A proxy sends the requests of many clients on one connection.
+        let is_shared = parts.version >= Version::HTTP_2 || self.trusted.contain_peer(peer);
+        let own_connection = (!is_shared).then_some(connection.id);
+        let parsed =
+            canonical(&mut parts).and_then(|()| RequestInfo::read(&parts, peer, &self.trusted));
         let info = match parsed {
             Ok(info) => info,
             Err(error) => {
@@ -123,6 +120,7 @@ impl Proxy {
             parts,
             body,
             record,
+            own_connection,
         };
         on_behalf_of(client, self.handle_routed(request, route, client)).await
     }
@@ -139,6 +137,7 @@ impl Proxy {
             mut parts,
             body,
             mut record,
+            own_connection,
         } = request;
         let request_id = record.request_id();
         let server_busy = || {
@@ -207,6 +206,7 @@ impl Proxy {
                     replayed_post: post_id,
                     record: &mut record,
                     admission,
+                    own_connection,
                 };
                 self.execute(decision, context).await
             }
@@ -281,6 +281,8 @@ struct RoutedRequest {
     parts: Parts,
     body: Body,
     record: RequestRecord,
+    /// See [`RequestContext`].
+    own_connection: Option<ConnectionId>,
 }
 
 /// What could not be checked.

@@ -224,7 +224,13 @@ impl Proxy {
         set_body_headers(&mut context.parts.headers, claimed.post());
         let body = Body::full(claimed.post().body.clone());
         match self
-            .send_upstream(&permit, context.parts, body, context.record)
+            .send_upstream(
+                &permit,
+                context.parts,
+                body,
+                context.record,
+                context.own_connection,
+            )
             .await
         {
             Ok(response) => {

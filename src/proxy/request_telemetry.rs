@@ -1,20 +1,19 @@
 //! Request telemetry: one access log entry and the metrics of a request, recorded at the end of its
-//! response body.
+//! response body, or when the client disconnects before the response.
 
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Context;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
-use http::{Method, Response};
-use tokio::time::{Sleep, sleep};
+use http::{Method, Response, StatusCode};
 
 use super::concurrency::REQUEST_BYTES;
 use super::request_id::RequestId;
 use super::responder::TaggedResponse;
+use super::stream_limits::{LimitChecker, StreamLimits};
 use crate::auth::Unavailable;
 use crate::limits::{Reservation, UploadProgress};
 use crate::policy::decide::Caller;
@@ -27,8 +26,9 @@ use crate::types::body::{Body, BodyEnd, BodyError, BodyObserver, ValidityCheck};
 use crate::types::net::ConnectionInfo;
 use crate::types::time::Clock;
 
-/// Interval at which the validity of a stream is checked.
-const CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// The status in the log of a request whose client disconnected before the response head. No
+/// response has it; nginx logs the same.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// The telemetry of one worker's requests.
 #[derive(Clone)]
@@ -41,6 +41,8 @@ struct Shared {
     apps: Vec<(String, AppMetrics)>,
     without_app: AppMetrics,
     request_ids: AtomicU64,
+    /// Whether the remaining connections are closed, because the drain timeout has passed.
+    cut_off: AtomicBool,
 }
 
 impl RequestTelemetry {
@@ -61,11 +63,31 @@ impl RequestTelemetry {
             apps,
             without_app,
             request_ids: AtomicU64::new(seed),
+            cut_off: AtomicBool::new(false),
         }))
     }
 
+    /// From now on, requests that end early were cut off by Doorward and not by their clients.
+    pub fn cut_off(&self) {
+        self.0.cut_off.store(true, Ordering::Relaxed);
+    }
+
+    /// Records a request that was rejected before its head could be parsed.
+    pub fn record_rejected(
+        &self,
+        connection: ConnectionInfo,
+        code: &'static str,
+        status: StatusCode,
+    ) {
+        self.begin(None, connection).record(&Outcome {
+            code,
+            status: status.as_u16(),
+            bytes_out: 0,
+        });
+    }
+
     /// Starts the record of a request.
-    pub fn begin(&self, parts: &Parts, connection: ConnectionInfo) -> RequestRecord {
+    pub fn begin(&self, method: Option<&Method>, connection: ConnectionInfo) -> RequestRecord {
         // An odd step through all 64 bits: unique within a worker, and does not reveal the number
         // of requests.
         let request_id = self
@@ -76,7 +98,7 @@ impl RequestTelemetry {
             shared: Arc::clone(&self.0),
             request_id: RequestId::new(request_id),
             started: Instant::now(),
-            method: parts.method.clone(),
+            method: method.cloned(),
             host: String::new(),
             path: String::new(),
             app: None,
@@ -85,18 +107,32 @@ impl RequestTelemetry {
             sent: None,
             upstream: None,
             upload: None,
+            upload_is_cut: None,
             memory: None,
             limits: StreamLimits::default(),
+            is_recorded: false,
         }
     }
 }
 
-/// What is known about a request.
+impl Shared {
+    /// The code of a request or response that did not reach its end.
+    fn early_end(&self) -> &'static str {
+        if self.cut_off.load(Ordering::Relaxed) {
+            "shutting_down"
+        } else {
+            "client_disconnected"
+        }
+    }
+}
+
+/// What is known about a request. Dropping it before its response records that there was none.
 pub struct RequestRecord {
     shared: Arc<Shared>,
     request_id: RequestId,
     started: Instant,
-    method: Method,
+    /// `None` if the head could not be parsed.
+    method: Option<Method>,
     host: String,
     path: String,
     app: Option<usize>,
@@ -105,18 +141,19 @@ pub struct RequestRecord {
     sent: Option<Instant>,
     upstream: Option<Duration>,
     upload: Option<Arc<UploadProgress>>,
+    /// Whether the request body was ended because its session or token is no longer valid.
+    upload_is_cut: Option<Arc<AtomicBool>>,
     /// What the request takes of the byte budget.
     memory: Option<Reservation>,
     limits: StreamLimits,
+    is_recorded: bool,
 }
 
-/// Limits on a response body.
-#[derive(Default)]
-pub struct StreamLimits {
-    /// The body ends when this check fails.
-    pub validity: Option<ValidityCheck>,
-    /// The body ends at this age.
-    pub max_age: Option<Duration>,
+/// How a request ended.
+struct Outcome {
+    code: &'static str,
+    status: u16,
+    bytes_out: u64,
 }
 
 impl RequestRecord {
@@ -138,6 +175,30 @@ impl RequestRecord {
     /// The progress of the request body, if it has one.
     pub fn upload(&self) -> Option<Arc<UploadProgress>> {
         self.upload.clone()
+    }
+
+    /// Ends the request body, which is passed on, when `validity` fails.
+    pub fn limit_upload(&mut self, body: Body, validity: Option<ValidityCheck>) -> Body {
+        let (Some(progress), Some(validity)) = (&self.upload, validity) else {
+            return body;
+        };
+        let is_cut = Arc::<AtomicBool>::default();
+        self.upload_is_cut = Some(Arc::clone(&is_cut));
+        let limits = LimitChecker::new(StreamLimits {
+            validity: Some(validity),
+            max_age: None,
+        });
+        body.watched_instead(Box::new(LimitedUploadObserver {
+            progress: UploadObserver(Arc::clone(progress)),
+            limits,
+            is_cut,
+        }))
+    }
+
+    /// Whether the request body was ended by [`Self::limit_upload`].
+    pub fn upload_was_cut(&self) -> bool {
+        let is_cut = self.upload_is_cut.as_ref();
+        is_cut.is_some_and(|is_cut| is_cut.load(Ordering::Relaxed))
     }
 
     /// Holds what the request takes of the byte budget.
@@ -207,7 +268,8 @@ impl RequestRecord {
             memory.shrink_to(REQUEST_BYTES);
         }
         let TaggedResponse { code, response } = response;
-        let observer = ResponseObserver {
+        let limits = LimitChecker::new(std::mem::take(&mut self.limits));
+        let mut observer = ResponseObserver {
             record: self,
             code,
             status: response.status().as_u16(),
@@ -215,9 +277,7 @@ impl RequestRecord {
             is_stream: http_body::Body::size_hint(response.body())
                 .exact()
                 .is_none(),
-            started: Instant::now(),
-            next_check: None,
-            cut_code: "session_over",
+            limits,
         };
         if http_body::Body::is_end_stream(response.body()) {
             observer.record_end();
@@ -225,13 +285,65 @@ impl RequestRecord {
         }
         response.map(|body| body.watched(Box::new(observer)))
     }
+
+    /// Writes the access log entry and updates the metrics, once.
+    fn record(&mut self, outcome: &Outcome) {
+        if std::mem::replace(&mut self.is_recorded, true) {
+            return;
+        }
+        let Outcome {
+            code,
+            status,
+            bytes_out,
+        } = *outcome;
+        let app = self.app.and_then(|index| self.shared.apps.get(index));
+        let took = self.started.elapsed();
+        let metrics = app.map_or(&self.shared.without_app, |(_, metrics)| metrics);
+        metrics.observe_request(code, status, took, self.upstream);
+        let Some(access) = &self.shared.access else {
+            return;
+        };
+        access.write(&AccessEntry {
+            time: self.shared.clock.now(),
+            request_id: self.request_id.digits(),
+            app: app.map(|(name, _)| name.as_str()),
+            client: self.client,
+            method: self.method.as_ref().map_or("", Method::as_str),
+            host: &self.host,
+            path: &self.path,
+            status,
+            decision: code,
+            session: self.session.as_deref(),
+            duration: took,
+            upstream_duration: self.upstream,
+            bytes_in: self.upload.as_ref().map_or(0, |upload| upload.bytes()),
+            bytes_out,
+        });
+    }
+}
+
+impl Drop for RequestRecord {
+    /// A record is dropped without a response if the client disconnected before the response head.
+    /// The app may have processed the request nevertheless.
+    fn drop(&mut self) {
+        if self.is_recorded {
+            return;
+        }
+        self.upstream = self.upstream.or(self.sent.map(|sent| sent.elapsed()));
+        let code = self.shared.early_end();
+        self.record(&Outcome {
+            code,
+            status: CLIENT_CLOSED_REQUEST,
+            bytes_out: 0,
+        });
+    }
 }
 
 /// Reports the progress of a request body.
 struct UploadObserver(Arc<UploadProgress>);
 
 impl BodyObserver for UploadObserver {
-    fn poll_admit(&mut self, _cx: &mut Context<'_>) -> Result<(), BodyError> {
+    fn admit(&mut self) -> Result<(), BodyError> {
         self.0.on_poll();
         Ok(())
     }
@@ -245,6 +357,35 @@ impl BodyObserver for UploadObserver {
     }
 }
 
+/// The same for a body that ends when its limits are reached.
+struct LimitedUploadObserver {
+    progress: UploadObserver,
+    limits: LimitChecker,
+    is_cut: Arc<AtomicBool>,
+}
+
+impl BodyObserver for LimitedUploadObserver {
+    fn admit(&mut self) -> Result<(), BodyError> {
+        self.progress.admit()?;
+        self.limits.check()
+    }
+
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
+        self.limits.poll_waiting(cx)
+    }
+
+    fn passed(&mut self, bytes: usize) {
+        self.progress.passed(bytes);
+    }
+
+    fn ended(self: Box<Self>, end: BodyEnd) {
+        if end == BodyEnd::Cut {
+            self.is_cut.store(true, Ordering::Relaxed);
+        }
+        self.progress.0.on_end();
+    }
+}
+
 /// Observes a response body, cuts it when its limits are reached, and records the request at its
 /// end.
 struct ResponseObserver {
@@ -254,68 +395,50 @@ struct ResponseObserver {
     bytes_out: u64,
     /// Whether the length of the body is unknown, as for streams.
     is_stream: bool,
-    /// When the response head was ready.
-    started: Instant,
-    /// Wakes an idle stream for its validity check.
-    next_check: Option<Pin<Box<Sleep>>>,
-    /// The code to record if the body is cut.
-    cut_code: &'static str,
+    limits: LimitChecker,
 }
 
 impl ResponseObserver {
-    fn record_end(&self) {
-        let record = &self.record;
-        let app = record.app.and_then(|index| record.shared.apps.get(index));
-        let took = record.started.elapsed();
-        let metrics = app.map_or(&record.shared.without_app, |(_, metrics)| metrics);
-        metrics.observe_request(self.code, self.status, took, record.upstream);
-        let Some(access) = &record.shared.access else {
-            return;
-        };
-        access.write(&AccessEntry {
-            time: record.shared.clock.now(),
-            request_id: record.request_id.digits(),
-            app: app.map(|(name, _)| name.as_str()),
-            client: record.client,
-            method: record.method.as_str(),
-            host: &record.host,
-            path: &record.path,
+    fn record_end(&mut self) {
+        self.record.record(&Outcome {
+            code: self.code,
             status: self.status,
-            decision: self.code,
-            session: record.session.as_deref(),
-            duration: took,
-            upstream_duration: record.upstream,
-            bytes_in: record.upload.as_ref().map_or(0, |upload| upload.bytes()),
             bytes_out: self.bytes_out,
         });
+    }
+
+    /// A sized response is not checked before its first byte, so that what was permitted is
+    /// delivered however late it comes.
+    const fn is_exempt(&self) -> bool {
+        !self.is_stream && self.bytes_out == 0
+    }
+
+    /// Remembers which limit was reached.
+    fn noted(&mut self, checked: Result<(), BodyError>) -> Result<(), BodyError> {
+        match &checked {
+            Ok(()) => {}
+            Err(BodyError::TooOld) => self.code = "stream_max_age",
+            Err(_) => self.code = "session_over",
+        }
+        checked
     }
 }
 
 impl BodyObserver for ResponseObserver {
-    /// A sized response is not checked before its first byte. After that, and for streams always,
-    /// session and maximum age are checked at each interval.
-    fn poll_admit(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
-        let StreamLimits { validity, max_age } = &self.record.limits;
-        let is_unlimited = validity.is_none() && max_age.is_none();
-        if is_unlimited || (!self.is_stream && self.bytes_out == 0) {
+    fn admit(&mut self) -> Result<(), BodyError> {
+        if self.is_exempt() {
             return Ok(());
         }
-        let next_check = self
-            .next_check
-            .get_or_insert_with(|| Box::pin(sleep(CHECK_INTERVAL)));
-        while next_check.as_mut().poll(cx).is_ready() {
-            if validity.as_ref().is_some_and(|check| !check.is_valid()) {
-                return Err(BodyError::SessionOver);
-            }
-            if max_age.is_some_and(|max_age| self.started.elapsed() >= max_age) {
-                self.cut_code = "stream_max_age";
-                return Err(BodyError::TooOld);
-            }
-            next_check
-                .as_mut()
-                .reset(tokio::time::Instant::now() + CHECK_INTERVAL);
+        let checked = self.limits.check();
+        self.noted(checked)
+    }
+
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
+        if self.is_exempt() {
+            return Ok(());
         }
-        Ok(())
+        let checked = self.limits.poll_waiting(cx);
+        self.noted(checked)
     }
 
     fn passed(&mut self, bytes: usize) {
@@ -324,10 +447,10 @@ impl BodyObserver for ResponseObserver {
 
     fn ended(mut self: Box<Self>, end: BodyEnd) {
         match end {
-            BodyEnd::Complete => {}
+            BodyEnd::Complete | BodyEnd::Cut => {}
             BodyEnd::Broken => self.code = "upstream_body_aborted",
-            BodyEnd::Cut => self.code = self.cut_code,
-            BodyEnd::Abandoned => self.code = "client_disconnected",
+            BodyEnd::Abandoned => self.code = self.record.shared.early_end(),
+            BodyEnd::Stalled => self.code = "client_stalled",
         }
         self.record_end();
     }

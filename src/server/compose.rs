@@ -90,6 +90,7 @@ impl Components {
             sites: Arc::new(HostRouter::new(apps)),
             trusted: Arc::new(
                 TrustedProxies::new(config.server.trusted_proxies.clone())
+                    .with_unix_peers(config.server.trusts_unix_peers)
                     .reading(config.server.forwarded_header),
             ),
             auth: Auth::new(
@@ -421,6 +422,12 @@ fn plan(
     };
     let headers = if app.bearer.is_some() {
         headers.dropping_access_tokens()
+    } else {
+        headers
+    };
+    let headers = headers.forwarding(&settings.client_headers.forwarded_identity);
+    let headers = if settings.client_headers.removes_authorization {
+        headers.dropping_authorization()
     } else {
         headers
     };

@@ -7,9 +7,11 @@ use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::line_writer::{LineBuffer, LineWriter};
+use super::text_fields::write_field;
 
 /// The buffer of the process's event log.
 static EVENTS: OnceLock<LineBuffer> = OnceLock::new();
@@ -93,7 +95,7 @@ where
         .log_internal_errors(false)
         .with_ansi(false);
     Ok(match format {
-        LogFormat::Text => Box::new(base.finish()),
+        LogFormat::Text => Box::new(base.fmt_fields(debug_fn(write_field)).finish()),
         LogFormat::Json => Box::new(base.json().flatten_event(true).finish()),
     })
 }
@@ -142,6 +144,39 @@ mod tests {
             text.lines().count() == 1 && !text.contains('\x1b'),
             "{text:?}"
         );
+    }
+
+    /// A `sub` from a provider is logged by `Display`, which does not escape.
+    #[test]
+    fn displayed_values_cannot_inject_lines_or_fields() {
+        for (value, expected) in [
+            ("alice-id", " subject=alice-id"),
+            ("a b", " subject=\"a b\""),
+            (
+                "a\n2026-11-30T00:00:00Z INFO session_started subject=root",
+                " subject=\"a\\n2026-11-30T00:00:00Z INFO session_started subject=root\"",
+            ),
+            ("a\" app=\"admin", " subject=\"a\\\" app=\\\"admin\""),
+            (
+                "\"a\" app=\"admin\"",
+                " subject=\"\\\"a\\\" app=\\\"admin\\\"\"",
+            ),
+            ("a\u{2028}b\u{85}", " subject=\"a\\u{2028}b\\u{85}\""),
+            ("", " subject=\"\""),
+        ] {
+            let sink = Sink::default();
+            let writer = sink.clone();
+            let subscriber = subscriber(LogFormat::Text, "info", move || writer.clone()).unwrap();
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::info!(subject = %value, "seen");
+            });
+            let bytes = sink.0.lock().unwrap().clone();
+            let text = String::from_utf8(bytes).unwrap();
+            assert!(
+                text.ends_with(&format!("seen{expected}\n")) && text.lines().count() == 1,
+                "{text:?}"
+            );
+        }
     }
 
     #[test]

@@ -173,6 +173,8 @@ metric_families! {
         "doorward_upstream_failed_addresses_total", ["app"];
     /// Lookups of host names, by outcome.
     pub dns_lookups: IntCounterVec = "doorward_dns_lookups_total", ["outcome"];
+    /// Idle connections to apps that are kept for one client, because of NTLM or Negotiate.
+    pub upstream_pinned_connections: IntGauge = "doorward_upstream_pinned_connections";
     /// Requests in flight to apps over HTTP/2.
     pub upstream_http2_streams: IntGauge = "doorward_upstream_http2_streams";
     /// Open upgraded connections (WebSocket).

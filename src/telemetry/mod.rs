@@ -6,3 +6,4 @@ pub mod health;
 pub mod line_writer;
 pub mod log;
 pub mod metrics;
+mod text_fields;

@@ -29,8 +29,25 @@ enum Source {
     #[default]
     Empty,
     Full(Bytes),
-    Streamed(Incoming),
+    Streamed(Incoming, Option<Arc<dyn ReadProgress>>),
     Read(Pin<Box<Reader>>),
+}
+
+/// Told how far a received body was read.
+pub trait ReadProgress: Send + Sync {
+    /// The body was polled.
+    fn polled(&self, state: ReadState);
+}
+
+/// The state of a received body after a poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadState {
+    /// There was data, and there may be more.
+    Data,
+    /// The reader waits for more data.
+    Waiting,
+    /// The body is complete or failed.
+    Ended,
 }
 
 /// Checks whether the session or token that permitted a stream is still valid.
@@ -62,7 +79,16 @@ pub trait BodyObserver: Send {
     ///
     /// # Errors
     /// Why the body must end now.
-    fn poll_admit(&mut self, _cx: &mut Context<'_>) -> Result<(), BodyError> {
+    fn admit(&mut self) -> Result<(), BodyError> {
+        Ok(())
+    }
+
+    /// Called when a read has to wait. Wakes the task when the body must be checked again. An error
+    /// ends the body.
+    ///
+    /// # Errors
+    /// Why the body must end now.
+    fn poll_waiting(&mut self, _cx: &mut Context<'_>) -> Result<(), BodyError> {
         Ok(())
     }
 
@@ -84,6 +110,8 @@ pub enum BodyEnd {
     Cut,
     /// The receiver dropped it before its end.
     Abandoned,
+    /// The receiver accepted no data for too long.
+    Stalled,
 }
 
 /// Why a body could not be read to its end.
@@ -125,7 +153,12 @@ impl Body {
 
     /// A body that arrives from a peer.
     pub fn streamed(incoming: Incoming) -> Self {
-        Self::of(Source::Streamed(incoming))
+        Self::of(Source::Streamed(incoming, None))
+    }
+
+    /// A body that arrives from a peer, whose connection is told how far it was read.
+    pub fn streamed_with(incoming: Incoming, progress: Arc<dyn ReadProgress>) -> Self {
+        Self::of(Source::Streamed(incoming, Some(progress)))
     }
 
     /// A body from a custom source, with its trailers: the source is responsible for filtering
@@ -139,6 +172,15 @@ impl Body {
     #[must_use]
     pub fn over_http2(mut self) -> Self {
         self.reports_end = true;
+        self
+    }
+
+    /// Replaces the observer, if there is one. It is not told of the body's end.
+    #[must_use]
+    pub fn watched_instead(mut self, observer: Box<dyn BodyObserver>) -> Self {
+        if self.observer.is_some() {
+            self.observer = Some(observer);
+        }
         self
     }
 
@@ -158,6 +200,11 @@ impl Body {
         self
     }
 
+    /// Tells the observer that the receiver accepted no data for too long.
+    pub fn stalled(&mut self) {
+        self.finish(BodyEnd::Stalled);
+    }
+
     fn of(source: Source) -> Self {
         Self {
             source,
@@ -172,6 +219,46 @@ impl Body {
             observer.ended(end);
         }
     }
+
+    /// Ends the body because its observer does not admit more.
+    fn cut(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.finish(BodyEnd::Cut);
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl Source {
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        reports_end: bool,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Self::Streamed(incoming, progress) => {
+                let polled = Pin::new(&mut *incoming).poll_frame(cx);
+                if let Some(progress) = progress {
+                    progress.polled(match &polled {
+                        Poll::Pending => ReadState::Waiting,
+                        Poll::Ready(Some(Ok(_))) if !incoming.is_end_stream() => ReadState::Data,
+                        Poll::Ready(_) => ReadState::Ended,
+                    });
+                }
+                Poll::Ready(match ready!(polled) {
+                    None if reports_end && !incoming.is_end_stream() => {
+                        Some(Err(BodyError::CutShort))
+                    }
+                    next => next.map(|frame| frame.map_err(BodyError::Stream)),
+                })
+            }
+            Self::Read(reader) => reader.as_mut().poll_frame(cx),
+        }
+    }
 }
 
 impl HttpBody for Body {
@@ -183,28 +270,16 @@ impl HttpBody for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        if let Some(Err(error)) = this
-            .observer
-            .as_mut()
-            .map(|observer| observer.poll_admit(cx))
+        if let Some(observer) = &mut this.observer
+            && let Err(error) = observer.admit()
         {
-            this.finish(BodyEnd::Cut);
-            return Poll::Ready(Some(Err(error)));
+            return this.cut(error);
         }
-        let next = match &mut this.source {
-            Source::Empty => None,
-            Source::Full(bytes) => {
-                let bytes = std::mem::take(bytes);
-                this.source = Source::Empty;
-                Some(Ok(Frame::data(bytes)))
-            }
-            Source::Streamed(incoming) => match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
-                None if this.reports_end && !incoming.is_end_stream() => {
-                    Some(Err(BodyError::CutShort))
-                }
-                next => next.map(|frame| frame.map_err(BodyError::Stream)),
-            },
-            Source::Read(reader) => ready!(reader.as_mut().poll_frame(cx)),
+        let Poll::Ready(next) = this.source.poll_next(cx, this.reports_end) else {
+            return match this.observer.as_mut().map(|one| one.poll_waiting(cx)) {
+                Some(Err(error)) => this.cut(error),
+                Some(Ok(())) | None => Poll::Pending,
+            };
         };
         let next = match next {
             Some(Ok(frame)) if frame.is_trailers() => {
@@ -236,7 +311,7 @@ impl HttpBody for Body {
         match &self.source {
             Source::Empty => true,
             Source::Full(bytes) => bytes.is_empty(),
-            Source::Streamed(incoming) => incoming.is_end_stream(),
+            Source::Streamed(incoming, _) => incoming.is_end_stream(),
             Source::Read(reader) => reader.is_end_stream(),
         }
     }
@@ -245,7 +320,7 @@ impl HttpBody for Body {
         match &self.source {
             Source::Empty => SizeHint::with_exact(0),
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Streamed(incoming) => incoming.size_hint(),
+            Source::Streamed(incoming, _) => incoming.size_hint(),
             Source::Read(reader) => reader.size_hint(),
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod files;
+mod lookalike;
 pub mod net;
 pub mod oauth;
 pub mod secret;

@@ -120,13 +120,24 @@ const fn default_port(secure: bool) -> u16 {
     if secure { 443 } else { 80 }
 }
 
+/// Identifies a client connection within its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionId(u64);
+
+impl ConnectionId {
+    /// The identifier with this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// The connection that a request arrived on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionInfo {
+    /// The connection.
+    pub id: ConnectionId,
     /// The peer's address; `None` for a Unix domain socket.
     pub peer: Option<SocketAddr>,
-    /// Whether the connection uses TLS.
-    pub secure: bool,
 }
 
 /// The network that counts as one client: the address itself for IPv4, its /64 for IPv6, because

@@ -6,11 +6,13 @@ use std::borrow::Cow;
 
 use http::Uri;
 
+use super::lookalike::Lookalikes;
+
 /// Maximum length of a target, in bytes.
 pub const MAX_TARGET: usize = 16 * 1024;
 
-/// A canonical path and a query. In the path, unreserved characters are decoded and escapes are in
-/// upper case (RFC 3986 section 6.2.2).
+/// A canonical path and a query. In the path, unreserved characters are decoded, characters that a
+/// URL cannot contain are encoded, and escapes are in upper case (RFC 3986 section 6.2.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     text: String,
@@ -27,7 +29,8 @@ pub enum TargetError {
     /// Longer than [`MAX_TARGET`].
     #[error("the request target is too long")]
     TooLong,
-    /// A segment that is `.` or `..`, plain, escaped, or before a `;`.
+    /// A segment that is `.` or `..`: plain, escaped, before a `;`, with blanks, or in characters
+    /// that some servers turn into dots.
     #[error("the path has a dot segment")]
     DotSegment,
     /// A `\`, plain or escaped.
@@ -39,7 +42,7 @@ pub enum TargetError {
     /// A `%` that is not followed by two hexadecimal digits.
     #[error("the path has an incomplete escape")]
     BadEscape,
-    /// A character that must be escaped in a URL, such as `#`, and is not.
+    /// A blank, or a `#` or `?`, which end the path, and are not escaped.
     #[error("the path has a character that must be escaped")]
     Unescaped,
 }
@@ -59,17 +62,20 @@ pub enum PathAmbiguity {
     EncodedDelimiter,
     /// Escapes that are not UTF-8, such as overlong forms of `.` and `/`.
     NotUtf8,
+    /// A character that some servers turn into a slash or a backslash, such as U+FF0F or U+2215.
+    LookalikeSlash,
 }
 
 impl PathAmbiguity {
     /// Every ambiguity, with its name in the configuration file.
-    pub const NAMED: [(&'static str, Self); 6] = [
+    pub const NAMED: [(&'static str, Self); 7] = [
         ("double-slash", Self::DoubleSlash),
         ("encoded-slash", Self::EncodedSlash),
         ("semicolon", Self::Semicolon),
         ("encoded-percent", Self::EncodedPercent),
         ("encoded-delimiter", Self::EncodedDelimiter),
         ("non-utf8", Self::NotUtf8),
+        ("lookalike-slash", Self::LookalikeSlash),
     ];
 
     const fn bit(self) -> u8 {
@@ -159,25 +165,22 @@ impl Target {
 }
 
 /// The canonical form of a path, and its ambiguities. Also used for the patterns of rules.
+///
+/// # Errors
+/// [`TargetError`].
 pub fn canonical_path(path: &str) -> Result<(Cow<'_, str>, PathAmbiguities), TargetError> {
-    let (text, mut ambiguities) = if path.contains('%') {
-        unescape_unreserved(path)?
-    } else {
-        (Cow::Borrowed(path), PathAmbiguities::NONE)
-    };
-    for byte in text.bytes() {
-        match byte {
-            b'\\' => return Err(TargetError::Backslash),
-            0..=0x1f | 0x7f => return Err(TargetError::ControlCharacter),
-            b' ' | b'"' | b'#' | b'<' | b'>' | b'?' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x80.. => {
-                return Err(TargetError::Unescaped);
-            }
-            b';' => ambiguities = ambiguities.with(PathAmbiguity::Semicolon),
-            _ => {}
+    let is_spelled_out = |byte| byte != b'%' && !must_be_escaped(byte);
+    let (text, mut ambiguities) = if path.bytes().all(is_spelled_out) {
+        path.bytes().try_for_each(check_plain)?;
+        if has_dot_segment(path.as_bytes()) {
+            return Err(TargetError::DotSegment);
         }
-    }
-    if has_dot_segment(text.as_bytes()) {
-        return Err(TargetError::DotSegment);
+        (Cow::Borrowed(path), PathAmbiguities::NONE)
+    } else {
+        canonical_spelling(path)?
+    };
+    if text.contains(';') {
+        ambiguities = ambiguities.with(PathAmbiguity::Semicolon);
     }
     if text.contains("//") {
         ambiguities = ambiguities.with(PathAmbiguity::DoubleSlash);
@@ -185,15 +188,40 @@ pub fn canonical_path(path: &str) -> Result<(Cow<'_, str>, PathAmbiguities), Tar
     Ok((text, ambiguities))
 }
 
-fn unescape_unreserved(path: &str) -> Result<(Cow<'_, str>, PathAmbiguities), TargetError> {
+/// Characters that browsers and other clients send as they are, although a URL cannot contain them
+/// (RFC 3986 section 2).
+const fn must_be_escaped(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x80..
+    )
+}
+
+/// Checks a byte that is not escaped.
+const fn check_plain(byte: u8) -> Result<(), TargetError> {
+    match byte {
+        b'\\' => Err(TargetError::Backslash),
+        0..=0x1f | 0x7f => Err(TargetError::ControlCharacter),
+        b' ' | b'#' | b'?' => Err(TargetError::Unescaped),
+        _ => Ok(()),
+    }
+}
+
+/// Decodes the escapes of unreserved characters, and escapes what must be escaped.
+fn canonical_spelling(path: &str) -> Result<(Cow<'_, str>, PathAmbiguities), TargetError> {
     let mut text = String::with_capacity(path.len());
     let mut ambiguities = PathAmbiguities::NONE;
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path.bytes();
     while let Some(byte) = rest.next() {
         if byte != b'%' {
-            text.push(char::from(byte));
+            check_plain(byte)?;
             decoded.push(byte);
+            if must_be_escaped(byte) {
+                push_escape(&mut text, byte);
+            } else {
+                text.push(char::from(byte));
+            }
             continue;
         }
         let (Some(high), Some(low)) = (rest.next().and_then(hex), rest.next().and_then(hex)) else {
@@ -214,15 +242,27 @@ fn unescape_unreserved(path: &str) -> Result<(Cow<'_, str>, PathAmbiguities), Ta
             b'?' | b'#' => ambiguities = ambiguities.with(PathAmbiguity::EncodedDelimiter),
             _ => {}
         }
-        text.push_str(&format!("%{value:02X}"));
+        push_escape(&mut text, value);
     }
-    if has_dot_segment(&decoded) {
+    let lookalikes = Lookalikes::of(&decoded);
+    if has_dot_segment(&decoded) || lookalikes.dot_segment {
         return Err(TargetError::DotSegment);
+    }
+    if lookalikes.slash {
+        ambiguities = ambiguities.with(PathAmbiguity::LookalikeSlash);
     }
     if std::str::from_utf8(&decoded).is_err() {
         ambiguities = ambiguities.with(PathAmbiguity::NotUtf8);
     }
     Ok((Cow::Owned(text), ambiguities))
+}
+
+fn push_escape(text: &mut String, byte: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    text.push('%');
+    for digit in [byte >> 4, byte & 0xf] {
+        text.extend(DIGITS.get(usize::from(digit)).copied().map(char::from));
+    }
 }
 
 /// Whether a segment of the fully decoded path is `.` or `..`, without path parameters.
@@ -280,6 +320,24 @@ mod tests {
         }
     }
 
+    /// Browsers send some of them as they are.
+    #[test]
+    fn parse_escapes_what_a_url_cannot_contain() {
+        for (path, canonical) in [
+            ("/a|b", "/a%7Cb"),
+            ("/{a}/^\"b\"", "/%7Ba%7D/%5E%22b%22"),
+            ("/<a>`", "/%3Ca%3E%60"),
+            ("/caf\u{e9}", "/caf%C3%A9"),
+            ("/caf\u{e9}%41%7c", "/caf%C3%A9A%7C"),
+            ("/\u{1f600}", "/%F0%9F%98%80"),
+        ] {
+            let target = Target::parse(path, Some("q={\u{e9}|}")).unwrap();
+            assert_eq!(target.path(), canonical);
+            assert_eq!(target.query(), Some("q={\u{e9}|}"));
+            assert!(target.ambiguities().is_empty(), "{path}");
+        }
+    }
+
     #[test]
     fn parse_path_with_two_readings_fails() {
         let cases = [
@@ -306,8 +364,14 @@ mod tests {
             ("/a%zz", TargetError::BadEscape),
             ("/a#b", TargetError::Unescaped),
             ("/a b", TargetError::Unescaped),
-            ("/caf\u{e9}", TargetError::Unescaped),
-            ("/caf\u{e9}%41", TargetError::Unescaped),
+            ("/a?b", TargetError::Unescaped),
+            ("/public/..%20/admin", TargetError::DotSegment),
+            ("/public/%20../admin", TargetError::DotSegment),
+            ("/public/..%c2%a0/admin", TargetError::DotSegment),
+            ("/public/%ef%bc%8e%ef%bc%8e/admin", TargetError::DotSegment),
+            ("/public/\u{ff0e}./admin", TargetError::DotSegment),
+            ("/public/%e2%80%a4%e2%80%a4/admin", TargetError::DotSegment),
+            ("/public%e2%88%95..%e2%88%95admin", TargetError::DotSegment),
         ];
         for (path, error) in cases {
             assert_eq!(read(path), Err(error), "{path}");
@@ -334,6 +398,8 @@ mod tests {
             ("/what%3F", PathAmbiguity::EncodedDelimiter),
             ("/%c0%ae%c0%ae/admin", PathAmbiguity::NotUtf8),
             ("/%ff", PathAmbiguity::NotUtf8),
+            ("/a%ef%bc%8fb", PathAmbiguity::LookalikeSlash),
+            ("/a\u{2215}b", PathAmbiguity::LookalikeSlash),
         ];
         for (path, ambiguity) in cases {
             let ambiguities = read(path).unwrap().ambiguities();
@@ -345,7 +411,7 @@ mod tests {
 
     #[test]
     fn parse_is_idempotent() {
-        for path in ["/%61%2Fb", "/a%20b", "/x%C3%A9;y//z"] {
+        for path in ["/%61%2Fb", "/a%20b", "/x%C3%A9;y//z", "/{\u{e9}|\u{ff0f}}"] {
             let once = read(path).unwrap();
             let twice = read(once.path()).unwrap();
             assert_eq!(once, twice);

@@ -71,9 +71,9 @@ pub async fn send_app_logout(
         forwarded_for: &info.address.forwarded_for,
         forwarded_proto: app.origin.scheme(),
         forwarded_host: app.origin.authority(),
-        consume_authorization: true,
         authenticated: false,
         validity: None,
+        pin: None,
     };
     let (mut parts, body) = request.into_parts();
     let response = send(upstream, forward, &mut parts, body).await;

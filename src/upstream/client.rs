@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::dial::Dialer;
 use super::error::UpstreamError;
-use super::http1::{Connection, IdlePool, ReusePolicy};
+use super::http1::{Connection, IdlePool, PinnedPool, ReusePolicy};
 use super::http2::H2Pool;
 use super::target::{UpstreamPlan, UpstreamProtocol};
 use super::upgrade::Tunnels;
@@ -25,6 +25,8 @@ pub struct Upstream {
     /// Set if the backend is configured for HTTP/2.
     pub(super) h2_pool: Option<H2Pool>,
     pub(super) idle_pool: Arc<IdlePool>,
+    /// Connections that the backend may have authenticated.
+    pub(super) pinned: Arc<PinnedPool>,
     dialer: Arc<Dialer>,
     slots: Arc<Semaphore>,
     opened: IntCounter,
@@ -47,6 +49,11 @@ impl Upstream {
         ));
         let opened = metrics.upstream_connections.with_label_values(&[&plan.app]);
         let idle_pool = Arc::new(IdlePool::new(plan.settings.max_idle, plan.settings.reuse));
+        let pinned = Arc::new(PinnedPool::new(
+            plan.settings.max_idle,
+            plan.settings.reuse.repeatable,
+            metrics.upstream_pinned_connections.clone(),
+        ));
         let dialer = Arc::new(Dialer::new(Arc::clone(&plan), resolver, metrics));
         let h2_pool = (plan.settings.protocol == UpstreamProtocol::Http2)
             .then(|| H2Pool::new(&plan, Arc::clone(&dialer), metrics));
@@ -55,6 +62,7 @@ impl Upstream {
             tunnels,
             h2_pool,
             idle_pool,
+            pinned,
             dialer,
             slots,
             opened,

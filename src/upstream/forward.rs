@@ -1,26 +1,37 @@
 //! Forwarding of permitted requests. Requests without an upgrade use HTTP/2 if the backend is
 //! configured for it.
 
-use http::header::{CONTENT_LENGTH, HOST};
+use std::sync::Arc;
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, UPGRADE};
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 
 use super::client::Upstream;
+use super::connection_auth;
 use super::error::UpstreamError;
 use super::framing::Framing;
 use super::http1::{
-    BodyDecoder, Connection, Failure, RequestBodyWriter, ResponseHead, ReusePolicy, write_field,
-    write_request_line,
+    BodyDecoder, Connection, ConnectionReturn, Failure, RequestBodyWriter, ResponseHead,
+    ReusePolicy, write_field, write_request_line,
 };
 use super::http2::{self, Http2Request};
-use super::request::ForwardRequest;
+use super::request::{ClientPin, ForwardRequest};
 use super::upgrade::{self, TunnelLimits};
 use crate::policy::decide::Permit;
 use crate::types::body::{Body, ValidityCheck};
 
+/// How a forwarded request is tied to its client and its session.
+#[derive(Clone, Copy, Debug)]
+pub struct ForwardLimits<'a> {
+    /// An upgraded connection lasts as long as this allows.
+    pub validity: Option<&'a ValidityCheck>,
+    /// See [`ForwardRequest::pin`].
+    pub pin: Option<ClientPin<'a>>,
+}
+
 /// Forwards a permitted request to the backend and returns the response; both bodies are streamed.
-/// An upgraded connection lasts as long as `validity` allows.
 ///
 /// # Errors
 /// See [`UpstreamError`].
@@ -29,7 +40,7 @@ pub fn forward<'a>(
     permit: &'a Permit<'a>,
     client: &'a mut Parts,
     body: Body,
-    validity: Option<&'a ValidityCheck>,
+    limits: ForwardLimits<'a>,
 ) -> impl Future<Output = Result<Response<Body>, UpstreamError>> + Send {
     let info = permit.info();
     let origin = &permit.app_ref().app.origin;
@@ -41,11 +52,9 @@ pub fn forward<'a>(
         forwarded_for: &info.address.forwarded_for,
         forwarded_proto: origin.scheme(),
         forwarded_host: origin.authority(),
-        // A session takes precedence over a bearer token, which is then neither checked nor
-        // forwarded.
-        consume_authorization: permit.identity().is_some(),
         authenticated: permit.identity().is_some(),
-        validity,
+        validity: limits.validity,
+        pin: limits.pin,
     };
     send(upstream, request, client, body)
 }
@@ -74,8 +83,21 @@ async fn exchange(
     if upstream.plan.headers.is_loop(&client.headers) {
         return Err(UpstreamError::Loop);
     }
-    if let Some(pool) = &upstream.h2_pool
-        && !upgrade::is_upgrade_request(client, &body)
+    let framing = Framing::of(client, &body);
+    let is_upgrade = upgrade::is_upgrade_request(client, &body);
+    let repeatable = framing == Framing::None && client.method.is_safe();
+    let reuse = match (is_upgrade, repeatable) {
+        (true, _) => ReusePolicy::Fresh,
+        (false, true) => ReusePolicy::Any,
+        (false, false) => ReusePolicy::RecentlyUsed,
+    };
+    let pinned = upstream.pinned.take(request.pin, reuse);
+    let binds_connection = upstream.plan.headers.forwards_bound_auth(&client.headers);
+    if pinned.is_none()
+        // HTTP/2 has no connection-bound authentication.
+        && !binds_connection
+        && let Some(pool) = &upstream.h2_pool
+        && !is_upgrade
         && let Some(stream) = Box::pin(pool.stream(&upstream.plan)).await?
     {
         let request = Http2Request {
@@ -86,10 +108,9 @@ async fn exchange(
         // Boxed, so that an HTTP/1.1 request does not carry this future.
         return Box::pin(http2::send(&upstream.plan, pool, request, stream)).await;
     }
-    let upgrade = upgrade::is_upgrade_request(client, &body)
+    let upgrade = is_upgrade
         .then(|| client.extensions.remove::<OnUpgrade>())
         .flatten();
-    let framing = Framing::of(client, &body);
     let exchange = Http1Exchange {
         upstream,
         client,
@@ -98,14 +119,11 @@ async fn exchange(
         upgrade: upgrade.is_some(),
     };
     let mut request_body = RequestBodyWriter::new(framing, body);
-
-    let repeatable = framing == Framing::None && client.method.is_safe();
-    let reuse = match (&upgrade, repeatable) {
-        (Some(_), _) => ReusePolicy::Fresh,
-        (None, true) => ReusePolicy::Any,
-        (None, false) => ReusePolicy::RecentlyUsed,
+    let mut is_bound = binds_connection || pinned.is_some();
+    let mut connection = match pinned {
+        Some(connection) => connection,
+        None => upstream.acquire(reuse).await?,
     };
-    let mut connection = upstream.acquire(reuse).await?;
     let mut head = exchange.run(&mut connection, &mut request_body).await;
     // The backend closed the idle connection: retry once on a new one.
     let retry = match &head {
@@ -116,10 +134,34 @@ async fn exchange(
     if retry {
         // Releases its slot, which may be the last.
         drop(connection);
+        is_bound = binds_connection;
         connection = upstream.acquire(ReusePolicy::Fresh).await?;
         head = exchange.run(&mut connection, &mut request_body).await;
     }
-    exchange.respond(head?, connection, request_body, upgrade)
+    let head = head?;
+    let is_offered =
+        head.status == StatusCode::UNAUTHORIZED && connection_auth::is_offered(&head.headers);
+    let returns_to = if is_bound || is_offered {
+        let pin = request.pin;
+        pin.map(|pin| ConnectionReturn::Pinned(Arc::clone(&upstream.pinned), pin.into()))
+    } else {
+        Some(ConnectionReturn::Shared(Arc::clone(&upstream.idle_pool)))
+    };
+    let used = UsedConnection {
+        connection,
+        request_body,
+        returns_to,
+    };
+    exchange.respond(head, used, upgrade)
+}
+
+/// A connection whose response head was read.
+struct UsedConnection {
+    connection: Connection,
+    /// The rest of the request body.
+    request_body: Option<RequestBodyWriter>,
+    /// Where the connection goes after the response, if it can be reused.
+    returns_to: Option<ConnectionReturn>,
 }
 
 /// Rejects `CONNECT` and `TRACE` (RFC 9110 sections 9.3.6 and 9.3.8), and any target that is not a
@@ -175,15 +217,31 @@ impl Http1Exchange<'_> {
         out.extend_from_slice(b"\r\n");
     }
 
+    /// The `Upgrade` field of a 426 response, which must have one (RFC 9110 section 15.5.22). HTTP/2
+    /// has no such field.
+    fn offered_protocols(&self, head: &ResponseHead) -> Option<HeaderValue> {
+        if head.status != StatusCode::UPGRADE_REQUIRED || self.client.version >= Version::HTTP_2 {
+            return None;
+        }
+        let fields = head.headers.get_all(UPGRADE).iter();
+        let fields: Vec<&[u8]> = fields.map(HeaderValue::as_bytes).collect();
+        let joined = HeaderValue::from_bytes(&fields.join(&b", "[..])).ok();
+        joined.filter(|joined| !joined.is_empty())
+    }
+
     /// Checks the response head, decides whether the connection can be reused, and builds the
     /// client's response.
     fn respond(
         &self,
         mut head: ResponseHead,
-        connection: Connection,
-        request_body: Option<RequestBodyWriter>,
+        used: UsedConnection,
         upgrade: Option<OnUpgrade>,
     ) -> Result<Response<Body>, UpstreamError> {
+        let UsedConnection {
+            connection,
+            request_body,
+            returns_to,
+        } = used;
         let upstream = self.upstream;
         let plan = &upstream.plan;
         let authenticated = self.request.authenticated;
@@ -215,12 +273,18 @@ impl Http1Exchange<'_> {
         let reusable = framing.keep_alive && upgrade.is_none();
         let body = connection.into_body(
             framing.decoder,
-            Some(&upstream.idle_pool).filter(|_| reusable),
+            returns_to.filter(|_| reusable),
             request_body,
             plan.settings.body_idle_timeout,
         );
+        let offered = self.offered_protocols(&head);
         plan.headers
             .sanitize_response(&mut head.headers, authenticated);
+        if let Some(protocols) = offered {
+            head.headers
+                .insert(CONNECTION, const { HeaderValue::from_static("upgrade") });
+            head.headers.insert(UPGRADE, protocols);
+        }
         Ok(response(head, body))
     }
 }

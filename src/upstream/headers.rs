@@ -6,6 +6,9 @@
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, HOST, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use super::connection_auth;
+use super::folded_name::{folded, folds_to, has_folded_prefix};
+use super::foreign_identity;
 use super::loop_guard::{CDN_LOOP, LoopGuard};
 use super::request::ForwardRequest;
 use crate::identity::credentials::Scheme;
@@ -121,8 +124,11 @@ pub struct HeaderPolicy {
     /// Folded names, indexed by length, which folding preserves.
     never_forwarded: Vec<Vec<Box<[u8]>>>,
     cookie_prefixes: Vec<Box<[u8]>>,
+    /// Folded names of other products' identity headers that are forwarded.
+    forwarded_identity: Vec<Box<[u8]>>,
     drops_access_tokens: bool,
     loop_guard: Option<LoopGuard>,
+    drops_authorization: bool,
 }
 
 impl HeaderPolicy {
@@ -135,11 +141,14 @@ impl HeaderPolicy {
         let mut policy = Self {
             never_forwarded: Vec::new(),
             cookie_prefixes: Vec::new(),
+            forwarded_identity: Vec::new(),
             drops_access_tokens: false,
             loop_guard: None,
+            drops_authorization: false,
         };
         for name in NEVER_FORWARDED
             .iter()
+            .chain(&foreign_identity::NAMES)
             .map(|name| name.as_bytes())
             .chain(identity.into_iter().map(|n| n.as_ref()))
         {
@@ -182,8 +191,29 @@ impl HeaderPolicy {
         self
     }
 
+    /// Removes `Authorization` from every request.
+    #[must_use]
+    pub fn dropping_authorization(mut self) -> Self {
+        self.drops_authorization = true;
+        self
+    }
+
+    /// Forwards these headers as clients send them, although other products use them for
+    /// identities. None may be an identity header of the app.
+    #[must_use]
+    pub fn forwarding<'a>(mut self, names: impl IntoIterator<Item = &'a HeaderName>) -> Self {
+        for name in names {
+            let folded = folded(name.as_ref());
+            for same_length in &mut self.never_forwarded {
+                same_length.retain(|known| *known != folded);
+            }
+            self.forwarded_identity.push(folded);
+        }
+        self
+    }
+
     fn never_forward(&mut self, name: &[u8]) {
-        let folded: Box<[u8]> = name.iter().map(|byte| fold(*byte)).collect();
+        let folded = folded(name);
         if self.never_forwarded.len() <= folded.len() {
             self.never_forwarded.resize(folded.len() + 1, Vec::new());
         }
@@ -220,10 +250,7 @@ impl HeaderPolicy {
             let dropped = self.is_never_forwarded(name)
                 || *name == HOST
                 || *name == COOKIE
-                || (*name == AUTHORIZATION
-                    && (forward.consume_authorization
-                        || self.is_dropped_token(value)
-                        || holds_doorward_token(value)))
+                || (*name == AUTHORIZATION && !self.forwards_authorization(value))
                 || nominated.contains(name);
             if !dropped {
                 put(name, value);
@@ -258,8 +285,20 @@ impl HeaderPolicy {
         }
     }
 
-    fn is_dropped_token(&self, authorization: &HeaderValue) -> bool {
-        self.drops_access_tokens && Scheme::of(authorization).is_some()
+    /// Whether the value of an `Authorization` field belongs to the app: it is neither a token that
+    /// Doorward checks nor one that it issued.
+    fn forwards_authorization(&self, value: &HeaderValue) -> bool {
+        let is_consumed = self.drops_authorization
+            || (self.drops_access_tokens && Scheme::of(value).is_some())
+            || holds_doorward_token(value);
+        !is_consumed
+    }
+
+    /// Whether the request authenticates its connection to the backend.
+    pub(super) fn forwards_bound_auth(&self, client: &HeaderMap) -> bool {
+        client.get(AUTHORIZATION).is_some_and(|value| {
+            connection_auth::is_bound(value) && self.forwards_authorization(value)
+        })
     }
 
     /// Whether a client's field of this name, in any spelling, is never forwarded.
@@ -273,6 +312,12 @@ impl HeaderPolicy {
             || NEVER_FORWARDED_PREFIXES
                 .iter()
                 .any(|prefix| has_folded_prefix(name, prefix.as_bytes()))
+            || (foreign_identity::has_prefix(name) && !self.is_forwarded_identity(name))
+    }
+
+    fn is_forwarded_identity(&self, name: &[u8]) -> bool {
+        let mut forwarded = self.forwarded_identity.iter();
+        forwarded.any(|forwarded| folds_to(name, forwarded))
     }
 
     /// The client's cookies without Doorward's, as one field; `None` if there are no others.
@@ -350,28 +395,6 @@ impl HeaderPolicy {
             make_private(headers);
         }
     }
-}
-
-/// Folds a byte of a field name: lower case, and `-` for everything but letters and digits.
-const fn fold(byte: u8) -> u8 {
-    if byte.is_ascii_alphanumeric() {
-        byte.to_ascii_lowercase()
-    } else {
-        b'-'
-    }
-}
-
-fn folds_to(name: &[u8], folded: &[u8]) -> bool {
-    name.len() == folded.len()
-        && name
-            .iter()
-            .zip(folded)
-            .all(|(byte, folded)| fold(*byte) == *folded)
-}
-
-fn has_folded_prefix(name: &[u8], folded: &[u8]) -> bool {
-    name.get(..folded.len())
-        .is_some_and(|start| folds_to(start, folded))
 }
 
 /// The names that `Connection` nominates.

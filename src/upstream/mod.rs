@@ -4,8 +4,11 @@
 mod app_logout;
 mod client;
 mod client_certificate;
+mod connection_auth;
 mod dial;
 mod error;
+mod folded_name;
+mod foreign_identity;
 mod forward;
 mod frames;
 mod framing;
@@ -26,9 +29,10 @@ pub use app_logout::{AppLogoutResponse, send_app_logout};
 pub use client::Upstream;
 pub use client_certificate::{ClientCertificate, ClientCertificateError};
 pub use error::UpstreamError;
-pub use forward::forward;
+pub use foreign_identity::is_foreign_identity;
+pub use forward::{ForwardLimits, forward};
 pub use headers::HeaderPolicy;
-pub use request::ForwardRequest;
+pub use request::{ClientPin, ForwardRequest};
 pub use target::{
     HostPort, IdleReuse, ParseUpstreamError, UpstreamPlan, UpstreamPlanError, UpstreamProtocol,
     UpstreamSettings, UpstreamUrl,

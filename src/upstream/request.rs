@@ -3,6 +3,7 @@
 use http::{HeaderName, HeaderValue};
 
 use crate::types::body::ValidityCheck;
+use crate::types::net::ConnectionId;
 
 /// A request to forward, beside the client's headers and body.
 #[derive(Clone, Copy, Debug)]
@@ -17,10 +18,21 @@ pub struct ForwardRequest<'a> {
     pub forwarded_proto: &'a str,
     /// `X-Forwarded-Host`, and `Host` if the app preserves the public host.
     pub forwarded_host: &'a str,
-    /// Whether `Authorization` was meant for Doorward and is removed.
-    pub consume_authorization: bool,
+    /// What an upstream connection can be pinned to. `None` if the client connection carries
+    /// requests of several users.
+    pub pin: Option<ClientPin<'a>>,
     /// Whether the request is authenticated, so that shared caches must not store the response.
     pub authenticated: bool,
     /// Whether an upgraded connection may continue.
     pub validity: Option<&'a ValidityCheck>,
+}
+
+/// A client connection and the session on it. An upstream connection that the backend authenticated
+/// is used for them only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientPin<'a> {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// The name of the session or access token, if the request has one.
+    pub caller: Option<&'a str>,
 }

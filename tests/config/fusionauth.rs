@@ -90,7 +90,7 @@ fn hmac_secret_is_read_and_a_short_one_warned_about() {
     let Some(SignatureKey::Shared(secret)) = &sender.signature else {
         panic!("a shared secret")
     };
-    assert_eq!(secret.expose().as_slice(), "hunter2 ".repeat(8).as_bytes());
+    assert_eq!(secret.expose().as_slice(), "hunter2-".repeat(8).as_bytes());
     let short = problems(&text(&format!("{hmac}\"store.secret\"\n")));
     assert_eq!(short.len(), 1, "{}", shown(&short));
     assert!(

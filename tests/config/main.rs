@@ -203,12 +203,23 @@ fn secret_files_are_checked() {
         ("", "is empty"),
         ("\n", "is empty"),
         (&*"x".repeat(5000), "does not hold a secret"),
+        ("hunter2 \n", "begins or ends with a blank"),
+        ("\thunter2", "begins or ends with a blank"),
+        ("hunter2\u{a0}", "begins or ends with a blank"),
+        ("\u{feff}\n", "is empty"),
     ] {
         folder.write("store.secret", text);
         let error = folder.load(&[]).unwrap_err();
         assert!(error.problems()[0].message.contains(message), "{error}");
     }
-    folder.write("store.secret", "hunter2");
+    // Editors for Windows write a byte order mark and another line ending.
+    for text in ["\u{feff}hunter2", "\u{feff}hunter2\r\n", "hunter2"] {
+        folder.write("store.secret", text);
+        let store = folder.load(&[]).unwrap().config.apps.pop().unwrap();
+        assert!(
+            matches!(store.client.token_auth, ClientAuth::Basic(secret) if secret.expose() == "hunter2")
+        );
+    }
     fs::set_permissions(
         folder.path("store.secret"),
         fs::Permissions::from_mode(0o644),

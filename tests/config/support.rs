@@ -84,7 +84,7 @@ impl Folder {
             folder.write(secret, "hunter2\n");
         }
         for secret in ["secrets/webhook-signature", "secrets/webhook-key"] {
-            folder.write(secret, &format!("{}\n", "hunter2 ".repeat(8)));
+            folder.write(secret, &format!("{}\n", "hunter2-".repeat(8)));
         }
         let certificate = rcgen::generate_simple_self_signed(HOSTS.map(str::to_owned)).unwrap();
         folder.write("tls/cert.pem", &certificate.cert.pem());
@@ -94,6 +94,8 @@ impl Folder {
             "tls/other-key.pem",
             &rcgen::KeyPair::generate().unwrap().serialize_pem(),
         );
+        // RSA with 1024 bits.
+        folder.write("tls/weak-key.pem", include_str!("weak-key.pem"));
         folder.write("doorward.toml", text);
         folder
     }

@@ -199,11 +199,6 @@ async fn requests_without_http_1_form_are_refused() {
             &[400],
         ),
         (
-            "no authority",
-            request("GET", "/public/x", &[("host", "store.localhost:8080")]),
-            &[400],
-        ),
-        (
             "userinfo",
             request("GET", "http://admin@store.localhost:8080/public/x", &[]),
             &[400],
@@ -249,6 +244,20 @@ async fn requests_without_http_1_form_are_refused() {
             .status,
         200
     );
+}
+
+/// Proxies that convert requests from HTTP/1.1 leave `Host` as it is (RFC 9113 section 8.3.1).
+#[tokio::test]
+async fn host_without_authority_selects_the_app() {
+    let door = Setup::plain().start();
+    let client = connect(&door).await;
+    let host = [("host", "store.localhost:8080")];
+    let answer = ask(&client, request("GET", "/public/x", &host), None).await;
+    assert_eq!(answer.unwrap().status, 200);
+    assert_eq!(door.store.last().head.all("host"), ["store.localhost:8080"]);
+    let stranger = [("host", "stranger.example")];
+    let answer = ask(&client, request("GET", "/public/x", &stranger), None).await;
+    assert_eq!(answer.unwrap().status, 421);
 }
 
 /// Every method with every kind of body: the app receives exactly one framing, and the next request
@@ -348,6 +357,7 @@ async fn alpn_negotiates_http_2() {
     .unwrap();
     assert_eq!(answer.status, 200);
     assert_eq!(door.store.last().header("x-forwarded-proto"), Some("https"));
+    // A proxy in front may have taken plain HTTP.
     let answer = ask(
         &client,
         request("GET", "http://store.example.test/public/x", &[]),
@@ -355,6 +365,7 @@ async fn alpn_negotiates_http_2() {
     )
     .await
     .unwrap();
-    assert_eq!(answer.status, 400);
+    assert_eq!(answer.status, 200);
+    assert_eq!(door.store.last().header("x-forwarded-proto"), Some("https"));
     metric_reaches(&door, "doorward_http2_streams", 0.0).await;
 }

@@ -9,6 +9,8 @@ mod access_rules;
 #[cfg(test)]
 mod backchannel_logout;
 #[cfg(test)]
+mod backend_quirks;
+#[cfg(test)]
 mod backend_restart;
 #[cfg(test)]
 mod bad_backend;
@@ -31,6 +33,8 @@ mod command_revoke;
 mod command_run;
 #[cfg(test)]
 mod cookie_budget;
+#[cfg(test)]
+mod departing_clients;
 #[cfg(test)]
 mod drain;
 #[cfg(test)]

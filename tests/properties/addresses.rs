@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-const HOPS: [&str; 12] = [
+const HOPS: [&str; 15] = [
     "10.0.0.1",
     "10.0.0.2",
     "::ffff:10.0.0.3",
@@ -20,6 +20,9 @@ const HOPS: [&str; 12] = [
     "unknown",
     "10.0.0.1:80",
     "[fd00::1]",
+    "[fd00::1]:80",
+    "10.0.0.1:",
+    "[10.0.0.1]",
     "010.0.0.1",
 ];
 const TRUSTED: [&str; 2] = ["10.0.0.0/8", "fd00::/8"];
@@ -31,6 +34,11 @@ fn is_trusted(address: IpAddr) -> bool {
 }
 
 fn address(hop: &str) -> Option<IpAddr> {
+    let hop = match hop {
+        "10.0.0.1:80" => "10.0.0.1",
+        "[fd00::1]" | "[fd00::1]:80" => "fd00::1",
+        other => other,
+    };
     hop.parse()
         .ok()
         .map(|address: IpAddr| address.to_canonical())

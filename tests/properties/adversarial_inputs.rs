@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-const PATH_FRAGMENTS: [&str; 55] = [
+const PATH_FRAGMENTS: [&str; 70] = [
     "/",
     "/",
     "/",
@@ -60,6 +60,21 @@ const PATH_FRAGMENTS: [&str; 55] = [
     "~",
     "caf%c3%a9",
     "%C4%B1",
+    "..%20",
+    "%20..",
+    ".%c2%a0",
+    "%e3%80%80..",
+    "%ef%bc%8e%ef%bc%8e",
+    "\u{ff0e}.",
+    "%e2%80%a4%e2%80%a4",
+    "\u{2025}",
+    "%ef%bc%8f",
+    "\u{ff0f}",
+    "%e2%88%95",
+    "\u{2215}",
+    "\u{ff3c}",
+    "|",
+    "{",
 ];
 
 const REDIRECT_FRAGMENTS: [&str; 52] = [

@@ -190,6 +190,19 @@ impl BearerAuthenticator {
         })
     }
 
+    /// A check for uploads that the token permitted: they end if it is revoked, not when it
+    /// expires.
+    pub fn revocation_check(&self, app_ref: AppRef<'_>, live: &LiveToken) -> ValidityCheck {
+        let (context, index) = (Arc::clone(&self.context), app_ref.index);
+        let token = Arc::clone(live.token());
+        ValidityCheck::new(move || {
+            context.app(index).is_some_and(|app| {
+                let revoked = app.revocations.snapshot();
+                !revoked.contains(key_of_token(&token))
+            })
+        })
+    }
+
     async fn live_token(
         &self,
         index: usize,

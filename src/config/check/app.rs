@@ -6,9 +6,10 @@ use rustls_pki_types::ServerName;
 use url::Url;
 
 use super::super::files::Folder;
+use super::super::keywords::ClientAuthorization;
 use super::super::raw::RawApp;
 use super::super::report::{Location, quoted};
-use super::super::settings::AppConfig;
+use super::super::settings::{AppConfig, ClientHeaders};
 use super::super::values::HumanDuration;
 use super::session::limits;
 use super::{
@@ -90,6 +91,14 @@ pub(super) fn check(
         .iter()
         .map(|template| template.name().as_str())
         .collect();
+    let client_headers = ClientHeaders {
+        removes_authorization: raw.authorization == Some(ClientAuthorization::Remove),
+        forwarded_identity: headers::check_forwarded(
+            raw.dangerously_forward_headers.take(),
+            &names,
+            &at.key("dangerously_forward_headers"),
+        ),
+    };
     let bearer = raw
         .bearer
         .take()
@@ -156,6 +165,7 @@ pub(super) fn check(
         auth,
         max_in_flight_requests,
         upstream: upstream?,
+        client_headers,
         bearer,
     })
 }

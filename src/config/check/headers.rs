@@ -1,8 +1,12 @@
 //! `[apps.NAME.headers]`: identity headers.
 
-use super::super::raw::Named;
+use http::HeaderName;
+
+use super::super::raw::{List, Named};
 use super::super::report::{Location, quoted};
+use super::elements;
 use crate::identity::identity::HeaderTemplate;
+use crate::upstream::is_foreign_identity;
 
 const HEADERS: [(&str, &str); 4] = [
     ("X-Forwarded-Email", "{email}"),
@@ -53,6 +57,36 @@ pub(super) fn is_reserved(folded: &str) -> bool {
     RESERVED.contains(&folded)
         || folded.starts_with("secure-session-")
         || folded.starts_with("sec-")
+}
+
+/// The identity headers of other products that an app gets from clients. `own` are the names of the
+/// app's identity headers.
+pub(super) fn check_forwarded(
+    raw: Option<List<String>>,
+    own: &[&str],
+    at: &Location<'_>,
+) -> Vec<HeaderName> {
+    let own: Vec<String> = own.iter().map(|name| folded(name)).collect();
+    let mut names = Vec::new();
+    for (at, text) in elements(raw, at) {
+        let name = HeaderName::from_bytes(text.as_bytes()).ok();
+        match name.filter(is_foreign_identity) {
+            Some(name) if own.contains(&folded(&text)) => at.error(
+                format!("{} is an identity header of this app", quoted(name)),
+                "clients could choose their identity: remove it here or under `headers`",
+            ),
+            Some(name) => names.push(name),
+            None => at.error(
+                format!(
+                    "the header {} is not one that can be forwarded",
+                    quoted(&text)
+                ),
+                "only identity headers of other products are removed by default and can be listed \
+                 here, such as `X-SSL-Client-Cert`",
+            ),
+        }
+    }
+    names
 }
 
 /// The identity headers of an app.

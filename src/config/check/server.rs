@@ -26,6 +26,8 @@ const MAX_CONNECTIONS: usize = 10_000;
 const MAX_CONNECTIONS_PER_CLIENT: usize = 1000;
 const MAX_WORKERS: usize = 1024;
 const MAX_HTTP2_STREAMS: u32 = 100;
+const MAX_HTTP2_CANCELS: u32 = 500;
+const HTTP2_CANCELS_PER_SECOND: u32 = 100;
 const MAX_IN_FLIGHT_REQUESTS: u32 = 10_000;
 const MAX_QUEUED_REQUESTS: u32 = 1000;
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,6 +38,8 @@ const MAX_HEADER_COUNT: u32 = 100;
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(60);
+const HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Long enough for load balancers to stop sending requests. Kubernetes takes a second or two.
 const SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -88,7 +92,7 @@ pub(super) fn check(
                 usize::try_from(limit).unwrap_or(usize::MAX)
             }),
         socket_access,
-        trusted_proxies: trusted_proxies.clone(),
+        trusted_proxies: trusted_proxies.networks.clone(),
         proxy_protocol: raw.proxy_protocol.unwrap_or(false),
         max_header_bytes: size(bounded(
             raw.max_header_bytes,
@@ -118,6 +122,28 @@ pub(super) fn check(
             MAX_BYTES_IN_FLIGHT,
             16 * 1024 * 1024..=u32::MAX,
         )),
+        max_http2_cancels: bounded(
+            raw.max_http2_cancels,
+            &at.key("max_http2_cancels"),
+            "cancelled requests",
+            MAX_HTTP2_CANCELS,
+            20..=100_000,
+        ),
+        http2_cancels_per_second: bounded(
+            raw.http2_cancels_per_second,
+            &at.key("http2_cancels_per_second"),
+            "cancelled requests",
+            HTTP2_CANCELS_PER_SECOND,
+            0..=10_000,
+        ),
+        write_stall_timeout: raw
+            .write_stall_timeout
+            .map_or(WRITE_STALL_TIMEOUT, |duration| {
+                nonzero(duration, &at.key("write_stall_timeout"))
+            }),
+        half_close_timeout: raw
+            .half_close_timeout
+            .map_or(HALF_CLOSE_TIMEOUT, |HumanDuration(duration)| duration),
         first_byte_timeout: raw
             .first_byte_timeout
             .map_or(FIRST_BYTE_TIMEOUT, |duration| {
@@ -140,7 +166,7 @@ pub(super) fn check(
         ..default
     };
     if limits.proxy_protocol
-        && trusted_proxies.is_empty()
+        && trusted_proxies.networks.is_empty()
         && matches!(listen, Some(ListenAddr::Tcp(_)))
     {
         at.key("proxy_protocol").error(
@@ -172,7 +198,8 @@ pub(super) fn check(
         admin_listen: admin_listen?,
         admin_hosts,
         tls,
-        trusted_proxies,
+        trusted_proxies: trusted_proxies.networks,
+        trusts_unix_peers: trusted_proxies.unix_peers,
         forwarded_header,
         workers,
         requests,
@@ -312,9 +339,20 @@ fn admin_hosts(raw: Option<super::List<String>>, at: &Location<'_>) -> Vec<Strin
     hosts
 }
 
-fn trusted_proxies(raw: Option<super::List<String>>, at: &Location<'_>) -> Vec<IpNet> {
-    let mut networks = Vec::new();
+/// The proxies that are trusted.
+#[derive(Default)]
+struct Trusted {
+    networks: Vec<IpNet>,
+    unix_peers: bool,
+}
+
+fn trusted_proxies(raw: Option<super::List<String>>, at: &Location<'_>) -> Trusted {
+    let mut trusted = Trusted::default();
     for (at, text) in elements(raw, at) {
+        if text == "unix" {
+            trusted.unix_peers = true;
+            continue;
+        }
         match text
             .parse::<IpNet>()
             .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
@@ -327,14 +365,14 @@ fn trusted_proxies(raw: Option<super::List<String>>, at: &Location<'_>) -> Vec<I
                 format!("{} has bits set beyond its prefix", quoted(&text)),
                 format!("did you mean `{}`?", network.trunc()),
             ),
-            Ok(network) => networks.push(network),
+            Ok(network) => trusted.networks.push(network),
             Err(_) => at.error(
                 format!("{} is not a network", quoted(&text)),
-                "for example `10.0.0.0/8` or `fd00::/8`",
+                "for example `10.0.0.0/8` or `fd00::/8`, or `unix` for a Unix domain socket",
             ),
         }
     }
-    networks
+    trusted
 }
 
 fn tls(raw: RawTls, at: &Location<'_>, folder: &Folder) -> Option<TlsConfig> {
@@ -418,8 +456,19 @@ fn certificate_files(
 /// Checks that a file holds a valid private key.
 pub(super) fn check_private_key(at: &Location<'_>, name: &str, folder: &Folder) -> Option<()> {
     let text = folder.private_text(at, name)?;
+    let provider = rustls::crypto::aws_lc_rs::default_provider().key_provider;
     match PrivateKeyDer::from_pem_slice(text.as_bytes()) {
-        Ok(_) => Some(()),
+        Ok(key) if provider.load_private_key(key.clone_key()).is_ok() => Some(()),
+        Ok(_) => {
+            at.error(
+                format!(
+                    "the key in the file {} cannot be used for TLS",
+                    quoted(name)
+                ),
+                "use RSA with 2048 to 8192 bits, ECDSA with P-256, P-384 or P-521, or Ed25519",
+            );
+            None
+        }
         Err(_) => {
             let hint = "a key in PEM without a password begins with `-----BEGIN PRIVATE KEY-----`";
             at.error(

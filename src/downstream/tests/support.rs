@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Frame, Incoming};
+use hyper::body::{Body as _, Frame};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -29,15 +29,11 @@ pub(super) struct Echo {
 }
 
 impl Handler for Echo {
-    async fn handle(
-        &self,
-        request: Request<Incoming>,
-        connection: ConnectionInfo,
-    ) -> Response<Body> {
+    async fn handle(&self, request: Request<Body>, _connection: ConnectionInfo) -> Response<Body> {
         let line = format!("{} {}", request.method(), request.uri());
         self.seen.lock().unwrap().push(line.clone());
         match request.uri().path() {
-            "/mirror" => return Response::new(Body::streamed(request.into_body())),
+            "/mirror" => return Response::new(request.into_body()),
             "/endless" => return Response::new(Body::read_by(Box::pin(Endless))),
             "/early" => return Response::new(Body::full("early")),
             "/tunnel" => {
@@ -78,13 +74,13 @@ impl Handler for Echo {
         }
         match request.into_body().collect().await {
             Ok(body) => Response::new(Body::full(format!(
-                "[{line} body={} secure={}]",
-                String::from_utf8_lossy(&body.to_bytes()),
-                connection.secure
+                "[{line} body={}]",
+                String::from_utf8_lossy(&body.to_bytes())
             ))),
             Err(_) => {
                 self.seen.lock().unwrap().push("broken body".to_owned());
-                Response::builder().status(400).body(Body::empty()).unwrap()
+                let broken = Response::builder().status(400);
+                broken.body(Body::full("broken body")).unwrap()
             }
         }
     }

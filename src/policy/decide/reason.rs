@@ -28,6 +28,8 @@ pub enum Reason {
     PostOfAnotherUser,
     /// The request has no session, and providers do not allow a login inside a frame.
     LoginBlockedInFrame(NoSessionReason),
+    /// The session or token ended while the request body was passed on.
+    SessionOver,
     /// Only an access token is accepted, and the request has none.
     TokenRequired,
     /// The access token is not accepted.
@@ -58,6 +60,7 @@ impl Reason {
             Self::NoPreservedPost => "no_preserved_post",
             Self::PostOfAnotherUser => "post_of_another_user",
             Self::LoginBlockedInFrame(_) => "login_blocked_in_frame",
+            Self::SessionOver => "session_over",
             Self::TokenRequired => "token_missing",
             Self::TokenRefused(refusal) => refusal.code,
             Self::Forbidden => "forbidden",
@@ -82,6 +85,7 @@ impl Reason {
             Self::LoginRequired(_)
             | Self::PostNotPreserved(..)
             | Self::LoginBlockedInFrame(_)
+            | Self::SessionOver
             | Self::TokenRequired
             | Self::TokenRefused(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden

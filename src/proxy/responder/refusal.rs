@@ -100,6 +100,7 @@ impl Responder {
             | Reason::LoginRequired(_)
             | Reason::NoPreservedPost
             | Reason::PostOfAnotherUser
+            | Reason::SessionOver
             | Reason::TokenRequired
             | Reason::TokenRefused(_)
             | Reason::Forbidden

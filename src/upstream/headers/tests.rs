@@ -19,9 +19,9 @@ fn forward(identity_headers: &[(HeaderName, HeaderValue)]) -> ForwardRequest<'_>
         forwarded_for: "192.0.2.1",
         forwarded_proto: "https",
         forwarded_host: "store.test",
-        consume_authorization: true,
         authenticated: true,
         validity: None,
+        pin: None,
     }
 }
 
@@ -124,7 +124,17 @@ fn forged_fields_are_removed_in_every_spelling() {
         "Upgrade",
         "Expect",
         "HTTP2-Settings",
-        "Authorization",
+        // Identity headers of other products.
+        "Remote-User",
+        "remote_user",
+        "X-Auth-Request-User",
+        "x_auth_request_email",
+        "X-SSL-Client-Verify",
+        "SSL_Client_S_DN",
+        "Client-Cert",
+        "X-WEBAUTH-USER",
+        "X-Amzn-Oidc-Data",
+        "OIDC_CLAIM_email",
         "Secure-Session-Response",
         "secure_session_id",
         "Sec-Secure-Session-Id",
@@ -204,25 +214,46 @@ fn connection_cannot_nominate_identity_or_end_to_end_fields() {
 }
 
 #[test]
-fn authorization_passes_if_not_consumed() {
-    let policy = policy();
-    let client = map(&[("Authorization", "Basic Zm9v")]);
-    let forward = ForwardRequest {
-        consume_authorization: false,
-        ..forward(&[])
-    };
-    assert_eq!(
-        policy.upstream_headers(&client, &forward)[AUTHORIZATION],
-        "Basic Zm9v"
-    );
+fn wanted_identity_headers_of_other_products_pass() {
+    let wanted = ["client-cert", "x-ssl-client-cn"].map(HeaderName::from_static);
+    let policy = policy().forwarding(&wanted);
+    for (name, passes) in [
+        ("client-cert", true),
+        ("client_cert", true),
+        ("x-ssl-client-cn", true),
+        ("x-ssl-client-dn", false),
+        ("remote-user", false),
+        ("x-user", false),
+    ] {
+        let name = HeaderName::from_static(name);
+        assert_eq!(policy.is_never_forwarded(&name), !passes, "{name}");
+    }
+}
+
+#[test]
+fn authorization_passes_unless_the_operator_removes_it() {
+    for value in ["Basic Zm9v", "Digest a=\"b\"", "Bearer app", "NTLM x"] {
+        let client = map(&[("Authorization", value)]);
+        let sent = policy().upstream_headers(&client, &forward(&[]));
+        assert_eq!(sent[AUTHORIZATION], value);
+        let policy = policy().dropping_authorization();
+        let sent = policy.upstream_headers(&client, &forward(&[]));
+        assert!(!sent.contains_key(AUTHORIZATION), "{value}");
+    }
+}
+
+#[test]
+fn connection_is_bound_by_forwarded_credentials_only() {
+    let bound = map(&[("Authorization", "Negotiate x")]);
+    let other = map(&[("Authorization", "Basic x")]);
+    assert!(policy().forwards_bound_auth(&bound) && !policy().forwards_bound_auth(&other));
+    let removing = policy().dropping_authorization();
+    assert!(!removing.forwards_bound_auth(&bound));
 }
 
 #[test]
 fn access_tokens_are_dropped_and_other_credentials_pass() {
-    let forward = ForwardRequest {
-        consume_authorization: false,
-        ..forward(&[])
-    };
+    let forward = forward(&[]);
     let arrives = |policy: HeaderPolicy, name, value| {
         policy
             .upstream_headers(&map(&[(name, value)]), &forward)

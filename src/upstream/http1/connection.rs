@@ -25,8 +25,9 @@ use crate::upstream::target::UpstreamSettings;
 const BUFFER_LEN: usize = 8 * 1024;
 /// With less free capacity than this, the read buffer grows before a read.
 const MIN_CAPACITY: usize = 2 * 1024;
-/// Maximum number of interim responses (RFC 9110 section 15.2) before the final one.
-const MAX_INTERIM_RESPONSES: usize = 16;
+/// Maximum number of interim responses (RFC 9110 section 15.2) before the final one. Apps send one
+/// at an interval while they process a long request.
+const MAX_INTERIM_RESPONSES: usize = 4096;
 
 /// A connection to a backend.
 #[derive(Debug)]
@@ -285,6 +286,8 @@ impl Exchange<'_> {
                 {
                     return Poll::Ready(Ok(head));
                 }
+                // The response timeout starts again, because the backend is at work.
+                self.last_progress = Instant::now();
                 self.interim_responses += 1;
                 if self.interim_responses > MAX_INTERIM_RESPONSES {
                     return Poll::Ready(Err(bad_response(

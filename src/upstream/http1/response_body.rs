@@ -3,7 +3,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use super::body_decoder::{BodyDecoder, Decoded};
 use super::connection::Connection;
-use super::idle_pool::IdlePool;
+use super::pinned::ConnectionReturn;
 use super::request_body::RequestBodyWriter;
 use super::socket::Socket;
 use crate::types::body::{Body, BodyError};
@@ -30,8 +29,8 @@ struct ResponseBody {
     /// `None` after the end of the body.
     connection: Option<Connection>,
     decoder: BodyDecoder,
-    /// The pool that the connection returns to, if it can be reused.
-    idle_pool: Option<Arc<IdlePool>>,
+    /// Where the connection goes, if it can be reused.
+    returns_to: Option<ConnectionReturn>,
     /// How long the backend may be silent.
     idle_timeout: Duration,
     silent_since: Option<Instant>,
@@ -52,17 +51,17 @@ impl Drop for UploadTask {
 }
 
 impl Connection {
-    /// The body of the response whose head was just read. The connection returns to `idle_pool`
-    /// after it, if there is one. `request_body` is sent to its end while the response is read.
+    /// The body of the response whose head was just read. The connection goes to `returns_to` after
+    /// it, if there is one. `request_body` is sent to its end while the response is read.
     pub(in crate::upstream) fn into_body(
         mut self,
         mut decoder: BodyDecoder,
-        idle_pool: Option<&Arc<IdlePool>>,
+        returns_to: Option<ConnectionReturn>,
         request_body: Option<RequestBodyWriter>,
         idle_timeout: Duration,
     ) -> Body {
         let request_body = request_body.filter(|request_body| !request_body.is_complete());
-        let idle_pool = idle_pool.filter(|_| request_body.is_none());
+        let returns_to = returns_to.filter(|_| request_body.is_none());
         let complete = match decoder.exact() {
             Some(0) => Some(Body::empty()),
             // The whole body was already received.
@@ -75,8 +74,8 @@ impl Connection {
             Some(_) | None => None,
         };
         if let Some(body) = complete {
-            if let Some(idle_pool) = idle_pool {
-                idle_pool.put(self);
+            if let Some(returns_to) = returns_to {
+                returns_to.put(self);
             }
             return body;
         }
@@ -91,7 +90,7 @@ impl Connection {
         Body::read_by(Box::pin(ResponseBody {
             connection: Some(connection),
             decoder,
-            idle_pool: idle_pool.cloned(),
+            returns_to,
             idle_timeout,
             silent_since: None,
             read_len: MIN_READ,
@@ -176,9 +175,10 @@ impl ResponseBody {
     }
 
     fn finish(&mut self) {
-        if let (Some(connection), Some(idle_pool)) = (self.connection.take(), self.idle_pool.take())
+        if let (Some(connection), Some(returns_to)) =
+            (self.connection.take(), self.returns_to.take())
         {
-            idle_pool.put(connection);
+            returns_to.put(connection);
         }
     }
 

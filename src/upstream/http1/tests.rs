@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::body_decoder::BodyDecoder;
 use super::connection::{Connection, Failure};
 use super::idle_pool::IdlePool;
+use super::pinned::ConnectionReturn;
 use super::request_body::RequestBodyWriter;
 use super::socket::Socket;
 use crate::types::body::Body;
@@ -109,7 +110,7 @@ async fn parse(method: &Method, pieces: Vec<Vec<u8>>) -> (Parsed, bool) {
     let idle_pool = Arc::new(IdlePool::new(1, IdleReuse::up_to(Duration::from_secs(120))));
     let body = connection.into_body(
         framing.decoder,
-        Some(&idle_pool).filter(|_| framing.keep_alive),
+        Some(ConnectionReturn::Shared(Arc::clone(&idle_pool))).filter(|_| framing.keep_alive),
         None,
         Duration::from_secs(5),
     );
@@ -285,7 +286,7 @@ async fn responses_that_hyper_accepts_leniently_are_rejected() {
         ),
         "endless trailers"
     );
-    let interim = b"HTTP/1.1 102 Processing\r\n\r\n".repeat(1000);
+    let interim = b"HTTP/1.1 102 Processing\r\n\r\n".repeat(10_000);
     assert_eq!(
         parse(&Method::GET, vec![interim]).await.0,
         Parsed::Error,
@@ -414,7 +415,7 @@ async fn connection_with_incomplete_head_is_not_reused() {
     let idle_pool = Arc::new(IdlePool::new(1, IdleReuse::up_to(Duration::from_secs(120))));
     connection.into_body(
         framing.decoder,
-        Some(&idle_pool),
+        Some(ConnectionReturn::Shared(Arc::clone(&idle_pool))),
         None,
         Duration::from_secs(5),
     );
@@ -451,7 +452,7 @@ async fn upload_continues_beside_an_early_response() {
     assert!(framing.keep_alive);
     let body = connection.into_body(
         framing.decoder,
-        Some(&idle_pool),
+        Some(ConnectionReturn::Shared(Arc::clone(&idle_pool))),
         request_body,
         Duration::from_secs(5),
     );

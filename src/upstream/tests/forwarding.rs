@@ -9,7 +9,7 @@ use super::support::{Backend, proxy_to, start_proxy};
 async fn request_is_forwarded_as_authorized() {
     let proxy = start_proxy(|_| {}).await;
     let head = "GET /a%20b//c;d?x=%zz&y HTTP/1.1\r\nHost: STORE.test\r\nCookie: a=b; __Host-doorward_jwt=s3cret\r\n\
-                Authorization: Bearer s3cret\r\nx_forwarded_user: mallory\r\nX-Forwarded.User: mallory\r\n\
+                Authorization: Basic YXBw\r\nx_forwarded_user: mallory\r\nX-Forwarded.User: mallory\r\n\
                 Connection: close, X-Forwarded-User\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n";
     assert!(proxy.send(head).await.starts_with("HTTP/1.1 200 OK"));
     let request = &proxy.backend.received()[0];
@@ -26,6 +26,7 @@ async fn request_is_forwarded_as_authorized() {
         request.head
     );
     assert_eq!(request.field("x-forwarded-user"), ["alice"]);
+    assert_eq!(request.field("authorization"), ["Basic YXBw"]);
     assert_eq!(request.field("x-forwarded-for"), ["192.0.2.1"]);
     assert_eq!(
         (request.field("host"), request.field("cookie")),

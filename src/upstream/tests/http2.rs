@@ -43,7 +43,7 @@ async fn http2_proxy_to(url: &str, adjust: impl FnOnce(&mut UpstreamSettings)) -
 async fn request_is_forwarded_as_authorized() {
     let (proxy, backend) = start_proxy(Backend::default(), |_| {}).await;
     let head = "GET /a%20b//c;d?x=%zz&y HTTP/1.1\r\nHost: STORE.test\r\nCookie: a=b; __Host-doorward_jwt=s3cret\r\n\
-                Authorization: Bearer s3cret\r\nx_forwarded_user: mallory\r\nConnection: close, X-Forwarded-User, te\r\n\
+                Authorization: Basic YXBw\r\nx_forwarded_user: mallory\r\nConnection: close, X-Forwarded-User, te\r\n\
                 X-Forwarded-For: 6.6.6.6\r\nTE: gzip, trailers\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     let response = proxy.send(head).await;
     assert!(
@@ -62,6 +62,7 @@ async fn request_is_forwarded_as_authorized() {
         ("x-forwarded-user", "alice"),
         ("x-forwarded-for", "192.0.2.1"),
         ("cookie", "a=b"),
+        ("authorization", "Basic YXBw"),
         ("te", "trailers"),
     ] {
         assert_eq!(

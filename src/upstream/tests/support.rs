@@ -17,11 +17,12 @@ use tokio::time::{sleep, timeout};
 
 use super::super::client::Upstream;
 use super::super::forward::send;
-use super::super::request::ForwardRequest;
+use super::super::request::{ClientPin, ForwardRequest};
 use super::super::{HeaderPolicy, Tunnels, UpstreamPlan, UpstreamSettings};
 use crate::dns::Resolver;
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::{Body, ValidityCheck};
+use crate::types::net::ConnectionId;
 
 /// One request as the backend received it.
 #[derive(Clone, Debug)]
@@ -278,13 +279,22 @@ pub(super) async fn proxy_to(backend: Arc<Backend>, settings: UpstreamSettings) 
     let flag = Arc::clone(&session_valid);
     let validity = ValidityCheck::new(move || flag.load(Ordering::SeqCst));
     tokio::spawn(async move {
+        let mut connections = 0;
         while let Ok((stream, _)) = socket.accept().await {
+            connections += 1;
+            let connection = ConnectionId::new(connections);
             let upstream = Arc::clone(&upstream);
             let validity = validity.clone();
             let service = service_fn(move |request| {
                 let upstream = Arc::clone(&upstream);
                 let validity = validity.clone();
-                async move { Ok::<_, Infallible>(handle(&upstream, request, &validity).await) }
+                async move {
+                    let pin = ClientPin {
+                        connection,
+                        caller: None,
+                    };
+                    Ok::<_, Infallible>(handle(&upstream, request, &validity, pin).await)
+                }
             });
             let server = hyper::server::conn::http1::Builder::new();
             tokio::spawn(
@@ -308,6 +318,7 @@ async fn handle(
     upstream: &Upstream,
     request: Request<Incoming>,
     validity: &ValidityCheck,
+    pin: ClientPin<'_>,
 ) -> Response<Body> {
     let target = request
         .uri()
@@ -323,9 +334,9 @@ async fn handle(
         forwarded_for: "192.0.2.1",
         forwarded_proto: "https",
         forwarded_host: "store.test",
-        consume_authorization: true,
         authenticated: true,
         validity: Some(validity),
+        pin: Some(pin),
     };
     let (mut parts, body) = request.into_parts();
     send(upstream, forward, &mut parts, Body::streamed(body))

@@ -1,6 +1,19 @@
 //! Errors in `[apps.NAME]`.
 
 errors! {
+    unknown_use_of_authorization_is_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nauthorization = \"drop\"",
+        at "\"drop\"", "unknown value", hint "remove";
+    header_that_is_never_forwarded_cannot_be_listed:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\ndangerously_forward_headers = [\"X-Real-IP\"]",
+        at "\"X-Real-IP\"", "not one that can be forwarded", hint "X-SSL-Client-Cert";
+    own_identity_header_cannot_be_forwarded:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\n\
+             headers = { Remote-User = \"{sub}\" }\n\
+             dangerously_forward_headers = [\"remote_user\"]",
+        at "\"remote_user\"", "identity header of this app", hint "choose their identity";
     own_cookie_as_app_cookie_is_rejected:
         "client_id = \"forum\"" =>
             "client_id = \"forum\"\napp_cookies = [{ name = \"__Host-DOORWARD_jwt\" }]",

@@ -24,6 +24,25 @@ errors! {
     network_with_host_bits_is_rejected:
         "\"10.0.0.0/8\"" => "\"10.1.0.0/8\"",
         at "\"10.1.0.0/8\"", "beyond its prefix", hint "10.0.0.0/8";
+    other_word_than_unix_as_trusted_proxy_is_rejected:
+        "\"10.0.0.0/8\"" => "\"unix:/run/doorward.sock\"",
+        at "\"unix:/run/doorward.sock\"", "is not a network", hint "`unix`";
+    zero_write_stall_timeout_is_rejected:
+        "trusted_proxies" => "write_stall_timeout = \"0s\"\ntrusted_proxies",
+        at "\"0s\"", "must not be zero", hint "1d";
+    too_few_http2_cancels_are_rejected:
+        "trusted_proxies" => "max_http2_cancels = 5\ntrusted_proxies",
+        at "5", "cancelled requests", hint "from 20";
+    too_many_http2_cancels_per_second_are_rejected:
+        "trusted_proxies" => "http2_cancels_per_second = 50000\ntrusted_proxies",
+        at "50000", "cancelled requests", hint "10000";
+    weak_key_is_no_mismatch:
+        "[session]" =>
+            "[server.tls]\n\
+             cert_file = \"tls/cert.pem\"\n\
+             key_file = \"tls/weak-key.pem\"\n\
+             [session]",
+        at "\"tls/weak-key.pem\"", "cannot be used for TLS", hint "RSA with 2048";
     zero_workers_are_rejected:
         "trusted_proxies" => "workers = 0\ntrusted_proxies",
         at "0", "not a valid number of workers", hint "from 1";

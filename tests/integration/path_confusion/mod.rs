@@ -24,7 +24,7 @@ const GENERATED: usize = 700;
 const PROTECTED: &str = "PROTECTED";
 
 /// Spellings of known vulnerabilities.
-const KNOWN: [&str; 96] = [
+const KNOWN: [&str; 108] = [
     "/admin",
     "/admin/",
     "/admin/x",
@@ -121,6 +121,18 @@ const KNOWN: [&str; 96] = [
     "/adm%c4%b1n/x",
     "/adm%C4%B0n/x",
     "http://app.localhost:8080/admin/x",
+    "/public/..%20/admin/x",
+    "/public/%20../admin/x",
+    "/public/..%20%20/admin/x",
+    "/public/..%c2%a0/admin/x",
+    "/public/%e3%80%80../admin/x",
+    "/public/..%e2%80%8b/admin/x",
+    "/public/%ef%bc%8e%ef%bc%8e/admin/x",
+    "/public/\u{ff0e}\u{ff0e}/admin/x",
+    "/public/%e2%80%a4%e2%80%a4/admin/x",
+    "/public/%e2%80%a5/admin/x",
+    "/public%ef%bc%8f..%ef%bc%8fadmin/x",
+    "/public%e2%88%95..%e2%88%95admin/x",
 ];
 
 fn targets() -> Vec<String> {
@@ -147,7 +159,8 @@ fn before(backends: &Backends) -> Doorward {
             ("strict", ""),
             (
                 "tolerant",
-                "\"double-slash\", \"encoded-slash\", \"semicolon\", \"encoded-percent\", \"encoded-delimiter\", \"non-utf8\"",
+                "\"double-slash\", \"encoded-slash\", \"semicolon\", \"encoded-percent\", \"encoded-delimiter\", \"non-utf8\", \
+                 \"lookalike-slash\"",
             ),
         ] {
             apps.push_str(&format!(

@@ -36,6 +36,8 @@ pub struct Setup {
     files: Vec<(&'static str, String)>,
     sections: Vec<(&'static str, String)>,
     store_rules: &'static str,
+    /// The store's upstream, if it is not the recording backend.
+    store_upstream: Option<String>,
     more: String,
 }
 
@@ -89,6 +91,7 @@ impl Setup {
             files: Vec::new(),
             sections: Vec::new(),
             store_rules: STORE_RULES,
+            store_upstream: None,
             more,
         }
     }
@@ -125,6 +128,12 @@ impl Setup {
     /// Adds lines to `[apps.store]`.
     pub fn store(self, lines: &str) -> Self {
         self.section("store", lines)
+    }
+
+    /// Puts another backend behind the store.
+    pub fn store_upstream(mut self, url: &str) -> Self {
+        self.store_upstream = Some(url.to_owned());
+        self
     }
 
     /// Adds lines to `[apps.forum]`.
@@ -294,7 +303,11 @@ impl Setup {
             &format!("[providers.login]\nissuer = \"{}\"", provider.issuer()),
             &self.discovery_url(provider),
             &self.lines("provider"),
-            &app("store", &site.store, &store.url()),
+            &app(
+                "store",
+                &site.store,
+                &self.store_upstream.clone().unwrap_or_else(|| store.url()),
+            ),
             self.store_rules,
             &app("forum", &site.forum, &forum.url()),
             &self.more,

@@ -25,6 +25,7 @@ pub mod listening;
 pub mod page;
 pub mod process;
 pub mod provider;
+pub mod quirky_backend;
 pub mod real_provider;
 pub mod redis;
 pub mod replicas;

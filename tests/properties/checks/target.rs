@@ -17,6 +17,7 @@ struct Reading {
     strips_parameters_first: bool,
     decodes: u8,
     takes_overlong_forms: bool,
+    takes_lookalikes: bool,
     cuts_at_delimiters: bool,
     turns_backslashes: bool,
     strips_parameters_last: bool,
@@ -92,7 +93,7 @@ fn rules(case_insensitive: bool) -> Rules {
 }
 
 fn readings() -> impl Iterator<Item = Reading> {
-    (0..512_u16).map(|bits| {
+    (0..1024_u16).map(|bits| {
         let bit = |at: u16| bits >> at & 1 == 1;
         Reading {
             strips_parameters_first: bit(0),
@@ -103,6 +104,7 @@ fn readings() -> impl Iterator<Item = Reading> {
             strips_parameters_last: bit(6),
             collapses_slashes: bit(7),
             resolves_dots: bit(8),
+            takes_lookalikes: bit(9),
         }
     })
 }
@@ -118,6 +120,9 @@ impl Reading {
         }
         if self.takes_overlong_forms {
             read = with_overlong_forms(&read);
+        }
+        if self.takes_lookalikes {
+            read = with_lookalikes(&read);
         }
         if self.cuts_at_delimiters {
             read = read
@@ -198,6 +203,24 @@ fn with_overlong_forms(path: &[u8]) -> Vec<u8> {
         }
     }
     out
+}
+
+/// Reads other dots and slashes as those of ASCII, as NFKC and best-fit mappings do, and ignores
+/// blanks around dot segments.
+fn with_lookalikes(path: &[u8]) -> Vec<u8> {
+    let ascii = |letter| match letter {
+        '\u{2024}' | '\u{fe52}' | '\u{ff0e}' => ".".to_owned(),
+        '\u{2025}' | '\u{fe30}' => "..".to_owned(),
+        '\u{2044}' | '\u{2215}' | '\u{29f8}' | '\u{ff0f}' => "/".to_owned(),
+        '\u{2216}' | '\u{fe68}' | '\u{ff3c}' => "\\".to_owned(),
+        other => String::from(other),
+    };
+    let text: String = String::from_utf8_lossy(path).chars().map(ascii).collect();
+    let segments = text.split('/').map(|segment| match segment.trim() {
+        dots @ ("." | "..") => dots,
+        _ => segment,
+    });
+    segments.collect::<Vec<_>>().join("/").into_bytes()
 }
 
 fn resolved(path: &[u8]) -> Vec<u8> {
