@@ -62,6 +62,7 @@ pub use events::{Event, Observer};
 pub struct Auth {
     context: Arc<Context>,
     key_rotation: Arc<KeyRotation>,
+    refresher: Arc<TokenRefresher>,
     /// Authentication by session cookie.
     pub sessions: SessionAuthenticator,
     /// Session cookies of responses.
@@ -95,6 +96,8 @@ pub struct Holdings {
     pub store_entries: usize,
     /// Revocations.
     pub revocations: usize,
+    /// Refreshes in flight.
+    pub refreshes: usize,
 }
 
 impl Auth {
@@ -133,7 +136,7 @@ impl Auth {
             sessions: SessionAuthenticator::new(
                 shared(),
                 revocations.clone(),
-                refresher,
+                Arc::clone(&refresher),
                 opener,
                 Arc::clone(&key_rotation),
             ),
@@ -149,6 +152,7 @@ impl Auth {
             logout,
             session_writer,
             key_rotation,
+            refresher,
             context,
         })
     }
@@ -211,6 +215,7 @@ impl Auth {
         Holdings {
             store_entries,
             revocations,
+            refreshes: self.refresher.in_flight(),
         }
     }
 

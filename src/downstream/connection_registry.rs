@@ -2,6 +2,7 @@
 //! connection to close when all slots are taken. Shared by all workers, updated once per
 //! connection.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -91,7 +92,7 @@ impl ConnectionRegistry {
             .clients
             .iter_mut()
             .filter(|(client, all)| rank(client, all) == most)
-            .flat_map(|(_, all)| all.values_mut());
+            .flat_map(|(_, all)| all);
         if evict_longest_idle(of_largest) {
             return true;
         }
@@ -99,7 +100,7 @@ impl ConnectionRegistry {
         let mut others: Vec<_> = registry.clients.iter_mut().collect();
         others.sort_unstable_by_key(|(client, all)| rank(client, all));
         let mut others = others.into_iter().rev();
-        others.any(|(_, all)| evict_longest_idle(all.values_mut()))
+        others.any(|(_, all)| evict_longest_idle(all.iter_mut()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
@@ -109,13 +110,19 @@ impl ConnectionRegistry {
     }
 }
 
-fn evict_longest_idle<'c>(connections: impl Iterator<Item = &'c mut Connection>) -> bool {
+/// Idle times are rounded to ticks. Among equal ones the connection that was opened first is closed.
+fn evict_longest_idle<'c>(
+    connections: impl Iterator<Item = (&'c u64, &'c mut Connection)>,
+) -> bool {
     let now = Instant::now();
     let is_asked = |asked: Instant| now.duration_since(asked) < EVICTION_TIMEOUT;
     let longest = connections
-        .filter(|connection| !connection.asked.is_some_and(is_asked))
-        .filter_map(|connection| Some((connection.state.idle_for()?, connection)))
-        .max_by_key(|(idle_for, _)| *idle_for);
+        .filter(|(_, connection)| !connection.asked.is_some_and(is_asked))
+        .filter_map(|(id, connection)| {
+            let order = (connection.state.idle_for()?, Reverse(*id));
+            Some((order, connection))
+        })
+        .max_by_key(|(order, _)| *order);
     let Some((_, connection)) = longest else {
         return false;
     };
@@ -270,5 +277,22 @@ mod tests {
             .find(|(_, state)| state.1.load(Ordering::Relaxed));
         let idle_for = evicted.map(|(_, state)| state.0.load(Ordering::Relaxed));
         assert_eq!(idle_for, Some(20));
+    }
+
+    #[test]
+    fn evict_among_equally_idle_chooses_the_first_opened() {
+        let registry = ConnectionRegistry::default();
+        let states = [(); 20].map(|()| {
+            let state = idle(1);
+            (registry.register(client("a"), 20, state.clone()), state)
+        });
+        for number in 1..=20 {
+            assert!(registry.evict_idle());
+            let is_evicted = states
+                .each_ref()
+                .map(|(_, state)| state.1.load(Ordering::Relaxed));
+            let expected: [bool; 20] = std::array::from_fn(|at| at < number);
+            assert_eq!(is_evicted, expected);
+        }
     }
 }

@@ -121,6 +121,9 @@ pub(super) fn refresh_gauges(
     metrics
         .revoked_sessions
         .set(gauge_value(holdings.revocations));
+    metrics
+        .refreshes_in_flight
+        .set(gauge_value(holdings.refreshes));
     let preserved = auth.post_replay.usage();
     metrics.preserved_posts.set(gauge_value(preserved.posts));
     metrics

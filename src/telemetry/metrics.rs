@@ -111,6 +111,8 @@ metric_families! {
     pub app_logouts: IntCounterVec = "doorward_app_logouts_total", ["app", "outcome"];
     /// Token refreshes, by outcome.
     pub refreshes: IntCounterVec = "doorward_refreshes_total", ["app", "outcome"];
+    /// Token refreshes in flight.
+    pub refreshes_in_flight: IntGauge = "doorward_refreshes_in_flight";
     /// Superseded refresh tokens that were presented again, by outcome.
     pub refresh_tokens_reused: IntCounterVec =
         "doorward_refresh_tokens_reused_total", ["app", "outcome"];

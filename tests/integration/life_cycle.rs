@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use url::Url;
 
+use crate::support::assertions::SOON;
 use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::eventually;
@@ -173,7 +174,7 @@ impl Deployment {
             Move::Pass(secs) => {
                 // Leases expire by the clock, so it must not jump by hours while a call is in
                 // flight.
-                eventually("no refresh is in flight", || !self.is_refreshing()).await;
+                self.refreshes_end().await;
                 self.doorward.advance_secs(secs);
                 self.model.now += secs;
             }
@@ -193,6 +194,21 @@ impl Deployment {
                 self.model.loose |= self.model.undelivered;
             }
         }
+    }
+
+    /// Waits until no replica refreshes, also ahead of time, and no lease is held.
+    async fn refreshes_end(&self) {
+        let refreshes_end = async {
+            for replica in 0..2 {
+                let in_flight = "doorward_refreshes_in_flight";
+                while self.doorward.metric_of(replica, in_flight).await > 0.0 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+        };
+        let in_time = tokio::time::timeout(SOON, refreshes_end).await;
+        assert!(in_time.is_ok(), "a refresh is in flight for too long");
+        eventually("no lease is held", || !self.is_refreshing()).await;
     }
 
     /// Whether a refresh lease is held. A released lease leaves an expired entry.

@@ -143,6 +143,11 @@ impl TokenRefresher {
         }
     }
 
+    /// How many refreshes are in flight.
+    pub(in crate::auth) fn in_flight(&self) -> usize {
+        lock(&self.in_flight.0).len()
+    }
+
     /// Whether a refresh of this session failed a moment ago.
     pub(in crate::auth) fn is_backing_off(&self, sid: &SessionId, now: Timestamp) -> bool {
         self.failures
