@@ -4,7 +4,8 @@ mod clock;
 mod documents;
 mod requests;
 
-use std::sync::{Arc, Mutex};
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -150,29 +151,48 @@ fn claims() -> Value {
     json!({"iss": ISSUER, "sub": "alice", "aud": "store", "exp": NOW + 60, "iat": NOW})
 }
 
-/// The log of this thread.
-#[derive(Clone, Default)]
-struct LogSink(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    static CAPTURED: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
 
-impl LogSink {
-    /// Captures the log of this thread until the guard is dropped.
-    fn capture(&self) -> tracing::subscriber::DefaultGuard {
-        let writer = self.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        tracing::subscriber::set_default(subscriber)
+/// Captures the log of this thread until it is dropped. One subscriber serves all threads and stays:
+/// while subscribers come and go, an event that another thread logs first may stay disabled.
+struct LogCapture;
+
+impl LogCapture {
+    fn start() -> Self {
+        static SUBSCRIBER: Once = Once::new();
+        SUBSCRIBER.call_once(|| {
+            tracing_subscriber::fmt()
+                .with_ansi(false)
+                .with_writer(|| ThreadSink)
+                .init();
+        });
+        CAPTURED.set(Some(Vec::new()));
+        Self
     }
 
     fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        let captured = CAPTURED.with_borrow(Clone::clone);
+        String::from_utf8(captured.unwrap()).unwrap()
     }
 }
 
-impl std::io::Write for LogSink {
+impl Drop for LogCapture {
+    fn drop(&mut self) {
+        CAPTURED.set(None);
+    }
+}
+
+struct ThreadSink;
+
+impl std::io::Write for ThreadSink {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        CAPTURED.with_borrow_mut(|captured| {
+            captured
+                .iter_mut()
+                .for_each(|text| text.extend_from_slice(bytes));
+        });
         Ok(bytes.len())
     }
 

@@ -24,8 +24,7 @@ async fn clock_skew_comes_from_response_dates() {
 
 #[tokio::test]
 async fn clock_skew_is_logged_once_per_change() {
-    let log = LogSink::default();
-    let _guard = log.capture();
+    let log = LogCapture::start();
     let test = TestProvider::new().await;
     for (date, age) in [
         ("Fri, 15 Jan 2027 08:00:30 GMT", 0),

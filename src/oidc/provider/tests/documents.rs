@@ -300,8 +300,7 @@ async fn keep_fresh_recovers_after_an_outage() {
 
 #[tokio::test]
 async fn unusable_optional_member_is_logged_once_and_not_offered() {
-    let log = LogSink::default();
-    let _guard = log.capture();
+    let log = LogCapture::start();
     let test = TestProvider::new().await;
     let port = test.server.address.port().to_string();
     let documents = [
