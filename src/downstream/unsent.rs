@@ -52,7 +52,7 @@ impl UnsentData {
         }
         self.0.is_awaited.store(true, Ordering::SeqCst);
         drop(waiting);
-        // Again, now that whoever sends the last byte sees the waiter.
+        // Checked again: bytes sent before the waker was registered did not wake it.
         if self.may_produce() {
             Poll::Ready(())
         } else {

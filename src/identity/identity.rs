@@ -162,8 +162,8 @@ const DISPLAY_TEXT: [&str; 9] = [
     "address.region",
 ];
 
-/// The values of the claim, separated by commas. `None` if there are none. A comma inside a value is
-/// encoded, so that a text or an array of one cannot look like two values.
+/// The values of the claim, separated by commas. `None` without values. A comma inside a value is
+/// encoded, so that a single value cannot look like two.
 fn joined(claims: &Claims, claim: &str) -> Option<String> {
     let is_text = claims.get(claim).is_some_and(Value::is_string);
     let keeps_commas = is_text && DISPLAY_TEXT.contains(&claim);

@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
     use crate::oidc::claims::Claim;
-    use crate::oidc::testing::{signed, with};
+    use crate::oidc::testing::{malformed_values, signed, with};
 
     const NOW: u64 = 1_800_000_000;
 
@@ -128,19 +128,7 @@ mod tests {
                 validate(&with(&base(), name, None)).unwrap_err(),
                 ClaimError::Missing(claim)
             );
-            let other_type = if claim == Claim::Exp {
-                json!("1800000300")
-            } else {
-                json!(7)
-            };
-            for wrong in [
-                Value::Null,
-                json!(false),
-                json!({}),
-                json!([]),
-                json!(""),
-                other_type,
-            ] {
+            for wrong in malformed_values(claim == Claim::Exp) {
                 let claims = with(&base(), name, Some(wrong.clone()));
                 assert_eq!(
                     validate(&claims).unwrap_err(),

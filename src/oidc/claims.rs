@@ -128,8 +128,8 @@ pub enum ClaimError {
     /// The user authenticated longer ago than the requested `max_age`.
     #[error("the user authenticated longer ago than the requested `max_age`")]
     AuthenticationTooOld,
-    /// `acr` is none of the requested `acr_values`.
-    #[error("the token's `acr` is none of the requested `acr_values`")]
+    /// `acr` is not among the requested `acr_values`.
+    #[error("the token's `acr` is not among the requested `acr_values`")]
     AcrMismatch,
 }
 

@@ -31,7 +31,7 @@ pub struct PresentedTokenProfile<'p> {
 }
 
 /// Claims that only access tokens have: of Okta and Microsoft, and of FusionAuth. `scope` and
-/// `client_id` are none of them: some ID tokens have these, too.
+/// `client_id` do not count, because some ID tokens have them too.
 const ACCESS_TOKEN_CLAIMS: [&str; 2] = ["scp", "applicationId"];
 
 /// A claim that tells access tokens from ID tokens, for providers that do not mark them by `typ`.

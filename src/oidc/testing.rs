@@ -166,6 +166,23 @@ pub(super) fn with(base: &Value, name: &str, value: Option<Value>) -> Value {
     changed
 }
 
+/// Malformed values of a required claim that is a text or a date.
+pub(super) fn malformed_values(is_date: bool) -> [Value; 6] {
+    let other_type = if is_date {
+        json!("1800000300")
+    } else {
+        json!(7)
+    };
+    [
+        Value::Null,
+        json!(true),
+        json!({}),
+        json!([]),
+        json!(""),
+        other_type,
+    ]
+}
+
 /// A request as the fake provider received it.
 #[derive(Clone, Debug)]
 pub(crate) struct ReceivedRequest {

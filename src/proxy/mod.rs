@@ -103,7 +103,7 @@ impl Proxy {
 
         let route = self.router.route(&info);
         record.set_route(&info, &route);
-        // A trusted proxy that names no client is none itself.
+        // If a trusted proxy names no client, its own address does not count as a client.
         let client = info.address.client;
         let client = client.filter(|client| !self.trusted.contain(*client));
         let client = client.map(ClientKey::of_address);

@@ -168,7 +168,7 @@ pub enum UpstreamPlanError {
     /// The host is not valid in a `Host` field or for certificate verification.
     #[error("`{0}` is not a host name")]
     Host(String),
-    /// The CA certificates cannot be parsed, or there are none.
+    /// The CA certificates cannot be parsed, or the file contains no certificate.
     #[error("the backend's certificate authorities cannot be used: {0}")]
     Certificates(String),
     /// The TLS library rejects the settings.

@@ -50,13 +50,14 @@ mod tests {
     #[test]
     fn oldest_attempt_beyond_the_limit_is_returned() {
         let attempts = Attempts::default();
-        let (one, other) = (BrowserHash::of("one"), BrowserHash::of("other"));
-        assert!(attempts.add(one, "a", 2).is_empty());
-        assert!(attempts.add(one, "b", 2).is_empty());
-        assert_eq!(attempts.add(one, "c", 2), ["a"]);
-        attempts.remove(one, "b");
-        assert!(attempts.add(one, "d", 2).is_empty());
-        assert!(attempts.add(other, "e", 2).is_empty());
-        assert_eq!(attempts.add(one, "f", 1), ["c", "d"]);
+        let browser = BrowserHash::of("browser");
+        let another = BrowserHash::of("another");
+        assert!(attempts.add(browser, "a", 2).is_empty());
+        assert!(attempts.add(browser, "b", 2).is_empty());
+        assert_eq!(attempts.add(browser, "c", 2), ["a"]);
+        attempts.remove(browser, "b");
+        assert!(attempts.add(browser, "d", 2).is_empty());
+        assert!(attempts.add(another, "e", 2).is_empty());
+        assert_eq!(attempts.add(browser, "f", 1), ["c", "d"]);
     }
 }

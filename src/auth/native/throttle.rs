@@ -400,10 +400,10 @@ impl Wait {
     }
 }
 
-fn longer(one: Option<Wait>, other: Option<Wait>) -> Option<Wait> {
-    match (one, other) {
-        (Some(one), Some(other)) if other.wait <= one.wait => Some(one),
-        (one, other) => other.or(one),
+fn longer(first: Option<Wait>, second: Option<Wait>) -> Option<Wait> {
+    match (first, second) {
+        (Some(first), Some(second)) if second.wait <= first.wait => Some(first),
+        (first, second) => second.or(first),
     }
 }
 

@@ -52,6 +52,27 @@ impl Browser {
     }
 }
 
+/// A browser with a session whose JWT is valid for 300 s.
+struct LoggedIn {
+    provider: ScriptedProvider,
+    setup: Setup,
+    browser: Browser,
+}
+
+impl LoggedIn {
+    async fn start() -> Self {
+        let provider = ScriptedProvider::start([]).await;
+        let setup = Setup::new(provider.address());
+        let mut browser = Browser::default();
+        browser.log_in(&setup, &provider, 300).await;
+        Self {
+            provider,
+            setup,
+            browser,
+        }
+    }
+}
+
 /// A stable name of the caller.
 fn caller_of(authentication: &Authentication) -> &'static str {
     match &authentication.caller {
@@ -94,10 +115,11 @@ async fn request_without_or_with_unreadable_cookies_has_no_session() {
 
 #[tokio::test]
 async fn valid_session_is_authenticated_without_provider_calls() {
-    let provider = ScriptedProvider::start([]).await;
-    let setup = Setup::new(provider.address());
-    let mut browser = Browser::default();
-    browser.log_in(&setup, &provider, 300).await;
+    let LoggedIn {
+        provider,
+        setup,
+        mut browser,
+    } = LoggedIn::start().await;
     for mode in MODES {
         assert_eq!(browser.request(&setup, mode).await, "authenticated");
     }
@@ -106,10 +128,11 @@ async fn valid_session_is_authenticated_without_provider_calls() {
 
 #[tokio::test]
 async fn ageing_session_is_refreshed_beside_the_request() {
-    let provider = ScriptedProvider::start([]).await;
-    let setup = Setup::new(provider.address());
-    let mut browser = Browser::default();
-    browser.log_in(&setup, &provider, 300).await;
+    let LoggedIn {
+        provider,
+        setup,
+        mut browser,
+    } = LoggedIn::start().await;
     setup.clock.advance(Duration::from_secs(241));
     for mode in [ResumeMode::ReadOnly, ResumeMode::NoSetCookie] {
         assert_eq!(browser.request(&setup, mode).await, "authenticated");
@@ -127,10 +150,11 @@ async fn ageing_session_is_refreshed_beside_the_request() {
 
 #[tokio::test]
 async fn expired_session_is_refreshed_before_the_response() {
-    let provider = ScriptedProvider::start([]).await;
-    let setup = Setup::new(provider.address());
-    let mut browser = Browser::default();
-    browser.log_in(&setup, &provider, 300).await;
+    let LoggedIn {
+        provider,
+        setup,
+        mut browser,
+    } = LoggedIn::start().await;
     setup.clock.advance(Duration::from_secs(301));
     for mode in [ResumeMode::ReadOnly, ResumeMode::NoSetCookie] {
         assert_eq!(browser.request(&setup, mode).await, "jwt_expired");
@@ -149,10 +173,11 @@ async fn expired_session_is_refreshed_before_the_response() {
 
 #[tokio::test]
 async fn idle_session_is_cleared() {
-    let provider = ScriptedProvider::start([]).await;
-    let setup = Setup::new(provider.address());
-    let mut browser = Browser::default();
-    browser.log_in(&setup, &provider, 300).await;
+    let LoggedIn {
+        provider,
+        setup,
+        mut browser,
+    } = LoggedIn::start().await;
     setup.clock.advance(Duration::from_secs(1801));
     assert_eq!(
         browser.request(&setup, ResumeMode::ReadOnly).await,
@@ -172,10 +197,11 @@ async fn idle_session_is_cleared() {
 
 #[tokio::test]
 async fn revoked_session_is_rejected_and_its_late_response_sets_no_cookie() {
-    let provider = ScriptedProvider::start([]).await;
-    let setup = Setup::new(provider.address());
-    let mut browser = Browser::default();
-    browser.log_in(&setup, &provider, 300).await;
+    let LoggedIn {
+        provider,
+        setup,
+        mut browser,
+    } = LoggedIn::start().await;
     setup.clock.advance(Duration::from_secs(301));
     provider.respond(refreshed_tokens(900));
     let authentication = browser.authenticate(&setup, ResumeMode::Refresh).await;

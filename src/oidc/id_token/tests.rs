@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::oidc::testing::{signed, with};
+use crate::oidc::testing::{malformed_values, signed, with};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -86,19 +86,7 @@ fn check_rejects_missing_and_mistyped_required_claims() {
             ClaimError::Missing(claim)
         );
         let is_date = matches!(claim, Claim::Exp | Claim::Iat);
-        let other_type = if is_date {
-            json!("1800000300")
-        } else {
-            json!(7)
-        };
-        for wrong in [
-            Value::Null,
-            json!(true),
-            json!({}),
-            json!([]),
-            json!(""),
-            other_type,
-        ] {
+        for wrong in malformed_values(is_date) {
             let claims = with(&base(), name, Some(wrong.clone()));
             assert_eq!(
                 validate(&claims).unwrap_err(),

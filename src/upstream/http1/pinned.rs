@@ -23,7 +23,7 @@ const PINNED_IDLE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(in crate::upstream) struct PinnedPool {
     idle: Mutex<VecDeque<PinnedConnection>>,
-    /// The length of `idle`, so that requests take no lock while there are none.
+    /// The length of `idle`, so that requests take no lock while it is empty.
     count: AtomicUsize,
     max: usize,
     /// Maximum idle time for a request that cannot be repeated.
