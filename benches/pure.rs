@@ -141,6 +141,7 @@ fn jwt() -> SessionJwt {
         active_at: NOW,
         bound_to: None,
         identity_due: None,
+        identity_failing_since: None,
     }
 }
 

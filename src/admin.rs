@@ -157,7 +157,7 @@ impl Admin {
 impl Handler for Admin {
     async fn handle(&self, request: Request<Body>, connection: ConnectionInfo) -> Response<Body> {
         if !self.is_own_host(&request, &connection) {
-            let text = "the host is not one of the admin listener: see `server.admin_hosts`\n";
+            let text = "the host name is not allowed here: see `server.admin_hosts`\n";
             return response(StatusCode::MISDIRECTED_REQUEST, TEXT, text.to_owned());
         }
         if request.method() == Method::POST && request.uri().path() == REVOKE_PATH {

@@ -33,7 +33,7 @@ const MIN_TTL: Duration = Duration::from_secs(1);
 /// and a container that is replaced has another address at once.
 const MAX_TTL: Duration = Duration::from_secs(30);
 /// A failure is kept for this long.
-const FAILURE_TTL: Duration = Duration::from_secs(1);
+const NEGATIVE_TTL: Duration = Duration::from_secs(1);
 /// Maximum duration of a lookup, with all servers, attempts and search domains.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum number of names that are remembered. All come from the configuration or a provider's
@@ -239,7 +239,7 @@ impl Shared {
             Err(error) => {
                 tracing::debug!(host, %error, "dns_lookup_failed");
                 let outcome = error.outcome();
-                (Err(error), FAILURE_TTL, outcome)
+                (Err(error), NEGATIVE_TTL, outcome)
             }
         };
         if let Some(lookups) = &self.lookups {

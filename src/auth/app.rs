@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::purposes::{DpopNonce, SealedRevocationCommand, SealedRevocationEvent};
 use crate::limits::ClientKey;
-use crate::oidc::presented_token::{AccessTokenMark, PresentedToken, TokenSubject};
+use crate::oidc::presented_token::{AccessTokenClaim, PresentedToken, TokenSubject};
 use crate::oidc::{ClientSettings, Provider};
 use crate::policy::app::App;
 use crate::session::attempt::{AttemptCookie, StateParameter, StoredReturnTo};
@@ -44,7 +44,7 @@ pub struct BearerAuth {
     /// Accepted `aud` values. A token must have one of them.
     pub audiences: Vec<String>,
     /// A claim that tells access tokens from ID tokens.
-    pub access_token_mark: Option<AccessTokenMark>,
+    pub access_token_claim: Option<AccessTokenClaim>,
     /// Introspection of opaque tokens. `None`: they are rejected.
     pub introspection: Option<IntrospectionSettings>,
     /// Whether DPoP proofs must carry a server nonce.
@@ -95,7 +95,7 @@ pub enum RevocationMode {
 /// When to call the userinfo endpoint (OpenID Connect Core section 5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Userinfo {
-    /// At login, if a rule or header uses a claim that no token has.
+    /// At a login or refresh, if a rule or header uses a claim that no token has.
     WhenNeeded,
     /// Never.
     Never,

@@ -7,9 +7,9 @@ use crate::runtime::TaskError;
 /// How long a request waits for the provider or the store, and the `Retry-After` of its 503.
 pub(in crate::auth) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What made a call fail. Pages name it to the user.
+/// The cause of a failed call. Error pages name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Culprit {
+pub enum FailureCause {
     /// The provider is down, slow or returns errors.
     Provider,
     /// The provider responds, and refuses to renew the session or sends tokens that do not verify.
@@ -30,44 +30,44 @@ pub struct Unavailable {
     /// For `Retry-After`.
     pub retry_after: Duration,
     /// What failed.
-    pub culprit: Culprit,
+    pub cause: FailureCause,
     /// Whether a login helps, because the provider refused to renew the session.
     pub login_helps: bool,
 }
 
 impl Unavailable {
-    const fn by(culprit: Culprit, code: &'static str) -> Self {
+    const fn by(cause: FailureCause, code: &'static str) -> Self {
         Self {
             code,
             retry_after: CALL_TIMEOUT,
-            culprit,
+            cause,
             login_helps: false,
         }
     }
 
     /// The provider failed.
     pub(in crate::auth) const fn of_provider(code: &'static str) -> Self {
-        Self::by(Culprit::Provider, code)
+        Self::by(FailureCause::Provider, code)
     }
 
     /// The provider refused.
     pub(in crate::auth) const fn refused(code: &'static str) -> Self {
-        Self::by(Culprit::ProviderRefusal, code)
+        Self::by(FailureCause::ProviderRefusal, code)
     }
 
     /// The store failed.
     pub(in crate::auth) const fn of_store(code: &'static str) -> Self {
-        Self::by(Culprit::Store, code)
+        Self::by(FailureCause::Store, code)
     }
 
     /// The client sent old cookies.
     pub(in crate::auth) const fn of_client(code: &'static str) -> Self {
-        Self::by(Culprit::Client, code)
+        Self::by(FailureCause::Client, code)
     }
 
     /// Doorward itself failed.
     pub(in crate::auth) const fn internal(code: &'static str) -> Self {
-        Self::by(Culprit::Internal, code)
+        Self::by(FailureCause::Internal, code)
     }
 
     /// A task that calls nothing but the store failed.
@@ -89,7 +89,7 @@ impl Unavailable {
 
     /// Whether the provider is down, slow or returns errors.
     pub const fn is_provider_outage(&self) -> bool {
-        matches!(self.culprit, Culprit::Provider)
+        matches!(self.cause, FailureCause::Provider)
     }
 }
 

@@ -55,7 +55,7 @@ use crate::types::oauth::Subject;
 use crate::types::time::{Clock, Timestamp};
 
 pub use context::Stores;
-pub use error::{Culprit, Unavailable};
+pub use error::{FailureCause, Unavailable};
 pub use events::{Event, Observer};
 
 /// All authentication flows of one process.

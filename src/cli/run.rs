@@ -118,11 +118,11 @@ pub(super) struct Signals {
     user_2: Signal,
 }
 
-/// What a signal means.
+/// A received signal, by its effect.
 enum Received {
     Stop,
     Hangup,
-    /// None of the above, by name.
+    /// An ignored signal, with its name.
     Other(&'static str),
 }
 

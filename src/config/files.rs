@@ -99,10 +99,7 @@ impl Folder {
         }
         if is_example_secret(&text) {
             at.error(
-                format!(
-                    "the file {} still holds the text of an example",
-                    quoted(name)
-                ),
+                format!("the file {} still contains a placeholder", quoted(name)),
                 "replace it by the secret",
             );
             return None;

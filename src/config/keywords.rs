@@ -80,14 +80,14 @@ pub(super) enum AppLogoutMethod {
 
 keywords! { AppLogoutMethod { "GET" => Get, "POST" => Post, } }
 
-/// `authorization`: what happens to `Authorization` that is meant for the app.
+/// `authorization_header`: what happens to `Authorization` that is meant for the app.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum ClientAuthorization {
+pub(super) enum AuthorizationHeader {
     Forward,
     Remove,
 }
 
-keywords! { ClientAuthorization { "forward" => Forward, "remove" => Remove, } }
+keywords! { AuthorizationHeader { "forward" => Forward, "remove" => Remove, } }
 
 /// `kind`: the provider's dialect.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -24,8 +24,8 @@ pub enum Severity {
     Error,
     /// The configuration is accepted.
     Warning,
-    /// The configuration is accepted, and safe if what it cannot show holds too, such as who can
-    /// reach the app. Shown by `doorward check`, but not at each start.
+    /// The configuration is accepted. It is safe under a condition that it cannot show, for example
+    /// that a firewall protects the app. Shown by `doorward check`, but not at each start.
     Advice,
 }
 

@@ -10,7 +10,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::keywords::{
-    AppLogoutMethod, AuthMethod, ClientAuthorization, Dpop, LogLevel, OpaqueTokens, ProviderKind,
+    AppLogoutMethod, AuthMethod, AuthorizationHeader, Dpop, LogLevel, OpaqueTokens, ProviderKind,
     TokenEndpointAuthMethod, WebhookSignature,
 };
 use super::values::HumanDuration;
@@ -57,8 +57,8 @@ pub(super) struct RawServer {
     pub(super) max_header_bytes: Option<u32>,
     pub(super) max_header_count: Option<u32>,
     pub(super) max_http2_streams: Option<u32>,
-    pub(super) max_http2_cancels: Option<u32>,
-    pub(super) http2_cancels_per_second: Option<u32>,
+    pub(super) http2_reset_burst: Option<u32>,
+    pub(super) http2_resets_per_second: Option<u32>,
     pub(super) max_in_flight_requests: Option<u32>,
     pub(super) max_queued_requests: Option<u32>,
     pub(super) queue_timeout: Option<HumanDuration>,
@@ -186,7 +186,7 @@ pub(super) struct RawApp {
     pub(super) upstream_key_file: Option<String>,
     pub(super) upstream_server_name: Option<String>,
     pub(super) preserve_host: Option<bool>,
-    pub(super) authorization: Option<ClientAuthorization>,
+    pub(super) authorization_header: Option<AuthorizationHeader>,
     pub(super) dangerously_forward_headers: Option<List<String>>,
     pub(super) connect_timeout: Option<HumanDuration>,
     pub(super) response_timeout: Option<HumanDuration>,

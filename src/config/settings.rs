@@ -12,7 +12,7 @@ use super::keys::SealingKey;
 use crate::auth::app::AuthSettings;
 use crate::downstream::{Certificates, ListenerSettings};
 use crate::limits::LimiterSettings;
-use crate::oidc::presented_token::AccessTokenMark;
+use crate::oidc::presented_token::AccessTokenClaim;
 use crate::oidc::{ClientSettings, ProviderSettings};
 use crate::policy::app::App;
 use crate::policy::client_address::ForwardedHeader;
@@ -62,7 +62,7 @@ pub struct ServerConfig {
     pub workers: NonZeroUsize,
     /// The concurrency limit of the server.
     pub requests: LimiterSettings,
-    /// Uploads below so many bytes per second give way to requests that wait.
+    /// Uploads below this rate, in bytes per second, are aborted if requests are queued.
     pub min_upload_rate: u32,
     /// How long Doorward serves after a termination signal, before it drains.
     pub shutdown_delay: Duration,
@@ -153,7 +153,7 @@ pub struct BearerConfig {
     /// The accepted audiences. A token's `aud` must have one of them.
     pub audiences: Vec<String>,
     /// A claim that tells access tokens from ID tokens.
-    pub access_token_mark: Option<AccessTokenMark>,
+    pub access_token_claim: Option<AccessTokenClaim>,
     /// How long introspection results are cached, if opaque tokens are introspected.
     pub introspection: Option<Duration>,
     /// Whether DPoP proofs must have a nonce from Doorward.

@@ -16,7 +16,7 @@ use super::LookupError;
 
 /// How long the addresses of one family wait for those of the other (RFC 8305 section 3). Some
 /// servers never answer queries for IPv6 addresses.
-const OTHER_FAMILY_TIMEOUT: Duration = Duration::from_millis(250);
+const RESOLUTION_DELAY: Duration = Duration::from_millis(250);
 
 /// Addresses with their remaining lifetime.
 #[derive(Debug)]
@@ -104,14 +104,14 @@ impl Servers {
         let (first, second) = tokio::select! {
             first = &mut v6 => {
                 let second = match &first {
-                    Ok(_) => timeout(OTHER_FAMILY_TIMEOUT, v4).await.ok(),
+                    Ok(_) => timeout(RESOLUTION_DELAY, v4).await.ok(),
                     Err(_) => Some(v4.await),
                 };
                 (first, second)
             }
             first = &mut v4 => {
                 let second = match &first {
-                    Ok(_) => timeout(OTHER_FAMILY_TIMEOUT, v6).await.ok(),
+                    Ok(_) => timeout(RESOLUTION_DELAY, v6).await.ok(),
                     Err(_) => Some(v6.await),
                 };
                 (first, second)

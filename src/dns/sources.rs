@@ -17,7 +17,7 @@ use crate::types::files::FileFingerprint;
 /// Maximum number of threads in the system's resolver, which blocks.
 const MAX_SYSTEM_LOOKUPS: usize = 4;
 /// How long addresses are kept that have no TTL.
-const NO_TTL: Duration = Duration::from_secs(5);
+const DEFAULT_TTL: Duration = Duration::from_secs(5);
 
 /// The sources of addresses, in order.
 pub(super) struct Sources {
@@ -76,7 +76,7 @@ impl Sources {
         if !addresses.is_empty() {
             return Ok(Found {
                 addresses,
-                ttl: NO_TTL,
+                ttl: DEFAULT_TTL,
             });
         }
         let Some(servers) = self.servers() else {
@@ -145,7 +145,7 @@ impl System {
         }
         Ok(Found {
             addresses,
-            ttl: NO_TTL,
+            ttl: DEFAULT_TTL,
         })
     }
 }

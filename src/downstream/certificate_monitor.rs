@@ -56,7 +56,7 @@ impl CertificateMonitor {
         }
         let missing: Vec<&String> = self.hosts.iter().filter(|host| !is_covered(host)).collect();
         self.metrics()
-            .certificate_names_missing
+            .hosts_without_certificate
             .set(i64::try_from(missing.len()).unwrap_or(i64::MAX));
         for host in missing {
             tracing::warn!(host, "certificate_name_missing");

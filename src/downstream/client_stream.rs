@@ -124,7 +124,7 @@ impl<S> ClientStream<S> {
         &self.slot
     }
 
-    /// Sets who knows from now on whether the connection is idle.
+    /// Replaces the state that tells whether the connection is idle.
     pub(super) fn set_state(&self, state: Arc<dyn Evictable>) {
         self.slot.set_state(state);
     }

@@ -142,7 +142,7 @@ impl RegisteredConnection {
         self.client.is_some() && self.number > others
     }
 
-    /// Sets who knows from now on whether the connection is idle.
+    /// Replaces the state that tells whether the connection is idle.
     pub(super) fn set_state(&self, state: Arc<dyn Evictable>) {
         let mut registry = self.registry.lock();
         let connections = registry.clients.get_mut(&self.client);

@@ -18,10 +18,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::client_body::ClientBody;
 use super::client_stream::{ClientStream, Readable};
 use super::connection_context::{ConnectionContext, ConnectionFuture, Handler};
 use super::deadlines::{Deadlines, ReadPhase};
+use super::http1_response_body::Http1ResponseBody;
 use super::settings::ListenerSettings;
 use super::unsent::{CountedBody, UnsentData};
 use crate::types::body::Body;
@@ -117,7 +117,9 @@ where
                 deadlines.on_upgrade();
             }
             let counted = |body| CountedBody::new(body, unsent);
-            Ok::<_, Infallible>(response.map(|body| ClientBody::new(counted(body), deadlines)))
+            Ok::<_, Infallible>(
+                response.map(|body| Http1ResponseBody::new(counted(body), deadlines)),
+            )
         }
     });
     let mut connection = parser

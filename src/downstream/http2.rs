@@ -102,7 +102,7 @@ pub(super) async fn serve<S, H>(
         () = streams.reset_flood() => {
             tracing::debug!(peer = ?info.peer, "http2_reset_flood");
             context.count_error("http2_resets");
-            streams.allow_last_cancels(settings.max_http2_streams);
+            streams.allow_last_resets(settings.max_http2_streams);
             GOAWAY_TIMEOUT
         }
         // A request that is already on the wire is still handled.

@@ -1,9 +1,7 @@
 //! Downstream: listeners, TLS, and HTTP server connections to clients. Requests are passed to a
 //! [`Handler`].
 
-mod cancel_budget;
 mod certificate_monitor;
-mod client_body;
 mod client_certificates;
 mod client_stream;
 mod connection_context;
@@ -14,11 +12,13 @@ mod drain;
 mod half_close;
 mod handshake;
 mod http1;
+mod http1_response_body;
 mod http2;
 mod listener;
 mod plaintext;
 mod preface;
 mod proxy_protocol;
+mod reset_budget;
 mod settings;
 mod socket;
 mod socket_activation;

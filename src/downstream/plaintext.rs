@@ -71,7 +71,7 @@ where
     stream.write_all(response.as_bytes()).await?;
     stream.shutdown().await?;
     let mut rest = stream.take(LINGER_BYTES);
-    // Whatever still comes is of no interest.
+    // The rest of the request is discarded.
     let _ = timeout(
         LINGER_TIMEOUT,
         tokio::io::copy(&mut rest, &mut tokio::io::sink()),

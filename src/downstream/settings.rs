@@ -50,9 +50,9 @@ pub struct ListenerSettings {
     pub max_bytes_in_flight: usize,
     /// How many requests a client may cancel at once on one HTTP/2 connection, beside those that it
     /// completes.
-    pub max_http2_cancels: u32,
+    pub http2_reset_burst: u32,
     /// How many of them are allowed again in each second.
-    pub http2_cancels_per_second: u32,
+    pub http2_resets_per_second: u32,
     /// How long connections may take to finish once draining has started.
     pub drain_timeout: Duration,
 }
@@ -89,8 +89,8 @@ impl Default for ListenerSettings {
             max_header_count: 100,
             max_http2_streams: 100,
             max_bytes_in_flight: 128 * 1024 * 1024,
-            max_http2_cancels: 500,
-            http2_cancels_per_second: 100,
+            http2_reset_burst: 500,
+            http2_resets_per_second: 100,
             drain_timeout: Duration::from_secs(30),
         }
     }

@@ -14,9 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::cancel_budget::CancelBudget;
 use super::connection_registry::Evictable;
 use super::deadlines::Deadlines;
+use super::reset_budget::ResetBudget;
 use super::settings::ListenerSettings;
 use super::unsent::{CountedBody, UnsentBytes};
 use crate::telemetry::metrics::Metrics;
@@ -42,7 +42,7 @@ struct Shared {
     /// Milliseconds after `start` at which the last stream ended or the client last accepted data.
     last_activity: AtomicU64,
     /// For streams that are cancelled before their response head.
-    cancel_budget: CancelBudget,
+    reset_budget: ResetBudget,
     reset_flood: Notify,
     evicted: Notify,
     metrics: Arc<Metrics>,
@@ -78,9 +78,9 @@ impl StreamTracker {
             open: AtomicUsize::new(0),
             had_stream: AtomicBool::new(false),
             last_activity: AtomicU64::new(0),
-            cancel_budget: CancelBudget::new(
-                settings.max_http2_cancels,
-                settings.http2_cancels_per_second,
+            reset_budget: ResetBudget::new(
+                settings.http2_reset_burst,
+                settings.http2_resets_per_second,
             ),
             reset_flood: Notify::new(),
             evicted: Notify::new(),
@@ -99,8 +99,8 @@ impl StreamTracker {
     }
 
     /// Allows the client to cancel `count` more requests, those that may be in flight.
-    pub(super) fn allow_last_cancels(&self, count: u32) {
-        self.0.cancel_budget.allow_last(count);
+    pub(super) fn allow_last_resets(&self, count: u32) {
+        self.0.reset_budget.allow_last(count);
     }
 
     /// Completes once the connection has been idle: without a stream for `first_stream` from its
@@ -256,11 +256,11 @@ impl Drop for OpenStream {
         shared.metrics.http2_streams.dec();
         let progress = &self.progress;
         if progress.complete.load(Ordering::Relaxed) {
-            shared.cancel_budget.completed();
+            shared.reset_budget.completed();
         } else if progress.has_head.load(Ordering::Relaxed) {
             // Only the client can end a streaming response, so a reset there is normal, and costs
             // no more than a complete response.
-        } else if shared.cancel_budget.cancelled(shared.now()) {
+        } else if shared.reset_budget.cancelled(shared.now()) {
             shared.reset_flood.notify_one();
         }
     }

@@ -23,14 +23,14 @@ pub struct ClaimCondition {
 
 /// A claim that the provider marks as verified or not (OpenID Connect Core section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VerifiedClaim {
+pub struct VerifiableClaim {
     /// The claim.
     pub claim: &'static str,
     /// The claim that tells whether it is verified.
     pub mark: &'static str,
 }
 
-impl VerifiedClaim {
+impl VerifiableClaim {
     /// `email`
     pub const EMAIL: Self = Self {
         claim: "email",
@@ -83,7 +83,8 @@ impl Claims {
     #[must_use]
     pub fn checked(mut self, unverified: UnverifiedClaims) -> Self {
         if unverified == UnverifiedClaims::Absent {
-            for VerifiedClaim { claim, mark } in [VerifiedClaim::EMAIL, VerifiedClaim::PHONE_NUMBER]
+            for VerifiableClaim { claim, mark } in
+                [VerifiableClaim::EMAIL, VerifiableClaim::PHONE_NUMBER]
             {
                 if self.get(mark).is_some_and(|mark| !is_true(mark)) {
                     self.0.remove(claim);

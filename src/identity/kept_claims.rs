@@ -1,12 +1,12 @@
 //! Which claims are kept alongside a session's JWT: one rule for the login and for every refresh.
 //! PURE.
 //!
-//! A claim comes from the newest token that has it, else from the UserInfo endpoint. What none of
-//! them has is gone, however long the session has had it.
+//! A claim comes from the newest token that has it, else from the UserInfo endpoint. A claim that
+//! no source has is removed, even if the session had it before.
 
 use serde_json::{Map, Value};
 
-use super::claims::{Claims, VerifiedClaim, find};
+use super::claims::{Claims, VerifiableClaim, find};
 
 /// Claims that only verified tokens may provide.
 const PROTOCOL: [&str; 8] = ["iss", "sub", "aud", "azp", "exp", "nbf", "iat", "nonce"];
@@ -33,7 +33,7 @@ pub struct PreviousIdentity {
 
 /// What the UserInfo endpoint says about claims that no new token has.
 #[derive(Clone, Debug)]
-pub enum Userinfo {
+pub enum UserinfoResult {
     /// These claims. What it does not mention is gone.
     Claims(Map<String, Value>),
     /// It refused to answer: the claims are gone.
@@ -41,7 +41,7 @@ pub enum Userinfo {
     /// It failed, and may answer later: the previous claims stay.
     Failed,
     /// It was not asked. Claims stay whose token the provider did not renew.
-    NotAsked,
+    NotRequested,
 }
 
 /// The claims in `names` that the tokens of one response lack.
@@ -60,10 +60,13 @@ pub fn missing<'n>(names: &[&'n str], tokens: NewTokens<'_>) -> Vec<&'n str> {
 pub fn kept_claims(
     names: &[&str],
     tokens: NewTokens<'_>,
-    userinfo: &Userinfo,
+    userinfo: &UserinfoResult,
     previous: Option<&PreviousIdentity>,
 ) -> Map<String, Value> {
-    let is_unknown = matches!(userinfo, Userinfo::Failed | Userinfo::NotAsked);
+    let is_unknown = matches!(
+        userinfo,
+        UserinfoResult::Failed | UserinfoResult::NotRequested
+    );
     if let (None, true, Some(previous)) = (tokens.jwt, is_unknown, previous) {
         return previous.kept.clone();
     }
@@ -76,7 +79,7 @@ pub fn kept_claims(
     for name in names.iter().filter(|name| !is_protocol(name)) {
         source.keep(&mut kept, name, Absent::Gone);
     }
-    for verified in [VerifiedClaim::EMAIL, VerifiedClaim::PHONE_NUMBER] {
+    for verified in [VerifiableClaim::EMAIL, VerifiableClaim::PHONE_NUMBER] {
         if names.contains(&verified.claim) && !names.contains(&verified.mark) {
             source.keep(&mut kept, verified.mark, Absent::Unknown);
         }
@@ -98,7 +101,7 @@ enum Absent {
 /// Where claims come from.
 struct Source<'s> {
     tokens: NewTokens<'s>,
-    userinfo: &'s Userinfo,
+    userinfo: &'s UserinfoResult,
     previous: Option<&'s PreviousIdentity>,
 }
 
@@ -123,13 +126,16 @@ impl Source<'_> {
     fn value(&self, name: &str) -> Option<&Value> {
         let in_id_token = self.tokens.id_token.and_then(|token| find(token, name));
         in_id_token.or_else(|| match (self.userinfo, self.previous) {
-            (Userinfo::Claims(claims), _) => find(claims, name),
-            (Userinfo::Failed, Some(previous)) => previous.claims.get(name),
+            (UserinfoResult::Claims(claims), _) => find(claims, name),
+            (UserinfoResult::Failed, Some(previous)) => previous.claims.get(name),
             // Kept claims come from an ID token, which this response has or has not.
-            (Userinfo::NotAsked, Some(previous)) if self.tokens.id_token.is_none() => {
+            (UserinfoResult::NotRequested, Some(previous)) if self.tokens.id_token.is_none() => {
                 find(&previous.kept, name)
             }
-            (Userinfo::Refused | Userinfo::Failed | Userinfo::NotAsked, _) => None,
+            (
+                UserinfoResult::Refused | UserinfoResult::Failed | UserinfoResult::NotRequested,
+                _,
+            ) => None,
         })
     }
 }
@@ -157,7 +163,7 @@ mod tests {
     fn refreshed(
         jwt: Option<Value>,
         id_token: Option<Value>,
-        userinfo: &Userinfo,
+        userinfo: &UserinfoResult,
         before: &PreviousIdentity,
     ) -> Claims {
         let (jwt, id_token) = (jwt.map(object), id_token.map(object));
@@ -172,8 +178,8 @@ mod tests {
         }
     }
 
-    fn says(claims: Value) -> Userinfo {
-        Userinfo::Claims(object(claims))
+    fn says(claims: Value) -> UserinfoResult {
+        UserinfoResult::Claims(object(claims))
     }
 
     #[test]
@@ -210,17 +216,32 @@ mod tests {
             (Some(null()), Some(null()), says(with("info")), Some("info")),
             (Some(nothing()), Some(nothing()), says(nothing()), None),
             (Some(nothing()), Some(nothing()), says(null()), None),
-            (Some(nothing()), Some(nothing()), Userinfo::Refused, None),
             (
                 Some(nothing()),
                 Some(nothing()),
-                Userinfo::Failed,
+                UserinfoResult::Refused,
+                None,
+            ),
+            (
+                Some(nothing()),
+                Some(nothing()),
+                UserinfoResult::Failed,
                 Some("admin"),
             ),
-            (Some(nothing()), Some(null()), Userinfo::NotAsked, None),
+            (
+                Some(nothing()),
+                Some(null()),
+                UserinfoResult::NotRequested,
+                None,
+            ),
             // No ID token came, so nothing newer is known of its claims.
-            (Some(nothing()), None, Userinfo::NotAsked, Some("admin")),
-            (Some(nothing()), None, Userinfo::Refused, None),
+            (
+                Some(nothing()),
+                None,
+                UserinfoResult::NotRequested,
+                Some("admin"),
+            ),
+            (Some(nothing()), None, UserinfoResult::Refused, None),
             (Some(nothing()), None, says(nothing()), None),
         ] {
             let claims = refreshed(jwt.clone(), id_token.clone(), &userinfo, &before);
@@ -240,9 +261,9 @@ mod tests {
             (says(json!({"groups": ["user"]})), Some("user")),
             (says(json!({"groups": null})), None),
             (says(json!({})), None),
-            (Userinfo::Refused, None),
-            (Userinfo::Failed, Some("admin")),
-            (Userinfo::NotAsked, Some("admin")),
+            (UserinfoResult::Refused, None),
+            (UserinfoResult::Failed, Some("admin")),
+            (UserinfoResult::NotRequested, Some("admin")),
         ] {
             let claims = refreshed(None, None, &userinfo, &before);
             let found = claims.texts("groups");

@@ -42,9 +42,12 @@ impl ClientKey {
 }
 
 /// Runs `task` on behalf of `client`: it counts towards the client's shares of all task limits and
-/// stores.
-pub async fn on_behalf_of<F: Future>(client: Option<ClientKey>, task: F) -> F::Output {
-    CLIENT.scope(client, task).await
+/// stores. Not an `async fn`, whose future would hold `task` twice.
+pub fn on_behalf_of<F: Future>(
+    client: Option<ClientKey>,
+    task: F,
+) -> impl Future<Output = F::Output> {
+    CLIENT.scope(client, task)
 }
 
 /// The client on whose behalf the current task runs, if it is known.

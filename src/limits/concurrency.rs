@@ -227,7 +227,8 @@ impl ConcurrencyLimiter {
         drop(queue);
         if self.free.load(Ordering::SeqCst) == 0 {
             let held = |client| self.clients.held(client);
-            self.uploads.give_way(Instant::now(), self.queued(), held);
+            self.uploads
+                .preempt_stalled(Instant::now(), self.queued(), held);
         }
     }
 }
@@ -437,7 +438,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn stalled_upload_gives_way_only_to_the_queue() {
+    async fn stalled_upload_is_preempted_only_for_the_queue() {
         let limiter = limiter(1, 8, LONG);
         let start = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
         let upload = Arc::new(UploadProgress::starting_at(start, 1));
@@ -448,7 +449,7 @@ mod tests {
             async move {
                 let _guard = limiter.acquire(client("a")).await.unwrap();
                 let _watch = limiter.watch_upload(client("a"), Arc::clone(&upload));
-                upload.gives_way().await;
+                upload.preempted().await;
             }
         });
         sleep(3 * STALL_CHECK_INTERVAL).await;

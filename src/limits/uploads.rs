@@ -30,8 +30,8 @@ pub struct UploadProgress {
     /// When the reader last got data.
     last_read: AtomicU64,
     ended: AtomicBool,
-    gave_way: AtomicBool,
-    gives_way: Notify,
+    is_preempted: AtomicBool,
+    notify: Notify,
 }
 
 impl UploadProgress {
@@ -50,8 +50,8 @@ impl UploadProgress {
             awaited_since: AtomicU64::new(0),
             last_read: AtomicU64::new(0),
             ended: AtomicBool::new(false),
-            gave_way: AtomicBool::new(false),
-            gives_way: Notify::new(),
+            is_preempted: AtomicBool::new(false),
+            notify: Notify::new(),
         }
     }
 
@@ -60,7 +60,7 @@ impl UploadProgress {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// The reader asks for data. Time in which it did not ask is not the client's.
+    /// The reader polls for data. Time in which it did not poll does not count against the client.
     pub fn on_poll(&self) {
         if self.awaited_since.load(Ordering::Relaxed) == 0 {
             self.poll_at(Instant::now());
@@ -105,9 +105,9 @@ impl UploadProgress {
     }
 
     /// Completes once the upload has to give its slots to others.
-    pub async fn gives_way(&self) {
-        while !self.gave_way.load(Ordering::Relaxed) {
-            self.gives_way.notified().await;
+    pub async fn preempted(&self) {
+        while !self.is_preempted.load(Ordering::Relaxed) {
+            self.notify.notified().await;
         }
     }
 
@@ -120,9 +120,9 @@ impl UploadProgress {
         (stalls && now > since).then_some(since)
     }
 
-    fn give_way(&self) {
-        self.gave_way.store(true, Ordering::Relaxed);
-        self.gives_way.notify_one();
+    fn preempt(&self) {
+        self.is_preempted.store(true, Ordering::Relaxed);
+        self.notify.notify_one();
     }
 
     fn micros_at(&self, now: Instant) -> u64 {
@@ -173,7 +173,12 @@ impl Uploads {
 
     /// Ends at most `count` stalled uploads: first those of the clients that hold most slots, of
     /// these the ones that stall longest.
-    pub(super) fn give_way(&self, now: Instant, count: usize, held: impl Fn(ClientKey) -> usize) {
+    pub(super) fn preempt_stalled(
+        &self,
+        now: Instant,
+        count: usize,
+        held: impl Fn(ClientKey) -> usize,
+    ) {
         let registry = lock(&self.0);
         let mut stalled: Vec<_> = registry
             .uploads
@@ -186,7 +191,7 @@ impl Uploads {
             .collect();
         stalled.sort_unstable_by_key(|(held, since, _)| (*held, *since));
         for (_, _, progress) in stalled.into_iter().take(count) {
-            progress.give_way();
+            progress.preempt();
         }
     }
 }
@@ -264,7 +269,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn stalled_upload_of_the_client_with_most_slots_gives_way_first() {
+    async fn stalled_upload_of_the_client_with_most_slots_is_preempted_first() {
         let uploads = Uploads::default();
         let (small, large) = (ClientKey::of_test("a"), ClientKey::of_test("b"));
         let held = |client| if client == large { 10 } else { 1 };
@@ -274,18 +279,25 @@ mod tests {
             progress.poll_at(begin + after);
             (uploads.watch(Some(client), Arc::clone(&progress)), progress)
         };
-        let gave_way = |progress: &UploadProgress| progress.gave_way.load(Ordering::Relaxed);
+        let is_preempted =
+            |progress: &UploadProgress| progress.is_preempted.load(Ordering::Relaxed);
         let (_first_watch, first) = start(small, Duration::ZERO);
         let (_second_watch, second) = start(large, SECOND / 10);
         let (third_watch, third) = start(large, SECOND / 5);
-        uploads.give_way(begin + SECOND, 9, held);
+        uploads.preempt_stalled(begin + SECOND, 9, held);
         let all = [&first, &second, &third];
-        assert!(!all.into_iter().any(|one| gave_way(one)), "none stalls yet");
-        uploads.give_way(begin + 2 * SECOND, 1, held);
-        assert!(gave_way(&second) && !gave_way(&first) && !gave_way(&third));
-        second.gives_way().await;
+        assert!(
+            !all.into_iter().any(|one| is_preempted(one)),
+            "none stalls yet"
+        );
+        uploads.preempt_stalled(begin + 2 * SECOND, 1, held);
+        assert!(is_preempted(&second) && !is_preempted(&first) && !is_preempted(&third));
+        second.preempted().await;
         drop(third_watch);
-        uploads.give_way(begin + 2 * SECOND, 9, held);
-        assert!(gave_way(&first) && !gave_way(&third), "no longer watched");
+        uploads.preempt_stalled(begin + 2 * SECOND, 9, held);
+        assert!(
+            is_preempted(&first) && !is_preempted(&third),
+            "no longer watched"
+        );
     }
 }

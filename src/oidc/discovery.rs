@@ -210,6 +210,9 @@ fn flag(document: &Map<String, Value>, name: &'static str) -> Result<bool, Metad
     match document.get(name) {
         None | Some(Value::Null) => Ok(false),
         Some(Value::Bool(flag)) => Ok(*flag),
+        // Some providers send booleans as text.
+        Some(Value::String(text)) if text == "true" => Ok(true),
+        Some(Value::String(text)) if text == "false" => Ok(false),
         Some(_) => Err(MetadataError::Malformed(name)),
     }
 }

@@ -70,7 +70,7 @@ pub enum ProviderError {
         cause: String,
     },
     /// The circuit breaker is open, so nothing was sent.
-    #[error("the provider failed several sessions in a row, so this refresh was not sent")]
+    #[error("the circuit breaker is open: refreshes of several sessions failed in a row")]
     CircuitOpen,
     /// A timeout or a closed connection after the request may have been sent. It may have had an
     /// effect.

@@ -86,7 +86,7 @@ pub fn check(
         check_authentication(claims, requested, profile.leeway)?;
     }
     if let Some(login) = expected.login {
-        check_login(claims, issued_at, login)?;
+        check_login(claims, issued_at, login, profile.leeway)?;
     }
     check_access_token(claims, signed.algorithm, expected.access_token)?;
     let subject = claims.subject()?;
@@ -172,23 +172,30 @@ fn check_authentication(
     Ok(())
 }
 
-/// Checks that a refreshed token continues the login (section 12.2).
+/// Checks that a refreshed token continues the login (section 12.2). A later `auth_time` is
+/// accepted: many providers report the newest authentication of the user, not that of the login.
+/// An unreadable one is ignored.
 fn check_login(
     claims: Claims<'_>,
     issued_at: Timestamp,
     login: LoginToken<'_>,
+    leeway: Duration,
 ) -> Result<(), ClaimError> {
     if let (Some(expected), Some(found)) = (login.nonce, claims.text(Claim::Nonce)?)
         && !expected.matches(found)
     {
         return Err(ClaimError::NonceMismatch);
     }
-    if let (Some(expected), Some(found)) = (login.auth_time, claims.date(Claim::AuthTime)?)
-        && expected != found
+    let auth_time = claims.date(Claim::AuthTime).ok().flatten();
+    if let (Some(expected), Some(found)) = (login.auth_time, auth_time)
+        && found.plus(leeway) < expected
     {
         return Err(ClaimError::AuthTimeMismatch);
     }
-    if login.issued_at.is_some_and(|login| issued_at < login) {
+    if login
+        .issued_at
+        .is_some_and(|login| issued_at.plus(leeway) < login)
+    {
         return Err(ClaimError::IssuedBeforeLogin);
     }
     Ok(())

@@ -25,7 +25,7 @@ pub struct PresentedTokenProfile<'p> {
     /// The app's own client, for which ID tokens are issued.
     pub client_id: &'p ClientId,
     /// The configured mark of access tokens.
-    pub mark: Option<&'p AccessTokenMark>,
+    pub mark: Option<&'p AccessTokenClaim>,
     /// Accepted clock difference.
     pub leeway: Duration,
 }
@@ -36,14 +36,14 @@ const ACCESS_TOKEN_CLAIMS: [&str; 2] = ["scp", "applicationId"];
 
 /// A claim that tells access tokens from ID tokens, for providers that do not mark them by `typ`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccessTokenMark {
+pub struct AccessTokenClaim {
     /// The name of the claim.
     pub claim: String,
     /// Its value. `None`: ID tokens do not have the claim.
     pub value: Option<String>,
 }
 
-impl AccessTokenMark {
+impl AccessTokenClaim {
     fn is_in(&self, claims: Claims<'_>) -> bool {
         claims.get(&self.claim).is_some_and(|found| {
             self.value

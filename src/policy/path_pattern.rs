@@ -38,7 +38,7 @@ pub enum PatternError {
     /// It contains an ambiguity. Targets with one get the combination of all requirements and match
     /// no single rule.
     #[error(
-        "a path pattern has no `//`, `;`, none of %2F, %3B, %25, %3F, %23, and no other kind of slash"
+        "a path pattern must not contain `//`, `;`, %2F, %3B, %25, %3F, %23 or a lookalike slash"
     )]
     Ambiguous,
 }

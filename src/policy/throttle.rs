@@ -250,7 +250,7 @@ pub fn account_key(name: &str) -> String {
 /// Key of all account names that the collation of some provider may take for equal: those that do
 /// not differ at the primary level of the Unicode Collation Algorithm (UTS #10), such as `rene` and
 /// `René`. Hashed, as above.
-pub fn account_skeleton(name: &str) -> String {
+pub fn account_collation_key(name: &str) -> String {
     let folded = folded(name);
     let mut options = CollatorOptions::default();
     options.strength = Some(Strength::Primary);
@@ -258,11 +258,11 @@ pub fn account_skeleton(name: &str) -> String {
     // The data are compiled in, so this does not fail. If it did, accents would count.
     let written = CollatorBorrowed::try_new(CollatorPreferences::default(), options)
         .map(|collator| collator.write_sort_key_to(&folded, &mut sort_key));
-    let skeleton = match written {
+    let collation_key = match written {
         Ok(Ok(())) => sort_key.as_slice(),
         Ok(Err(_)) | Err(_) => folded.as_bytes(),
     };
-    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, skeleton))
+    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, collation_key))
 }
 
 impl Spelling {
@@ -507,12 +507,15 @@ mod tests {
             "ren\u{11b}\u{323}",
         ] {
             assert_eq!(
-                account_skeleton(spelling),
-                account_skeleton("rene"),
+                account_collation_key(spelling),
+                account_collation_key("rene"),
                 "{spelling:?}"
             );
         }
-        assert_eq!(account_skeleton("stra\u{df}e"), account_skeleton("strasse"));
+        assert_eq!(
+            account_collation_key("stra\u{df}e"),
+            account_collation_key("strasse")
+        );
         assert_ne!(account_key("ren\u{e9}"), account_key("rene"));
         let apart = [
             "alice",
@@ -526,8 +529,10 @@ mod tests {
         let keys: std::collections::HashSet<String> =
             apart.iter().map(|name| account_key(name)).collect();
         assert_eq!(keys.len(), apart.len());
-        let skeletons: std::collections::HashSet<String> =
-            apart.iter().map(|name| account_skeleton(name)).collect();
-        assert_eq!(skeletons.len(), apart.len());
+        let collation_keys: std::collections::HashSet<String> = apart
+            .iter()
+            .map(|name| account_collation_key(name))
+            .collect();
+        assert_eq!(collation_keys.len(), apart.len());
     }
 }

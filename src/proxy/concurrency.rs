@@ -42,7 +42,7 @@ pub struct Limiters {
     pub body_reads: ConcurrencyLimiter,
     /// Limits what requests and responses take in memory.
     pub bytes: Arc<ByteBudget>,
-    /// Uploads below so many bytes per second give way to requests that wait.
+    /// Uploads below this rate, in bytes per second, are aborted if requests are queued.
     pub min_upload_rate: u32,
 }
 
@@ -71,7 +71,7 @@ impl Limiters {
 }
 
 /// A request's slot of the server's limit.
-pub(super) struct Admission<'l> {
+pub(super) struct ServerSlot<'l> {
     limiters: &'l Limiters,
     /// The client of the request, by its address.
     client: Option<ClientKey>,
@@ -79,7 +79,7 @@ pub(super) struct Admission<'l> {
     slot: Option<InFlightGuard<'l>>,
 }
 
-impl<'l> Admission<'l> {
+impl<'l> ServerSlot<'l> {
     /// A request that has no slot yet. `upload` is the progress of its body, if it has one.
     pub(super) const fn new(
         limiters: &'l Limiters,
@@ -100,7 +100,7 @@ impl<'l> Admission<'l> {
     }
 
     /// Waits for a slot.
-    pub(super) async fn enter(&mut self) -> Result<(), LimitExceeded> {
+    pub(super) async fn acquire(&mut self) -> Result<(), LimitExceeded> {
         self.slot = Some(self.limiters.server.acquire(self.client).await?);
         Ok(())
     }
@@ -119,7 +119,7 @@ impl<'l> Admission<'l> {
         let read = timeout(limits.timeout, self.read_pooled(body, limits)).await;
         let bytes = read.unwrap_or(Err(ReadBodyError::Incomplete))?;
         if was_admitted {
-            self.enter().await.map_err(|_| ReadBodyError::Busy)?;
+            self.acquire().await.map_err(|_| ReadBodyError::Busy)?;
         }
         Ok(bytes)
     }
@@ -143,22 +143,22 @@ impl<'l> Admission<'l> {
         tokio::select! {
             biased;
             read = read => read,
-            () = upload.gives_way() => Err(ReadBodyError::Incomplete),
+            () = upload.preempted() => Err(ReadBodyError::Incomplete),
         }
     }
 
-    /// Runs the exchange of a forwarded request with its app. `None`: its upload has to give way to
-    /// other requests.
+    /// Runs the exchange of a forwarded request with its app. `None`: its upload stalled and was
+    /// aborted for a queued request.
     pub(super) async fn forwarded<T>(
         &self,
-        by_app: Option<AppSlot<'_>>,
+        by_app: Option<AppLimit<'_>>,
         exchange: impl Future<Output = T>,
     ) -> Option<T> {
         let upload = self.upload.as_ref().filter(|upload| !upload.has_ended());
         let Some(upload) = upload else {
             return Some(exchange.await);
         };
-        let gives_way = async {
+        let preempted = async {
             // Polled after the exchange, which has read a small body by then.
             if upload.has_ended() {
                 return std::future::pending().await;
@@ -169,19 +169,19 @@ impl<'l> Admission<'l> {
                     .watch_upload(self.client, Arc::clone(upload)),
                 by_app.map(|app| app.limiter.watch_upload(app.client, Arc::clone(upload))),
             );
-            upload.gives_way().await;
+            upload.preempted().await;
         };
         tokio::select! {
             biased;
             output = exchange => Some(output),
-            () = gives_way => None,
+            () = preempted => None,
         }
     }
 }
 
 /// The limiter of an app, and the client that a request counts for there.
 #[derive(Clone, Copy)]
-pub(super) struct AppSlot<'l> {
+pub(super) struct AppLimit<'l> {
     pub(super) limiter: &'l ConcurrencyLimiter,
     pub(super) client: Option<ClientKey>,
 }
@@ -191,10 +191,10 @@ pub(super) struct AppSlot<'l> {
 /// # Errors
 /// `LimitExceeded`.
 pub(super) async fn acquire(
-    slot: Option<AppSlot<'_>>,
+    slot: Option<AppLimit<'_>>,
 ) -> Result<Option<InFlightGuard<'_>>, LimitExceeded> {
     match slot {
-        Some(AppSlot { limiter, client }) => limiter.acquire(client).await.map(Some),
+        Some(AppLimit { limiter, client }) => limiter.acquire(client).await.map(Some),
         None => Ok(None),
     }
 }

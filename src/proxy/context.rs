@@ -3,7 +3,7 @@
 use http::request::Parts;
 use zeroize::Zeroizing;
 
-use super::concurrency::Admission;
+use super::concurrency::ServerSlot;
 use super::request_body::{BodyLimits, ReadBodyError};
 use super::request_id::RequestId;
 use super::request_telemetry::RequestRecord;
@@ -25,7 +25,7 @@ pub(super) struct RequestContext<'r> {
     pub(super) replayed_post: Option<PostId>,
     pub(super) record: &'r mut RequestRecord,
     /// Its slot of the server's limit.
-    pub(super) admission: Admission<'r>,
+    pub(super) server_slot: ServerSlot<'r>,
     /// The client connection, if it carries the requests of one client only.
     pub(super) own_connection: Option<ConnectionId>,
 }
@@ -41,7 +41,7 @@ impl RequestContext<'_> {
         limits: BodyLimits,
     ) -> Result<Zeroizing<Vec<u8>>, ReadBodyError> {
         let body = std::mem::take(&mut self.body);
-        self.admission.read_body(body, limits).await
+        self.server_slot.read_body(body, limits).await
     }
 
     /// How the request reached the app, for the diagnosis of a login loop.

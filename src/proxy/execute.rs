@@ -4,7 +4,7 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 
 use super::Proxy;
-use super::concurrency::{Admission, AppSlot, acquire};
+use super::concurrency::{AppLimit, ServerSlot, acquire};
 use super::context::RequestContext;
 use super::native::NativeEndpoint;
 use super::request_id::RequestId;
@@ -118,7 +118,7 @@ impl Proxy {
 
     async fn forward(&self, permit: Permit<'_>, context: RequestContext<'_>) -> TaggedResponse {
         let app_ref = permit.app_ref();
-        let slot = self.app_slot(&permit, &context.admission);
+        let slot = self.app_limit(&permit, &context.server_slot);
         let Ok(_in_flight) = acquire(slot).await else {
             return self.app_busy(app_ref, context.info.client_kind, context.request_id());
         };
@@ -133,12 +133,12 @@ impl Proxy {
             parts,
             body,
             record,
-            admission,
+            server_slot,
             own_connection,
             ..
         } = context;
         let exchange = self.send_upstream(&permit, parts, body, record, own_connection);
-        let response = admission
+        let response = server_slot
             .forwarded(slot, exchange)
             .await
             .unwrap_or(Err(UpstreamError::RequestStalled));
@@ -152,18 +152,18 @@ impl Proxy {
     }
 
     /// The limiter of the app, and the user or else the client that the request counts for.
-    pub(super) fn app_slot(
+    pub(super) fn app_limit(
         &self,
         permit: &Permit<'_>,
-        admission: &Admission<'_>,
-    ) -> Option<AppSlot<'_>> {
+        server_slot: &ServerSlot<'_>,
+    ) -> Option<AppLimit<'_>> {
         let app_ref = permit.app_ref();
         let limiter = self.limiters.app(app_ref.index)?;
         let user = permit.identity().map(|identity| &identity.subject);
         let user = user.and_then(|user| self.auth.client_key(app_ref, user));
-        Some(AppSlot {
+        Some(AppLimit {
             limiter,
-            client: user.or(admission.client()),
+            client: user.or(server_slot.client()),
         })
     }
 

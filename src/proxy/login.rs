@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use super::Proxy;
 use super::context::RequestContext;
-use super::messages::Attempted;
+use super::messages::Operation;
 use super::request_id::RequestId;
 use super::responder::TaggedResponse;
 use crate::auth::login::callback::{CallbackRequest, FailedLogin, LoginOutcome};
@@ -40,7 +40,7 @@ impl Proxy {
                 context.info,
                 Some(app_ref),
                 unavailable,
-                Attempted::Login,
+                Operation::Login,
                 request_id,
             ),
         }

@@ -1,6 +1,6 @@
 //! Texts of error pages and problem documents: what happened and what the user can do.
 
-use crate::auth::Culprit;
+use crate::auth::FailureCause;
 use crate::auth::login::LoginFailure;
 use crate::auth::session::cookies::CookieWriteError;
 use crate::policy::app::App;
@@ -68,7 +68,7 @@ pub(super) const fn refusal_text(reason: Reason) -> ErrorText {
         Reason::SessionOver => text(
             "Your session has ended",
             "You were logged out while the request was being sent, so it was not completed.",
-            "Log in, check what was received, and send it again.",
+            "Log in, check whether it was received, and send it again if needed.",
         ),
         Reason::TokenRequired => text(
             "An access token is required",
@@ -213,7 +213,7 @@ pub(super) const fn login_failure_text(failure: &LoginFailure) -> ErrorText {
             TELL_OPERATOR,
         ),
         LoginFailure::Loop(cause) => login_loop_text(*cause),
-        LoginFailure::Unavailable(outage) => unavailable_text(outage.culprit, Attempted::Login),
+        LoginFailure::Unavailable(outage) => unavailable_text(outage.cause, Operation::Login),
     }
 }
 
@@ -296,7 +296,7 @@ pub(super) fn login_failure_detail(failure: &LoginFailure, app: &App) -> Option<
 
 /// What could not be done because a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attempted {
+pub enum Operation {
     /// To check or renew the session of the request.
     SessionCheck,
     /// To check the access token of the request.
@@ -308,70 +308,70 @@ pub enum Attempted {
 }
 
 /// The text for a call that failed: names what failed, and what that means for this user.
-pub(super) const fn unavailable_text(culprit: Culprit, attempted: Attempted) -> ErrorText {
+pub(super) const fn unavailable_text(cause: FailureCause, operation: Operation) -> ErrorText {
     const RELOAD: &str = "Wait a moment and reload the page, or log in again.";
-    let title = match culprit {
-        Culprit::Provider => "The login service is not available",
-        Culprit::ProviderRefusal => "Your session couldn't be renewed",
-        Culprit::Store => "This site can't reach its storage",
-        Culprit::Client => "Your browser sent an old session",
-        Culprit::Internal => "This site has a problem",
+    let title = match cause {
+        FailureCause::Provider => "The login service is not available",
+        FailureCause::ProviderRefusal => "Your session couldn't be renewed",
+        FailureCause::Store => "This site can't reach its storage",
+        FailureCause::Client => "Your browser sent an outdated session cookie",
+        FailureCause::Internal => "This site has a problem",
     };
-    let explanation = match (culprit, attempted) {
-        (Culprit::Provider, Attempted::SessionCheck) => {
+    let explanation = match (cause, operation) {
+        (FailureCause::Provider, Operation::SessionCheck) => {
             "The login service doesn't respond properly, so we can't renew your session at the \
              moment. You have not been logged out."
         }
-        (Culprit::Provider, Attempted::TokenCheck) => {
+        (FailureCause::Provider, Operation::TokenCheck) => {
             "The login service doesn't respond properly, so we can't check the access token at the \
              moment."
         }
-        (Culprit::Provider, Attempted::Login | Attempted::FormReplay) => {
+        (FailureCause::Provider, Operation::Login | Operation::FormReplay) => {
             "The login service doesn't respond properly, so we can't log you in at the moment."
         }
-        (Culprit::ProviderRefusal, _) => {
+        (FailureCause::ProviderRefusal, _) => {
             "The login service refused to renew your session. You have not been logged out here."
         }
-        (Culprit::Store, Attempted::SessionCheck) => {
+        (FailureCause::Store, Operation::SessionCheck) => {
             "The storage of this site doesn't respond, so we can't check your session at the \
              moment. You have not been logged out."
         }
-        (Culprit::Store, Attempted::TokenCheck) => {
+        (FailureCause::Store, Operation::TokenCheck) => {
             "The storage of this site doesn't respond, so we can't check the access token at the \
              moment."
         }
-        (Culprit::Store, Attempted::Login) => {
+        (FailureCause::Store, Operation::Login) => {
             "The storage of this site doesn't respond, so we can't log you in at the moment."
         }
-        (Culprit::Store, Attempted::FormReplay) => {
+        (FailureCause::Store, Operation::FormReplay) => {
             "The storage of this site doesn't respond, so we can't read your form at the moment. \
              It was not sent."
         }
-        (Culprit::Client, _) => {
+        (FailureCause::Client, _) => {
             "Your browser has received a newer session cookie than the one that it sent, or you \
              reload very often. You have not been logged out."
         }
-        (Culprit::Internal, Attempted::SessionCheck) => {
+        (FailureCause::Internal, Operation::SessionCheck) => {
             "Something failed on this site, so we can't check your session at the moment. You have \
              not been logged out."
         }
-        (Culprit::Internal, Attempted::TokenCheck) => {
+        (FailureCause::Internal, Operation::TokenCheck) => {
             "Something failed on this site, so we can't check the access token at the moment."
         }
-        (Culprit::Internal, Attempted::Login) => {
+        (FailureCause::Internal, Operation::Login) => {
             "Something failed on this site, so we can't log you in at the moment."
         }
-        (Culprit::Internal, Attempted::FormReplay) => {
+        (FailureCause::Internal, Operation::FormReplay) => {
             "Something failed on this site, so we can't read your form at the moment. It was not \
              sent."
         }
     };
-    let advice = match (culprit, attempted) {
-        (Culprit::ProviderRefusal, _) => {
+    let advice = match (cause, operation) {
+        (FailureCause::ProviderRefusal, _) => {
             "Log in again. If that doesn't help, tell the people who run this site."
         }
-        (_, Attempted::SessionCheck) => RELOAD,
-        (_, Attempted::TokenCheck | Attempted::Login | Attempted::FormReplay) => TRY_LATER,
+        (_, Operation::SessionCheck) => RELOAD,
+        (_, Operation::TokenCheck | Operation::Login | Operation::FormReplay) => TRY_LATER,
     };
     text(title, explanation, advice)
 }
@@ -407,31 +407,31 @@ mod tests {
 
     #[test]
     fn unavailable_text_is_true_of_this_user() {
-        let culprits = [
-            Culprit::Provider,
-            Culprit::ProviderRefusal,
-            Culprit::Store,
-            Culprit::Client,
-            Culprit::Internal,
+        let causes = [
+            FailureCause::Provider,
+            FailureCause::ProviderRefusal,
+            FailureCause::Store,
+            FailureCause::Client,
+            FailureCause::Internal,
         ];
-        for culprit in culprits {
-            let of = |attempted| unavailable_text(culprit, attempted).explanation;
-            assert!(of(Attempted::SessionCheck).contains("not been logged out"));
-            if matches!(culprit, Culprit::ProviderRefusal | Culprit::Client) {
+        for cause in causes {
+            let of = |operation| unavailable_text(cause, operation).explanation;
+            assert!(of(Operation::SessionCheck).contains("not been logged out"));
+            if matches!(cause, FailureCause::ProviderRefusal | FailureCause::Client) {
                 continue;
             }
-            for attempted in [
-                Attempted::TokenCheck,
-                Attempted::Login,
-                Attempted::FormReplay,
+            for operation in [
+                Operation::TokenCheck,
+                Operation::Login,
+                Operation::FormReplay,
             ] {
                 assert!(
-                    !of(attempted).contains("logged out"),
-                    "{culprit:?} {attempted:?}"
+                    !of(operation).contains("logged out"),
+                    "{cause:?} {operation:?}"
                 );
             }
-            let names_provider = of(Attempted::Login).contains("login service");
-            assert_eq!(names_provider, culprit == Culprit::Provider, "{culprit:?}");
+            let names_provider = of(Operation::Login).contains("login service");
+            assert_eq!(names_provider, cause == FailureCause::Provider, "{cause:?}");
         }
     }
 }

@@ -20,7 +20,7 @@ mod stream_limits;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, header};
 
 use crate::auth::Auth;
 use crate::auth::bearer::authenticate::{PresentedBearer, TokenCache};
@@ -40,9 +40,9 @@ use crate::session::validity::NoSessionReason;
 use crate::types::body::Body;
 use crate::types::net::{ConnectionId, ConnectionInfo};
 use crate::upstream::{Upstream, UpstreamError};
-use concurrency::{Admission, request_bytes};
+use concurrency::{ServerSlot, request_bytes};
 use context::RequestContext;
-use messages::Attempted;
+use messages::Operation;
 use post_replay::ReplayBody;
 use request_body::ReadBodyError;
 use responder::ResponseUpdate;
@@ -88,7 +88,10 @@ impl Proxy {
 
         let peer = connection.peer.map(|peer| peer.ip());
         // A proxy sends the requests of many clients on one connection.
-        let is_shared = parts.version >= Version::HTTP_2 || self.trusted.contain_peer(peer);
+        let is_shared = parts.version >= Version::HTTP_2
+            || peer.is_none()
+            || self.trusted.contain_peer(peer)
+            || is_forwarded_with_credentials(&parts.headers);
         let own_connection = (!is_shared).then_some(connection.id);
         let parsed =
             canonical(&mut parts).and_then(|()| RequestInfo::read(&parts, peer, &self.trusted));
@@ -144,14 +147,14 @@ impl Proxy {
             self.responder
                 .busy(info.client_kind, None, "server_busy", request_id)
         };
-        let mut admission = Admission::new(&self.limiters, client, record.upload());
+        let mut server_slot = ServerSlot::new(&self.limiters, client, record.upload());
         // Before the request takes a slot, since the client may be slow.
         let replay_body = match post_replay::replay_app(&info, &route, &parts.headers) {
             None => Ok(ReplayBody {
                 post_id: None,
                 body,
             }),
-            Some(app_ref) => Box::pin(post_replay::read_replay_request(&mut admission, body))
+            Some(app_ref) => Box::pin(post_replay::read_replay_request(&mut server_slot, body))
                 .await
                 .map_err(|error| (error, app_ref)),
         };
@@ -166,7 +169,7 @@ impl Proxy {
                 return record.close(response);
             }
         };
-        if admission.enter().await.is_err() {
+        if server_slot.acquire().await.is_err() {
             return record.close(server_busy());
         }
 
@@ -205,15 +208,15 @@ impl Proxy {
                     body,
                     replayed_post: post_id,
                     record: &mut record,
-                    admission,
+                    server_slot,
                     own_connection,
                 };
                 self.execute(decision, context).await
             }
             Err(unavailable) => {
-                let attempted = attempted_check(app_ref, &cookies);
+                let operation = attempted_check(app_ref, &cookies);
                 self.responder
-                    .unavailable(&info, app_ref, unavailable, attempted, request_id)
+                    .unavailable(&info, app_ref, unavailable, operation, request_id)
             }
         };
 
@@ -286,15 +289,15 @@ struct RoutedRequest {
 }
 
 /// What could not be checked.
-fn attempted_check(app_ref: Option<AppRef<'_>>, cookies: &RequestCookies<'_>) -> Attempted {
+fn attempted_check(app_ref: Option<AppRef<'_>>, cookies: &RequestCookies<'_>) -> Operation {
     let has_session = app_ref.is_some_and(|app_ref| {
         let names = &app_ref.app.cookies;
         cookies.has(&names.jwt) || cookies.has(&names.refresh)
     });
     if has_session {
-        Attempted::SessionCheck
+        Operation::SessionCheck
     } else {
-        Attempted::TokenCheck
+        Operation::TokenCheck
     }
 }
 
@@ -323,4 +326,16 @@ fn dpop_target<'r>(info: &'r RequestInfo, headers: &'r HeaderMap) -> DpopTarget<
         path: info.target.path(),
         headers,
     }
+}
+
+/// Whether a proxy forwarded credentials in `Authorization`, trusted or not: the connection is not
+/// the user's own.
+fn is_forwarded_with_credentials(headers: &HeaderMap) -> bool {
+    const FORWARDING: [HeaderName; 3] = [
+        HeaderName::from_static("x-forwarded-for"),
+        header::FORWARDED,
+        header::VIA,
+    ];
+    headers.contains_key(header::AUTHORIZATION)
+        && FORWARDING.iter().any(|name| headers.contains_key(name))
 }

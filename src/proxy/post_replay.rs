@@ -12,9 +12,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::Proxy;
-use super::concurrency::{Admission, acquire};
+use super::concurrency::{ServerSlot, acquire};
 use super::context::RequestContext;
-use super::messages::Attempted;
+use super::messages::Operation;
 use super::request_body::{BodyLimits, ReadBodyError};
 use super::request_id::RequestId;
 use super::responder::{ReplayPrompt, TaggedResponse};
@@ -62,14 +62,14 @@ pub(super) fn replay_app<'a>(
 /// # Errors
 /// See [`ReadBodyError`].
 pub(super) async fn read_replay_request(
-    admission: &mut Admission<'_>,
+    server_slot: &mut ServerSlot<'_>,
     body: Body,
 ) -> Result<ReplayBody, ReadBodyError> {
     let limits = BodyLimits {
         max_bytes: REPLAY_BODY_LEN,
         timeout: REPLAY_TIMEOUT,
     };
-    let mut bytes = admission.read_body(body, limits).await?;
+    let mut bytes = server_slot.read_body(body, limits).await?;
     Ok(ReplayBody {
         post_id: PostId::in_body(&bytes),
         body: Body::full(std::mem::take(&mut *bytes)),
@@ -118,7 +118,7 @@ impl Proxy {
                     info,
                     Some(app_ref),
                     unavailable,
-                    Attempted::Login,
+                    Operation::Login,
                     request_id,
                 );
             }
@@ -202,7 +202,7 @@ impl Proxy {
     ) -> TaggedResponse {
         let app_ref = permit.app_ref();
         let (info, request_id) = (permit.info(), context.request_id());
-        let slot = self.app_slot(&permit, &context.admission);
+        let slot = self.app_limit(&permit, &context.server_slot);
         let Ok(_in_flight) = acquire(slot).await else {
             return self.app_busy(app_ref, info.client_kind, request_id);
         };
@@ -264,7 +264,7 @@ impl Proxy {
                     info,
                     Some(app_ref),
                     unavailable,
-                    Attempted::FormReplay,
+                    Operation::FormReplay,
                     request_id,
                 );
             }

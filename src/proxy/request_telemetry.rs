@@ -330,10 +330,14 @@ impl Drop for RequestRecord {
             return;
         }
         self.upstream = self.upstream.or(self.sent.map(|sent| sent.elapsed()));
-        let code = self.shared.early_end();
+        let (code, status) = if std::thread::panicking() {
+            ("internal_error", 500)
+        } else {
+            (self.shared.early_end(), CLIENT_CLOSED_REQUEST)
+        };
         self.record(&Outcome {
             code,
-            status: CLIENT_CLOSED_REQUEST,
+            status,
             bytes_out: 0,
         });
     }

@@ -309,7 +309,7 @@ fn bearer_auth(
     Ok(BearerAuth {
         providers,
         audiences: settings.audiences.clone(),
-        access_token_mark: settings.access_token_mark.clone(),
+        access_token_claim: settings.access_token_claim.clone(),
         introspection,
         dpop_nonce: settings.dpop_nonce,
     })

@@ -95,7 +95,7 @@ pub(super) fn refresh_gauges(
         .server_requests_queued
         .set(gauge_value(limiters.server.queued()));
     metrics
-        .endpoint_body_reads
+        .endpoint_body_reads_in_flight
         .set(gauge_value(limiters.body_reads.in_flight()));
     metrics
         .bytes_in_flight

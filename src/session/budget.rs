@@ -204,6 +204,7 @@ mod tests {
             active_at: now,
             bound_to: None,
             identity_due: None,
+            identity_failing_since: None,
         };
         let token = RefreshToken::new("r".repeat(refresh));
         let refresh = RefreshGrant {

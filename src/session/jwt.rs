@@ -51,9 +51,10 @@ pub struct SessionJwt {
     /// The thumbprint of the key that the client must prove possession of; `None` for a bearer
     /// token.
     pub bound_to: Option<JwkThumbprint>,
-    /// When the provider is asked again for claims that it could not be asked for. `None`: the
-    /// identity is complete.
+    /// When the UserInfo request is repeated, after it failed. `None`: the identity is complete.
     pub identity_due: Option<Timestamp>,
+    /// Since when UserInfo requests have failed.
+    pub identity_failing_since: Option<Timestamp>,
 }
 
 impl SessionJwt {

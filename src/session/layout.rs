@@ -1,6 +1,6 @@
 //! Layouts of the sealed payloads of a session. Their fields are encoded in order and without names,
-//! so they never change. What a later version adds goes to the structs named `…Appended`: earlier
-//! versions ignore the bytes, and a seal of theirs has none. PURE.
+//! so they never change. Fields that a later version adds go to the structs named `…Appended`:
+//! earlier versions ignore their bytes, and payloads of earlier versions lack them. PURE.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -30,6 +30,7 @@ struct RefreshFields {
 struct RefreshAppended {
     #[serde(deserialize_with = "defaulted")]
     provider_sid: Option<ProviderSid>,
+    /// Its fields are fixed: with another one, the fields after it could not be read.
     #[serde(deserialize_with = "defaulted")]
     login: LoginClaims,
 }
@@ -55,6 +56,8 @@ struct JwtFields {
 struct JwtAppended {
     #[serde(deserialize_with = "defaulted")]
     identity_due: Option<Timestamp>,
+    #[serde(deserialize_with = "defaulted")]
+    identity_failing_since: Option<Timestamp>,
 }
 
 /// The layout of the refresh cookie.
@@ -206,6 +209,7 @@ impl SessionJwt {
         };
         let appended = JwtAppended {
             identity_due: self.identity_due,
+            identity_failing_since: self.identity_failing_since,
         };
         (fields, appended)
     }
@@ -225,6 +229,7 @@ impl SessionJwt {
             active_at: fields.active_at,
             bound_to: fields.bound_to,
             identity_due: appended.identity_due,
+            identity_failing_since: appended.identity_failing_since,
         }
     }
 }
@@ -346,6 +351,7 @@ mod tests {
             active_at: at(6),
             bound_to: Some(JwkThumbprint::new("key")),
             identity_due: Some(at(7)),
+            identity_failing_since: Some(at(5)),
         };
         let refresh = RefreshGrant {
             token: RefreshToken::new("token"),
@@ -399,6 +405,7 @@ mod tests {
         let (refresh, _) = grant.refresh.clone().unwrap().split();
         let jwt_alone = SessionJwt {
             identity_due: None,
+            identity_failing_since: None,
             ..grant.jwt.clone()
         };
         let refresh_beside = RefreshGrant {

@@ -40,7 +40,7 @@ pub struct Session {
     pub active_at: Timestamp,
     /// The thumbprint of the key that a client must prove possession of (RFC 9449 section 6).
     pub bound_to: Option<JwkThumbprint>,
-    /// When the provider is asked again for claims that it could not be asked for.
+    /// When the UserInfo request is repeated, after it failed.
     pub identity_due: Option<Timestamp>,
 }
 

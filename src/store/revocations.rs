@@ -45,6 +45,9 @@ pub struct SessionKeyRef<'s> {
     pub subject: &'s Subject,
     /// The start of the session.
     pub started_at: Timestamp,
+    /// An access token of an API client. A logout of a browser session does not end the user's
+    /// tokens of other sessions.
+    pub is_access_token: bool,
 }
 
 impl RevokedSet {
@@ -66,7 +69,7 @@ impl RevokedSet {
             || is_revoked(Kind::User, subject)
             || match session.provider_sid {
                 Some(sid) => is_revoked(Kind::ProviderSession, sid.as_str()),
-                None => is_revoked(Kind::Unnamed, subject),
+                None => !session.is_access_token && is_revoked(Kind::Unnamed, subject),
             }
     }
 
@@ -262,6 +265,7 @@ mod tests {
             provider_sid: Some(&provider_sid),
             subject: &subject,
             started_at: at(started_at),
+            is_access_token: false,
         })
     }
 
@@ -333,7 +337,33 @@ mod tests {
             provider_sid: provider_sid.as_ref(),
             subject: &Subject::new("alice"),
             started_at: at(50),
+            is_access_token: false,
         })
+    }
+
+    #[test]
+    fn access_token_of_unknown_provider_session_outlives_the_logout_of_a_session() {
+        let revocations = Revocations::new(100);
+        let revocation = Revocation::Provider(ProviderRevocation {
+            issuer: None,
+            sid: Some(ProviderSid::new("p")),
+            user: Some(UserSessions {
+                subject: Subject::new("alice"),
+                started_until: at(100),
+            }),
+        });
+        revocations.revoke(revocation, at(1000), at(100));
+        let is_revoked = |is_access_token| {
+            revocations.snapshot().contains(SessionKeyRef {
+                issuer: None,
+                sid: &SessionId::new("s"),
+                provider_sid: None,
+                subject: &Subject::new("alice"),
+                started_at: at(50),
+                is_access_token,
+            })
+        };
+        assert!(is_revoked(false) && !is_revoked(true));
     }
 
     #[test]

@@ -93,9 +93,9 @@ metric_families! {
     /// Requests queued at the limit of the whole server.
     pub server_requests_queued: IntGauge = "doorward_server_requests_queued";
     /// Bodies of requests to Doorward's own endpoints that are being read.
-    pub endpoint_body_reads: IntGauge = "doorward_endpoint_body_reads";
+    pub endpoint_body_reads_in_flight: IntGauge = "doorward_endpoint_body_reads_in_flight";
     /// Bytes that requests and responses in flight take of the budget.
-    pub bytes_in_flight: IntGauge = "doorward_bytes_in_flight";
+    pub bytes_in_flight: IntGauge = "doorward_in_flight_bytes";
     /// Requests in flight for an app with a limit, until their response head is known.
     pub requests_in_flight: IntGaugeVec = "doorward_requests_in_flight", ["app"];
     /// Requests queued at the limit of an app.
@@ -171,8 +171,8 @@ metric_families! {
     /// Connections opened to the app.
     pub upstream_connections: IntCounterVec = "doorward_upstream_connections_total", ["app"];
     /// Attempts to connect to one address of the app that failed or were overtaken by another.
-    pub upstream_failed_addresses: IntCounterVec =
-        "doorward_upstream_failed_addresses_total", ["app"];
+    pub upstream_address_failures: IntCounterVec =
+        "doorward_upstream_address_failures_total", ["app"];
     /// Lookups of host names, by outcome.
     pub dns_lookups: IntCounterVec = "doorward_dns_lookups_total", ["outcome"];
     /// Idle connections to apps that are kept for one client, because of NTLM or Negotiate.
@@ -205,7 +205,7 @@ metric_families! {
     pub certificate_expiry: IntGaugeVec =
         "doorward_certificate_expiry_timestamp_seconds", ["cert_file"];
     /// Hosts of apps that no certificate is valid for.
-    pub certificate_names_missing: IntGauge = "doorward_certificate_names_missing";
+    pub hosts_without_certificate: IntGauge = "doorward_hosts_without_certificate";
 
     /// Access log entries dropped because the writer could not keep up.
     pub access_log_dropped: IntCounter = "doorward_access_log_dropped_total";

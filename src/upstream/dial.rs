@@ -58,7 +58,7 @@ struct Candidates {
 impl Dialer {
     pub(super) fn new(plan: Arc<UpstreamPlan>, resolver: Resolver, metrics: &Metrics) -> Self {
         let failed_addresses = metrics
-            .upstream_failed_addresses
+            .upstream_address_failures
             .with_label_values(&[&plan.app]);
         Self {
             plan,

@@ -310,7 +310,7 @@ impl BearerAuthenticator {
         let audience = Audience {
             client_id: &app.client.client_id,
             audiences: &bearer.audiences,
-            mark: bearer.access_token_mark.as_ref(),
+            mark: bearer.access_token_claim.as_ref(),
         };
         let verdict = match provider.verify_presented_now(audience, token) {
             Some(verdict) => verdict,
@@ -319,7 +319,7 @@ impl BearerAuthenticator {
                 let (app, provider) = (Arc::clone(app), Arc::clone(provider));
                 let token = token.to_owned();
                 let (audiences, mark) =
-                    (bearer.audiences.clone(), bearer.access_token_mark.clone());
+                    (bearer.audiences.clone(), bearer.access_token_claim.clone());
                 let task = async move {
                     let audience = Audience {
                         client_id: &app.client.client_id,

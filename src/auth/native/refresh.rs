@@ -133,7 +133,7 @@ impl NativeRefresh {
             .map_err(NativeFailure::Unavailable)?;
         let refresh = refresher.refresh(app, native.refresh, Some(native.jwt));
         match refresh.wait().await {
-            // SenderCheck again: a logout may have come during the refresh.
+            // Check again: a logout may have come during the refresh.
             Refreshed::Renewed(grant)
                 if app.revocations.snapshot().contains(key_of_jwt(&grant.jwt)) =>
             {

@@ -15,7 +15,7 @@ use crate::auth::context::Context;
 use crate::auth::error::Unavailable;
 use crate::policy::native::Throttle;
 use crate::policy::throttle::{
-    FailureLimit, Limit, OnSuccess, RateLimit, Spelling, account_key, account_skeleton,
+    FailureLimit, Limit, OnSuccess, RateLimit, Spelling, account_collation_key, account_key,
 };
 use crate::store::{Store, StoreError};
 use crate::types::net::client_network;
@@ -47,8 +47,8 @@ pub(super) enum ThrottleKey {
 pub(super) struct AccountName {
     /// See [`account_key`].
     pub(super) key: String,
-    /// See [`account_skeleton`].
-    skeleton: String,
+    /// See [`account_collation_key`].
+    collation_key: String,
     spelling: Spelling,
 }
 
@@ -56,7 +56,7 @@ impl AccountName {
     pub(super) fn read(name: &str) -> Self {
         Self {
             key: account_key(name),
-            skeleton: account_skeleton(name),
+            collation_key: account_collation_key(name),
             spelling: Spelling::of(name),
         }
     }
@@ -151,7 +151,7 @@ impl PasswordThrottle {
                         backoff: limits.account,
                         on_success: OnSuccess::Forgive(account.spelling),
                     },
-                    key: store_key(app, "account", &account.skeleton),
+                    key: store_key(app, "account", &account.collation_key),
                     code: ACCOUNT,
                 });
                 let subject = self.subjects.get(&name);

@@ -19,7 +19,8 @@ use crate::auth::refresh::outcome::{
 };
 use crate::auth::refresh::revoke::{SessionKey, SessionRevoker};
 use crate::auth::refresh::rotation::{Rotation, Rotations, StoredRotation, TokenStatus};
-use crate::auth::refresh::tokens::{self, GrantError, is_usable, stale_grant};
+use crate::auth::refresh::tokens::{self, GrantError, is_usable, is_valid, stale_grant};
+use crate::auth::session::validity::key_of_jwt;
 use crate::oidc::settings::OnStoreOutage;
 use crate::oidc::token::{TokenError, TokenResponse};
 use crate::session::grant::{Grant, RefreshGrant};
@@ -163,7 +164,7 @@ impl RefreshExchange {
         let Some(lease) = rotations.lease(&used.sid, &*self.context.clock).await? else {
             return Ok(None);
         };
-        // SenderCheck again under the lease: its previous holder may have just stored a result.
+        // Check again under the lease: its previous holder may have just stored a result.
         match self.stored_step(app, used, old).await? {
             RefreshStep::Send(attempt) => Ok(Some(RefreshStep::Send(Box::new(RefreshAttempt {
                 lease: Some(lease),
@@ -219,7 +220,7 @@ impl RefreshExchange {
             }
             TokenStatus::Replayed => return Ok(RefreshStep::Replayed),
             TokenStatus::Superseded => match successor {
-                Some(grant) if now < grant.jwt.valid_until => Refreshed::Renewed(grant.into()),
+                Some(grant) if is_valid(app, &grant, now) => Refreshed::Renewed(grant.into()),
                 Some(Grant {
                     jwt,
                     refresh: Some(refresh),
@@ -287,7 +288,7 @@ impl RefreshExchange {
         let now = self.context.now();
         let written = rotations.note(&used.sid, &noted, used.started_at, now);
         if let Err(error) = written.await {
-            tracing::debug!(app = %app.app.name, sid = %used.sid, %error, "refusal_write_failed");
+            tracing::debug!(app = %app.app.name, sid = %used.sid, %error, "refresh_refusal_write_failed");
         }
         after_refusal(rotation, used.generation, outage)
     }
@@ -455,7 +456,10 @@ impl RefreshExchange {
             sleep(WRITE_RETRY_INTERVAL).await;
             match rotations.put(&rotation, &grant, self.context.now()).await {
                 Ok(rotation) => {
-                    if let (true, Some(refresh)) = (rotation.ended, &grant.refresh) {
+                    // The logout may have failed to note the end in the store.
+                    let revoked = app.revocations.snapshot();
+                    let is_ended = rotation.ended || revoked.contains(key_of_jwt(&grant.jwt));
+                    if let (true, Some(refresh)) = (is_ended, &grant.refresh) {
                         self.revoker.revoke_token(app, &refresh.token).await;
                     }
                     tracing::info!(app = %app.app.name, %sid, "rotated_token_stored_late");

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
-use crate::auth::app::{AppAuth, Userinfo as UserinfoSetting};
-use crate::identity::kept_claims::{NewTokens, Userinfo, kept_claims, missing};
+use crate::auth::app::{AppAuth, Userinfo};
+use crate::identity::kept_claims::{NewTokens, UserinfoResult, kept_claims, missing};
 use crate::oidc::{ProviderError, VerifiedToken};
 use crate::session::jwt::SessionJwt;
 use crate::types::oauth::{AccessToken, Subject};
@@ -18,6 +18,10 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(3);
 /// How soon a UserInfo endpoint that failed is asked again. Doubled with each failure.
 const INITIAL_BACKOFF: Duration = Duration::from_secs(5);
 const MAX_BACKOFF: Duration = Duration::from_secs(600);
+
+/// How long the previous claims are kept while UserInfo requests fail. After that they are removed,
+/// so that an endpoint that always fails cannot preserve a role for ever.
+const MAX_FAILURE: Duration = Duration::from_secs(3600);
 
 /// The verified tokens of one response, and the session before it.
 pub(in crate::auth) struct IdentitySources<'s> {
@@ -36,10 +40,12 @@ pub(in crate::auth) struct BuiltIdentity {
     pub(in crate::auth) kept_claims: String,
     /// When the UserInfo endpoint is to be asked again, because it failed.
     pub(in crate::auth) due: Option<Timestamp>,
+    /// Since when UserInfo requests have failed.
+    pub(in crate::auth) failing_since: Option<Timestamp>,
 }
 
-/// Builds the identity of a session: what the new tokens say, and for claims in use that they lack,
-/// what the UserInfo endpoint says. Claims that it could not be asked for stay until it can.
+/// Builds the identity of a session from the claims of the new tokens. Claims in use that they lack
+/// are fetched from the UserInfo endpoint. After a transient failure the previous ones are kept.
 pub(in crate::auth) async fn build(
     app: &AppAuth,
     sources: IdentitySources<'_>,
@@ -52,32 +58,45 @@ pub(in crate::auth) async fn build(
     };
     let missing = missing(&names, tokens);
     let userinfo = match missing.as_slice() {
-        [] => Userinfo::NotAsked,
-        missing => ask(app, &sources, missing).await,
+        [] => UserinfoResult::NotRequested,
+        missing => fetch_userinfo(app, &sources, missing).await,
+    };
+    let has_failed = matches!(userinfo, UserinfoResult::Failed);
+    let failing_since = has_failed.then(|| {
+        let before = sources.previous.and_then(|jwt| jwt.identity_failing_since);
+        before.unwrap_or(now)
+    });
+    let userinfo = match failing_since {
+        Some(since) if now.since(since) > MAX_FAILURE => UserinfoResult::Refused,
+        Some(_) | None => userinfo,
     };
     let previous = sources.previous.and_then(SessionJwt::identity);
     let kept: Map<String, Value> = kept_claims(&names, tokens, &userinfo, previous.as_ref());
-    let has_failed = matches!(userinfo, Userinfo::Failed);
     BuiltIdentity {
         kept_claims: Value::Object(kept).to_string(),
         due: has_failed.then(|| now.plus(backoff(sources.previous))),
+        failing_since,
     }
 }
 
-async fn ask(app: &AppAuth, sources: &IdentitySources<'_>, missing: &[&str]) -> Userinfo {
+async fn fetch_userinfo(
+    app: &AppAuth,
+    sources: &IdentitySources<'_>,
+    missing: &[&str],
+) -> UserinfoResult {
     let metadata = app.provider.known_metadata();
     let is_offered = metadata.is_some_and(|metadata| metadata.userinfo_endpoint.is_some());
-    if app.settings.userinfo == UserinfoSetting::Never || !is_offered {
-        return Userinfo::NotAsked;
+    if app.settings.userinfo == Userinfo::Never || !is_offered {
+        return UserinfoResult::NotRequested;
     }
     let call = app.provider.userinfo(sources.access_token, sources.subject);
     let answer = match sources.previous {
         None => Ok(call.await),
         Some(_) => timeout(REFRESH_TIMEOUT, call).await,
     };
-    let (code, error, is_passing) = match answer {
-        Ok(Ok(claims)) => return Userinfo::Claims(claims),
-        Ok(Err(error)) => (error.code(), error.to_string(), is_passing(&error)),
+    let (code, error, is_transient) = match answer {
+        Ok(Ok(claims)) => return UserinfoResult::Claims(claims),
+        Ok(Err(error)) => (error.code(), error.to_string(), is_transient(&error)),
         Err(_) => (
             "provider_no_response",
             format!("no response within {} s", REFRESH_TIMEOUT.as_secs()),
@@ -85,15 +104,15 @@ async fn ask(app: &AppAuth, sources: &IdentitySources<'_>, missing: &[&str]) -> 
         ),
     };
     tracing::warn!(app = %app.app.name, code, error, ?missing, "userinfo_failed");
-    if is_passing {
-        Userinfo::Failed
+    if is_transient {
+        UserinfoResult::Failed
     } else {
-        Userinfo::Refused
+        UserinfoResult::Refused
     }
 }
 
 /// Whether the same call may succeed later. A page in place of JSON is a gateway's.
-const fn is_passing(error: &ProviderError) -> bool {
+const fn is_transient(error: &ProviderError) -> bool {
     match error {
         ProviderError::Unreachable { .. }
         | ProviderError::CircuitOpen

@@ -117,6 +117,7 @@ pub(super) fn is_revoked(app: &AppAuth, used: &RefreshGrant, jwt: Option<&Sessio
         provider_sid: by_jwt.or(used.provider_sid.as_ref()),
         subject: &used.subject,
         started_at: used.started_at,
+        is_access_token: false,
     })
 }
 

@@ -155,11 +155,11 @@ impl TokenRefresher {
             .is_some_and(|failure| failure.is_recent(now))
     }
 
-    /// The failure of the provider after which the session of `used` backs off. A newer generation
-    /// is not concerned.
+    /// The failure of the provider after which the session of `used` backs off. Other generations
+    /// are not concerned.
     fn recent_failure(&self, used: &RefreshGrant, now: Timestamp) -> Option<Refreshed> {
         let failure = self.failures.get(&used.sid)?;
-        if !failure.is_recent(now) || used.generation > failure.generation {
+        if !failure.is_recent(now) || used.generation != failure.generation {
             return None;
         }
         let retry_after = failure.until.since(now);
@@ -217,7 +217,7 @@ impl TokenRefresher {
         if let Some(before) = before {
             before.ended().await;
         }
-        // What is stored counts towards the user's share of the store, whoever asked first.
+        // Store entries count towards the share of the user, not of the client that came first.
         let user = app.client_key(&used.subject);
         let generation = used.generation;
         let renewal = on_behalf_of(Some(user), self.exchange.renew(app, used, old));

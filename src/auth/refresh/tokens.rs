@@ -3,6 +3,7 @@
 use super::identity::{self, BuiltIdentity, IdentitySources};
 use crate::auth::app::AppAuth;
 use crate::auth::random::{self, RandomError};
+use crate::auth::session::validity::is_known_key;
 use crate::oidc::claims::ClaimError;
 use crate::oidc::dialect::{Dialect, SidClaims};
 use crate::oidc::id_token::{IdTokenExpectation, LoginToken};
@@ -313,12 +314,13 @@ pub(in crate::auth) fn is_usable(
     generation: Generation,
     now: Timestamp,
 ) -> bool {
-    let keys = app.provider.keys();
-    let is_key_known = grant
-        .jwt
-        .key
-        .is_none_or(|key| keys.is_none_or(|keys| keys.contains(&key)));
-    grant.jwt.generation == generation && now < grant.jwt.valid_until && is_key_known
+    grant.jwt.generation == generation && is_valid(app, grant, now)
+}
+
+/// Whether the JWT of stored tokens has not expired, and `app` trusts its signing key.
+pub(in crate::auth) fn is_valid(app: &AppAuth, grant: &Grant, now: Timestamp) -> bool {
+    let is_key_known = grant.jwt.key.is_none_or(|key| is_known_key(app, &key));
+    now < grant.jwt.valid_until && is_key_known
 }
 
 fn dialect(app: &AppAuth) -> &Dialect {
@@ -385,6 +387,7 @@ fn session_jwt(
         active_at: session.active_at,
         bound_to: None,
         identity_due: identity.due,
+        identity_failing_since: identity.failing_since,
     })
 }
 
@@ -408,6 +411,7 @@ fn continued_jwt(
         sealed_at: now,
         active_at: session.active_at,
         identity_due: identity.due,
+        identity_failing_since: identity.failing_since,
         ..old.clone()
     }
 }

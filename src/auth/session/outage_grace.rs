@@ -136,7 +136,7 @@ fn after_refresh(app: &AppAuth, stale: &NeedsRefresh, refreshed: Refreshed) -> A
             return Authentication::no_session(NoSessionReason::NotRefreshed, Some(sid));
         }
     };
-    // SenderCheck again: a logout may have come during the refresh.
+    // Check again: a logout may have come during the refresh.
     if app.revocations.snapshot().contains(key_of_jwt(&grant.jwt)) {
         return Authentication::no_session(NoSessionReason::Revoked, Some(sid));
     }

@@ -19,6 +19,7 @@ pub(in crate::auth) struct SessionValidity<'a> {
     issuer: Option<&'a Issuer>,
     /// Whether a key is trusted before the first key set is fetched.
     trusts_unknown_keys: bool,
+    is_access_token: bool,
 }
 
 impl<'a> SessionValidity<'a> {
@@ -30,6 +31,7 @@ impl<'a> SessionValidity<'a> {
             provider: Some(&app.provider),
             issuer: None,
             trusts_unknown_keys: true,
+            is_access_token: false,
         }
     }
 
@@ -44,6 +46,7 @@ impl<'a> SessionValidity<'a> {
             issuer: token.issuer.as_ref(),
             provider: provider.map(|provider| &**provider),
             trusts_unknown_keys: false,
+            is_access_token: true,
         }
     }
 }
@@ -62,6 +65,7 @@ impl ValidityContext for SessionValidity<'_> {
             provider_sid,
             subject,
             started_at,
+            is_access_token: self.is_access_token,
         })
     }
 
@@ -86,6 +90,7 @@ pub(in crate::auth) const fn key_of_jwt(jwt: &SessionJwt) -> SessionKeyRef<'_> {
         provider_sid: jwt.provider_sid.as_ref(),
         subject: &jwt.subject,
         started_at: jwt.started_at,
+        is_access_token: false,
     }
 }
 
@@ -97,6 +102,7 @@ pub(in crate::auth) fn key_of_session(session: &Session) -> SessionKeyRef<'_> {
         provider_sid: session.provider_sid.as_ref(),
         subject: &session.identity.subject,
         started_at: session.started_at,
+        is_access_token: false,
     }
 }
 
@@ -108,5 +114,6 @@ pub(in crate::auth) fn key_of_token(token: &Token) -> SessionKeyRef<'_> {
         provider_sid: token.provider_sid.as_ref(),
         subject: &token.identity.subject,
         started_at: token.issued_at,
+        is_access_token: true,
     }
 }

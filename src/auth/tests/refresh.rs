@@ -37,6 +37,7 @@ fn old_jwt() -> SessionJwt {
         active_at: START,
         bound_to: None,
         identity_due: None,
+        identity_failing_since: None,
     }
 }
 
@@ -69,6 +70,7 @@ impl Setup {
             provider_sid: None,
             subject: &Subject::new("alice"),
             started_at: START,
+            is_access_token: false,
         })
     }
 

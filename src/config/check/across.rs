@@ -44,7 +44,7 @@ fn proxies(raw: &RawConfig, root: &Location<'_>) {
     let has_https = apps(raw, root).any(|(_, _, app)| is_https(app));
     if has_https && !terminates_tls && trusts_none && !is_socket && !names_clients {
         root.key("server").key("trusted_proxies").warning(
-            "a proxy terminates TLS in front of doorward, and none is trusted: its address counts as one client",
+            "a proxy terminates TLS in front of doorward, but `trusted_proxies` is empty: all clients count as one",
             "list the addresses of your proxies, such as `[\"10.0.0.0/8\"]`; limits then apply to each client",
         );
     }

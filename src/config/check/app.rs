@@ -6,7 +6,7 @@ use rustls_pki_types::ServerName;
 use url::Url;
 
 use super::super::files::Folder;
-use super::super::keywords::ClientAuthorization;
+use super::super::keywords::AuthorizationHeader;
 use super::super::raw::RawApp;
 use super::super::report::{Location, quoted};
 use super::super::settings::{AppConfig, ClientHeaders};
@@ -92,7 +92,7 @@ pub(super) fn check(
         .map(|template| template.name().as_str())
         .collect();
     let client_headers = ClientHeaders {
-        removes_authorization: raw.authorization == Some(ClientAuthorization::Remove),
+        removes_authorization: raw.authorization_header == Some(AuthorizationHeader::Remove),
         forwarded_identity: headers::check_forwarded(
             raw.dangerously_forward_headers.take(),
             &names,
@@ -333,8 +333,8 @@ fn upstream(text: &str, at: &Location<'_>) -> Option<UpstreamUrl> {
             if !is_loopback_host(&authority.host) {
                 at.advice(
                     format!(
-                        "{} is another machine, reached without encryption: whoever else can reach \
-                         it can send identity headers and act as any user",
+                        "{} is on another machine and reached without TLS: any client that can \
+                         reach it directly can send identity headers and act as any user",
                         quoted(text)
                     ),
                     "let a firewall or network policy admit only doorward, or use `https` with \

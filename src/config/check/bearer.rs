@@ -9,7 +9,7 @@ use super::super::settings::BearerConfig;
 use super::headers::{folded, is_reserved};
 use super::{client, elements, nonzero};
 use crate::identity::identity::HeaderTemplate;
-use crate::oidc::presented_token::AccessTokenMark;
+use crate::oidc::presented_token::AccessTokenClaim;
 use crate::policy::app::BearerPolicy;
 use crate::types::oauth::ProviderName;
 
@@ -29,7 +29,7 @@ pub(super) struct Bearer {
 pub(super) struct Verification {
     providers: Option<Vec<ProviderName>>,
     audiences: Option<Vec<String>>,
-    access_token_mark: Option<AccessTokenMark>,
+    access_token_claim: Option<AccessTokenClaim>,
     introspection: Option<Duration>,
     dpop_nonce: bool,
 }
@@ -49,7 +49,7 @@ impl Verification {
         BearerConfig {
             providers: self.providers.unwrap_or_else(|| vec![provider.clone()]),
             audiences: self.audiences.unwrap_or_else(|| audiences.to_vec()),
-            access_token_mark: self.access_token_mark,
+            access_token_claim: self.access_token_claim,
             introspection,
             dpop_nonce,
         }
@@ -88,9 +88,9 @@ pub(super) fn check(raw: RawBearer, headers: &[&str], at: &Location<'_>) -> Opti
     let client_header = client_header(raw.client_header, headers, &at.key("client_header"));
     let dpop_nonce = raw.dpop_nonce.unwrap_or(false);
     let mark_at = at.key("access_token_claim");
-    let access_token_mark = raw
+    let access_token_claim = raw
         .access_token_claim
-        .and_then(|claim| access_token_mark(&claim, &mark_at));
+        .and_then(|claim| access_token_claim(&claim, &mark_at));
     Some(Bearer {
         policy: BearerPolicy {
             client_header: client_header?,
@@ -99,7 +99,7 @@ pub(super) fn check(raw: RawBearer, headers: &[&str], at: &Location<'_>) -> Opti
         verification: Verification {
             providers,
             audiences,
-            access_token_mark,
+            access_token_claim,
             introspection,
             dpop_nonce,
         },
@@ -107,20 +107,20 @@ pub(super) fn check(raw: RawBearer, headers: &[&str], at: &Location<'_>) -> Opti
 }
 
 /// `claim` or `claim=value`.
-fn access_token_mark(text: &str, at: &Location<'_>) -> Option<AccessTokenMark> {
+fn access_token_claim(text: &str, at: &Location<'_>) -> Option<AccessTokenClaim> {
     let (claim, value) = match text.split_once('=') {
         Some((claim, value)) => (claim, Some(value.to_owned())),
         None => (text, None),
     };
     if claim.is_empty() || value.as_ref().is_some_and(String::is_empty) {
         at.error(
-            format!("{} names no claim", quoted(text)),
+            format!("{} is not a claim name", quoted(text)),
             "a claim that only access tokens have, such as `\"scp\"`, or a claim and its value, such as \
              `\"token_use=access\"`",
         );
         return None;
     }
-    Some(AccessTokenMark {
+    Some(AccessTokenClaim {
         claim: claim.to_owned(),
         value,
     })

@@ -45,13 +45,12 @@ pub(super) fn check(server: &mut ServerConfig, apps: &[AppConfig], root: &Locati
 pub(super) fn check_validity(validity: Validity, at: &Location<'_>) {
     match validity.problem(SystemClock.now()) {
         None => {}
-        Some(ValidityProblem::Expired) => at.warning(
-            "the certificate has expired",
-            "nobody will accept it: renew it",
-        ),
+        Some(ValidityProblem::Expired) => {
+            at.warning("the certificate has expired", "clients reject it: renew it")
+        }
         Some(ValidityProblem::NotYetValid) => at.warning(
             "the certificate is not valid yet",
-            "nobody will accept it: check the clock of this machine",
+            "clients reject it: check the clock of this machine",
         ),
         Some(ValidityProblem::ExpiresSoon(remaining)) => at.warning(
             format!(

@@ -110,7 +110,7 @@ fn secret(raw: &mut RawApp, at: &Location<'_>, folder: &Folder) -> Option<Client
         let is_example = is_example_secret(secret.expose());
         if is_example {
             inline_at.error(
-                "the client secret is the one of an example",
+                "the client secret is copied from an example",
                 "set the secret that the provider gave you, preferably in `client_secret_file`",
             );
         }

@@ -235,7 +235,7 @@ fn access(raw: RawAllow, at: &Location<'_>) -> Option<Access> {
     for (at, value) in elements(Some(values), &at.key(key)) {
         if value.trim().is_empty() {
             at.error(
-                "empty value, which an empty claim would meet",
+                "empty value: it would match an empty claim",
                 "list only values that the provider assigns to users",
             );
         }

@@ -26,8 +26,8 @@ const MAX_CONNECTIONS: usize = 10_000;
 const MAX_CONNECTIONS_PER_CLIENT: usize = 1000;
 const MAX_WORKERS: usize = 1024;
 const MAX_HTTP2_STREAMS: u32 = 100;
-const MAX_HTTP2_CANCELS: u32 = 500;
-const HTTP2_CANCELS_PER_SECOND: u32 = 100;
+const HTTP2_RESET_BURST: u32 = 500;
+const HTTP2_RESETS_PER_SECOND: u32 = 100;
 const MAX_IN_FLIGHT_REQUESTS: u32 = 10_000;
 const MAX_QUEUED_REQUESTS: u32 = 1000;
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -122,18 +122,18 @@ pub(super) fn check(
             MAX_BYTES_IN_FLIGHT,
             16 * 1024 * 1024..=u32::MAX,
         )),
-        max_http2_cancels: bounded(
-            raw.max_http2_cancels,
-            &at.key("max_http2_cancels"),
+        http2_reset_burst: bounded(
+            raw.http2_reset_burst,
+            &at.key("http2_reset_burst"),
             "cancelled requests",
-            MAX_HTTP2_CANCELS,
+            HTTP2_RESET_BURST,
             20..=100_000,
         ),
-        http2_cancels_per_second: bounded(
-            raw.http2_cancels_per_second,
-            &at.key("http2_cancels_per_second"),
+        http2_resets_per_second: bounded(
+            raw.http2_resets_per_second,
+            &at.key("http2_resets_per_second"),
             "cancelled requests",
-            HTTP2_CANCELS_PER_SECOND,
+            HTTP2_RESETS_PER_SECOND,
             0..=10_000,
         ),
         write_stall_timeout: raw

@@ -143,7 +143,7 @@ fn store_url(text: &str, at: &Location<'_>) -> Option<RedisUrl> {
         } else {
             at.advice(
                 format!(
-                    "{} is another machine, reached without encryption",
+                    "{} is on another machine and reached without TLS",
                     quoted(text)
                 ),
                 "use `rediss://`, or let a firewall or network policy admit only the replicas",

@@ -41,8 +41,8 @@ async fn reset_flood_before_accept_closes_the_connection() {
 async fn reset_flood_after_accept_closes_the_connection() {
     let server = start(
         ListenerSettings {
-            max_http2_cancels: 30,
-            http2_cancels_per_second: 0,
+            http2_reset_burst: 30,
+            http2_resets_per_second: 0,
             ..ListenerSettings::default()
         },
         None,
@@ -98,8 +98,8 @@ async fn requests_cancelled_in_one_flight_cost_no_connection() {
 #[tokio::test]
 async fn requests_in_flight_are_answered_after_too_many_cancels() {
     let settings = ListenerSettings {
-        max_http2_cancels: 30,
-        http2_cancels_per_second: 0,
+        http2_reset_burst: 30,
+        http2_resets_per_second: 0,
         ..ListenerSettings::default()
     };
     let server = start(settings, None);

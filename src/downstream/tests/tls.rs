@@ -298,7 +298,7 @@ async fn reload_uses_new_files_rejects_bad_ones_keeps_connections() {
         format!(
             "doorward_certificate_expiry_timestamp_seconds{{cert_file=\"{file}\"}} 67090118400"
         ),
-        "doorward_certificate_names_missing 1".to_owned(),
+        "doorward_hosts_without_certificate 1".to_owned(),
     ] {
         assert!(metrics.contains(&line), "{line} is not in:\n{metrics}");
     }

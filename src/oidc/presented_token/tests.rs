@@ -21,7 +21,7 @@ fn validate_as(claims: &Value, typ: Option<&str>) -> Result<PresentedToken, Clai
 fn validate_marked(
     claims: &Value,
     typ: Option<&str>,
-    mark: Option<&AccessTokenMark>,
+    mark: Option<&AccessTokenClaim>,
 ) -> Result<PresentedToken, ClaimError> {
     let issuer = Issuer::new("https://login.example.com");
     let client_id = ClientId::new("store");
@@ -233,7 +233,7 @@ fn check_rejects_other_kinds_of_tokens() {
 #[test]
 fn configured_mark_identifies_access_tokens() {
     let id_token = without(&["client_id", "scope"]);
-    let mark = |value: Option<&str>| AccessTokenMark {
+    let mark = |value: Option<&str>| AccessTokenClaim {
         claim: "use".to_owned(),
         value: value.map(str::to_owned),
     };

@@ -15,7 +15,7 @@ use crate::oidc::fusionauth::sender::{Sender, SenderCheck, SenderError};
 use crate::oidc::id_token::{self, IdTokenExpectation, IdTokenProfile};
 use crate::oidc::jws::{Jws, Signed};
 use crate::oidc::logout_token::{self, LogoutToken, LogoutTokenProfile};
-use crate::oidc::presented_token::{self, AccessTokenMark, PresentedToken, PresentedTokenProfile};
+use crate::oidc::presented_token::{self, AccessTokenClaim, PresentedToken, PresentedTokenProfile};
 use crate::oidc::verified::VerifiedToken;
 use crate::types::oauth::{AccessToken, ClientId, IdToken};
 
@@ -30,7 +30,7 @@ pub struct Audience<'a> {
     /// Accepted `aud` values.
     pub audiences: &'a [String],
     /// The configured mark of access tokens.
-    pub mark: Option<&'a AccessTokenMark>,
+    pub mark: Option<&'a AccessTokenClaim>,
 }
 
 /// Where a token comes from.
@@ -215,9 +215,9 @@ impl Provider {
     /// Verifies a signature with the current keys, and again with newly fetched keys if the token
     /// may need them.
     ///
-    /// Anybody can send tokens with unknown keys, so for them keys are not fetched again within
-    /// `keys_min_refetch`. A token from the provider's own response does not wait for that: it is
-    /// valid now, and junk must not keep it from being verified.
+    /// Clients can send forged tokens with unknown keys, so such a token triggers at most one fetch
+    /// of the keys per `keys_min_refetch`. A token from the provider's response is not subject to
+    /// that limit, so forged tokens cannot delay its verification.
     async fn verify_signature(
         &self,
         token: &str,

@@ -15,7 +15,7 @@ use crate::policy::app::App;
 use crate::policy::client_kind::ClientKind;
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::AppRef;
-use crate::proxy::messages::{self, Attempted};
+use crate::proxy::messages::{self, Operation};
 use crate::proxy::request_id::RequestId;
 use crate::upstream::UpstreamError;
 
@@ -27,23 +27,23 @@ impl Responder {
         info: &RequestInfo,
         app_ref: Option<AppRef<'_>>,
         unavailable: Unavailable,
-        attempted: Attempted,
+        operation: Operation,
         request_id: RequestId,
     ) -> TaggedResponse {
         let app = app_ref.map(|app_ref| app_ref.app.as_ref());
-        let login = match (app, attempted) {
-            (Some(app), Attempted::SessionCheck | Attempted::Login) => {
+        let login = match (app, operation) {
+            (Some(app), Operation::SessionCheck | Operation::Login) => {
                 let page = requested_page(info, app);
                 info.client_kind
                     .reads_pages()
                     .then(|| login_path(app, &page))
             }
-            (Some(_), Attempted::TokenCheck | Attempted::FormReplay) | (None, _) => None,
+            (Some(_), Operation::TokenCheck | Operation::FormReplay) | (None, _) => None,
         };
         let error = ErrorResponse::new(
             StatusCode::SERVICE_UNAVAILABLE,
             unavailable.code,
-            messages::unavailable_text(unavailable.culprit, attempted),
+            messages::unavailable_text(unavailable.cause, operation),
             app,
             request_id,
         );

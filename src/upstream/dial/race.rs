@@ -13,14 +13,14 @@ use tokio::time::sleep;
 use crate::upstream::error::UpstreamError;
 
 /// The delay between two attempts.
-const MAX_DELAY: Duration = Duration::from_millis(250);
+const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// The shortest delay, if there are many addresses.
-const MIN_DELAY: Duration = Duration::from_millis(10);
+const MIN_CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(10);
 
 /// The delay between attempts, such that all addresses are tried within half of `time`.
 pub(super) fn delay(time: Duration, addresses: usize) -> Duration {
     let addresses = u32::try_from(addresses).unwrap_or(u32::MAX).max(1);
-    (time / 2 / addresses).clamp(MIN_DELAY, MAX_DELAY)
+    (time / 2 / addresses).clamp(MIN_CONNECTION_ATTEMPT_DELAY, CONNECTION_ATTEMPT_DELAY)
 }
 
 /// The attempts to connect to one backend.

@@ -53,7 +53,7 @@ impl TestDialer {
 
     fn failed_addresses(&self) -> u64 {
         self.metrics
-            .upstream_failed_addresses
+            .upstream_address_failures
             .with_label_values(&["store"])
             .get()
     }

@@ -31,10 +31,10 @@ errors! {
         "trusted_proxies" => "write_stall_timeout = \"0s\"\ntrusted_proxies",
         at "\"0s\"", "must not be zero", hint "1d";
     too_few_http2_cancels_are_rejected:
-        "trusted_proxies" => "max_http2_cancels = 5\ntrusted_proxies",
+        "trusted_proxies" => "http2_reset_burst = 5\ntrusted_proxies",
         at "5", "cancelled requests", hint "from 20";
     too_many_http2_cancels_per_second_are_rejected:
-        "trusted_proxies" => "http2_cancels_per_second = 50000\ntrusted_proxies",
+        "trusted_proxies" => "http2_resets_per_second = 50000\ntrusted_proxies",
         at "50000", "cancelled requests", hint "10000";
     weak_key_is_no_mismatch:
         "[session]" =>

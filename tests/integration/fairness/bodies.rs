@@ -78,7 +78,7 @@ async fn stalled_bodies_of_endpoints_do_not_take_the_servers_limit() {
         let request = stalled(&format!("/.doorward/{path}"));
         held.extend(greedy(&door, 20, &request).await);
     }
-    metric_reaches(&door, "doorward_endpoint_body_reads", 60.0).await;
+    metric_reaches(&door, "doorward_endpoint_body_reads_in_flight", 60.0).await;
     assert_eq!(door.metric(IN_FLIGHT).await, 0.0);
     for _ in 0..10 {
         assert_eq!(other_gets(&door, "/public/x").await.status(), 200);
@@ -96,7 +96,7 @@ async fn stalled_forms_of_one_client_do_not_hold_the_forms_of_others() {
         "Origin: http://store.localhost:8080\r\nContent-Length",
     );
     let _held = greedy(&door, 200, &form).await;
-    metric_reaches(&door, "doorward_endpoint_body_reads", 200.0).await;
+    metric_reaches(&door, "doorward_endpoint_body_reads_in_flight", 200.0).await;
     let page = door.store_url("/cart").parse().expect("an URL");
     let ask = RequestSpec::new(Kind::Navigation, &door.store_url("/checkout"))
         .method("POST")

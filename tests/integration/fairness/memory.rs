@@ -9,7 +9,7 @@ use crate::support::doorward::Setup;
 use crate::support::eventually_async;
 use crate::support::gate::Gate;
 
-const USED: &str = "doorward_bytes_in_flight";
+const USED: &str = "doorward_in_flight_bytes";
 
 /// A request whose cookies take 60 KB, and some bytes on the wire when they are sent again.
 fn with_cookies() -> Request<()> {

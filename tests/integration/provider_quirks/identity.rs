@@ -183,7 +183,7 @@ async fn thinner_refreshed_id_token_is_completed_from_userinfo() {
 }
 
 #[tokio::test]
-async fn passing_userinfo_failure_keeps_claims_and_is_repeated() {
+async fn transient_userinfo_failure_keeps_claims_and_is_retried() {
     let faults = [
         Fault::Page(500),
         Fault::Status(429),
@@ -212,6 +212,23 @@ async fn passing_userinfo_failure_keeps_claims_and_is_repeated() {
         status_becomes(&door, &mut browser, 403).await;
         door.provider.assert_no_dead_refresh_token_was_sent();
     }
+}
+
+#[tokio::test]
+async fn userinfo_that_fails_for_an_hour_preserves_no_role() {
+    let door = Setup::plain().start();
+    door.provider.behave(only_in_userinfo);
+    let mut browser = admin(&door).await;
+    door.provider.fault(Endpoint::Userinfo, Fault::Page(500));
+    for minutes in (0..60).step_by(5) {
+        door.advance_secs(301);
+        assert_eq!(status(&door, &mut browser).await, 200, "{minutes}");
+    }
+    door.advance_secs(301);
+    assert_eq!(status(&door, &mut browser).await, 403);
+    door.provider.heal(Endpoint::Userinfo);
+    door.advance_secs(301);
+    status_becomes(&door, &mut browser, 200).await;
 }
 
 #[tokio::test]

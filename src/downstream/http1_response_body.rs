@@ -11,18 +11,18 @@ use super::unsent::{CountedBody, UnsentBytes};
 use crate::types::body::BodyError;
 
 /// A response body, and the deadlines of the connection that it is written to.
-pub(super) struct ClientBody {
+pub(super) struct Http1ResponseBody {
     body: CountedBody,
     deadlines: Arc<Deadlines>,
 }
 
-impl ClientBody {
+impl Http1ResponseBody {
     pub(super) const fn new(body: CountedBody, deadlines: Arc<Deadlines>) -> Self {
         Self { body, deadlines }
     }
 }
 
-impl HttpBody for ClientBody {
+impl HttpBody for Http1ResponseBody {
     type Data = UnsentBytes;
     type Error = BodyError;
 
@@ -42,7 +42,7 @@ impl HttpBody for ClientBody {
     }
 }
 
-impl Drop for ClientBody {
+impl Drop for Http1ResponseBody {
     fn drop(&mut self) {
         if self.deadlines.write_has_stalled() {
             self.body.stalled();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// The cancelled requests of one connection. It is used by one worker only, so that its values need
 /// not change together.
 #[derive(Debug)]
-pub(super) struct CancelBudget {
+pub(super) struct ResetBudget {
     per_second: u64,
     /// How many may be spent at once.
     burst: AtomicU64,
@@ -17,7 +17,7 @@ pub(super) struct CancelBudget {
     is_final: AtomicBool,
 }
 
-impl CancelBudget {
+impl ResetBudget {
     /// A full bucket of `burst` tokens that is refilled by `per_second`.
     pub(super) fn new(burst: u32, per_second: u32) -> Self {
         Self {
@@ -76,13 +76,13 @@ mod tests {
     use super::*;
 
     /// How many requests can be cancelled at this time.
-    fn cancels_at(budget: &CancelBudget, now: u64) -> usize {
+    fn cancels_at(budget: &ResetBudget, now: u64) -> usize {
         (0..10_000).take_while(|_| !budget.cancelled(now)).count()
     }
 
     #[test]
     fn burst_is_spent_and_refilled_by_time() {
-        let budget = CancelBudget::new(5, 10);
+        let budget = ResetBudget::new(5, 10);
         assert_eq!(cancels_at(&budget, 0), 5);
         assert_eq!(cancels_at(&budget, 99), 0);
         assert_eq!(cancels_at(&budget, 250), 2);
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn completed_request_makes_up_for_a_cancelled_one() {
-        let budget = CancelBudget::new(5, 0);
+        let budget = ResetBudget::new(5, 0);
         assert_eq!(cancels_at(&budget, 0), 5);
         budget.completed();
         assert_eq!(cancels_at(&budget, 0), 1);
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn last_cancels_are_not_refilled() {
-        let budget = CancelBudget::new(5, 10);
+        let budget = ResetBudget::new(5, 10);
         assert_eq!(cancels_at(&budget, 0), 5);
         budget.allow_last(3);
         budget.completed();
