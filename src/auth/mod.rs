@@ -15,6 +15,7 @@ pub mod random;
 pub mod refresh;
 pub mod revocation;
 pub mod session;
+pub(in crate::auth) mod session_validity;
 #[cfg(test)]
 mod tests;
 

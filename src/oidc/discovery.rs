@@ -382,7 +382,15 @@ mod tests {
             assert!(null.unusable.is_empty(), "{name}");
         }
         let flag = "authorization_response_iss_parameter_supported";
-        for value in [json!("true"), json!(1), json!([true])] {
+        for text in ["true", "false"] {
+            let metadata = parse(&with(&document(), flag, Some(json!(text)))).unwrap();
+            assert_eq!(
+                metadata.authorization_response_iss_parameter_supported,
+                text == "true"
+            );
+            assert!(metadata.unusable.is_empty(), "{text}");
+        }
+        for value in [json!("yes"), json!(1), json!([true])] {
             let metadata = parse(&with(&document(), flag, Some(value.clone()))).unwrap();
             assert!(!metadata.authorization_response_iss_parameter_supported);
             assert_eq!(

@@ -242,7 +242,7 @@ fn untrusted_proxy_is_a_warning() {
     };
     assert_eq!(warning.key, "server.trusted_proxies");
     assert_eq!(warning.severity, Severity::Warning);
-    assert!(warning.message.contains("one client"), "{warning:?}");
+    assert!(warning.message.contains("count as one"), "{warning:?}");
     let tls = "[server.tls]\ncert_file = \"tls/cert.pem\"\nkey_file = \"tls/key.pem\"\n[session]";
     assert_eq!(problems(&untrusted.replace("[session]", tls)), []);
     let socket = untrusted.replace("127.0.0.1:8080", "unix:/run/doorward.sock");
@@ -256,7 +256,9 @@ fn placeholder_in_a_secret_file_is_rejected() {
         folder.write("store.secret", placeholder);
         let error = folder.load(&[]).unwrap_err();
         assert!(
-            error.problems()[0].message.contains("text of an example"),
+            error.problems()[0]
+                .message
+                .contains("contains a placeholder"),
             "{error}"
         );
     }

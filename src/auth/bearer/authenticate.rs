@@ -15,7 +15,7 @@ use crate::auth::app::{AppAuth, BearerAuth};
 use crate::auth::context::Context;
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
 use crate::auth::revocation::replication::RevocationReplicator;
-use crate::auth::session::validity::{SessionValidity, key_of_token};
+use crate::auth::session_validity::{SessionValidity, key_of_token};
 use crate::identity::claims::Claims;
 use crate::identity::credentials::{Credentials, Scheme};
 use crate::identity::identity::Identity;

@@ -11,7 +11,7 @@ use super::{Login, user_switch};
 use crate::auth::app::AppAuth;
 use crate::auth::events::Event;
 use crate::auth::session::cookies::{SessionCookies, SetCookieHeaders, reset_login_loop};
-use crate::auth::session::validity::key_of_jwt;
+use crate::auth::session_validity::key_of_jwt;
 use crate::identity::return_to::ReturnTo;
 use crate::oidc::callback::{Callback, Outcome};
 use crate::policy::decide::Caller;

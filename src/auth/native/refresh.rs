@@ -16,7 +16,7 @@ use crate::auth::refresh::outcome::Refreshed;
 use crate::auth::refresh::single_flight::TokenRefresher;
 use crate::auth::refresh::tokens;
 use crate::auth::revocation::replication::RevocationReplicator;
-use crate::auth::session::validity::{SessionValidity, key_of_jwt};
+use crate::auth::session_validity::{SessionValidity, key_of_jwt};
 use crate::oidc::token::{TokenError, TokenResponse};
 use crate::policy::native::{Native, Throttle, Tokens};
 use crate::policy::native_request::RefreshRequest;

@@ -20,7 +20,7 @@ use crate::auth::refresh::outcome::{
 use crate::auth::refresh::revoke::{SessionKey, SessionRevoker};
 use crate::auth::refresh::rotation::{Rotation, Rotations, StoredRotation, TokenStatus};
 use crate::auth::refresh::tokens::{self, GrantError, is_usable, is_valid, stale_grant};
-use crate::auth::session::validity::key_of_jwt;
+use crate::auth::session_validity::key_of_jwt;
 use crate::oidc::settings::OnStoreOutage;
 use crate::oidc::token::{TokenError, TokenResponse};
 use crate::session::grant::{Grant, RefreshGrant};
@@ -444,11 +444,7 @@ impl RefreshExchange {
 
     /// Stores a result that the store did not accept at first.
     pub(in crate::auth) async fn store_late(&self, app: &AppAuth, pending: PendingWrite<'_>) {
-        let PendingWrite {
-            rotation,
-            grant,
-            lease,
-        } = pending;
+        let (rotation, grant, lease) = (pending.rotation, pending.grant, pending.lease);
         let sid = &grant.jwt.sid;
         let rotations = Rotations::new(&self.context, app);
         let deadline = Instant::now() + WRITE_TIMEOUT;
@@ -456,9 +452,9 @@ impl RefreshExchange {
             sleep(WRITE_RETRY_INTERVAL).await;
             match rotations.put(&rotation, &grant, self.context.now()).await {
                 Ok(rotation) => {
+                    let key = key_of_jwt(&grant.jwt);
                     // The logout may have failed to note the end in the store.
-                    let revoked = app.revocations.snapshot();
-                    let is_ended = rotation.ended || revoked.contains(key_of_jwt(&grant.jwt));
+                    let is_ended = rotation.ended || app.revocations.snapshot().contains(key);
                     if let (true, Some(refresh)) = (is_ended, &grant.refresh) {
                         self.revoker.revoke_token(app, &refresh.token).await;
                     }

@@ -3,7 +3,7 @@
 use super::identity::{self, BuiltIdentity, IdentitySources};
 use crate::auth::app::AppAuth;
 use crate::auth::random::{self, RandomError};
-use crate::auth::session::validity::is_known_key;
+use crate::auth::session_validity::is_known_key;
 use crate::oidc::claims::ClaimError;
 use crate::oidc::dialect::{Dialect, SidClaims};
 use crate::oidc::id_token::{IdTokenExpectation, LoginToken};

@@ -11,7 +11,7 @@ use crate::auth::session::authentication::{Authentication, SessionUpdate};
 use crate::auth::session::key_rotation::KeyRotation;
 use crate::auth::session::open::{SessionCache, SessionOpener, open_jwt, open_refresh};
 use crate::auth::session::outage_grace::{OutageGrace, StaleRequest};
-use crate::auth::session::validity::{SessionValidity, is_known_key, key_of_session};
+use crate::auth::session_validity::{SessionValidity, is_known_key, key_of_session};
 use crate::policy::decide::Caller;
 use crate::policy::route::{AppRef, ResumeMode};
 use crate::session::cookie::RequestCookies;

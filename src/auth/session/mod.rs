@@ -6,5 +6,4 @@ pub mod cookies;
 pub(in crate::auth) mod key_rotation;
 pub mod open;
 pub(in crate::auth) mod outage_grace;
-pub(in crate::auth) mod validity;
 pub mod writer;

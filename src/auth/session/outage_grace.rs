@@ -13,7 +13,7 @@ use crate::auth::refresh::outcome::Refreshed;
 use crate::auth::refresh::single_flight::TokenRefresher;
 use crate::auth::session::authentication::{Authentication, SessionUpdate};
 use crate::auth::session::open::open_jwt;
-use crate::auth::session::validity::{SessionValidity, key_of_jwt};
+use crate::auth::session_validity::{SessionValidity, key_of_jwt};
 use crate::policy::decide::Caller;
 use crate::policy::route::ResumeMode;
 use crate::session::cookie::RequestCookies;

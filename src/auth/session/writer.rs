@@ -17,7 +17,7 @@ use crate::auth::session::cookies::{
 };
 use crate::auth::session::key_rotation::to_reencrypt;
 use crate::auth::session::open::{last_activity, session_key};
-use crate::auth::session::validity::{key_of_jwt, key_of_session};
+use crate::auth::session_validity::{key_of_jwt, key_of_session};
 use crate::policy::route::AppRef;
 use crate::session::cookie::RequestCookies;
 use crate::session::grant::Grant;

@@ -8,7 +8,7 @@ use super::provider::{Scripted, ScriptedProvider, Tokens};
 use super::{START, Setup};
 use crate::auth::login::callback::LoginOutcome;
 use crate::auth::session::open::{open_jwt, session_key};
-use crate::auth::session::validity::key_of_jwt;
+use crate::auth::session_validity::key_of_jwt;
 use crate::identity::claims::UnverifiedClaims;
 use crate::policy::decide::Caller;
 use crate::session::attempt::ATTEMPT_LIFETIME;

@@ -2,7 +2,7 @@
 
 errors! {
     unknown_use_of_authorization_is_rejected:
-        "client_id = \"forum\"" => "client_id = \"forum\"\nauthorization = \"drop\"",
+        "client_id = \"forum\"" => "client_id = \"forum\"\nauthorization_header = \"drop\"",
         at "\"drop\"", "unknown value", hint "remove";
     header_that_is_never_forwarded_cannot_be_listed:
         "client_id = \"forum\"" =>

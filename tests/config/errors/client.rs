@@ -18,7 +18,7 @@ errors! {
         at "\"tls/key.pem\"", "does not hold a secret", hint "one line";
     example_secret_is_rejected:
         "client_id = \"forum\"" => "client_id = \"forum\"\nclient_secret = \"only-an-example\"",
-        at "\"only-an-example\"", "the one of an example", hint "client_secret_file";
+        at "\"only-an-example\"", "copied from an example", hint "client_secret_file";
     auth_method_without_secret_is_rejected:
         "client_id = \"forum\"" => "client_id = \"forum\"\ntoken_endpoint_auth_method = \"client_secret_post\"",
         at "\"client_secret_post\"", "needs a client secret", hint "client_secret_file";

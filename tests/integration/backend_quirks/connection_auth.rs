@@ -124,7 +124,7 @@ async fn another_session_on_the_same_client_connection_is_not_authenticated() {
 /// token in it.
 #[tokio::test]
 async fn authorization_reaches_the_app_with_a_session() {
-    for (lines, reaches) in [("", true), ("authorization = \"remove\"", false)] {
+    for (lines, reaches) in [("", true), ("authorization_header = \"remove\"", false)] {
         let door = Setup::plain().store(lines).start();
         let browser = alice(&door).await;
         let session = cookies(&browser, &door);
