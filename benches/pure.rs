@@ -229,6 +229,7 @@ fn sites() -> HostRouter {
     HostRouter::new(vec![Arc::new(App {
         name: AppName::new("store"),
         aliases: Vec::new(),
+        hsts: false,
         prefix: "/.doorward".to_owned(),
         rules: Rules::new(rules, false, AuthMethods::BOTH),
         background_paths: BackgroundPaths::default(),

@@ -181,7 +181,7 @@ fn response(status: StatusCode, content_type: HeaderValue, text: String) -> Resp
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::net::ConnectionId;
+    use crate::types::net::{ConnectionId, ListenerKind};
 
     #[test]
     fn public_names_are_refused_over_tcp() {
@@ -195,6 +195,7 @@ mod tests {
         let tcp = ConnectionInfo {
             peer: Some("127.0.0.1:50000".parse().unwrap()),
             id: ConnectionId::new(0),
+            listener: ListenerKind::Plain,
         };
         let unix = ConnectionInfo { peer: None, ..tcp };
         let request = |hosts: &[&str]| {

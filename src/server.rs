@@ -26,12 +26,12 @@ use crate::telemetry::health::{Condition, Health};
 use crate::telemetry::metrics::Metrics;
 use crate::types::time::{Clock, SystemClock};
 use crate::upstream::{Tunnels, UpstreamPlanError};
-use crate::worker::Worker;
+use crate::worker::{Worker, WorkerListener};
 use compose::Components;
 
 /// A running server.
 pub struct Server {
-    address: Option<SocketAddr>,
+    addresses: Vec<Option<SocketAddr>>,
     admin_address: Option<SocketAddr>,
     trigger: DrainTrigger,
     admin_trigger: DrainTrigger,
@@ -61,7 +61,7 @@ pub enum StartError {
     /// A socket was passed by systemd that no listener uses.
     #[error(
         "the socket `{0}` was passed, but no listener uses it; \
-         name it `listen` or `admin_listen` (systemd: FileDescriptorName=), or do not pass it"
+         name it `listen`, `listen-2`, … or `admin_listen` (systemd: FileDescriptorName=), or do not pass it"
     )]
     UnusedSocket(String),
     /// The settings of an upstream are invalid.
@@ -79,6 +79,9 @@ pub enum StartError {
     /// The journal cannot be opened.
     #[error("the journal `{0}`: {1}")]
     Journal(PathBuf, io::Error),
+    /// No listener is configured.
+    #[error("no listener is configured")]
+    NoListener,
     /// The pages do not compile.
     #[error("cannot compile the built-in pages: {0}")]
     Pages(#[from] crate::proxy::pages::PagesError),
@@ -88,6 +91,34 @@ pub enum StartError {
     /// A thread, socket or random bytes are not available.
     #[error("system resource: {0}")]
     System(#[from] io::Error),
+}
+
+/// Opens the listeners for clients. Their connections share one set of limits.
+fn open_listeners(
+    config: &Config,
+    inherited: &mut ActivatedSockets,
+) -> Result<Vec<WorkerListener>, ListenError> {
+    let tls = config.server.tls.as_ref();
+    let mut listeners: Vec<WorkerListener> = Vec::new();
+    for (index, one) in config.server.listeners.iter().enumerate() {
+        let settings = ListenerSettings {
+            proxy_protocol: one.proxy_protocol,
+            redirects_to_https: one.redirects_to_https,
+            socket_access: one.socket_access,
+            ..config.server.limits.clone()
+        };
+        let opened = Listener::open(Role::Listen(index), &one.address, &settings, inherited)?;
+        let listener = match listeners.first() {
+            Some(first) => opened.sharing_limits_of(&first.listener),
+            None => opened,
+        };
+        listeners.push(WorkerListener {
+            listener,
+            tls: tls.filter(|_| one.tls).map(|tls| Arc::clone(&tls.config)),
+            settings: Arc::new(settings),
+        });
+    }
+    Ok(listeners)
 }
 
 impl Server {
@@ -119,7 +150,6 @@ impl Server {
         let serving = health.condition("serving");
         let workers_alive = health.liveness("workers");
         let access = access_to.map(AccessLog::start).transpose()?;
-        let settings = Arc::new(config.server.limits.clone());
         // Probes do not pass a load balancer.
         let admin_settings = Arc::new(ListenerSettings {
             proxy_protocol: false,
@@ -127,12 +157,7 @@ impl Server {
             socket_access: SocketAccess::default(),
             ..config.server.limits.clone()
         });
-        let listener = Listener::open(
-            Role::Listen,
-            &config.server.listen,
-            &settings,
-            &mut inherited,
-        )?;
+        let listeners = open_listeners(config, &mut inherited)?;
         let admin = Listener::open(
             Role::AdminListen,
             &config.server.admin_listen,
@@ -142,16 +167,13 @@ impl Server {
         if let Some(unused) = inherited.unused() {
             return Err(StartError::UnusedSocket(unused));
         }
-        let address = listener.local_addr();
+        let addresses = listeners.iter().map(|open| open.listener.local_addr());
+        let addresses = addresses.collect();
         let admin_address = admin.local_addr();
-        let tls = config
-            .server
-            .tls
-            .as_ref()
-            .map(|tls| Arc::clone(&tls.config));
 
         let (background, runtime) = BackgroundRuntime::start()?;
-        let bytes = Arc::clone(listener.byte_budget());
+        let first = listeners.first().ok_or(StartError::NoListener)?;
+        let bytes = Arc::clone(first.listener.byte_budget());
         let components = Components::new(config, &background, &metrics, bytes, Arc::clone(&clock))?;
         components.start_replication(&background);
         let (trigger, drain) = downstream::drain();
@@ -160,10 +182,10 @@ impl Server {
         let mut workers = Vec::with_capacity(config.server.workers.get());
         for index in 0..config.server.workers.get() {
             let buffer = access.as_ref().map(|access| access.buffer(&metrics));
+            let duplicates = listeners.iter().map(WorkerListener::try_clone);
             let worker = Worker {
-                listener: listener.try_clone()?,
-                tls: tls.clone(),
-                settings: Arc::clone(&settings),
+                listeners: duplicates.collect::<io::Result<_>>()?,
+                drain_timeout: config.server.limits.drain_timeout,
                 proxy: Arc::new(components.proxy(buffer, &metrics, &tunnels)),
                 tunnels: Arc::clone(&tunnels),
                 metrics: Arc::clone(&metrics),
@@ -211,7 +233,7 @@ impl Server {
         });
         serving.met();
         Ok(Self {
-            address,
+            addresses,
             admin_address,
             trigger,
             admin_trigger,
@@ -222,9 +244,15 @@ impl Server {
         })
     }
 
-    /// The address for clients. `None` for a Unix domain socket.
-    pub const fn address(&self) -> Option<SocketAddr> {
-        self.address
+    /// The address of the first listener for clients. `None` for a Unix domain socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.addresses.first().copied().flatten()
+    }
+
+    /// The addresses of all listeners for clients, in the order of the configuration. `None` for a
+    /// Unix domain socket.
+    pub fn addresses(&self) -> &[Option<SocketAddr>] {
+        &self.addresses
     }
 
     /// The address of the admin listener. `None` for a Unix domain socket.

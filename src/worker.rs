@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use tokio::runtime::Builder;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::downstream::{self, Drain, Handler, Listener, ListenerSettings};
+use crate::downstream::{self, ConnectionIds, Drain, Handler, Listener, ListenerSettings};
 use crate::proxy::Proxy;
 use crate::telemetry::health::Condition;
 use crate::telemetry::metrics::Metrics;
@@ -17,14 +18,36 @@ use crate::types::body::Body;
 use crate::types::net::ConnectionInfo;
 use crate::upstream::Tunnels;
 
-/// The components of a worker.
-pub struct Worker {
+/// A listener as a worker serves it.
+pub struct WorkerListener {
     /// A clone of the listening socket.
     pub listener: Listener,
-    /// TLS settings, if Doorward terminates TLS.
+    /// TLS settings, if the listener terminates TLS.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Connection limits and timeouts.
     pub settings: Arc<ListenerSettings>,
+}
+
+impl WorkerListener {
+    /// Duplicates the socket for another worker.
+    ///
+    /// # Errors
+    /// No file descriptor is left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            listener: self.listener.try_clone()?,
+            tls: self.tls.clone(),
+            settings: Arc::clone(&self.settings),
+        })
+    }
+}
+
+/// The components of a worker.
+pub struct Worker {
+    /// The listeners.
+    pub listeners: Vec<WorkerListener>,
+    /// How long requests may take once draining has started.
+    pub drain_timeout: Duration,
     /// The request handler.
     pub proxy: Arc<Proxy>,
     /// The upgraded connections of all workers.
@@ -110,19 +133,30 @@ impl Worker {
     async fn run(self) -> io::Result<()> {
         let mut drain = self.drain.clone();
         let tunnels = self.tunnels;
-        let drain_timeout = self.settings.drain_timeout;
+        let drain_timeout = self.drain_timeout;
         let handler = Arc::new(ProxyHandler {
             proxy: self.proxy,
             drain: self.drain.clone(),
         });
-        let serving = downstream::serve(
-            self.listener,
-            self.tls,
-            self.settings,
-            handler,
-            self.metrics,
-            self.drain,
-        );
+        let ids = ConnectionIds::default();
+        let mut listeners = JoinSet::new();
+        for served in self.listeners {
+            listeners.spawn(downstream::serve(
+                served.listener.numbering_by(ids.clone()),
+                served.tls,
+                served.settings,
+                Arc::clone(&handler),
+                Arc::clone(&self.metrics),
+                self.drain.clone(),
+            ));
+        }
+        // The first error ends the worker, and with it the other listeners.
+        let serving = async {
+            while let Some(ended) = listeners.join_next().await {
+                ended.map_err(io::Error::other)??;
+            }
+            Ok(())
+        };
         // Upgraded connections are not part of the listener's drain, but run on this runtime.
         let closing_tunnels = async {
             drain.started().await;

@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
 use super::{ConfigArgs, Exit, Output, fail, load, service};
+use crate::config::Config;
 use crate::downstream::ActivatedSockets;
 use crate::server::Server;
 use crate::telemetry::log;
@@ -63,7 +64,7 @@ pub fn run(
         Err(error) => return fail(output, &error),
     };
     tracing::info!(
-        address = %bound(server.address(), &config.server.listen),
+        address = %bound_listeners(&server, &config),
         admin = %bound(server.admin_address(), &config.server.admin_listen),
         apps = config.apps.len(),
         "serving"
@@ -101,6 +102,14 @@ async fn worker_ended(server: &Server) {
 /// The bound address, with the port that the system chose for port 0.
 fn bound(address: Option<SocketAddr>, configured: &ListenAddr) -> ListenAddr {
     address.map_or_else(|| configured.clone(), ListenAddr::Tcp)
+}
+
+/// The bound addresses of the listeners for clients.
+fn bound_listeners(server: &Server, config: &Config) -> String {
+    let configured = config.server.listeners.iter();
+    let addresses = server.addresses().iter().zip(configured);
+    let addresses = addresses.map(|(one, configured)| bound(*one, &configured.address).to_string());
+    addresses.collect::<Vec<_>>().join(", ")
 }
 
 /// Signal handlers, with the runtime that receives the signals.

@@ -54,6 +54,8 @@ pub(super) struct RawServer {
     pub(super) max_connections_per_client: Option<u32>,
     pub(super) proxy_protocol: Option<bool>,
     pub(super) forwarded_header: Option<ForwardedHeader>,
+    pub(super) forwarded_host: Option<bool>,
+    pub(super) forwarded_proto: Option<bool>,
     pub(super) max_header_bytes: Option<u32>,
     pub(super) max_header_count: Option<u32>,
     pub(super) max_http2_streams: Option<u32>,
@@ -72,7 +74,20 @@ pub(super) struct RawServer {
     pub(super) half_close_timeout: Option<HumanDuration>,
     pub(super) shutdown_delay: Option<HumanDuration>,
     pub(super) drain_timeout: Option<HumanDuration>,
+    pub(super) listeners: Option<List<RawListener>>,
     pub(super) tls: Option<RawTls>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawListener {
+    pub(super) address: Option<String>,
+    pub(super) tls: Option<bool>,
+    pub(super) redirect_to_https: Option<bool>,
+    pub(super) proxy_protocol: Option<bool>,
+    pub(super) unix_socket_mode: Option<String>,
+    pub(super) unix_socket_owner: Option<String>,
+    pub(super) unix_socket_group: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -173,6 +188,7 @@ pub(super) struct RawApp {
     pub(super) provider: Option<String>,
     pub(super) public_url: Option<String>,
     pub(super) aliases: Option<List<String>>,
+    pub(super) hsts: Option<bool>,
     pub(super) dangerously_allow_http_public_url: Option<bool>,
     pub(super) upstream: Option<String>,
     pub(super) upstream_protocol: Option<UpstreamProtocol>,
@@ -364,15 +380,22 @@ mod tests {
             let elsewhere = |key: &str| match path {
                 ["providers", "login"] => FUSIONAUTH_KEYS.contains(&key),
                 ["apps", "store"] => key == "client_secret",
-                // Only for a Unix socket, so it is a comment.
+                // Only for a Unix socket, or in place of other keys, so they are comments.
                 ["server"] => {
-                    key.starts_with("unix_socket_") && REFERENCE.contains(&format!("\n# {key} = "))
+                    let is_comment = REFERENCE.contains(&format!("\n# {key} = "));
+                    key.starts_with("unix_socket_") && is_comment || key == "listeners"
                 }
                 _ => false,
             };
             for key in keys.iter().filter(|key| !elsewhere(key)) {
                 assert!(table.contains_key(*key), "{path:?} lacks {key}");
             }
+        }
+        for key in keys_of::<RawListener>() {
+            assert!(
+                REFERENCE.contains(&format!("\n# {key} = ")),
+                "no listener has {key}"
+            );
         }
         let certificates = reference["server"]["tls"]["certificates"]
             .as_array()

@@ -5,8 +5,9 @@ use figment::value::{Dict, Value};
 use serde::Deserialize;
 
 use super::raw::{
-    RawApp, RawAppCookie, RawBearer, RawCertificate, RawCondition, RawConfig, RawLog, RawNative,
-    RawProvider, RawRedis, RawRule, RawServer, RawSession, RawStore, RawTls, RawWebhooks,
+    RawApp, RawAppCookie, RawBearer, RawCertificate, RawCondition, RawConfig, RawListener, RawLog,
+    RawNative, RawProvider, RawRedis, RawRule, RawServer, RawSession, RawStore, RawTls,
+    RawWebhooks,
 };
 
 /// One table of the configuration file.
@@ -19,10 +20,11 @@ pub struct Table {
 }
 
 /// Every table with fixed keys.
-pub fn tables() -> [Table; 16] {
+pub fn tables() -> [Table; 17] {
     [
         table::<RawConfig>(""),
         table::<RawServer>("server"),
+        table::<RawListener>("server.listeners"),
         table::<RawTls>("server.tls"),
         table::<RawCertificate>("server.tls.certificates"),
         table::<RawLog>("log"),

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::keys::SealingKey;
 use crate::auth::app::AuthSettings;
-use crate::downstream::{Certificates, ListenerSettings};
+use crate::downstream::{Certificates, ListenerSettings, SocketAccess};
 use crate::limits::LimiterSettings;
 use crate::oidc::presented_token::AccessTokenClaim;
 use crate::oidc::{ClientSettings, ProviderSettings};
@@ -44,8 +44,8 @@ pub struct Config {
 /// `[server]`.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// The address for clients.
-    pub listen: ListenAddr,
+    /// The listeners for clients, at least one.
+    pub listeners: Vec<ListenerConfig>,
     /// The address of the admin listener.
     pub admin_listen: ListenAddr,
     /// Names of the public DNS by which the admin listener is reached, in lower case.
@@ -58,6 +58,10 @@ pub struct ServerConfig {
     pub trusts_unix_peers: bool,
     /// The header in which they report them.
     pub forwarded_header: ForwardedHeader,
+    /// Whether they report the host that the client requested.
+    pub forwarded_host: bool,
+    /// Whether they report the scheme that the client used.
+    pub forwarded_proto: bool,
     /// The number of worker threads.
     pub workers: NonZeroUsize,
     /// The concurrency limit of the server.
@@ -68,6 +72,21 @@ pub struct ServerConfig {
     pub shutdown_delay: Duration,
     /// Connection limits and timeouts.
     pub limits: ListenerSettings,
+}
+
+/// A listener for clients: `server.listen`, or one of `[[server.listeners]]`.
+#[derive(Clone, Debug)]
+pub struct ListenerConfig {
+    /// Its address.
+    pub address: ListenAddr,
+    /// Whether it terminates TLS, by `[server.tls]`.
+    pub tls: bool,
+    /// Whether its connections begin with a PROXY protocol header.
+    pub proxy_protocol: bool,
+    /// Whether it only redirects to `https`.
+    pub redirects_to_https: bool,
+    /// The permissions of a Unix domain socket.
+    pub socket_access: SocketAccess,
 }
 
 /// `[server.tls]`.

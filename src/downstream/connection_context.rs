@@ -16,7 +16,7 @@ use super::settings::ListenerSettings;
 use crate::limits::ByteBudget;
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::Body;
-use crate::types::net::{ConnectionId, ConnectionInfo};
+use crate::types::net::{ConnectionId, ConnectionInfo, ListenerKind};
 
 /// Handles HTTP requests.
 pub trait Handler: Send + Sync + 'static {
@@ -41,7 +41,18 @@ pub trait Handler: Send + Sync + 'static {
     fn cut_off(&self) {}
 }
 
-/// Shared by all connections of a worker.
+/// Numbers connections. The listeners of one worker share it, since a connection's number
+/// identifies it within its worker.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionIds(Arc<AtomicU64>);
+
+impl ConnectionIds {
+    fn next(&self) -> ConnectionId {
+        ConnectionId::new(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Shared by all connections of a worker to one listener.
 pub(super) struct ConnectionContext<H> {
     pub(super) parser: http1::Builder,
     pub(super) tls: Option<TlsAcceptor>,
@@ -52,16 +63,21 @@ pub(super) struct ConnectionContext<H> {
     pub(super) registry: ConnectionRegistry,
     pub(super) bytes: Arc<ByteBudget>,
     pub(super) deadline_timer: DeadlineTimer,
-    /// The number of the next connection.
-    pub(super) next_id: AtomicU64,
+    pub(super) ids: ConnectionIds,
 }
 
 impl<H> ConnectionContext<H> {
     /// Identifies a connection from `peer`, whose handshake is complete.
     pub(super) fn connection_info(&self, peer: Option<SocketAddr>) -> ConnectionInfo {
+        let listener = match (&self.tls, self.settings.redirects_to_https) {
+            (Some(_), _) => ListenerKind::Tls,
+            (None, true) => ListenerKind::RedirectToHttps,
+            (None, false) => ListenerKind::Plain,
+        };
         ConnectionInfo {
-            id: ConnectionId::new(self.next_id.fetch_add(1, Ordering::Relaxed)),
+            id: self.ids.next(),
             peer,
+            listener,
         }
     }
 

@@ -5,7 +5,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use rustls::ServerConfig;
@@ -14,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::connection_context::{ConnectionContext, Handler};
+use super::connection_context::{ConnectionContext, ConnectionIds, Handler};
 use super::connection_registry::ConnectionRegistry;
 use super::deadline_timer::DeadlineTimer;
 use super::drain::{self, Drain};
@@ -49,6 +48,7 @@ pub struct Listener {
     slots: Arc<Semaphore>,
     registry: ConnectionRegistry,
     bytes: Arc<ByteBudget>,
+    ids: ConnectionIds,
 }
 
 impl Listener {
@@ -58,7 +58,7 @@ impl Listener {
     /// The address is in use, not local, or not permitted.
     pub fn bind(address: &ListenAddr, settings: &ListenerSettings) -> Result<Self, ListenError> {
         Self::open(
-            Role::Listen,
+            Role::Listen(0),
             address,
             settings,
             &mut ActivatedSockets::default(),
@@ -95,7 +95,26 @@ impl Listener {
             slots,
             registry: ConnectionRegistry::default(),
             bytes: Arc::new(ByteBudget::new(settings.max_bytes_in_flight)),
+            ids: ConnectionIds::default(),
         })
+    }
+
+    /// Shares the limits of connections and memory with `other`.
+    #[must_use]
+    pub fn sharing_limits_of(self, other: &Self) -> Self {
+        Self {
+            socket: self.socket,
+            slots: Arc::clone(&other.slots),
+            registry: other.registry.clone(),
+            bytes: Arc::clone(&other.bytes),
+            ids: self.ids,
+        }
+    }
+
+    /// Numbers its connections by `ids`, which the listeners of one worker share.
+    #[must_use]
+    pub fn numbering_by(self, ids: ConnectionIds) -> Self {
+        Self { ids, ..self }
     }
 
     /// Duplicates the socket for another worker.
@@ -108,6 +127,7 @@ impl Listener {
             slots: Arc::clone(&self.slots),
             registry: self.registry.clone(),
             bytes: Arc::clone(&self.bytes),
+            ids: ConnectionIds::default(),
         })
     }
 
@@ -183,7 +203,7 @@ pub async fn serve<H: Handler>(
         drain: connections_drain,
         registry: listener.registry,
         bytes: listener.bytes,
-        next_id: AtomicU64::new(0),
+        ids: listener.ids,
     });
     let mut connections = JoinSet::new();
     loop {

@@ -32,7 +32,7 @@ mod unsent;
 mod tests;
 
 pub use certificate_monitor::{CertificateMonitor, CertificateValidity};
-pub use connection_context::Handler;
+pub use connection_context::{ConnectionIds, Handler};
 pub use drain::{Drain, DrainTrigger, drain};
 pub use listener::{ListenError, Listener, serve};
 pub use settings::{ListenerSettings, SocketAccess};

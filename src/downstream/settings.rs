@@ -20,6 +20,8 @@ pub struct ListenerSettings {
     /// Whether connections must begin with a PROXY protocol header. It is accepted from trusted
     /// proxies and over Unix domain sockets only.
     pub proxy_protocol: bool,
+    /// Whether requests without TLS are only redirected to `https`.
+    pub redirects_to_https: bool,
     /// From the start of the connection, or the end of the TLS handshake, to the first byte.
     pub first_byte_timeout: Duration,
     /// From the first byte of a request head to its last; over HTTP/2 from the start of the
@@ -77,6 +79,7 @@ impl Default for ListenerSettings {
             socket_access: SocketAccess::default(),
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
+            redirects_to_https: false,
             first_byte_timeout: Duration::from_secs(10),
             header_read_timeout: Duration::from_secs(15),
             keep_alive_timeout: Duration::from_secs(75),

@@ -2,6 +2,7 @@
 //! restarts Doorward. The socket and its backlog outlive each process, so that a restart loses no
 //! connection.
 
+use std::borrow::Cow;
 use std::io;
 
 use listenfd::ListenFd;
@@ -25,20 +26,25 @@ pub struct ActivatedSockets(Vec<ActivatedSocket>);
 /// address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// `server.listen`.
-    Listen,
+    /// The listener with this index: 0 is `server.listen` or the first of `server.listeners`.
+    Listen(usize),
     /// `server.admin_listen`.
     AdminListen,
 }
 
 impl Role {
-    const ALL: [Self; 2] = [Self::Listen, Self::AdminListen];
-
-    const fn name(self) -> &'static str {
+    fn name(self) -> Cow<'static, str> {
         match self {
-            Self::Listen => "listen",
-            Self::AdminListen => "admin_listen",
+            Self::Listen(0) => "listen".into(),
+            Self::Listen(index) => format!("listen-{}", index + 1).into(),
+            Self::AdminListen => "admin_listen".into(),
         }
+    }
+
+    /// Whether a socket of this name belongs to a listener, whatever its address.
+    fn is_name(name: &str) -> bool {
+        let number = name.strip_prefix("listen-").map(str::parse::<usize>);
+        matches!(name, "listen" | "admin_listen") || matches!(number, Some(Ok(2..)))
     }
 }
 
@@ -83,8 +89,7 @@ impl ActivatedSockets {
             .iter()
             .position(|activated| activated.name == role.name());
         let has_address = |activated: &ActivatedSocket| {
-            Role::ALL.iter().all(|role| activated.name != role.name())
-                && is_same_address(&activated.address, address)
+            !Role::is_name(&activated.name) && is_same_address(&activated.address, address)
         };
         let index = by_name.or_else(|| self.0.iter().position(has_address))?;
         Some(self.0.swap_remove(index).socket)
@@ -137,12 +142,12 @@ mod tests {
         let unnamed_address = unnamed.address.clone();
         let mut sockets = ActivatedSockets(vec![admin, unnamed]);
         assert!(
-            sockets.take_for(Role::Listen, &admin_address).is_none(),
+            sockets.take_for(Role::Listen(0), &admin_address).is_none(),
             "its name belongs to the other listener"
         );
         assert_eq!(
             sockets
-                .take_for(Role::Listen, &unnamed_address)
+                .take_for(Role::Listen(0), &unnamed_address)
                 .unwrap()
                 .address()
                 .unwrap(),
@@ -162,6 +167,19 @@ mod tests {
                 .unwrap(),
             admin_address
         );
+        assert_eq!(sockets.unused(), None);
+    }
+
+    #[test]
+    fn take_for_names_further_listeners_by_number() {
+        let (second, first) = (activated("listen-2"), activated("listen"));
+        let elsewhere: ListenAddr = "127.0.0.1:1".parse().unwrap();
+        let second_address = second.address.clone();
+        let mut sockets = ActivatedSockets(vec![second, first]);
+        assert!(sockets.take_for(Role::Listen(2), &second_address).is_none());
+        let taken = sockets.take_for(Role::Listen(1), &elsewhere).unwrap();
+        assert_eq!(taken.address().unwrap(), second_address);
+        assert!(sockets.take_for(Role::Listen(0), &elsewhere).is_some());
         assert_eq!(sockets.unused(), None);
     }
 

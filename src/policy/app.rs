@@ -22,6 +22,8 @@ pub struct App {
     pub origin: Origin,
     /// Other origins of the app. Navigations are redirected to `origin`.
     pub aliases: Vec<Origin>,
+    /// Whether responses over https tell browsers to use https only (RFC 6797).
+    pub hsts: bool,
     /// Path prefix of Doorward's endpoints, such as `/.doorward`, without a trailing slash.
     pub prefix: String,
     /// Its access rules.

@@ -12,6 +12,8 @@ pub struct TrustedProxies {
     networks: Vec<IpNet>,
     unix_peers: bool,
     header: ForwardedHeader,
+    reads_host: bool,
+    reads_scheme: bool,
 }
 
 /// The forwarding header that is read. Never both: a proxy that sets one of them passes on the
@@ -32,6 +34,8 @@ impl TrustedProxies {
             networks,
             unix_peers: false,
             header: ForwardedHeader::default(),
+            reads_host: false,
+            reads_scheme: false,
         }
     }
 
@@ -45,6 +49,33 @@ impl TrustedProxies {
     #[must_use]
     pub fn reading(self, header: ForwardedHeader) -> Self {
         Self { header, ..self }
+    }
+
+    /// Also reads the requested host, or not.
+    #[must_use]
+    pub fn reading_host(self, reads_host: bool) -> Self {
+        Self { reads_host, ..self }
+    }
+
+    /// Also reads the scheme of the client's connection, or not.
+    #[must_use]
+    pub fn reading_scheme(self, reads_scheme: bool) -> Self {
+        Self {
+            reads_scheme,
+            ..self
+        }
+    }
+
+    pub(super) const fn header(&self) -> ForwardedHeader {
+        self.header
+    }
+
+    pub(super) const fn reads_host(&self) -> bool {
+        self.reads_host
+    }
+
+    pub(super) const fn reads_scheme(&self) -> bool {
+        self.reads_scheme
     }
 
     /// Whether the peer is trusted. `None` is the peer of a Unix domain socket.
@@ -209,7 +240,7 @@ impl<'t> Node<'t> {
 }
 
 /// Splits at each `separator` outside quotes. `None` if a quote is unterminated.
-fn outside_quotes(text: &str, separator: char) -> Option<Vec<&str>> {
+pub(super) fn outside_quotes(text: &str, separator: char) -> Option<Vec<&str>> {
     let (mut quoted, mut escaped) = (false, false);
     let parts = text.split(|letter| {
         if escaped {

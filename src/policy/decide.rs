@@ -9,7 +9,7 @@ mod reason;
 
 use std::sync::Arc;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, Method, header};
 
 use super::client_kind::{ClientKind, is_cross_origin_websocket};
 use super::request_info::RequestInfo;
@@ -119,6 +119,11 @@ pub fn decide<'a>(
         Route::Alias(app_ref) if matches!(info.client_kind, ClientKind::Navigation) => {
             Decision::RedirectToCanonicalOrigin { app_ref }
         }
+        // A body has already been sent in plain text.
+        Route::PlainHttp(app_ref) if matches!(info.method, Method::GET | Method::HEAD) => {
+            Decision::RedirectToCanonicalOrigin { app_ref }
+        }
+        Route::PlainHttp(app_ref) => refuse(info, Some(app_ref), Reason::Misdirected),
         Route::Alias(app_ref) => refuse(info, Some(app_ref), Reason::Misdirected),
         Route::UnsupportedPath(app_ref) => refuse(info, Some(app_ref), Reason::UnsupportedPath),
         Route::Misdirected => refuse(info, None, Reason::Misdirected),

@@ -7,6 +7,8 @@ use std::net::IpAddr;
 
 use super::client_address::{ClientAddress, TrustedProxies};
 use super::client_kind::ClientKind;
+use super::forwarded_origin::{ForwardedOrigin, Scheme};
+use crate::types::net::ListenerKind;
 use crate::types::target::{Target, TargetError};
 
 /// A parsed request.
@@ -22,6 +24,13 @@ pub struct RequestInfo {
     pub client_kind: ClientKind,
     /// The client's address.
     pub address: ClientAddress,
+    /// The scheme of the client's connection, if it is known: the listener's, or the one that a
+    /// trusted proxy reports.
+    pub scheme: Option<Scheme>,
+    /// Whether a trusted proxy sent it.
+    pub is_proxied: bool,
+    /// The kind of the listener.
+    pub listener: ListenerKind,
 }
 
 /// Why a request is rejected by the parser.
@@ -53,6 +62,9 @@ pub enum InvalidRequest {
     /// An HTTP/2 request with a connection-specific header.
     #[error("the request has a connection-specific header, which HTTP/2 forbids")]
     ConnectionField,
+    /// A trusted proxy reports several hosts or schemes, or one that is malformed.
+    #[error("the proxy does not report exactly one host and scheme")]
+    ForwardedOrigin,
     /// `Expect` with a value other than `100-continue`.
     #[error("the expectation is not supported")]
     Expectation,
@@ -71,6 +83,7 @@ impl InvalidRequest {
             Self::TransferCoding => "bad_transfer_coding",
             Self::Length => "bad_length",
             Self::ConnectionField => "connection_field",
+            Self::ForwardedOrigin => "bad_forwarded_origin",
             Self::Expectation => "bad_expectation",
         }
     }
@@ -89,14 +102,61 @@ impl RequestInfo {
         check_method(&parts.method)?;
         check_repeated(&parts.headers)?;
         check_framing(&parts.headers)?;
+        let is_proxied = trusted.contain_peer(peer);
+        let mut authority = authority(&parts.uri, &parts.headers)?;
+        let mut scheme = None;
+        if is_proxied && (trusted.reads_host() || trusted.reads_scheme()) {
+            let forwarded = ForwardedOrigin::read(&parts.headers, trusted)
+                .map_err(|_| InvalidRequest::ForwardedOrigin)?;
+            if let Some(host) = forwarded.host {
+                if !is_host_and_port(host) {
+                    return Err(InvalidRequest::ForwardedOrigin);
+                }
+                authority = host.to_ascii_lowercase();
+            }
+            scheme = forwarded.scheme;
+        }
         Ok(Self {
             method: parts.method.clone(),
-            authority: authority(&parts.uri, &parts.headers)?,
+            authority,
             target: Target::read(&parts.uri)?,
             client_kind: ClientKind::read(&parts.method, &parts.headers),
             address: ClientAddress::read(peer, &parts.headers, trusted),
+            scheme,
+            is_proxied,
+            listener: ListenerKind::Plain,
         })
     }
+
+    /// The same request as it arrived at a listener of this kind. Without a proxy, the listener
+    /// knows the scheme of the client's connection.
+    #[must_use]
+    pub fn arriving_at(self, listener: ListenerKind) -> Self {
+        let own_scheme = match listener {
+            ListenerKind::Plain => None,
+            ListenerKind::Tls => (!self.is_proxied).then_some(Scheme::Https),
+            ListenerKind::RedirectToHttps => Some(Scheme::Http),
+        };
+        Self {
+            scheme: self.scheme.or(own_scheme),
+            listener,
+            ..self
+        }
+    }
+
+    /// Whether a proxy may have removed the port from `Host`, so that a host without a port may
+    /// stand for any port. `is_https` tells whether the app is reached by https.
+    pub(super) fn may_lack_port(&self, is_https: bool) -> bool {
+        let behind_tls = is_https && self.listener == ListenerKind::Plain;
+        (self.is_proxied || behind_tls) && !has_port(&self.authority)
+    }
+}
+
+fn has_port(authority: &str) -> bool {
+    let after_address = authority
+        .rsplit_once(']')
+        .map_or(authority, |(_, rest)| rest);
+    after_address.contains(':')
 }
 
 /// See [`InvalidRequest::Method`].

@@ -7,16 +7,19 @@ use std::sync::Arc;
 use http::{HeaderMap, header};
 
 use super::app::App;
+use super::forwarded_origin::Scheme;
 use super::native::{NativeCall, NativeCredentials};
 use super::request_info::RequestInfo;
 use super::rules::{Access, AccessRequirement};
-use crate::types::net::Origin;
+use crate::types::net::{ListenerKind, Origin};
 use crate::types::target::Target;
 
 /// The apps by host.
 #[derive(Debug)]
 pub struct HostRouter {
     by_authority: HashMap<String, AppHost>,
+    /// The app at a host, whatever its port. `None` if several apps have the host.
+    by_host: HashMap<String, Option<usize>>,
     apps: Vec<Arc<App>>,
 }
 
@@ -42,6 +45,8 @@ pub enum Route<'a> {
     App(AppRef<'a>, &'a AccessRequirement),
     /// An alias of the app.
     Alias(AppRef<'a>),
+    /// Any host of the app, which is reached by https, over plain HTTP.
+    PlainHttp(AppRef<'a>),
     /// A path with an ambiguity that the app does not allow.
     UnsupportedPath(AppRef<'a>),
     /// No app has the host (RFC 9110 section 15.5.20).
@@ -114,6 +119,7 @@ impl<'a> Route<'a> {
             Self::Endpoint(app_ref, _)
             | Self::App(app_ref, _)
             | Self::Alias(app_ref)
+            | Self::PlainHttp(app_ref)
             | Self::UnsupportedPath(app_ref) => Some(*app_ref),
             Self::Misdirected => None,
         }
@@ -123,7 +129,9 @@ impl<'a> Route<'a> {
     pub const fn session_app(&self) -> Option<AppRef<'a>> {
         match self {
             Self::Endpoint(app_ref, _) | Self::App(app_ref, _) => Some(*app_ref),
-            Self::Alias(_) | Self::UnsupportedPath(_) | Self::Misdirected => None,
+            Self::Alias(_) | Self::PlainHttp(_) | Self::UnsupportedPath(_) | Self::Misdirected => {
+                None
+            }
         }
     }
 
@@ -131,9 +139,11 @@ impl<'a> Route<'a> {
     pub const fn backend_app(&self) -> Option<AppRef<'a>> {
         match self {
             Self::App(app_ref, _) => Some(*app_ref),
-            Self::Endpoint(..) | Self::Alias(_) | Self::UnsupportedPath(_) | Self::Misdirected => {
-                None
-            }
+            Self::Endpoint(..)
+            | Self::Alias(_)
+            | Self::PlainHttp(_)
+            | Self::UnsupportedPath(_)
+            | Self::Misdirected => None,
         }
     }
 
@@ -147,7 +157,9 @@ impl<'a> Route<'a> {
         match self {
             Self::App(app_ref, _) => !app_ref.app.background_paths.contains(target),
             Self::Endpoint(_, endpoint) => endpoint.counts_as_activity(),
-            Self::Alias(_) | Self::UnsupportedPath(_) | Self::Misdirected => true,
+            Self::Alias(_) | Self::PlainHttp(_) | Self::UnsupportedPath(_) | Self::Misdirected => {
+                true
+            }
         }
     }
 
@@ -155,9 +167,11 @@ impl<'a> Route<'a> {
     pub const fn accepts_session(&self) -> bool {
         match self {
             Self::App(_, requirement) => requirement.auth_methods.session,
-            Self::Endpoint(..) | Self::Alias(_) | Self::UnsupportedPath(_) | Self::Misdirected => {
-                true
-            }
+            Self::Endpoint(..)
+            | Self::Alias(_)
+            | Self::PlainHttp(_)
+            | Self::UnsupportedPath(_)
+            | Self::Misdirected => true,
         }
     }
 
@@ -176,7 +190,9 @@ impl<'a> Route<'a> {
                 }
             },
             Self::Endpoint(_, endpoint) => endpoint.resume_mode(),
-            Self::Alias(_) | Self::UnsupportedPath(_) | Self::Misdirected => ResumeMode::ReadOnly,
+            Self::Alias(_) | Self::PlainHttp(_) | Self::UnsupportedPath(_) | Self::Misdirected => {
+                ResumeMode::ReadOnly
+            }
         }
     }
 
@@ -296,7 +312,18 @@ impl HostRouter {
                 );
             }
         }
-        Self { by_authority, apps }
+        let mut by_host = HashMap::new();
+        for (index, app) in apps.iter().enumerate() {
+            by_host
+                .entry(app.origin.host().to_owned())
+                .and_modify(|other| *other = None)
+                .or_insert(Some(index));
+        }
+        Self {
+            by_authority,
+            by_host,
+            apps,
+        }
     }
 
     /// The apps, by index.
@@ -312,15 +339,40 @@ impl HostRouter {
         origin.is_secure().then(|| origin.to_string())
     }
 
+    /// The app of a request's host. A host without a port names an app at another port if a proxy
+    /// may have removed the port: a redirect to the app's URL would have the same host again.
+    fn find(&self, info: &RequestInfo) -> Option<AppHost> {
+        let named = self.by_authority.get(&info.authority).copied();
+        if named.is_some_and(|named| named.kind == HostKind::Canonical) {
+            return named;
+        }
+        let index = self.by_host.get(&info.authority).copied().flatten();
+        let of_host = index.filter(|index| named.is_none_or(|named| named.index == *index));
+        let without_port = of_host.and_then(|index| {
+            let is_https = self.apps.get(index)?.origin.is_secure();
+            info.may_lack_port(is_https).then_some(AppHost {
+                index,
+                kind: HostKind::Canonical,
+            })
+        });
+        without_port.or(named)
+    }
+
     /// The route of a request.
     pub fn route(&self, info: &RequestInfo) -> Route<'_> {
-        let Some(&AppHost { index, kind }) = self.by_authority.get(&info.authority) else {
+        let Some(AppHost { index, kind }) = self.find(info) else {
             return Route::Misdirected;
         };
         let Some(app) = self.apps.get(index) else {
             return Route::Misdirected;
         };
         let app_ref = AppRef { index, app };
+        if app.origin.is_secure() && info.scheme == Some(Scheme::Http) {
+            return Route::PlainHttp(app_ref);
+        }
+        if info.listener == ListenerKind::RedirectToHttps {
+            return Route::Misdirected;
+        }
         if kind == HostKind::Alias {
             return Route::Alias(app_ref);
         }

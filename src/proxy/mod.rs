@@ -33,6 +33,7 @@ use crate::limits::{ClientKey, on_behalf_of};
 use crate::policy::canonical::canonical;
 use crate::policy::client_address::TrustedProxies;
 use crate::policy::decide::{Caller, decide};
+use crate::policy::forwarded_origin::Scheme;
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::{AppRef, BearerUse, HostRouter, Route};
 use crate::session::cookie::RequestCookies;
@@ -96,7 +97,7 @@ impl Proxy {
         let parsed =
             canonical(&mut parts).and_then(|()| RequestInfo::read(&parts, peer, &self.trusted));
         let info = match parsed {
-            Ok(info) => info,
+            Ok(info) => info.arriving_at(connection.listener),
             Err(error) => {
                 record.set_unparsed_path(&parts);
                 let response = self.responder.invalid_request(&parts, error, request_id);
@@ -106,6 +107,9 @@ impl Proxy {
 
         let route = self.router.route(&info);
         record.set_route(&info, &route);
+        let is_https = info.scheme == Some(Scheme::Https);
+        let has_hsts = |app_ref: AppRef<'_>| app_ref.app.hsts && is_https;
+        let needs_hsts = route.app_ref().is_some_and(has_hsts);
         // If a trusted proxy names no client, its own address does not count as a client.
         let client = info.address.client;
         let client = client.filter(|client| !self.trusted.contain(*client));
@@ -125,7 +129,11 @@ impl Proxy {
             record,
             own_connection,
         };
-        on_behalf_of(client, self.handle_routed(request, route, client)).await
+        let mut response = on_behalf_of(client, self.handle_routed(request, route, client)).await;
+        if needs_hsts {
+            responder::require_https(response.headers_mut());
+        }
+        response
     }
 
     /// Handles a request whose route and client are known.

@@ -17,7 +17,7 @@ use super::pages::{Pages, PagesError};
 use crate::policy::client_kind::ClientKind;
 use error::ErrorResponse;
 
-pub(super) use response::{ResponseUpdate, TaggedResponse};
+pub(super) use response::{ResponseUpdate, TaggedResponse, require_https};
 pub(super) use user_pages::ReplayPrompt;
 
 /// Makes responses.

@@ -91,7 +91,9 @@ impl Components {
             trusted: Arc::new(
                 TrustedProxies::new(config.server.trusted_proxies.clone())
                     .with_unix_peers(config.server.trusts_unix_peers)
-                    .reading(config.server.forwarded_header),
+                    .reading(config.server.forwarded_header)
+                    .reading_host(config.server.forwarded_host)
+                    .reading_scheme(config.server.forwarded_proto),
             ),
             auth: Auth::new(
                 auth_apps,

@@ -131,6 +131,18 @@ impl ConnectionId {
     }
 }
 
+/// The kind of the listener that accepted a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ListenerKind {
+    /// Plain HTTP. A proxy in front may terminate TLS.
+    #[default]
+    Plain,
+    /// HTTPS.
+    Tls,
+    /// Plain HTTP from browsers, whose requests are redirected to `https`.
+    RedirectToHttps,
+}
+
 /// The connection that a request arrived on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionInfo {
@@ -138,6 +150,8 @@ pub struct ConnectionInfo {
     pub id: ConnectionId,
     /// The peer's address; `None` for a Unix domain socket.
     pub peer: Option<SocketAddr>,
+    /// The kind of its listener.
+    pub listener: ListenerKind,
 }
 
 /// The network that counts as one client: the address itself for IPv4, its /64 for IPv6, because

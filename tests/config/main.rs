@@ -297,13 +297,60 @@ fn plain_http_to_another_machine_gets_advice() {
 }
 
 #[test]
+fn listeners_are_read_and_http_aliases_allowed() {
+    let tls = "[server.tls]\ncert_file = \"tls/cert.pem\"\nkey_file = \"tls/key.pem\"\n[session]";
+    let listeners = "forwarded_proto = true\n\
+        [[server.listeners]]\naddress = \"0.0.0.0:8443\"\n\
+        [[server.listeners]]\naddress = \"0.0.0.0:8080\"\nredirect_to_https = true\n\
+        [[server.listeners]]\naddress = \"unix:/run/a.sock\"\ntls = false\nunix_socket_mode = \"0660\"\n";
+    let trusting = "trusted_proxies = [\"10.0.0.0/8\"]\n";
+    let text = GOOD
+        .replace("listen = \"127.0.0.1:8080\"\n", "")
+        .replace(trusting, &format!("{trusting}{listeners}"))
+        .replace("[session]", tls)
+        .replace(
+            "client_id = \"forum\"",
+            "client_id = \"forum\"\nhsts = true\naliases = [\"http://www.forum.example.com\"]",
+        );
+    let loaded = Folder::with(&text).load(&[]).unwrap();
+    assert_eq!(loaded.warnings.without_advice().problems(), []);
+    let config = loaded.config;
+    let found: Vec<_> = config
+        .server
+        .listeners
+        .iter()
+        .map(|one| (one.address.to_string(), one.tls, one.redirects_to_https))
+        .collect();
+    let expected = [
+        ("0.0.0.0:8443".to_owned(), true, false),
+        ("0.0.0.0:8080".to_owned(), false, true),
+        ("unix:/run/a.sock".to_owned(), false, false),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(config.server.listeners[2].socket_access.mode, Some(0o660));
+    assert!(config.apps[0].policy.hsts);
+}
+
+#[test]
+fn hsts_that_is_never_sent_is_a_warning() {
+    let text = GOOD.replace(
+        "client_id = \"forum\"",
+        "client_id = \"forum\"\nhsts = true",
+    );
+    let [problem] = &problems(&text)[..] else {
+        panic!("one warning");
+    };
+    assert!(problem.message.contains("never sent"), "{problem:?}");
+}
+
+#[test]
 fn unix_sockets_are_addresses() {
     let text = GOOD
         .replace("\"127.0.0.1:8080\"", "\"unix:/run/doorward.sock\"")
         .replace("\"http://127.0.0.1:4000\"", "\"unix:/run/forum.sock\"");
     let config = Folder::with(&text).load(&[]).unwrap().config;
     assert_eq!(
-        config.server.listen,
+        config.server.listeners[0].address,
         ListenAddr::Unix("/run/doorward.sock".into())
     );
     assert_eq!(

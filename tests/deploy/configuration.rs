@@ -24,7 +24,7 @@ fn sidecar_config_is_valid() {
     assert_eq!(loaded.warnings.render(false), "");
     let config = loaded.config;
     assert_eq!(
-        config.server.listen,
+        config.server.listeners[0].address,
         ListenAddr::Tcp("0.0.0.0:8080".parse().unwrap())
     );
     assert_eq!(

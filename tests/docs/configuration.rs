@@ -15,7 +15,7 @@ use super::examples::{completed, write_files};
 const REFERENCE: &str = "docs/configuration.md";
 
 /// Configurations in which every key can be used: a key is tried in each of them.
-const BASES: [&str; 3] = [
+const BASES: [&str; 4] = [
     r#"
     [server.tls]
     cert_file = "tls/cert.pem"
@@ -45,6 +45,10 @@ const BASES: [&str; 3] = [
     signature = "jwks"
     [apps.store]
     session_jwt = "access"
+    "#,
+    r#"
+    [[server.listeners]]
+    address = "127.0.0.1:8081"
     "#,
 ];
 

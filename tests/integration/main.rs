@@ -59,6 +59,8 @@ mod life_cycle;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod listeners;
+#[cfg(test)]
 mod log_sink;
 #[cfg(test)]
 mod logs_and_metrics;

@@ -149,6 +149,7 @@ fn router(
     HostRouter::new(vec![Arc::new(App {
         name: AppName::new("store"),
         aliases: vec![Origin::parse("https://shop.example.com").unwrap()],
+        hsts: false,
         prefix: PREFIX.to_owned(),
         rules: Rules::new(rules, false, AuthMethods::BOTH),
         background_paths: BackgroundPaths::default(),

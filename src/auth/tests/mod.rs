@@ -178,6 +178,7 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
         cookies: CookieNames::new("doorward", &origin),
         origin,
         aliases: Vec::new(),
+        hsts: false,
         prefix: "/.doorward".to_owned(),
         rules: Rules::new(Vec::new(), false, AuthMethods::SESSION),
         background_paths: BackgroundPaths::default(),

@@ -5,11 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use url::Url;
 
-use super::super::raw::{RawApp, RawConfig, RawProvider};
+use super::super::raw::{RawApp, RawConfig, RawListener, RawProvider};
 use super::super::report::{Location, did_you_mean, quoted};
 use super::app::COOKIE_NAME;
 use super::fusionauth;
-use super::server::LISTEN;
+use super::listeners::LISTEN;
 use crate::session::cookie::is_named_after;
 use crate::types::net::{Origin, is_loopback_host};
 
@@ -30,10 +30,10 @@ pub(super) fn check(raw: &RawConfig, root: &Location<'_>) {
 /// Warns if a proxy is in front that is not trusted: all clients then count as one.
 fn proxies(raw: &RawConfig, root: &Location<'_>) {
     let server = raw.server.as_ref();
-    let listen = server.and_then(|server| server.listen.as_deref());
-    let is_socket = listen.is_some_and(|listen| listen.starts_with("unix:"));
-    let terminates_tls = server.is_some_and(|server| server.tls.is_some());
-    let names_clients = server.is_some_and(|server| server.proxy_protocol == Some(true));
+    let is_behind_proxy = listeners(raw).iter().any(|listener| {
+        let names_clients = listener.proxy_protocol || listener.address.starts_with("unix:");
+        !listener.tls && !listener.redirects_to_https && !names_clients
+    });
     let trusts_none = server
         .and_then(|server| server.trusted_proxies.as_ref())
         .is_none_or(Vec::is_empty);
@@ -42,11 +42,52 @@ fn proxies(raw: &RawConfig, root: &Location<'_>) {
         origin.is_some_and(|origin| origin.is_ok_and(|origin| origin.is_secure()))
     };
     let has_https = apps(raw, root).any(|(_, _, app)| is_https(app));
-    if has_https && !terminates_tls && trusts_none && !is_socket && !names_clients {
+    if has_https && is_behind_proxy && trusts_none {
         root.key("server").key("trusted_proxies").warning(
             "a proxy terminates TLS in front of doorward, but `trusted_proxies` is empty: all clients count as one",
             "list the addresses of your proxies, such as `[\"10.0.0.0/8\"]`; limits then apply to each client",
         );
+    }
+}
+
+/// A listener for clients, as far as it is known before the checks.
+struct RawListening<'c> {
+    address: &'c str,
+    tls: bool,
+    proxy_protocol: bool,
+    redirects_to_https: bool,
+}
+
+impl<'c> RawListening<'c> {
+    fn of(raw: &'c RawListener, has_tls: bool) -> Option<Self> {
+        Some(Self {
+            address: raw.address.as_deref()?,
+            tls: raw.tls.unwrap_or(has_tls),
+            proxy_protocol: raw.proxy_protocol == Some(true),
+            redirects_to_https: raw.redirect_to_https == Some(true),
+        })
+    }
+}
+
+fn listeners(raw: &RawConfig) -> Vec<RawListening<'_>> {
+    let server = raw.server.as_ref();
+    let has_tls = server.is_some_and(|server| server.tls.is_some());
+    let listed = server.and_then(|server| server.listeners.as_ref());
+    match listed {
+        Some(listed) => {
+            let listed = listed.iter().flatten();
+            listed
+                .filter_map(|one| RawListening::of(one, has_tls))
+                .collect()
+        }
+        None => vec![RawListening {
+            address: server
+                .and_then(|server| server.listen.as_deref())
+                .unwrap_or(LISTEN),
+            tls: has_tls,
+            proxy_protocol: server.is_some_and(|server| server.proxy_protocol == Some(true)),
+            redirects_to_https: false,
+        }],
     }
 }
 
@@ -285,21 +326,20 @@ fn app_cookies(raw: &RawConfig, root: &Location<'_>) {
 }
 
 fn upstreams(raw: &RawConfig, root: &Location<'_>) {
-    let listen = raw
-        .server
-        .as_ref()
-        .and_then(|server| server.listen.as_deref())
-        .unwrap_or(LISTEN);
+    let listeners = listeners(raw);
     for (at, _, app) in apps(raw, root) {
         let Some(upstream) = app.upstream.as_deref() else {
             continue;
         };
-        let is_same = match (listen.strip_prefix("unix:"), upstream.strip_prefix("unix:")) {
-            (Some(one), Some(other)) => one == other,
-            (None, None) => Origin::parse(upstream).is_ok_and(|origin| reaches(&origin, listen)),
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        if is_same {
+        let is_same =
+            |listen: &str| match (listen.strip_prefix("unix:"), upstream.strip_prefix("unix:")) {
+                (Some(one), Some(other)) => one == other,
+                (None, None) => {
+                    Origin::parse(upstream).is_ok_and(|origin| reaches(&origin, listen))
+                }
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+        if listeners.iter().any(|listener| is_same(listener.address)) {
             let hint = "set the address of the app, or change `server.listen`";
             at.key("upstream").error(
                 format!("{} is the address of doorward itself", quoted(upstream)),

@@ -57,8 +57,16 @@ pub(super) fn check(
     );
     let origin = public_url.and_then(|url| public_origin(&url, &at.key("public_url"), allow_http));
     let aliases = elements(raw.aliases.take(), &at.key("aliases"))
-        .filter_map(|(at, url)| public_origin(&url, &at, allow_http))
+        // An alias only redirects, so that it may be plain http.
+        .filter_map(|(at, url)| public_origin(&url, &at, true))
         .collect();
+    let hsts = raw.hsts.unwrap_or(false);
+    if hsts && origin.as_ref().is_some_and(|origin| !origin.is_secure()) {
+        at.key("hsts").error(
+            "`hsts` needs an https `public_url`",
+            "browsers ignore the header over http",
+        );
+    }
     let prefix = prefix(raw.endpoint_prefix.take(), &at.key("endpoint_prefix"));
     let callback = origin
         .as_ref()
@@ -144,6 +152,7 @@ pub(super) fn check(
         name,
         origin,
         aliases,
+        hsts,
         prefix,
         rules,
         background_paths,

@@ -10,7 +10,11 @@ use crate::types::x509::{Validity, ValidityProblem};
 /// Also notes the hosts that need a certificate.
 pub(super) fn check(server: &mut ServerConfig, apps: &[AppConfig], root: &Location<'_>) {
     // A proxy in front may end TLS and use names of its own.
-    let reached_by_clients = server.trusted_proxies.is_empty() || server.limits.proxy_protocol;
+    let reached_by_clients = server.trusted_proxies.is_empty()
+        || server
+            .listeners
+            .iter()
+            .any(|listener| listener.tls && listener.proxy_protocol);
     let Some(tls) = &mut server.tls else { return };
     let at = root.key("server").key("tls");
     for (index, certificate) in tls.certificates.validities().iter().enumerate() {

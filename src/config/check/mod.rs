@@ -9,6 +9,7 @@ mod certificates;
 mod client;
 mod fusionauth;
 mod headers;
+mod listeners;
 mod native;
 mod provider;
 mod rules;
@@ -55,6 +56,7 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
     }
     let mut server = server?;
     certificates::check(&mut server, &apps, root);
+    listeners::check_hsts(&server, &apps, root);
     Some(Config {
         server,
         log,

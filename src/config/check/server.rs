@@ -15,12 +15,11 @@ use super::super::raw::{RawCertificate, RawLog, RawServer, RawTls};
 use super::super::report::{Location, quoted};
 use super::super::settings::{LogConfig, ServerConfig, TlsConfig};
 use super::super::values::HumanDuration;
-use super::{elements, is_host, nonzero, unix_socket};
+use super::listeners::{self, ListenerContext, collide, listen};
+use super::{elements, is_host, nonzero};
 use crate::downstream::{CertificateFiles, Certificates, ListenerSettings};
 use crate::limits::LimiterSettings;
-use crate::types::net::ListenAddr;
 
-pub(super) const LISTEN: &str = "127.0.0.1:8080";
 const ADMIN_LISTEN: &str = "127.0.0.1:9090";
 const MAX_CONNECTIONS: usize = 10_000;
 const MAX_CONNECTIONS_PER_CLIENT: usize = 1000;
@@ -49,14 +48,19 @@ pub(super) fn check(
     at: &Location<'_>,
     folder: &Folder,
 ) -> Option<ServerConfig> {
-    let listen = listen(raw.listen.as_deref().unwrap_or(LISTEN), &at.key("listen"));
-    let socket_access = unix_socket::check(&mut raw, listen.as_ref(), at);
-    let admin_listen = self::listen(
+    let trusted_proxies = trusted_proxies(raw.trusted_proxies.take(), &at.key("trusted_proxies"));
+    let context = ListenerContext {
+        has_tls: raw.tls.is_some(),
+        trusts_networks: !trusted_proxies.networks.is_empty(),
+        at,
+    };
+    let listeners = listeners::check(&mut raw, context);
+    let admin_listen = listen(
         raw.admin_listen.as_deref().unwrap_or(ADMIN_LISTEN),
         &at.key("admin_listen"),
     );
-    if let (Some(one), Some(other)) = (&listen, &admin_listen)
-        && collide(one, other)
+    if let (Some(listeners), Some(admin)) = (&listeners, &admin_listen)
+        && listeners.iter().any(|one| collide(&one.address, admin))
     {
         let key = if raw.admin_listen.is_some() {
             "admin_listen"
@@ -79,7 +83,6 @@ pub(super) fn check(
         at.key("max_connections_per_client")
             .error("the limit must not be zero", hint);
     }
-    let trusted_proxies = trusted_proxies(raw.trusted_proxies, &at.key("trusted_proxies"));
     let admin_hosts = admin_hosts(raw.admin_hosts, &at.key("admin_hosts"));
     let default = ListenerSettings::default();
     let limits = ListenerSettings {
@@ -91,9 +94,7 @@ pub(super) fn check(
             .map_or(MAX_CONNECTIONS_PER_CLIENT, |limit| {
                 usize::try_from(limit).unwrap_or(usize::MAX)
             }),
-        socket_access,
         trusted_proxies: trusted_proxies.networks.clone(),
-        proxy_protocol: raw.proxy_protocol.unwrap_or(false),
         max_header_bytes: size(bounded(
             raw.max_header_bytes,
             &at.key("max_header_bytes"),
@@ -165,15 +166,18 @@ pub(super) fn check(
         }),
         ..default
     };
-    if limits.proxy_protocol
-        && trusted_proxies.networks.is_empty()
-        && matches!(listen, Some(ListenAddr::Tcp(_)))
-    {
-        at.key("proxy_protocol").error(
-            "`proxy_protocol` needs `trusted_proxies`",
-            "list the load balancers: a PROXY header from any other address is rejected",
-        );
-    }
+    let trusts_any = !trusted_proxies.networks.is_empty() || trusted_proxies.unix_peers;
+    let from_proxies = |value: Option<bool>, key: &str| {
+        if value == Some(true) && !trusts_any {
+            at.key(key).error(
+                format!("`{key}` needs `trusted_proxies`"),
+                "list the proxies in front: the header of any other peer is not read",
+            );
+        }
+        value.unwrap_or(false)
+    };
+    let forwarded_host = from_proxies(raw.forwarded_host, "forwarded_host");
+    let forwarded_proto = from_proxies(raw.forwarded_proto, "forwarded_proto");
     let requests = LimiterSettings {
         max_in_flight: max_in_flight_requests(
             raw.max_in_flight_requests,
@@ -194,13 +198,15 @@ pub(super) fn check(
     let forwarded_header = raw.forwarded_header.unwrap_or_default();
     let tls = tls.map_or(Some(None), |tls| tls.map(Some))?;
     Some(ServerConfig {
-        listen: listen?,
+        listeners: listeners?,
         admin_listen: admin_listen?,
         admin_hosts,
         tls,
         trusted_proxies: trusted_proxies.networks,
         trusts_unix_peers: trusted_proxies.unix_peers,
         forwarded_header,
+        forwarded_host,
+        forwarded_proto,
         workers,
         requests,
         min_upload_rate: bounded(
@@ -229,29 +235,6 @@ pub(super) fn check_log(raw: RawLog) -> LogConfig {
         format: raw.format.unwrap_or_default(),
         filter,
         access: raw.access.unwrap_or(true),
-    }
-}
-
-fn listen(text: &str, at: &Location<'_>) -> Option<ListenAddr> {
-    let address = text.parse().ok();
-    if address.is_none() {
-        let hint = "an IP address and port such as `127.0.0.1:8080` or `[::]:8080`, or a socket such as `unix:/run/doorward.sock`";
-        at.error(format!("invalid listen address {}", quoted(text)), hint);
-    }
-    address
-}
-
-fn collide(one: &ListenAddr, other: &ListenAddr) -> bool {
-    match (one, other) {
-        (ListenAddr::Tcp(one), ListenAddr::Tcp(other)) => {
-            let same_host =
-                one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
-            one.port() != 0 && one.port() == other.port() && same_host
-        }
-        (ListenAddr::Unix(one), ListenAddr::Unix(other)) => one == other,
-        (ListenAddr::Tcp(_), ListenAddr::Unix(_)) | (ListenAddr::Unix(_), ListenAddr::Tcp(_)) => {
-            false
-        }
     }
 }
 

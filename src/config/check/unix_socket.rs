@@ -1,9 +1,8 @@
-//! Permissions of a Unix socket that Doorward listens on: `unix_socket_…` keys of `[server]`.
+//! Permissions of a Unix socket that Doorward listens on: `unix_socket_…` keys of a listener.
 
 use std::path::Path;
 
 use super::super::files::read_text;
-use super::super::raw::RawServer;
 use super::super::report::{Location, quoted};
 use crate::downstream::SocketAccess;
 use crate::types::net::ListenAddr;
@@ -11,16 +10,21 @@ use crate::types::net::ListenAddr;
 const USERS: &str = "/etc/passwd";
 const GROUPS: &str = "/etc/group";
 
-/// Takes the keys out of `raw`.
+/// The keys.
+pub(super) struct RawSocketAccess {
+    pub(super) mode: Option<String>,
+    pub(super) owner: Option<String>,
+    pub(super) group: Option<String>,
+}
+
+/// Checks the keys of the listener with this address. `at` is its table.
 pub(super) fn check(
-    raw: &mut RawServer,
-    listen: Option<&ListenAddr>,
+    raw: RawSocketAccess,
+    address: Option<&ListenAddr>,
     at: &Location<'_>,
 ) -> SocketAccess {
-    let mode = raw.unix_socket_mode.take();
-    let owner = raw.unix_socket_owner.take();
-    let group = raw.unix_socket_group.take();
-    if let Some(ListenAddr::Tcp(_)) = listen {
+    let RawSocketAccess { mode, owner, group } = raw;
+    if let Some(ListenAddr::Tcp(_)) = address {
         for (key, is_set) in [
             ("unix_socket_mode", mode.is_some()),
             ("unix_socket_owner", owner.is_some()),
@@ -28,7 +32,7 @@ pub(super) fn check(
         ] {
             if is_set {
                 let hint = "remove the key, or listen on `unix:/run/doorward/doorward.sock`";
-                at.key(key).error("`listen` is not a Unix socket", hint);
+                at.key(key).error("the listener is not a Unix socket", hint);
             }
         }
     }

@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -12,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
 use super::super::client_stream::{ClientStream, ConnectionSlot};
-use super::super::connection_context::ConnectionContext;
+use super::super::connection_context::{ConnectionContext, ConnectionIds};
 use super::super::connection_registry::ConnectionRegistry;
 use super::super::deadline_timer::DeadlineTimer;
 use super::super::{Certificates, ListenerSettings, drain, http1};
@@ -528,7 +527,7 @@ async fn hibernating_connection_is_small() {
         drain,
         registry: ConnectionRegistry::default(),
         bytes: Arc::new(ByteBudget::new(1 << 20)),
-        next_id: AtomicU64::new(0),
+        ids: ConnectionIds::default(),
     });
     let permit = Arc::new(tokio::sync::Semaphore::new(1))
         .acquire_owned()

@@ -91,6 +91,14 @@ impl TaggedResponse {
     }
 }
 
+/// Tells the browser to use https only for the next year (RFC 6797), unless the app has its own
+/// policy.
+pub(in crate::proxy) fn require_https(headers: &mut HeaderMap) {
+    headers
+        .entry(header::STRICT_TRANSPORT_SECURITY)
+        .or_insert(const { HeaderValue::from_static("max-age=31536000") });
+}
+
 /// A redirect to `location`.
 pub(super) fn redirect(status: StatusCode, location: &str) -> Response<Body> {
     let mut response = text_response(status, "text/plain; charset=utf-8", String::new());

@@ -97,4 +97,34 @@ errors! {
         "[session]" =>
             "[server.tls]\ncert_file = \"tls/cert.pem\"\nkey_file = \"tls/cert.pem\"\n[session]",
         at "\"tls/cert.pem\"", "holds no valid private key", hint "BEGIN PRIVATE KEY";
+    listeners_beside_listen_are_rejected:
+        "[session]" => "[[server.listeners]]\naddress = \"127.0.0.1:8081\"\n[session]",
+        at "\"127.0.0.1:8080\"", "`listeners` is set", hint "[[server.listeners]]";
+    listener_without_address_is_rejected:
+        "listen = \"127.0.0.1:8080\"\ntrusted_proxies = [\"10.0.0.0/8\"]" =>
+            "trusted_proxies = [\"10.0.0.0/8\"]\n[[server.listeners]]\nproxy_protocol = true",
+        at "[[server.listeners]]", "`address` is missing", hint "unix:/run";
+    two_listeners_at_one_address_are_rejected:
+        "listen = \"127.0.0.1:8080\"\ntrusted_proxies = [\"10.0.0.0/8\"]" =>
+            "trusted_proxies = [\"10.0.0.0/8\"]\n\
+             [[server.listeners]]\naddress = \"127.0.0.1:8080\"\n\
+             [[server.listeners]]\naddress = \"0.0.0.0:8080\"",
+        at "\"0.0.0.0:8080\"", "two listeners", hint "another port";
+    only_redirecting_listeners_are_rejected:
+        "listen = \"127.0.0.1:8080\"\ntrusted_proxies = [\"10.0.0.0/8\"]" =>
+            "trusted_proxies = [\"10.0.0.0/8\"]\n\
+             [[server.listeners]]\naddress = \"0.0.0.0:80\"\nredirect_to_https = true",
+        at "[[server.listeners]]", "no listener serves", hint "redirect_to_https";
+    listener_with_tls_but_without_certificates_is_rejected:
+        "listen = \"127.0.0.1:8080\"\ntrusted_proxies = [\"10.0.0.0/8\"]" =>
+            "trusted_proxies = [\"10.0.0.0/8\"]\n\
+             [[server.listeners]]\naddress = \"0.0.0.0:443\"\ntls = true",
+        at "true", "needs a table `[server.tls]`", hint "cert_file";
+    forwarded_host_without_trusted_proxies_is_rejected:
+        "listen = \"127.0.0.1:8080\"\ntrusted_proxies = [\"10.0.0.0/8\"]" =>
+            "listen = \"unix:/run/doorward.sock\"\nforwarded_host = true",
+        at "true", "`forwarded_host` needs `trusted_proxies`", hint "in front";
+    hsts_without_https_is_rejected:
+        "\"https://forum.example.com\"" => "\"http://forum.localhost\"\nhsts = true",
+        at "true", "needs an https `public_url`", hint "ignore";
 }

@@ -39,6 +39,8 @@ pub struct Setup {
     /// The store's upstream, if it is not the recording backend.
     store_upstream: Option<String>,
     more: String,
+    /// Tables `[[server.listeners]]` in place of one listener.
+    listeners: String,
 }
 
 /// A running Doorward and its environment. Dropping it drains and stops it.
@@ -83,7 +85,6 @@ allow = { roles = ["admin"] }
 impl Setup {
     /// `http://store.localhost:8080` and `http://forum.localhost:8080`.
     pub fn plain() -> Self {
-        let more = String::new();
         Self {
             secure: false,
             provider_is_up: true,
@@ -92,7 +93,8 @@ impl Setup {
             sections: Vec::new(),
             store_rules: STORE_RULES,
             store_upstream: None,
-            more,
+            more: String::new(),
+            listeners: String::new(),
         }
     }
 
@@ -113,6 +115,15 @@ impl Setup {
     /// Adds lines to `[server]`.
     pub fn server(self, lines: &str) -> Self {
         self.section("server", lines)
+    }
+
+    /// Listens on these listeners instead: the lines of each table beside its address.
+    pub fn listeners(mut self, tables: &[&str]) -> Self {
+        for lines in tables {
+            let table = "[[server.listeners]]\naddress = \"127.0.0.1:0\"";
+            self.listeners.push_str(&format!("{table}\n{lines}\n"));
+        }
+        self
     }
 
     /// Adds lines to `[providers.login]`.
@@ -293,9 +304,13 @@ impl Setup {
             )
         };
         [
-            "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\nworkers = 2\n\
+            "[server]\nadmin_listen = \"127.0.0.1:0\"\nworkers = 2\n\
              shutdown_delay = \"0s\"\ndrain_timeout = \"1s\"",
             &self.lines("server"),
+            match self.listeners.as_str() {
+                "" => "listen = \"127.0.0.1:0\"",
+                tables => tables,
+            },
             tls,
             "[session]\nkey_files = [\"doorward.key\"]",
             &self.lines("session"),
@@ -388,10 +403,12 @@ impl Doorward {
 
     /// The listener address of a replica.
     pub fn port_of(&self, replica: usize) -> u16 {
-        self.servers[replica]
-            .address()
-            .expect("a TCP listener")
-            .port()
+        self.servers[replica].address().expect("TCP").port()
+    }
+
+    /// The port of a listener of the first replica.
+    pub fn listener_port(&self, index: usize) -> u16 {
+        self.servers[0].addresses()[index].expect("TCP").port()
     }
 
     /// Waits until the store has served this many more requests.
