@@ -107,6 +107,10 @@ impl Handler for ProxyHandler {
             .record_rejected(connection, reason, status);
     }
 
+    fn drain_started(&self) {
+        self.proxy.telemetry.drain_started();
+    }
+
     fn cut_off(&self) {
         self.proxy.telemetry.cut_off();
     }

@@ -37,6 +37,9 @@ pub trait Handler: Send + Sync + 'static {
     /// status of the response.
     fn rejected(&self, _info: ConnectionInfo, _reason: &'static str, _status: StatusCode) {}
 
+    /// Told that no connection is accepted any more, and that responses without an end should end.
+    fn drain_started(&self) {}
+
     /// Told that the drain timeout has passed, and that the remaining connections are closed.
     fn cut_off(&self) {}
 }

@@ -239,6 +239,7 @@ pub async fn serve<H: Handler>(
         }
     }
     drop(acceptor);
+    context.handler.drain_started();
     let all_closed = async {
         if drain.was_announced() {
             // Connections still open after that were idle for as long.

@@ -4,6 +4,7 @@ mod app_logout;
 mod challenge;
 mod concurrency;
 mod context;
+mod event_stream;
 mod execute;
 mod login;
 mod logout;

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
+use tokio::sync::watch;
 
 use super::concurrency::REQUEST_BYTES;
+use super::event_stream::{EndedByDrain, end_with_drain};
 use super::request_id::RequestId;
 use super::responder::TaggedResponse;
 use super::stream_limits::{LimitChecker, StreamLimits};
@@ -41,6 +43,8 @@ struct Shared {
     apps: Vec<(String, AppMetrics)>,
     without_app: AppMetrics,
     request_ids: AtomicU64,
+    /// Whether the drain has started.
+    draining: watch::Sender<bool>,
     /// Whether the remaining connections are closed, because the drain timeout has passed.
     cut_off: AtomicBool,
 }
@@ -63,8 +67,14 @@ impl RequestTelemetry {
             apps,
             without_app,
             request_ids: AtomicU64::new(seed),
+            draining: watch::Sender::new(false),
             cut_off: AtomicBool::new(false),
         }))
+    }
+
+    /// From now on, event streams end after their current event.
+    pub fn drain_started(&self) {
+        self.0.draining.send_replace(true);
     }
 
     /// From now on, requests that end early were cut off by Doorward and not by their clients.
@@ -268,6 +278,8 @@ impl RequestRecord {
             memory.shrink_to(REQUEST_BYTES);
         }
         let TaggedResponse { code, response } = response;
+        let (response, ended_by_drain) =
+            end_with_drain(response, || self.shared.draining.subscribe());
         let limits = LimitChecker::new(std::mem::take(&mut self.limits));
         let mut observer = ResponseObserver {
             record: self,
@@ -277,6 +289,7 @@ impl RequestRecord {
             is_stream: http_body::Body::size_hint(response.body())
                 .exact()
                 .is_none(),
+            ended_by_drain,
             limits,
         };
         if http_body::Body::is_end_stream(response.body()) {
@@ -399,6 +412,8 @@ struct ResponseObserver {
     bytes_out: u64,
     /// Whether the length of the body is unknown, as for streams.
     is_stream: bool,
+    /// Of an event stream: whether it ended because of the drain.
+    ended_by_drain: Option<EndedByDrain>,
     limits: LimitChecker,
 }
 
@@ -450,7 +465,13 @@ impl BodyObserver for ResponseObserver {
     }
 
     fn ended(mut self: Box<Self>, end: BodyEnd) {
+        let ended_by_drain = self.ended_by_drain.as_ref();
         match end {
+            BodyEnd::Complete
+                if ended_by_drain.is_some_and(|ended| ended.load(Ordering::Relaxed)) =>
+            {
+                self.code = "shutting_down";
+            }
             BodyEnd::Complete | BodyEnd::Cut => {}
             BodyEnd::Broken => self.code = "upstream_body_aborted",
             BodyEnd::Abandoned => self.code = self.record.shared.early_end(),

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -15,6 +16,7 @@ use crate::support::gate::Gate;
 use crate::support::websocket::{WebSocket, upgrade_headers};
 use crate::support::wire::Framing;
 
+const FOR_EVER: Duration = Duration::from_secs(3600);
 const HOST: &str = "Host: store.localhost:8080\r\n";
 
 fn end(door: Doorward) -> JoinHandle<()> {
@@ -31,7 +33,7 @@ async fn ended(ending: JoinHandle<()>) {
 /// Waits until the port is closed.
 async fn refuses(address: std::net::SocketAddr) {
     eventually_async("new connections are refused", SOON, async || {
-        tokio::net::TcpStream::connect(address).await.is_err()
+        TcpStream::connect(address).await.is_err()
     })
     .await;
 }
@@ -126,22 +128,18 @@ async fn endless_response_is_cut_at_the_drain_deadline() {
         .await
         .expect("a socket")
         .into_wire();
-    let for_ever = Duration::from_secs(3600);
     door.store.answer(
-        "/events",
+        "/download",
         Answer {
-            body: Content::Events {
-                count: 2,
-                every: for_ever,
-            },
+            body: Content::Big(10),
+            body_delay: FOR_EVER,
             ..Answer::default()
         },
     );
-    let mut events = browser
-        .stream(RequestSpec::new(Kind::Fetch, &door.store_url("/events")))
+    let mut download = browser
+        .stream(RequestSpec::new(Kind::Fetch, &door.store_url("/download")))
         .await
         .expect("an answer");
-    assert!(events.next().await.expect("an event").is_some());
 
     // An incomplete frame header.
     stuck
@@ -161,13 +159,74 @@ async fn endless_response_is_cut_at_the_drain_deadline() {
         rest.is_ok_and(|rest| rest.starts_with(&[0x88])),
         "the client's side is between frames, and is told"
     );
-    let rest = timeout(SOON, events.next())
+    let rest = timeout(SOON, download.next())
         .await
         .expect("the stream is cut in time");
     assert!(
         rest.is_err(),
         "a stream that was cut looked whole: {rest:?}"
     );
+    ended(ending).await;
+}
+
+#[tokio::test]
+async fn event_stream_ends_whole_when_the_drain_begins() {
+    let door = Setup::plain().server("drain_timeout = \"1h\"").start();
+    door.store.answer(
+        "/public/events",
+        Answer {
+            body: Content::Events {
+                count: 2,
+                every: FOR_EVER,
+            },
+            ..Answer::default()
+        },
+    );
+    let gate = Gate::default();
+    let body = Content::Bytes(vec![b'z'; 200_000]);
+    door.store.answer(
+        "/public/download",
+        Answer {
+            gate: Some(gate.clone()),
+            body,
+            ..Answer::default()
+        },
+    );
+    let url = door.store_url("/public/events");
+    let (mut browser, log) = (door.browser(), door.log.clone());
+    let mut events = browser
+        .stream(RequestSpec::new(Kind::Fetch, &url))
+        .await
+        .expect("an answer");
+    assert!(events.next().await.expect("an event").is_some());
+    let connection = TcpStream::connect(door.address()).await.expect("a port");
+    let (mut client, connection) = h2::client::handshake(connection).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let request = http::Request::get(&url).body(()).expect("a request");
+    let (answer, _) = client.send_request(request, true).expect("sent");
+    let mut http2_events = answer.await.expect("an answer").into_body();
+    assert!(http2_events.data().await.is_some_and(|event| event.is_ok()));
+    let mut download = Dialogue::with(&door.browser(), &door.site().store).await;
+    download
+        .say(format!("GET /public/download HTTP/1.1\r\n{HOST}\r\n"))
+        .await;
+    gate.reached(1).await;
+
+    let ending = end(door);
+    let rest = timeout(SOON, events.next()).await.expect("an end in time");
+    assert!(matches!(rest, Ok(None)), "{rest:?}");
+    let rest = async {
+        while let Some(part) = http2_events.data().await {
+            assert!(part.is_ok_and(|part| part.is_empty()));
+        }
+    };
+    timeout(SOON, rest).await.expect("an end in time");
+    log.line("/public/events", "shutting_down").await;
+    assert!(!ending.is_finished(), "a download goes on");
+    gate.open();
+    let reply = download.poll("GET").await;
+    assert_eq!((reply.status(), reply.body.len()), (200, 200_000));
+    drop(client);
     ended(ending).await;
 }
 

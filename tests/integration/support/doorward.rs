@@ -303,10 +303,17 @@ impl Setup {
                 self.lines(name)
             )
         };
+        let server = self.lines("server");
+        let drain_timeout = if server.contains("drain_timeout") {
+            ""
+        } else {
+            "drain_timeout = \"1s\""
+        };
         [
             "[server]\nadmin_listen = \"127.0.0.1:0\"\nworkers = 2\n\
-             shutdown_delay = \"0s\"\ndrain_timeout = \"1s\"",
-            &self.lines("server"),
+             shutdown_delay = \"0s\"",
+            drain_timeout,
+            &server,
             match self.listeners.as_str() {
                 "" => "listen = \"127.0.0.1:0\"",
                 tables => tables,
