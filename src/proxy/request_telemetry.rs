@@ -292,7 +292,9 @@ impl RequestRecord {
             ended_by_drain,
             limits,
         };
-        if http_body::Body::is_end_stream(response.body()) {
+        // A response to HEAD has no body (RFC 9110 section 9.3.2): the server does not read it.
+        let is_head = observer.record.method == Some(Method::HEAD);
+        if is_head || http_body::Body::is_end_stream(response.body()) {
             observer.record_end();
             return response;
         }

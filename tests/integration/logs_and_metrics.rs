@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
+use tokio::net::TcpStream;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::mobile_workflow::secrets;
@@ -394,6 +395,41 @@ async fn every_log_line_is_one_json_object() {
     for line in door.log.lines() {
         assert!(line.is_object() && line.get("forged").is_none(), "{line}");
         assert!(line.to_string().len() < 4_096, "{line}");
+    }
+}
+
+/// The server drops the body of a page, which looks like a client that disconnects.
+#[tokio::test]
+async fn head_of_own_page_is_logged_with_its_decision() {
+    let door = Setup::plain().start();
+    for (path, code) in [
+        ("/cart", "no_session"),
+        ("/public/a;b", "unsupported_path"),
+        ("/.doorward/x", "no_such_endpoint"),
+    ] {
+        let url = door.store_url(path);
+        let head = RequestSpec::new(Kind::Program, &url).method("HEAD");
+        let page = door.browser().send(head).await;
+        let connection = TcpStream::connect(door.address()).await.expect("a port");
+        let (mut client, connection) = h2::client::handshake(connection).await.expect("HTTP/2");
+        tokio::spawn(connection);
+        let request = http::Request::head(&url).body(()).expect("a request");
+        let (answer, _) = client.send_request(request, true).expect("sent");
+        let http2 = answer.await.expect("an answer");
+        assert_eq!(http2.status().as_u16(), page.status());
+        let logged = || {
+            door.log
+                .lines()
+                .into_iter()
+                .filter(|line| line["path"] == path)
+        };
+        eventually("both requests are logged", || logged().count() == 2).await;
+        for line in logged() {
+            assert_eq!(
+                (line["decision"].as_str(), line["out"].as_u64()),
+                (Some(code), Some(0))
+            );
+        }
     }
 }
 
