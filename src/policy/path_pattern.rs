@@ -38,7 +38,8 @@ pub enum PatternError {
     /// It contains an ambiguity. Targets with one get the combination of all requirements and match
     /// no single rule.
     #[error(
-        "a path pattern must not contain `//`, `;`, %2F, %3B, %25, %3F, %23 or a lookalike slash"
+        "a path pattern must not contain `//`, `;`, %2F, %3B, %25, %3F, %23, `:$`, a lookalike \
+         slash, a segment that ends with a dot or blank, or text that NFKC changes"
     )]
     Ambiguous,
 }
@@ -53,12 +54,11 @@ impl PathPattern {
             return Err(PatternError::Relative);
         }
         let escaped = text.replace(' ', "%20");
-        let (canonical, ambiguities) =
-            canonical_path(&escaped).map_err(PatternError::Unmatchable)?;
-        if !ambiguities.is_empty() {
+        let canonical = canonical_path(&escaped).map_err(PatternError::Unmatchable)?;
+        if !canonical.ambiguities.is_empty() {
             return Err(PatternError::Ambiguous);
         }
-        let segments = segments_of(&canonical)
+        let segments = segments_of(&canonical.text)
             .map(Segment::parse)
             .collect::<Result<Vec<_>, _>>()?;
         let folded = segments.iter().map(Segment::fold_case).collect();

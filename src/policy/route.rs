@@ -376,7 +376,8 @@ impl HostRouter {
         if kind == HostKind::Alias {
             return Route::Alias(app_ref);
         }
-        if !info.target.ambiguities().within(app.allowed_ambiguities) {
+        let ambiguities = app.rules.ambiguities(&info.method, &info.target);
+        if !ambiguities.within(app.allowed_ambiguities) {
             return Route::UnsupportedPath(app_ref);
         }
         match endpoint_of(info.target.path(), app) {

@@ -91,13 +91,30 @@ impl Rules {
         }
     }
 
+    /// The ambiguities of `target` that matter. A path with one other reading is not ambiguous if
+    /// both have the same requirement.
+    pub fn ambiguities(&self, method: &Method, target: &Target) -> PathAmbiguities {
+        let ambiguities = target.ambiguities();
+        match target.other_reading() {
+            Some(other) if self.of_path(method, target.path()) == self.of_path(method, other) => {
+                ambiguities.without_other_reading()
+            }
+            Some(_) | None => ambiguities,
+        }
+    }
+
     /// The requirement for `method` and `target`. A target with ambiguities gets the combination of
     /// all requirements, because the backend may read it as any path.
     pub fn requirement(&self, method: &Method, target: &Target) -> &AccessRequirement {
-        if target.ambiguities() != PathAmbiguities::NONE {
-            return &self.strictest;
+        if self.ambiguities(method, target) == PathAmbiguities::NONE {
+            self.of_path(method, target.path())
+        } else {
+            &self.strictest
         }
-        let path = comparable(target.path(), self.case_insensitive);
+    }
+
+    fn of_path(&self, method: &Method, path: &str) -> &AccessRequirement {
+        let path = comparable(path, self.case_insensitive);
         let segments: Vec<&str> = segments_of(&path).collect();
         self.rules
             .iter()
@@ -234,6 +251,39 @@ mod tests {
         assert_eq!(access(Method::GET, "/anything"), Access::Authenticated);
         assert!(matches!(access(Method::GET, "/%61dmin"), Access::Claims(_)));
         assert_eq!(access(Method::GET, "/ADMIN"), Access::Authenticated);
+    }
+
+    #[test]
+    fn other_reading_matters_if_its_requirement_differs() {
+        let rules = rules(false);
+        let ambiguities = |path: &str| {
+            let target = Target::parse(path, None).unwrap();
+            let ambiguities = rules.ambiguities(&Method::GET, &target);
+            let requirement = rules.requirement(&Method::GET, &target);
+            let is_strictest = *requirement == rules.strictest;
+            assert!(ambiguities.is_empty() || is_strictest, "{path}");
+            ambiguities
+        };
+        for path in [
+            "/wiki/D.C.",
+            "/a /b",
+            "/caf\u{65}\u{301}",
+            "/assets/x.",
+            "/admin/..x.",
+        ] {
+            let path = path.replace(' ', "%20");
+            assert!(ambiguities(&path).is_empty(), "{path}");
+        }
+        for path in [
+            "/admin.",
+            "/admin%20/x",
+            "/admin::$DATA",
+            "/\u{ff41}dmin/x",
+            "/posts.",
+        ] {
+            assert!(!ambiguities(path).is_empty(), "{path}");
+        }
+        assert!(!ambiguities("/wiki//D.C.").is_empty());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use icu_normalizer::ComposingNormalizerBorrowed;
 
 /// Slashes and backslashes of best-fit mappings that NFKC keeps.
-const SLASHES: [char; 8] = [
+pub(super) const SLASHES: [char; 8] = [
     '\u{2044}', '\u{2215}', '\u{2216}', '\u{29f5}', '\u{29f8}', '\u{29f9}', '\u{2571}', '\u{2572}',
 ];
 
@@ -52,7 +52,7 @@ fn is_dot_segment(segment: &str) -> bool {
 }
 
 /// White space, control and format characters, and what a decoder puts in place of invalid bytes.
-fn is_blank(letter: char) -> bool {
+pub(super) fn is_blank(letter: char) -> bool {
     letter.is_whitespace()
         || letter.is_control()
         || matches!(

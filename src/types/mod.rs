@@ -5,6 +5,7 @@ pub mod files;
 mod lookalike;
 pub mod net;
 pub mod oauth;
+mod other_reading;
 pub mod secret;
 pub mod target;
 pub mod time;

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use http::Uri;
 
 use super::lookalike::Lookalikes;
+use super::other_reading::OtherReading;
 
 /// Maximum length of a target, in bytes.
 pub const MAX_TARGET: usize = 16 * 1024;
@@ -18,6 +19,18 @@ pub struct Target {
     text: String,
     path_len: usize,
     ambiguities: PathAmbiguities,
+    other_reading: Option<Box<str>>,
+}
+
+/// A path in canonical form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CanonicalPath<'p> {
+    /// The path.
+    pub text: Cow<'p, str>,
+    /// Its ambiguities.
+    pub ambiguities: PathAmbiguities,
+    /// What some servers read instead, if that is one other path.
+    pub other_reading: Option<String>,
 }
 
 /// Why a target is rejected, regardless of an app's `allow_ambiguous_paths`.
@@ -64,11 +77,18 @@ pub enum PathAmbiguity {
     NotUtf8,
     /// A character that some servers turn into a slash or a backslash, such as U+FF0F or U+2215.
     LookalikeSlash,
+    /// A segment that ends with a dot or a blank, which Windows ignores.
+    TrailingDot,
+    /// `:$`, as in `::$DATA`: to NTFS it names the same file or folder.
+    NtfsStream,
+    /// Text that compatibility normalization (NFKC) changes: full-width letters, ligatures,
+    /// decomposed accents.
+    NotNormalized,
 }
 
 impl PathAmbiguity {
     /// Every ambiguity, with its name in the configuration file.
-    pub const NAMED: [(&'static str, Self); 7] = [
+    pub const NAMED: [(&'static str, Self); 10] = [
         ("double-slash", Self::DoubleSlash),
         ("encoded-slash", Self::EncodedSlash),
         ("semicolon", Self::Semicolon),
@@ -76,16 +96,19 @@ impl PathAmbiguity {
         ("encoded-delimiter", Self::EncodedDelimiter),
         ("non-utf8", Self::NotUtf8),
         ("lookalike-slash", Self::LookalikeSlash),
+        ("trailing-dot", Self::TrailingDot),
+        ("ntfs-stream", Self::NtfsStream),
+        ("not-normalized", Self::NotNormalized),
     ];
 
-    const fn bit(self) -> u8 {
+    const fn bit(self) -> u16 {
         1 << self as u8
     }
 }
 
 /// A set of [`PathAmbiguity`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PathAmbiguities(u8);
+pub struct PathAmbiguities(u16);
 
 impl PathAmbiguities {
     /// The empty set.
@@ -95,6 +118,21 @@ impl PathAmbiguities {
     #[must_use]
     pub const fn with(self, ambiguity: PathAmbiguity) -> Self {
         Self(self.0 | ambiguity.bit())
+    }
+
+    /// The union of both sets.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The set without those by which a path has just one other reading.
+    #[must_use]
+    pub const fn without_other_reading(self) -> Self {
+        let one_reading = PathAmbiguity::TrailingDot.bit()
+            | PathAmbiguity::NtfsStream.bit()
+            | PathAmbiguity::NotNormalized.bit();
+        Self(self.0 & !one_reading)
     }
 
     /// Whether the set is empty.
@@ -129,9 +167,13 @@ impl Target {
         if !path.starts_with('/') {
             return Err(TargetError::NotAPath);
         }
-        let (path, ambiguities) = canonical_path(path)?;
-        let path_len = path.len();
-        let mut text = path.into_owned();
+        let CanonicalPath {
+            text,
+            ambiguities,
+            other_reading,
+        } = canonical_path(path)?;
+        let path_len = text.len();
+        let mut text = text.into_owned();
         if let Some(query) = query {
             text.push('?');
             text.push_str(query);
@@ -140,6 +182,7 @@ impl Target {
             text,
             path_len,
             ambiguities,
+            other_reading: other_reading.map(String::into_boxed_str),
         })
     }
 
@@ -158,9 +201,15 @@ impl Target {
         &self.text
     }
 
-    /// The ambiguities of the path.
+    /// The ambiguities of the path. If it has one other reading, it depends on the rules whether they
+    /// matter.
     pub const fn ambiguities(&self) -> PathAmbiguities {
         self.ambiguities
+    }
+
+    /// What some servers read instead of the path, in canonical form.
+    pub fn other_reading(&self) -> Option<&str> {
+        self.other_reading.as_deref()
     }
 }
 
@@ -168,14 +217,22 @@ impl Target {
 ///
 /// # Errors
 /// [`TargetError`].
-pub fn canonical_path(path: &str) -> Result<(Cow<'_, str>, PathAmbiguities), TargetError> {
+pub fn canonical_path(path: &str) -> Result<CanonicalPath<'_>, TargetError> {
     let is_spelled_out = |byte| byte != b'%' && !must_be_escaped(byte);
-    let (text, mut ambiguities) = if path.bytes().all(is_spelled_out) {
+    let CanonicalPath {
+        text,
+        mut ambiguities,
+        other_reading,
+    } = if path.bytes().all(is_spelled_out) {
         path.bytes().try_for_each(check_plain)?;
         if has_dot_segment(path.as_bytes()) {
             return Err(TargetError::DotSegment);
         }
-        (Cow::Borrowed(path), PathAmbiguities::NONE)
+        CanonicalPath::new(
+            Cow::Borrowed(path),
+            PathAmbiguities::NONE,
+            OtherReading::of(path.as_bytes()),
+        )
     } else {
         canonical_spelling(path)?
     };
@@ -185,7 +242,29 @@ pub fn canonical_path(path: &str) -> Result<(Cow<'_, str>, PathAmbiguities), Tar
     if text.contains("//") {
         ambiguities = ambiguities.with(PathAmbiguity::DoubleSlash);
     }
-    Ok((text, ambiguities))
+    Ok(CanonicalPath {
+        text,
+        ambiguities,
+        other_reading,
+    })
+}
+
+impl<'p> CanonicalPath<'p> {
+    fn new(
+        text: Cow<'p, str>,
+        ambiguities: PathAmbiguities,
+        other_reading: Option<OtherReading>,
+    ) -> Self {
+        let (other_reading, others) = match other_reading {
+            Some(reading) => (Some(reading.path), reading.ambiguities),
+            None => (None, PathAmbiguities::NONE),
+        };
+        Self {
+            text,
+            ambiguities: ambiguities.and(others),
+            other_reading,
+        }
+    }
 }
 
 /// Characters that browsers and other clients send as they are, although a URL cannot contain them
@@ -208,7 +287,7 @@ const fn check_plain(byte: u8) -> Result<(), TargetError> {
 }
 
 /// Decodes the escapes of unreserved characters, and escapes what must be escaped.
-fn canonical_spelling(path: &str) -> Result<(Cow<'_, str>, PathAmbiguities), TargetError> {
+fn canonical_spelling(path: &str) -> Result<CanonicalPath<'_>, TargetError> {
     let mut text = String::with_capacity(path.len());
     let mut ambiguities = PathAmbiguities::NONE;
     let mut decoded = Vec::with_capacity(path.len());
@@ -254,10 +333,15 @@ fn canonical_spelling(path: &str) -> Result<(Cow<'_, str>, PathAmbiguities), Tar
     if std::str::from_utf8(&decoded).is_err() {
         ambiguities = ambiguities.with(PathAmbiguity::NotUtf8);
     }
-    Ok((Cow::Owned(text), ambiguities))
+    Ok(CanonicalPath::new(
+        Cow::Owned(text),
+        ambiguities,
+        OtherReading::of(&decoded),
+    ))
 }
 
-fn push_escape(text: &mut String, byte: u8) {
+/// Appends a percent-encoded byte.
+pub(super) fn push_escape(text: &mut String, byte: u8) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     text.push('%');
     for digit in [byte >> 4, byte & 0xf] {
@@ -306,14 +390,7 @@ mod tests {
 
     #[test]
     fn parse_leaves_canonical_paths_unchanged() {
-        for path in [
-            "/",
-            "/a",
-            "/a/",
-            "/a/b.c/..d/...",
-            "/a:b@c!$&'()*+,=",
-            "/[x]",
-        ] {
+        for path in ["/", "/a", "/a/", "/a/b.c/..d/e", "/a:b@c!$&'()*+,=", "/[x]"] {
             let target = read(path).unwrap();
             assert_eq!((target.path(), target.query()), (path, None));
             assert!(target.ambiguities().is_empty(), "{path}");
@@ -400,6 +477,13 @@ mod tests {
             ("/%ff", PathAmbiguity::NotUtf8),
             ("/a%ef%bc%8fb", PathAmbiguity::LookalikeSlash),
             ("/a\u{2215}b", PathAmbiguity::LookalikeSlash),
+            ("/admin.", PathAmbiguity::TrailingDot),
+            ("/admin%20/x", PathAmbiguity::TrailingDot),
+            ("/a/.../b", PathAmbiguity::TrailingDot),
+            ("/admin::$DATA", PathAmbiguity::NtfsStream),
+            ("/admin%3a%3a%24data", PathAmbiguity::NtfsStream),
+            ("/%ef%bd%81dmin", PathAmbiguity::NotNormalized),
+            ("/cafe\u{301}", PathAmbiguity::NotNormalized),
         ];
         for (path, ambiguity) in cases {
             let ambiguities = read(path).unwrap().ambiguities();

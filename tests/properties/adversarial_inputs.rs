@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-const PATH_FRAGMENTS: [&str; 70] = [
+const PATH_FRAGMENTS: [&str; 76] = [
     "/",
     "/",
     "/",
@@ -73,6 +73,12 @@ const PATH_FRAGMENTS: [&str; 70] = [
     "%e2%88%95",
     "\u{2215}",
     "\u{ff3c}",
+    "admin.",
+    "admin%20",
+    "...",
+    "::$DATA",
+    ":$i30:$INDEX_ALLOCATION",
+    "%ef%bd%81dmin",
     "|",
     "{",
 ];

@@ -24,7 +24,7 @@ const GENERATED: usize = 700;
 const PROTECTED: &str = "PROTECTED";
 
 /// Spellings of known vulnerabilities.
-const KNOWN: [&str; 108] = [
+const KNOWN: [&str; 114] = [
     "/admin",
     "/admin/",
     "/admin/x",
@@ -133,6 +133,12 @@ const KNOWN: [&str; 108] = [
     "/public/%e2%80%a5/admin/x",
     "/public%ef%bc%8f..%ef%bc%8fadmin/x",
     "/public%e2%88%95..%e2%88%95admin/x",
+    "/admin./x",
+    "/admin%20/x",
+    "/.../admin/x",
+    "/admin::$DATA",
+    "/admin:$i30:$INDEX_ALLOCATION/x",
+    "/%ef%bd%81dmin/x",
 ];
 
 fn targets() -> Vec<String> {
@@ -160,7 +166,7 @@ fn before(backends: &Backends) -> Doorward {
             (
                 "tolerant",
                 "\"double-slash\", \"encoded-slash\", \"semicolon\", \"encoded-percent\", \"encoded-delimiter\", \"non-utf8\", \
-                 \"lookalike-slash\"",
+                 \"lookalike-slash\", \"trailing-dot\", \"ntfs-stream\", \"not-normalized\"",
             ),
         ] {
             apps.push_str(&format!(
