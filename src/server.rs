@@ -33,6 +33,7 @@ use compose::Components;
 pub struct Server {
     addresses: Vec<Option<SocketAddr>>,
     admin_address: Option<SocketAddr>,
+    decision_address: Option<SocketAddr>,
     trigger: DrainTrigger,
     admin_trigger: DrainTrigger,
     serving: Condition,
@@ -61,7 +62,7 @@ pub enum StartError {
     /// A socket was passed by systemd that no listener uses.
     #[error(
         "the socket `{0}` was passed, but no listener uses it; \
-         name it `listen`, `listen-2`, … or `admin_listen` (systemd: FileDescriptorName=), or do not pass it"
+         name it `listen`, `listen-2`, …, `admin_listen` or `decision_listen` (systemd: FileDescriptorName=), or do not pass it"
     )]
     UnusedSocket(String),
     /// The settings of an upstream are invalid.
@@ -121,6 +122,32 @@ fn open_listeners(
     Ok(listeners)
 }
 
+/// Opens the decision listener. The requests to it are those of clients with a description added to
+/// them. A Unix domain socket has the permissions of the first listener's.
+fn open_decision_listener(
+    config: &Config,
+    inherited: &mut ActivatedSockets,
+) -> Result<Option<WorkerListener>, ListenError> {
+    /// Fields that a description adds.
+    const ADDED_FIELDS: usize = 20;
+    let Some(address) = &config.server.decision_listen else {
+        return Ok(None);
+    };
+    let limits = &config.server.limits;
+    let first = config.server.listeners.first();
+    let settings = ListenerSettings {
+        max_header_bytes: limits.max_header_bytes.saturating_mul(2),
+        max_header_count: limits.max_header_count.saturating_add(ADDED_FIELDS),
+        socket_access: first.map_or_else(SocketAccess::default, |first| first.socket_access),
+        ..limits.clone()
+    };
+    Ok(Some(WorkerListener {
+        listener: Listener::open(Role::DecisionListen, address, &settings, inherited)?,
+        tls: None,
+        settings: Arc::new(settings),
+    }))
+}
+
 impl Server {
     /// Starts all components. The provider need not be available yet.
     ///
@@ -164,12 +191,16 @@ impl Server {
             &admin_settings,
             &mut inherited,
         )?;
+        let decision = open_decision_listener(config, &mut inherited)?;
         if let Some(unused) = inherited.unused() {
             return Err(StartError::UnusedSocket(unused));
         }
         let addresses = listeners.iter().map(|open| open.listener.local_addr());
         let addresses = addresses.collect();
         let admin_address = admin.local_addr();
+        let decision_address = decision
+            .as_ref()
+            .and_then(|open| open.listener.local_addr());
 
         let (background, runtime) = BackgroundRuntime::start()?;
         let first = listeners.first().ok_or(StartError::NoListener)?;
@@ -183,8 +214,10 @@ impl Server {
         for index in 0..config.server.workers.get() {
             let buffer = access.as_ref().map(|access| access.buffer(&metrics));
             let duplicates = listeners.iter().map(WorkerListener::try_clone);
+            let decision = decision.as_ref().map(WorkerListener::try_clone);
             let worker = Worker {
                 listeners: duplicates.collect::<io::Result<_>>()?,
+                decision: decision.transpose()?,
                 drain_timeout: config.server.limits.drain_timeout,
                 proxy: Arc::new(components.proxy(buffer, &metrics, &tunnels)),
                 tunnels: Arc::clone(&tunnels),
@@ -235,6 +268,7 @@ impl Server {
         Ok(Self {
             addresses,
             admin_address,
+            decision_address,
             trigger,
             admin_trigger,
             serving,
@@ -258,6 +292,11 @@ impl Server {
     /// The address of the admin listener. `None` for a Unix domain socket.
     pub const fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_address
+    }
+
+    /// The address of the decision listener. `None` for a Unix domain socket, or without one.
+    pub const fn decision_address(&self) -> Option<SocketAddr> {
+        self.decision_address
     }
 
     /// Whether all worker threads are running.

@@ -46,6 +46,8 @@ impl WorkerListener {
 pub struct Worker {
     /// The listeners.
     pub listeners: Vec<WorkerListener>,
+    /// The listener of other proxies that ask for decisions.
+    pub decision: Option<WorkerListener>,
     /// How long requests may take once draining has started.
     pub drain_timeout: Duration,
     /// The request handler.
@@ -81,10 +83,27 @@ struct ProxyHandler {
     drain: Drain,
 }
 
-impl Handler for ProxyHandler {
+/// The decisions of the proxy as a connection handler.
+struct DecisionHandler(ProxyHandler);
+
+impl Handler for DecisionHandler {
     async fn handle(&self, request: Request<Body>, arrival: ConnectionInfo) -> Response<Body> {
         let version = request.version();
-        let mut response = self.proxy.handle(request, arrival).await;
+        let response = self.0.proxy.check(request, arrival).await;
+        self.0.announce_shutdown(version, response)
+    }
+
+    fn rejected(&self, connection: ConnectionInfo, reason: &'static str, status: StatusCode) {
+        self.0.rejected(connection, reason, status);
+    }
+
+    fn cut_off(&self) {
+        self.0.cut_off();
+    }
+}
+
+impl ProxyHandler {
+    fn announce_shutdown(&self, version: Version, mut response: Response<Body>) -> Response<Body> {
         // HTTP/2 uses GOAWAY instead. After an upgrade, the field has another meaning.
         let has_connection_field =
             version < Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS;
@@ -95,6 +114,14 @@ impl Handler for ProxyHandler {
             );
         }
         response
+    }
+}
+
+impl Handler for ProxyHandler {
+    async fn handle(&self, request: Request<Body>, arrival: ConnectionInfo) -> Response<Body> {
+        let version = request.version();
+        let response = self.proxy.handle(request, arrival).await;
+        self.announce_shutdown(version, response)
     }
 
     fn https_origin(&self, host: &str) -> Option<String> {
@@ -152,6 +179,19 @@ impl Worker {
                 Arc::clone(&handler),
                 Arc::clone(&self.metrics),
                 self.drain.clone(),
+            ));
+        }
+        if let Some(decision) = self.decision {
+            listeners.spawn(downstream::serve(
+                decision.listener.numbering_by(ids),
+                decision.tls,
+                decision.settings,
+                Arc::new(DecisionHandler(ProxyHandler {
+                    proxy: Arc::clone(&handler.proxy),
+                    drain: self.drain.clone(),
+                })),
+                self.metrics,
+                self.drain,
             ));
         }
         // The first error ends the worker, and with it the other listeners.

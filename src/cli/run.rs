@@ -65,6 +65,9 @@ pub fn run(
     };
     tracing::info!(
         address = %bound_listeners(&server, &config),
+        decisions = config.server.decision_listen.as_ref().map(|address| {
+            tracing::field::display(bound(server.decision_address(), address))
+        }),
         admin = %bound(server.admin_address(), &config.server.admin_listen),
         apps = config.apps.len(),
         "serving"

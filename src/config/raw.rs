@@ -44,6 +44,7 @@ pub(super) struct RawConfig {
 pub(super) struct RawServer {
     pub(super) listen: Option<String>,
     pub(super) admin_listen: Option<String>,
+    pub(super) decision_listen: Option<String>,
     pub(super) admin_hosts: Option<List<String>>,
     pub(super) unix_socket_mode: Option<String>,
     pub(super) unix_socket_owner: Option<String>,

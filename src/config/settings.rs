@@ -48,6 +48,8 @@ pub struct ServerConfig {
     pub listeners: Vec<ListenerConfig>,
     /// The address of the admin listener.
     pub admin_listen: ListenAddr,
+    /// The address of the decision listener.
+    pub decision_listen: Option<ListenAddr>,
     /// Names of the public DNS by which the admin listener is reached, in lower case.
     pub admin_hosts: Vec<String>,
     /// TLS settings, if Doorward terminates TLS.

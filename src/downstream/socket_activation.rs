@@ -30,6 +30,8 @@ pub enum Role {
     Listen(usize),
     /// `server.admin_listen`.
     AdminListen,
+    /// `server.decision_listen`.
+    DecisionListen,
 }
 
 impl Role {
@@ -38,13 +40,15 @@ impl Role {
             Self::Listen(0) => "listen".into(),
             Self::Listen(index) => format!("listen-{}", index + 1).into(),
             Self::AdminListen => "admin_listen".into(),
+            Self::DecisionListen => "decision_listen".into(),
         }
     }
 
     /// Whether a socket of this name belongs to a listener, whatever its address.
     fn is_name(name: &str) -> bool {
         let number = name.strip_prefix("listen-").map(str::parse::<usize>);
-        matches!(name, "listen" | "admin_listen") || matches!(number, Some(Ok(2..)))
+        matches!(name, "listen" | "admin_listen" | "decision_listen")
+            || matches!(number, Some(Ok(2..)))
     }
 }
 

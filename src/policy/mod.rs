@@ -6,6 +6,7 @@ pub mod canonical;
 pub mod client_address;
 pub mod client_kind;
 pub mod decide;
+pub mod described_request;
 pub mod forwarded_origin;
 pub mod native;
 pub mod native_request;

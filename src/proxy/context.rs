@@ -8,6 +8,7 @@ use super::request_body::{BodyLimits, ReadBodyError};
 use super::request_id::RequestId;
 use super::request_telemetry::RequestRecord;
 use crate::identity::post_id::PostId;
+use crate::policy::described_request::Dialect;
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::AppRef;
 use crate::session::cookie::RequestCookies;
@@ -28,6 +29,8 @@ pub(super) struct RequestContext<'r> {
     pub(super) server_slot: ServerSlot<'r>,
     /// The client connection, if it carries the requests of one client only.
     pub(super) own_connection: Option<ConnectionId>,
+    /// How another proxy describes the request, if it only asks for a decision.
+    pub(super) dialect: Option<Dialect>,
 }
 
 impl RequestContext<'_> {

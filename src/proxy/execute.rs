@@ -27,7 +27,9 @@ impl Proxy {
         decision: Decision<'_>,
         context: RequestContext<'_>,
     ) -> TaggedResponse {
-        if context.replayed_post.is_none()
+        if let Some(dialect) = context.dialect {
+            Box::pin(self.answer_check(dialect, decision, context)).await
+        } else if context.replayed_post.is_none()
             && let Decision::Forward(permit) = decision
         {
             self.forward(permit, context).await
@@ -252,7 +254,7 @@ impl Proxy {
             .busy(client_kind, Some(app_ref.app), "app_busy", request_id)
     }
 
-    fn refuse(&self, refusal: &Refusal<'_>, request_id: RequestId) -> TaggedResponse {
+    pub(super) fn refuse(&self, refusal: &Refusal<'_>, request_id: RequestId) -> TaggedResponse {
         if let Reason::PostNotPreserved(_, error) = refusal.reason
             && let Some(app_ref) = refusal.app_ref
         {

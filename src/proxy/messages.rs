@@ -120,7 +120,35 @@ pub(super) const fn refusal_text(reason: Reason) -> ErrorText {
             "Another site tried to perform an action in your name, so we blocked it.",
             "If you wanted to log out, use the link on this site.",
         ),
+        Reason::EndpointNotProxied => text(
+            "This site is not set up correctly",
+            "The proxy in front of this site must pass this address to Doorward.",
+            TELL_OPERATOR,
+        ),
+        Reason::BodyRequired => text(
+            "This site is not set up correctly",
+            "The proxy in front of this site must pass refused requests to Doorward.",
+            TELL_OPERATOR,
+        ),
     }
+}
+
+/// The text for a request to the decision listener that describes no request.
+pub(super) const fn invalid_check_text() -> ErrorText {
+    text(
+        "This request is not valid",
+        "The proxy in front of this site did not describe the request completely and once.",
+        TELL_OPERATOR,
+    )
+}
+
+/// The text for a request to the decision listener from a peer that is not trusted.
+pub(super) const fn untrusted_peer_text() -> ErrorText {
+    text(
+        "This client may not ask for decisions",
+        "Only the proxies in `trusted_proxies` may use this listener.",
+        TELL_OPERATOR,
+    )
 }
 
 /// Why a form was not preserved, in one sentence.

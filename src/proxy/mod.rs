@@ -4,6 +4,7 @@ mod app_logout;
 mod challenge;
 mod concurrency;
 mod context;
+mod decision;
 mod event_stream;
 mod execute;
 mod login;
@@ -18,6 +19,7 @@ mod request_telemetry;
 mod responder;
 mod stream_limits;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -33,21 +35,23 @@ use crate::identity::credentials::Credentials;
 use crate::limits::{ClientKey, on_behalf_of};
 use crate::policy::canonical::canonical;
 use crate::policy::client_address::TrustedProxies;
+use crate::policy::client_kind::ClientKind;
 use crate::policy::decide::{Caller, decide};
+use crate::policy::described_request::Dialect;
 use crate::policy::forwarded_origin::Scheme;
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::{AppRef, BearerUse, HostRouter, Route};
 use crate::session::cookie::RequestCookies;
 use crate::session::validity::NoSessionReason;
 use crate::types::body::Body;
-use crate::types::net::{ConnectionId, ConnectionInfo};
+use crate::types::net::{ConnectionId, ConnectionInfo, ListenerKind};
 use crate::upstream::{Upstream, UpstreamError};
 use concurrency::{ServerSlot, request_bytes};
 use context::RequestContext;
 use messages::Operation;
 use post_replay::ReplayBody;
 use request_body::ReadBodyError;
-use responder::ResponseUpdate;
+use responder::{ResponseUpdate, TaggedResponse};
 
 pub use concurrency::Limiters;
 use request_telemetry::RequestRecord;
@@ -60,6 +64,9 @@ pub struct Proxy {
     pub router: Arc<HostRouter>,
     /// The peers whose forwarding headers are trusted.
     pub trusted: Arc<TrustedProxies>,
+    /// The same for requests that they describe. The description names host and scheme: other fields
+    /// with such a name may be the client's.
+    pub trusted_edges: Arc<TrustedProxies>,
     /// The authentication flows.
     pub auth: Arc<Auth>,
     /// The app backends, by app index.
@@ -83,9 +90,8 @@ impl Proxy {
         request: Request<Body>,
         connection: ConnectionInfo,
     ) -> Response<Body> {
-        let (mut parts, body) = request.into_parts();
+        let (parts, body) = request.into_parts();
         let mut record = self.telemetry.begin(Some(&parts.method), connection);
-        let request_id = record.request_id();
         let body = record.watch_request(body, self.limiters.min_upload_rate);
 
         let peer = connection.peer.map(|peer| peer.ip());
@@ -94,17 +100,48 @@ impl Proxy {
             || peer.is_none()
             || self.trusted.contain_peer(peer)
             || is_forwarded_with_credentials(&parts.headers);
-        let own_connection = (!is_shared).then_some(connection.id);
-        let parsed =
-            canonical(&mut parts).and_then(|()| RequestInfo::read(&parts, peer, &self.trusted));
-        let info = match parsed {
-            Ok(info) => info.arriving_at(connection.listener),
+        let received = ReceivedRequest {
+            parts,
+            body,
+            record,
+            peer,
+            own_connection: (!is_shared).then_some(connection.id),
+            listener: connection.listener,
+            dialect: None,
+        };
+        let Answered { record, response } = self.handle_received(received).await;
+        record.close(response)
+    }
+
+    /// Handles a request that was received or described.
+    async fn handle_received(&self, received: ReceivedRequest) -> Answered {
+        let ReceivedRequest {
+            mut parts,
+            body,
+            mut record,
+            peer,
+            own_connection,
+            listener,
+            dialect,
+        } = received;
+        let request_id = record.request_id();
+        let trusted = match dialect {
+            None => &self.trusted,
+            Some(_) => &self.trusted_edges,
+        };
+        let parsed = canonical(&mut parts).and_then(|()| RequestInfo::read(&parts, peer, trusted));
+        let mut info = match parsed {
+            Ok(info) => info.arriving_at(listener),
             Err(error) => {
                 record.set_unparsed_path(&parts);
                 let response = self.responder.invalid_request(&parts, error, request_id);
-                return record.close(response);
+                return Answered { record, response };
             }
         };
+        if dialect.is_some() && info.client_kind == ClientKind::Grpc {
+            // The proxy that asks makes gRPC responses itself.
+            info.client_kind = ClientKind::NonBrowser;
+        }
 
         let route = self.router.route(&info);
         record.set_route(&info, &route);
@@ -120,7 +157,7 @@ impl Proxy {
             let response = self
                 .responder
                 .busy(info.client_kind, None, code, request_id);
-            return record.close(response);
+            return Answered { record, response };
         };
         record.hold(memory);
         let request = RoutedRequest {
@@ -129,12 +166,13 @@ impl Proxy {
             body,
             record,
             own_connection,
+            dialect,
         };
-        let mut response = on_behalf_of(client, self.handle_routed(request, route, client)).await;
+        let mut answered = on_behalf_of(client, self.handle_routed(request, route, client)).await;
         if needs_hsts {
-            responder::require_https(response.headers_mut());
+            responder::require_https(answered.response.response.headers_mut());
         }
-        response
+        answered
     }
 
     /// Handles a request whose route and client are known.
@@ -143,13 +181,14 @@ impl Proxy {
         request: RoutedRequest,
         route: Route<'_>,
         client: Option<ClientKey>,
-    ) -> Response<Body> {
+    ) -> Answered {
         let RoutedRequest {
             info,
             mut parts,
             body,
             mut record,
             own_connection,
+            dialect,
         } = request;
         let request_id = record.request_id();
         let server_busy = || {
@@ -158,7 +197,12 @@ impl Proxy {
         };
         let mut server_slot = ServerSlot::new(&self.limiters, client, record.upload());
         // Before the request takes a slot, since the client may be slow.
-        let replay_body = match post_replay::replay_app(&info, &route, &parts.headers) {
+        let replay_app = match dialect {
+            None => post_replay::replay_app(&info, &route, &parts.headers),
+            // Another proxy has the body.
+            Some(_) => None,
+        };
+        let replay_body = match replay_app {
             None => Ok(ReplayBody {
                 post_id: None,
                 body,
@@ -169,17 +213,21 @@ impl Proxy {
         };
         let ReplayBody { post_id, body } = match replay_body {
             Ok(replay_body) => replay_body,
-            Err((ReadBodyError::Busy, _)) => return record.close(server_busy()),
+            Err((ReadBodyError::Busy, _)) => {
+                let response = server_busy();
+                return Answered { record, response };
+            }
             Err((ReadBodyError::TooLarge | ReadBodyError::Incomplete, app_ref)) => {
                 let error = UpstreamError::RequestBodyAborted;
                 let response =
                     self.responder
                         .upstream_failed(&info, app_ref.app, &error, request_id);
-                return record.close(response);
+                return Answered { record, response };
             }
         };
         if server_slot.acquire().await.is_err() {
-            return record.close(server_busy());
+            let response = server_busy();
+            return Answered { record, response };
         }
 
         let cookie_fields: Vec<HeaderValue> = parts
@@ -219,6 +267,7 @@ impl Proxy {
                     record: &mut record,
                     server_slot,
                     own_connection,
+                    dialect,
                 };
                 self.execute(decision, context).await
             }
@@ -249,7 +298,8 @@ impl Proxy {
                 }
             }
         };
-        record.close(response.apply(response_update))
+        let response = response.apply(response_update);
+        Answered { record, response }
     }
 
     /// Authenticates a request by its session, or by its access token if it has no session.
@@ -287,6 +337,27 @@ impl Proxy {
     }
 }
 
+/// A request that a client sent, or that another proxy describes.
+struct ReceivedRequest {
+    parts: Parts,
+    body: Body,
+    record: RequestRecord,
+    /// The peer that sent it. `None` on a Unix domain socket.
+    peer: Option<IpAddr>,
+    /// See [`RequestContext`].
+    own_connection: Option<ConnectionId>,
+    /// The kind of the listener.
+    listener: ListenerKind,
+    /// See [`RequestContext`].
+    dialect: Option<Dialect>,
+}
+
+/// A request with its response, which is not recorded yet.
+struct Answered {
+    record: RequestRecord,
+    response: TaggedResponse,
+}
+
 /// A request that was parsed and routed.
 struct RoutedRequest {
     info: RequestInfo,
@@ -295,6 +366,8 @@ struct RoutedRequest {
     record: RequestRecord,
     /// See [`RequestContext`].
     own_connection: Option<ConnectionId>,
+    /// See [`RequestContext`].
+    dialect: Option<Dialect>,
 }
 
 /// What could not be checked.

@@ -96,6 +96,15 @@ impl RequestTelemetry {
         });
     }
 
+    /// Counts a request for a decision.
+    pub fn count_check(&self, dialect: &str, outcome: &str) {
+        self.0
+            .metrics
+            .checks
+            .with_label_values(&[dialect, outcome])
+            .inc();
+    }
+
     /// Starts the record of a request.
     pub fn begin(&self, method: Option<&Method>, connection: ConnectionInfo) -> RequestRecord {
         // An odd step through all 64 bits: unique within a worker, and does not reveal the number

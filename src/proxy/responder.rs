@@ -1,6 +1,7 @@
 //! Response factory: the only place that makes Doorward's own responses. Each is `no-store`, and
 //! names its cause by a code and a request ID only.
 
+mod decision;
 mod error;
 mod grpc;
 mod login;
@@ -17,6 +18,7 @@ use super::pages::{Pages, PagesError};
 use crate::policy::client_kind::ClientKind;
 use error::ErrorResponse;
 
+pub(super) use decision::Permitted;
 pub(super) use response::{ResponseUpdate, TaggedResponse, require_https};
 pub(super) use user_pages::ReplayPrompt;
 

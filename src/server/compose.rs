@@ -54,6 +54,7 @@ const FREQUENT_DECISIONS: [&str; 3] = ["forward", "start_login", "no_session"];
 pub(super) struct Components {
     sites: Arc<HostRouter>,
     trusted: Arc<TrustedProxies>,
+    trusted_edges: Arc<TrustedProxies>,
     auth: Arc<Auth>,
     plans: Vec<Arc<UpstreamPlan>>,
     providers: Vec<Arc<Provider>>,
@@ -86,15 +87,18 @@ impl Components {
         let plans = plans.collect::<Result<_, _>>()?;
         let observer = Arc::new(MetricsObserver::new(Arc::clone(metrics)));
         let stores = stores(config, metrics, clock.now())?;
+        let edges = TrustedProxies::new(config.server.trusted_proxies.clone())
+            .with_unix_peers(config.server.trusts_unix_peers)
+            .reading(config.server.forwarded_header);
         Ok(Self {
             sites: Arc::new(HostRouter::new(apps)),
             trusted: Arc::new(
-                TrustedProxies::new(config.server.trusted_proxies.clone())
-                    .with_unix_peers(config.server.trusts_unix_peers)
-                    .reading(config.server.forwarded_header)
+                edges
+                    .clone()
                     .reading_host(config.server.forwarded_host)
                     .reading_scheme(config.server.forwarded_proto),
             ),
+            trusted_edges: Arc::new(edges),
             auth: Auth::new(
                 auth_apps,
                 runtime.clone(),
@@ -216,6 +220,7 @@ impl Components {
         Proxy {
             router: Arc::clone(&self.sites),
             trusted: Arc::clone(&self.trusted),
+            trusted_edges: Arc::clone(&self.trusted_edges),
             auth: Arc::clone(&self.auth),
             upstreams: upstreams.collect(),
             sessions: SessionCache::new(self.session_cache_size),

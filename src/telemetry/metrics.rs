@@ -84,6 +84,8 @@ macro_rules! metric_families {
 metric_families! {
     /// Requests answered to the last byte of the response, by decision code and status class.
     requests: IntCounterVec = "doorward_requests_total", ["app", "decision", "status_class"];
+    /// Requests for a decision that other proxies sent, by dialect and outcome.
+    pub checks: IntCounterVec = "doorward_checks_total", ["dialect", "outcome"];
     /// Time from the request head to the last byte of the response, in seconds.
     request_duration: HistogramVec = "doorward_request_duration_seconds", ["app"], SECONDS;
     /// Time from sending a request to the app until its response head, in seconds.

@@ -42,9 +42,17 @@ pub fn forward<'a>(
     body: Body,
     limits: ForwardLimits<'a>,
 ) -> impl Future<Output = Result<Response<Body>, UpstreamError>> + Send {
+    send(upstream, upstream_request(permit, limits), client, body)
+}
+
+/// The upstream request of a permitted request.
+pub(super) fn upstream_request<'a>(
+    permit: &'a Permit<'a>,
+    limits: ForwardLimits<'a>,
+) -> ForwardRequest<'a> {
     let info = permit.info();
     let origin = &permit.app_ref().app.origin;
-    let request = ForwardRequest {
+    ForwardRequest {
         target: info.target.as_str(),
         identity_headers: permit
             .identity()
@@ -55,8 +63,7 @@ pub fn forward<'a>(
         authenticated: permit.identity().is_some(),
         validity: limits.validity,
         pin: limits.pin,
-    };
-    send(upstream, request, client, body)
+    }
 }
 
 /// Sends a request and counts a failure.

@@ -3,6 +3,8 @@
 //! PHP also `.`). Then Doorward's are set, so that names nominated by `Connection` cannot remove
 //! them.
 
+pub(super) mod edge;
+
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, HOST, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 

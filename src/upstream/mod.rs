@@ -6,6 +6,7 @@ mod client;
 mod client_certificate;
 mod connection_auth;
 mod dial;
+mod edge;
 mod error;
 mod folded_name;
 mod foreign_identity;
@@ -28,10 +29,12 @@ mod tests;
 pub use app_logout::{AppLogoutResponse, send_app_logout};
 pub use client::Upstream;
 pub use client_certificate::{ClientCertificate, ClientCertificateError};
+pub use edge::edge_changes;
 pub use error::UpstreamError;
 pub use foreign_identity::is_foreign_identity;
 pub use forward::{ForwardLimits, forward};
 pub use headers::HeaderPolicy;
+pub use headers::edge::{EdgeChanges, EdgeField};
 pub use request::{ClientPin, ForwardRequest};
 pub use target::{
     HostPort, IdleReuse, ParseUpstreamError, UpstreamPlan, UpstreamPlanError, UpstreamProtocol,

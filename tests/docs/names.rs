@@ -19,7 +19,7 @@ const SESSIONS: &str = "docs/sessions.md";
 const CONCEPTS: &str = "docs/concepts.md";
 
 /// Names of protocols, formats and single fields, which are no codes of Doorward's.
-const PROTOCOL_NAMES: [&str; 90] = [
+const PROTOCOL_NAMES: [&str; 91] = [
     "access_denied",
     "access_token",
     "account_disabled",
@@ -41,6 +41,7 @@ const PROTOCOL_NAMES: [&str; 90] = [
     "code_challenge_method",
     "code_verifier",
     "compare_and_swap",
+    "decision_listen",
     "device_token",
     "email_not_verified",
     "email_verified",
@@ -496,10 +497,16 @@ fn endpoints_are_documented_and_no_others() {
 }
 
 /// Names of other protocols and software that running text mentions.
-const FOREIGN_NAMES: [&str; 4] = [
+const FOREIGN_NAMES: [&str; 10] = [
+    "auth_request",
+    "auth_request_set",
     "client_secret_post",
+    "ext_authz",
+    "forward_auth",
+    "headers_to_remove",
     "large_client_header_buffers",
     "offline_access",
+    "response_headers_to_add",
     "x_forwarded_user",
 ];
 

@@ -34,6 +34,8 @@ mod command_run;
 #[cfg(test)]
 mod cookie_budget;
 #[cfg(test)]
+mod decisions;
+#[cfg(test)]
 mod departing_clients;
 #[cfg(test)]
 mod drain;

@@ -19,6 +19,7 @@ use super::listeners::{self, ListenerContext, collide, listen};
 use super::{elements, is_host, nonzero};
 use crate::downstream::{CertificateFiles, Certificates, ListenerSettings};
 use crate::limits::LimiterSettings;
+use crate::types::net::ListenAddr;
 
 const ADMIN_LISTEN: &str = "127.0.0.1:9090";
 const MAX_CONNECTIONS: usize = 10_000;
@@ -72,6 +73,23 @@ pub(super) fn check(
             "use a separate address for probes and metrics, which clients cannot reach",
         );
     }
+    let decision_listen = raw
+        .decision_listen
+        .take()
+        .map(|text| listen(&text, &at.key("decision_listen")));
+    if let Some(Some(decision)) = &decision_listen
+        && listeners
+            .iter()
+            .flatten()
+            .map(|listener| &listener.address)
+            .chain(&admin_listen)
+            .any(|other| collide(decision, other))
+    {
+        at.key("decision_listen").error(
+            "`decision_listen` is the address of another listener",
+            "use a separate address, which only the proxies in `trusted_proxies` can reach",
+        );
+    }
     let tls = raw.tls.map(|raw| tls(raw, &at.key("tls"), folder));
     let workers = workers(raw.workers, &at.key("workers"));
     if raw.max_connections == Some(0) {
@@ -82,6 +100,18 @@ pub(super) fn check(
         let hint = format!("the default is {MAX_CONNECTIONS_PER_CLIENT}");
         at.key("max_connections_per_client")
             .error("the limit must not be zero", hint);
+    }
+    let trusts_edges = match &decision_listen {
+        Some(Some(ListenAddr::Tcp(_))) => !trusted_proxies.networks.is_empty(),
+        Some(Some(ListenAddr::Unix(_))) => trusted_proxies.unix_peers,
+        Some(None) | None => true,
+    };
+    if !trusts_edges {
+        at.key("decision_listen").error(
+            "`decision_listen` needs `trusted_proxies`",
+            "list the proxies that may ask for decisions (`unix` for a Unix domain socket): \
+             they name the host, the address and the session of each request",
+        );
     }
     let admin_hosts = admin_hosts(raw.admin_hosts, &at.key("admin_hosts"));
     let default = ListenerSettings::default();
@@ -197,9 +227,11 @@ pub(super) fn check(
     };
     let forwarded_header = raw.forwarded_header.unwrap_or_default();
     let tls = tls.map_or(Some(None), |tls| tls.map(Some))?;
+    let decision_listen = decision_listen.map_or(Some(None), |address| address.map(Some))?;
     Some(ServerConfig {
         listeners: listeners?,
         admin_listen: admin_listen?,
+        decision_listen,
         admin_hosts,
         tls,
         trusted_proxies: trusted_proxies.networks,

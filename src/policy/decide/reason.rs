@@ -46,6 +46,11 @@ pub enum Reason {
     MethodNotAllowed(&'static str),
     /// A state-changing request comes from another origin.
     CrossSite,
+    /// Another proxy asks for a decision about a request for one of Doorward's endpoints, which it
+    /// should pass to Doorward.
+    EndpointNotProxied,
+    /// The decision needs the body of the request, and another proxy has it.
+    BodyRequired,
 }
 
 impl Reason {
@@ -69,6 +74,8 @@ impl Reason {
             Self::NoSuchEndpoint => "no_such_endpoint",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::CrossSite => "cross_site",
+            Self::EndpointNotProxied => "endpoint_not_proxied",
+            Self::BodyRequired => "body_required",
         }
     }
 
@@ -87,13 +94,16 @@ impl Reason {
             | Self::LoginBlockedInFrame(_)
             | Self::SessionOver
             | Self::TokenRequired
-            | Self::TokenRefused(_) => StatusCode::UNAUTHORIZED,
+            | Self::TokenRefused(_)
+            | Self::BodyRequired => StatusCode::UNAUTHORIZED,
             Self::Forbidden
             | Self::UserRequired
             | Self::Denied
             | Self::CrossSite
             | Self::PostOfAnotherUser => StatusCode::FORBIDDEN,
-            Self::NoSuchEndpoint | Self::NoPreservedPost => StatusCode::NOT_FOUND,
+            Self::NoSuchEndpoint | Self::NoPreservedPost | Self::EndpointNotProxied => {
+                StatusCode::NOT_FOUND
+            }
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
     }

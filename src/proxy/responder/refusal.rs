@@ -108,7 +108,9 @@ impl Responder {
             | Reason::Denied
             | Reason::NoSuchEndpoint
             | Reason::MethodNotAllowed(_)
-            | Reason::CrossSite => None,
+            | Reason::CrossSite
+            | Reason::EndpointNotProxied
+            | Reason::BodyRequired => None,
         }
     }
 
@@ -119,7 +121,11 @@ impl Responder {
     }
 }
 
-fn of_reason(reason: Reason, app: Option<&App>, request_id: RequestId) -> ErrorResponse<'_> {
+pub(super) fn of_reason(
+    reason: Reason,
+    app: Option<&App>,
+    request_id: RequestId,
+) -> ErrorResponse<'_> {
     ErrorResponse::new(
         reason.status(),
         reason.code(),

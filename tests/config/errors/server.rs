@@ -4,6 +4,15 @@ errors! {
     same_listen_addresses_are_rejected:
         "trusted_proxies" => "admin_listen = \"0.0.0.0:8080\"\ntrusted_proxies",
         at "\"0.0.0.0:8080\"", "the same address", hint "separate address";
+    decision_listen_on_another_listener_is_rejected:
+        "trusted_proxies" => "decision_listen = \"0.0.0.0:8080\"\ntrusted_proxies",
+        at "\"0.0.0.0:8080\"", "another listener", hint "separate address";
+    decision_listen_without_trusted_proxies_is_rejected:
+        "trusted_proxies = [\"10.0.0.0/8\"]" => "trusted_proxies = [\"unix\"]\ndecision_listen = \"127.0.0.1:8082\"",
+        at "\"127.0.0.1:8082\"", "needs `trusted_proxies`", hint "may ask for decisions";
+    decision_socket_without_trusted_peers_is_rejected:
+        "trusted_proxies" => "decision_listen = \"unix:/run/doorward/decisions.sock\"\ntrusted_proxies",
+        at "\"unix:/run/doorward/decisions.sock\"", "needs `trusted_proxies`", hint "unix";
     admin_host_with_port_is_rejected:
         "trusted_proxies" => "admin_hosts = [\"doorward.example.com:9090\"]\ntrusted_proxies",
         at "\"doorward.example.com:9090\"", "is not a host name", hint "without a port";

@@ -54,7 +54,7 @@ pub struct Doorward {
     secure: bool,
     authority: Authority,
     file: PathBuf,
-    servers: Vec<Server>,
+    pub servers: Vec<Server>,
     _folder: TempDir,
 }
 

@@ -1,0 +1,35 @@
+//! Permitted requests that another proxy forwards: the same header filter, as changes for that proxy.
+
+use http::HeaderMap;
+
+use super::client::Upstream;
+use super::forward::{ForwardLimits, upstream_request};
+use super::headers::edge::EdgeChanges;
+use crate::identity::identity::HeaderTemplate;
+use crate::policy::decide::Permit;
+
+/// What another proxy must change in a permitted request with the header fields `client`, so that
+/// the app receives the fields that [`forward()`](super::forward()) sends. `None` if the cookies
+/// cannot be told apart.
+pub fn edge_changes(
+    upstream: &Upstream,
+    permit: &Permit<'_>,
+    client: &HeaderMap,
+) -> Option<EdgeChanges> {
+    let policy = &upstream.plan.headers;
+    if policy.hides_own_cookie(client) {
+        return None;
+    }
+    let limits = ForwardLimits {
+        validity: None,
+        pin: None,
+    };
+    let app = permit.app_ref().app;
+    let client_header = app.bearer.iter().map(|bearer| &bearer.client_header);
+    let identity = app.headers.iter().chain(client_header);
+    Some(policy.edge_changes(
+        client,
+        &upstream_request(permit, limits),
+        identity.map(HeaderTemplate::name),
+    ))
+}
