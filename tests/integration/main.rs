@@ -40,6 +40,8 @@ mod departing_clients;
 #[cfg(test)]
 mod drain;
 #[cfg(test)]
+mod edges;
+#[cfg(test)]
 mod fairness;
 #[cfg(test)]
 mod frontchannel_logout;

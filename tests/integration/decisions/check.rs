@@ -11,18 +11,18 @@ use crate::support::cookies::CookieContext;
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::wire::Wire;
 
-pub(super) const HTML: &str = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8";
+pub(crate) const HTML: &str = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8";
 
 /// An HTTP dialect of the decision listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
+pub(crate) enum Dialect {
     AuthRequest,
     ForwardAuth,
     ExtAuthz,
 }
 
 /// A request of a client, as a proxy describes it.
-pub(super) struct Check {
+pub(crate) struct Check {
     dialect: Dialect,
     method: String,
     host: String,
@@ -31,12 +31,12 @@ pub(super) struct Check {
 }
 
 /// Adds a decision listener that loopback may use.
-pub(super) fn decided_by(setup: Setup) -> Setup {
+pub(crate) fn decided_by(setup: Setup) -> Setup {
     setup.server("decision_listen = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.0/8\"]")
 }
 
 /// The browser's `Cookie` field for the store.
-pub(super) fn cookies(door: &Doorward, browser: &Browser) -> String {
+pub(crate) fn cookies(door: &Doorward, browser: &Browser) -> String {
     let url = Url::parse(&door.store_url("/page")).expect("a URL");
     let context = CookieContext {
         same_site: true,
@@ -48,7 +48,7 @@ pub(super) fn cookies(door: &Doorward, browser: &Browser) -> String {
 }
 
 impl Check {
-    pub(super) fn new(dialect: Dialect, target: &str) -> Self {
+    pub(crate) fn new(dialect: Dialect, target: &str) -> Self {
         Self {
             dialect,
             method: "GET".to_owned(),
@@ -58,22 +58,22 @@ impl Check {
         }
     }
 
-    pub(super) fn method(mut self, method: &str) -> Self {
+    pub(crate) fn method(mut self, method: &str) -> Self {
         method.clone_into(&mut self.method);
         self
     }
 
-    pub(super) fn host(mut self, host: &str) -> Self {
+    pub(crate) fn host(mut self, host: &str) -> Self {
         host.clone_into(&mut self.host);
         self
     }
 
-    pub(super) fn header(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.fields.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    pub(super) async fn ask(self, door: &Doorward) -> Reply {
+    pub(crate) async fn ask(self, door: &Doorward) -> Reply {
         let Self {
             dialect,
             method,
@@ -120,17 +120,12 @@ impl Check {
 }
 
 /// The address of the decision listener.
-pub(super) fn decision_address(door: &Doorward) -> SocketAddr {
+pub(crate) fn decision_address(door: &Doorward) -> SocketAddr {
     door.servers[0].decision_address().expect("a TCP listener")
 }
 
 /// A request to the decision listener.
-pub(super) async fn raw(
-    door: &Doorward,
-    method: &str,
-    path: &str,
-    fields: &[(&str, &str)],
-) -> Reply {
+pub(crate) async fn raw(door: &Doorward, method: &str, path: &str, fields: &[(&str, &str)]) -> Reply {
     let stream = TcpStream::connect(decision_address(door)).await;
     let mut dialogue = Dialogue(Wire::new(stream.expect("a connection")));
     let mut bytes = format!("{method} {path} HTTP/1.1\r\n");

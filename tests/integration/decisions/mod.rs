@@ -1,6 +1,6 @@
 //! Decisions for other proxies: each dialect of the decision listener, as a proxy would use it.
 
-mod check;
+pub(crate) mod check;
 
 use std::time::Duration;
 
