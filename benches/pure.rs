@@ -11,15 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion};
-use doorward::identity::claims::{ClaimCondition, UnverifiedClaims};
+use doorward::identity::claims::UnverifiedClaims;
 use doorward::identity::identity::{HeaderTemplate, Identity};
 use doorward::policy::app::{App, AppLogoutPolicy, OptionalEndpoints};
 use doorward::policy::background_paths::BackgroundPaths;
 use doorward::policy::client_address::TrustedProxies;
-use doorward::policy::decide::{Caller, decide};
+use doorward::policy::condition::Condition;
+use doorward::policy::decide::{AccessContext, Caller, decide};
 use doorward::policy::path_pattern::PathPattern;
 use doorward::policy::request_info::RequestInfo;
 use doorward::policy::route::HostRouter;
+use doorward::policy::rule_lists::RuleLists;
 use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, Rule, Rules};
 use doorward::session::cookie::{CookieNames, RequestCookies};
 use doorward::session::jwt::{JwtCookie, PackedJwt, SessionJwt};
@@ -208,21 +210,15 @@ fn sites() -> HostRouter {
             .map(|path| PathPattern::parse(path).unwrap())
             .collect(),
         methods: Vec::new(),
-        allow: AccessRequirement {
-            access,
-            auth_methods: AuthMethods::BOTH,
-        },
+        allow: AccessRequirement::new(access, AuthMethods::BOTH),
     };
-    let admin = ClaimCondition {
-        claim: "roles".into(),
-        any_of: vec!["admin".into()],
-    };
+    let admin = Condition::claim("roles", ["admin".to_owned()]);
     let rules = vec![
         rule(
             &["/assets/**", "/favicon.ico", "/public/**"],
             Access::Public,
         ),
-        rule(&["/admin/**"], Access::Claims(vec![admin])),
+        rule(&["/admin/**"], Access::If(admin)),
         rule(&["/api/**"], Access::Authenticated),
     ];
     let origin = Origin::parse("https://store.example.com").unwrap();
@@ -296,7 +292,11 @@ fn decision(criterion: &mut Criterion) {
                 Caller::Authenticated(LiveSession::just_verified(Arc::clone(&session), NOW)),
             )
         };
-        let decide = |(route, caller)| decide(black_box(&info), &asked.headers, route, caller);
+        let context = AccessContext {
+            lists: RuleLists::NONE,
+        };
+        let decide =
+            |(route, caller)| decide(black_box(&info), &asked.headers, route, caller, &context);
         bench.iter_batched(known, decide, BatchSize::SmallInput);
     });
 }

@@ -2,6 +2,7 @@
 
 mod compose;
 mod observe;
+mod rule_lists;
 
 use std::io;
 use std::net::SocketAddr;

@@ -138,6 +138,19 @@ pub(super) enum AuthMethod {
 
 keywords! { AuthMethod { "session" => Session, "bearer" => Bearer, } }
 
+/// `members`: what the values of a claim are.
+#[derive(Clone, Copy)]
+pub(super) enum ClaimMembers {
+    /// The claim, or the members of an array.
+    Values,
+    /// The keys of an object.
+    Keys,
+    /// The parts of a text between commas.
+    Commas,
+}
+
+keywords! { ClaimMembers { "values" => Values, "keys" => Keys, "commas" => Commas, } }
+
 /// `opaque_tokens`: the treatment of access tokens that are not JWTs.
 #[derive(Clone, Copy)]
 pub(super) enum OpaqueTokens {

@@ -12,8 +12,9 @@ mod keys;
 mod keywords;
 mod problem;
 mod raw;
-
+mod raw_rules;
 mod report;
+mod rule_list_file;
 pub mod schema;
 mod settings;
 mod source;
@@ -30,6 +31,7 @@ use figment::{Figment, Profile};
 pub use self::diagnosis::Diagnosis;
 pub use self::keys::{KeyFileError, RandomError, SealingKey};
 pub use self::problem::{Problem, ProblemLocation, Severity};
+pub use self::rule_list_file::{RuleListError, RuleListFile};
 pub use self::settings::{
     AppConfig, BearerConfig, Config, LogConfig, ServerConfig, StoreBackend, StoreConfig, TlsConfig,
 };

@@ -3,17 +3,16 @@
 //! type error is reported by `extract` and is absent here.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::keywords::{
-    AppLogoutMethod, AuthMethod, AuthorizationHeader, Dpop, LogLevel, OpaqueTokens, ProviderKind,
+    AppLogoutMethod, AuthorizationHeader, Dpop, LogLevel, OpaqueTokens, ProviderKind,
     TokenEndpointAuthMethod, WebhookSignature,
 };
+use super::raw_rules::RawRule;
 use super::values::HumanDuration;
+pub(super) use super::values::List;
 use crate::auth::app::{OnReuse, RevocationMode, Userinfo};
 use crate::oidc::SessionTokenSource;
 use crate::oidc::fusionauth::RefreshBy;
@@ -23,8 +22,6 @@ use crate::telemetry::log::LogFormat;
 use crate::types::oauth::ClientSecret;
 use crate::upstream::UpstreamProtocol;
 
-/// A list. An element with an error is `None`, so that the others keep their index.
-pub(super) type List<T> = Vec<Option<T>>;
 /// A table with free names. A value with an error is `None`.
 pub(super) type Named<T> = BTreeMap<String, Option<T>>;
 
@@ -276,74 +273,28 @@ pub(super) struct RawAppCookie {
     pub(super) domain: Option<String>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub(super) struct RawRule {
-    pub(super) paths: Option<List<String>>,
-    pub(super) methods: Option<List<String>>,
-    pub(super) allow: Option<RawAllow>,
-    pub(super) auth_methods: Option<List<AuthMethod>>,
-}
-
-/// `allow = "public"`, `allow = { roles = […] }`, `allow = { scopes = […] }` or
-/// `allow = { claim = "…", any_of = […] }`.
-pub(super) enum RawAllow {
-    Public,
-    Authenticated,
-    Denied,
-    If(RawCondition),
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub(super) struct RawCondition {
-    pub(super) roles: Option<List<String>>,
-    pub(super) scopes: Option<List<String>>,
-    pub(super) claim: Option<String>,
-    pub(super) any_of: Option<List<String>>,
-}
-
-impl<'de> Deserialize<'de> for RawAllow {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-
-        impl<'de> Visitor<'de> for Reader {
-            type Value = RawAllow;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(
-                    "a keyword or a condition; use `\"public\"`, `\"authenticated\"`, `\"deny\"`, ",
-                )?;
-                f.write_str("`{ roles = [\"…\"] }`, `{ scopes = [\"…\"] }` or `{ claim = \"…\", any_of = [\"…\"] }`")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<RawAllow, E> {
-                match text {
-                    "public" => Ok(RawAllow::Public),
-                    "authenticated" => Ok(RawAllow::Authenticated),
-                    "deny" => Ok(RawAllow::Denied),
-                    _ => Err(E::unknown_variant(
-                        text,
-                        &["public", "authenticated", "deny"],
-                    )),
-                }
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawAllow, A::Error> {
-                RawCondition::deserialize(MapAccessDeserializer::new(map)).map(RawAllow::If)
-            }
-        }
-
-        deserializer.deserialize_any(Reader)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::raw_rules::RawCondition;
     use super::super::schema::keys_of;
     use super::*;
 
     const REFERENCE: &str = include_str!("../../config/reference.toml");
+
+    /// Whether a condition, or one within it, has this key.
+    fn has_key(condition: &toml::Value, key: &str) -> bool {
+        match condition {
+            toml::Value::Table(table) => {
+                table.contains_key(key) || table.values().any(|inner| has_key(inner, key))
+            }
+            toml::Value::Array(list) => list.iter().any(|inner| has_key(inner, key)),
+            toml::Value::String(_)
+            | toml::Value::Integer(_)
+            | toml::Value::Float(_)
+            | toml::Value::Boolean(_)
+            | toml::Value::Datetime(_) => false,
+        }
+    }
 
     #[test]
     fn every_key_is_in_the_reference() {
@@ -425,7 +376,7 @@ mod tests {
         }
         for key in keys_of::<RawCondition>() {
             assert!(
-                rules.iter().any(|rule| rule["allow"].get(key).is_some()),
+                rules.iter().any(|rule| has_key(&rule["allow"], key)),
                 "no condition has {key}"
             );
         }

@@ -5,10 +5,10 @@ use figment::value::{Dict, Value};
 use serde::Deserialize;
 
 use super::raw::{
-    RawApp, RawAppCookie, RawBearer, RawCertificate, RawCondition, RawConfig, RawListener, RawLog,
-    RawNative, RawProvider, RawRedis, RawRule, RawServer, RawSession, RawStore, RawTls,
-    RawWebhooks,
+    RawApp, RawAppCookie, RawBearer, RawCertificate, RawConfig, RawListener, RawLog, RawNative,
+    RawProvider, RawRedis, RawServer, RawSession, RawStore, RawTls, RawWebhooks,
 };
+use super::raw_rules::{RawCondition, RawRule};
 
 /// One table of the configuration file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

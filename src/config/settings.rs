@@ -9,6 +9,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use super::keys::SealingKey;
+use super::rule_list_file::RuleListFile;
 use crate::auth::app::AuthSettings;
 use crate::downstream::{Certificates, ListenerSettings, SocketAccess};
 use crate::limits::LimiterSettings;
@@ -39,6 +40,8 @@ pub struct Config {
     pub providers: Vec<ProviderSettings>,
     /// `[apps.…]`, by name.
     pub apps: Vec<AppConfig>,
+    /// The lists in files that access rules use, in the order of their IDs.
+    pub rule_lists: Vec<RuleListFile>,
 }
 
 /// `[server]`.

@@ -1,10 +1,13 @@
-//! Durations with a unit, such as `90s`. A parse error describes the expected format.
+//! Lists, and durations with a unit, such as `90s`. A parse error describes the expected format.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
+
+/// A list. An element with an error is `None`, so that the others keep their index.
+pub(super) type List<T> = Vec<Option<T>>;
 
 /// The longest accepted duration: ten years.
 const MAX: Duration = Duration::from_secs(3650 * 24 * 60 * 60);

@@ -1,24 +1,41 @@
 //! Verified claims, and conditions on them.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use crate::types::oauth::ClientId;
 
 /// Verified claims: those of the session's JWT, and those that are kept alongside it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Claims(Map<String, Value>);
+pub struct Claims {
+    claims: Map<String, Value>,
+    unverified: UnverifiedClaims,
+}
 
 /// The scope claim (RFC 8693 section 4.2): scopes separated by spaces.
 pub const SCOPE: &str = "scope";
 
-/// A condition on one claim.
+/// The values of a claim that a condition compares.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClaimCondition {
-    /// The name of the claim. `a.b` also means `b` inside `a`.
+pub struct ClaimValues {
+    /// The name of the claim. `a.b` also means `b` inside `a`, `a[].b` the `b` of each object in the
+    /// array `a`, and `a\.b` a name with a dot.
     pub claim: String,
-    /// The claim must be one of these, or an array that contains one of these. For `scope`, one of
-    /// its scopes.
-    pub any_of: Vec<String>,
+    /// What its values are.
+    pub members: Members,
+}
+
+/// What the values of a claim are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Members {
+    /// The claim itself, or the members of an array.
+    #[default]
+    Values,
+    /// The keys of an object. A key whose value is `null` or `false` does not count.
+    Keys,
+    /// The parts of a text that are separated by commas.
+    Commas,
 }
 
 /// A claim that the provider marks as verified or not (OpenID Connect Core section 5.1).
@@ -59,7 +76,7 @@ impl Claims {
     pub fn new(token: Map<String, Value>, kept: Map<String, Value>) -> Self {
         let mut claims = token;
         add_missing(&mut claims, kept);
-        Self(claims)
+        Self::of(claims)
     }
 
     /// The claims of a client on its own behalf. It has no `sub`, so no header or rule can take it for
@@ -67,7 +84,7 @@ impl Claims {
     pub fn of_client(client_id: &ClientId, mut token: Map<String, Value>) -> Self {
         token.remove("sub");
         token.insert("client_id".to_owned(), client_id.as_str().into());
-        Self(token)
+        Self::of(token)
     }
 
     /// The claims of a token that continues after a refresh, and in place of them those of `kept`,
@@ -75,19 +92,27 @@ impl Claims {
     pub fn renewed(token: Map<String, Value>, kept: Map<String, Value>) -> Self {
         let mut claims = token;
         replace(&mut claims, kept);
-        Self(claims)
+        Self::of(claims)
+    }
+
+    const fn of(claims: Map<String, Value>) -> Self {
+        Self {
+            claims,
+            unverified: UnverifiedClaims::Absent,
+        }
     }
 
     /// Removes claims that the provider marks as not verified, unless they are accepted. A claim
     /// without a mark stays.
     #[must_use]
     pub fn checked(mut self, unverified: UnverifiedClaims) -> Self {
+        self.unverified = unverified;
         if unverified == UnverifiedClaims::Absent {
             for VerifiableClaim { claim, mark } in
                 [VerifiableClaim::EMAIL, VerifiableClaim::PHONE_NUMBER]
             {
                 if self.get(mark).is_some_and(|mark| !is_true(mark)) {
-                    self.0.remove(claim);
+                    self.claims.remove(claim);
                 }
             }
         }
@@ -96,21 +121,36 @@ impl Claims {
 
     /// The claim with this name, or path through objects. `null` counts as absent.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        find(&self.0, name)
+        find(&self.claims, name)
     }
 
     /// The claim as text: a string, number or boolean as written, an array member by member.
-    /// Objects have no text.
+    /// Objects have no text. `a[].b` is the `b` of each object in the array `a`.
     pub fn texts(&self, name: &str) -> Vec<String> {
-        match self.get(name) {
-            Some(Value::Array(members)) => members.iter().filter_map(text_of).collect(),
-            Some(value) => text_of(value).into_iter().collect(),
-            None => Vec::new(),
-        }
+        let mut texts = Vec::new();
+        visit_values(&self.claims, name, &mut |value| {
+            visit_texts(value, &mut |text| {
+                texts.push(text.to_owned());
+                false
+            })
+        });
+        texts
+    }
+
+    /// The email address, if the provider says that it is verified, or if addresses that are not
+    /// verified are accepted. An address that is not one `local-part@domain` counts as absent.
+    pub fn verified_email(&self) -> Option<EmailAddress<'_>> {
+        let VerifiableClaim { claim, mark } = VerifiableClaim::EMAIL;
+        let is_verified = match self.unverified {
+            UnverifiedClaims::Absent => self.get(mark).is_some_and(is_true),
+            UnverifiedClaims::Accepted => true,
+        };
+        let address = self.get(claim)?.as_str().filter(|_| is_verified)?;
+        EmailAddress::parse(address)
     }
 
     /// Whether `scope` was granted, by the claim `scope` or, with some providers, `scp`.
-    fn has_scope(&self, scope: &str) -> bool {
+    pub fn has_scope(&self, scope: &str) -> bool {
         let granted = |claim| {
             self.texts(claim)
                 .iter()
@@ -120,18 +160,112 @@ impl Claims {
     }
 }
 
-/// The value of `name` in `claims`, or of a path through objects. `null` counts as absent.
+/// An email address of one mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EmailAddress<'a> {
+    /// The whole address.
+    pub address: &'a str,
+    /// The part behind `@`.
+    pub domain: &'a str,
+}
+
+impl<'a> EmailAddress<'a> {
+    /// Parses an address. Lists, display names and quoted local parts are refused, because programs
+    /// read them differently.
+    pub fn parse(address: &'a str) -> Option<Self> {
+        let (local, domain) = address.split_once('@')?;
+        let is_plain = |text: &str| {
+            let is_separator = |c: char| {
+                c.is_whitespace()
+                    || c.is_control()
+                    || matches!(c, '@' | ',' | ';' | '<' | '>' | '"')
+            };
+            !text.is_empty() && !text.contains(is_separator)
+        };
+        (is_plain(local) && is_plain(domain)).then_some(Self { address, domain })
+    }
+}
+
+/// The part of a claim's name that names one value: `groups` in `groups[].name`.
+pub fn base_of(name: &str) -> &str {
+    name.split_once("[]").map_or(name, |(base, _)| base)
+}
+
+/// The value of `name` in `claims`, or of a path through objects. `null` counts as absent. Of
+/// `a[].b` it is the value of `a`.
 pub fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    let name = base_of(name);
     if let Some(value) = claims.get(name) {
         return Some(value).filter(|value| !value.is_null());
     }
-    let (outer, inner) = name.split_once('.')?;
-    match claims.get(outer)? {
-        Value::Object(object) => find(object, inner),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            None
-        }
+    let (first, inner) = first_step(name);
+    let value = claims.get(first.as_ref())?;
+    match (value, inner) {
+        (Value::Null, _) => None,
+        (value, None) => Some(value),
+        (Value::Object(object), Some(inner)) => find(object, inner),
+        (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_), Some(_)) => None,
     }
+}
+
+/// The first name of a path, without escapes, and the rest behind its dot.
+fn first_step(path: &str) -> (Cow<'_, str>, Option<&str>) {
+    let mut escaped = false;
+    let end = path.char_indices().find(|(_, c)| {
+        let is_end = *c == '.' && !escaped;
+        escaped = *c == '\\' && !escaped;
+        is_end
+    });
+    let (first, rest) = match end {
+        Some((at, _)) => (path.get(..at).unwrap_or(path), path.get(at + 1..)),
+        None => (path, None),
+    };
+    if first.contains('\\') {
+        let plain = first.replace("\\.", ".").replace("\\\\", "\\");
+        (Cow::Owned(plain), rest)
+    } else {
+        (Cow::Borrowed(first), rest)
+    }
+}
+
+/// Calls `visit` for each value that `name` means, until it returns true. Returns whether it did.
+fn visit_values(
+    claims: &Map<String, Value>,
+    name: &str,
+    visit: &mut dyn FnMut(&Value) -> bool,
+) -> bool {
+    let Some(value) = find(claims, name) else {
+        return false;
+    };
+    let Some((_, inner)) = name.split_once("[]") else {
+        return visit(value);
+    };
+    let inner = inner.strip_prefix('.').unwrap_or(inner);
+    // Some providers write an array with one member as the member.
+    let members = value
+        .as_array()
+        .map_or_else(|| std::slice::from_ref(value), Vec::as_slice);
+    members.iter().any(|member| match (member, inner) {
+        (member, "") => visit(member),
+        (Value::Object(object), inner) => visit_values(object, inner, visit),
+        (
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_),
+            _,
+        ) => false,
+    })
+}
+
+/// Calls `visit` for the text of `value`, or of each member of an array, until it returns true.
+fn visit_texts(value: &Value, visit: &mut dyn FnMut(&str) -> bool) -> bool {
+    let members = match value {
+        Value::Array(members) => members.as_slice(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+            std::slice::from_ref(value)
+        }
+    };
+    members
+        .iter()
+        .any(|member| text_of(member).is_some_and(|text| visit(&text)))
 }
 
 /// Some providers send booleans as text.
@@ -158,26 +292,46 @@ fn replace(claims: &mut Map<String, Value>, newer: Map<String, Value>) {
     }
 }
 
-fn text_of(value: &Value) -> Option<String> {
+fn text_of(value: &Value) -> Option<Cow<'_, str>> {
     match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(flag) => Some(flag.to_string()),
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        Value::Number(number) => Some(Cow::Owned(number.to_string())),
+        Value::Bool(flag) => Some(Cow::Borrowed(if *flag { "true" } else { "false" })),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
-impl ClaimCondition {
-    /// Whether the claims satisfy it. An absent claim satisfies nothing. Values are compared
-    /// exactly.
-    pub fn holds(&self, claims: &Claims) -> bool {
-        if self.claim == SCOPE && self.any_of.iter().any(|scope| claims.has_scope(scope)) {
-            return true;
+impl ClaimValues {
+    /// The values of `claim` or the members of its array.
+    pub fn of(claim: impl Into<String>) -> Self {
+        Self {
+            claim: claim.into(),
+            members: Members::Values,
         }
-        claims
-            .texts(&self.claim)
-            .iter()
-            .any(|text| self.any_of.contains(text))
+    }
+
+    /// Whether `accepts` one of the values. An absent claim has none.
+    pub fn any(&self, claims: &Claims, accepts: &dyn Fn(&str) -> bool) -> bool {
+        visit_values(
+            &claims.claims,
+            &self.claim,
+            &mut |value| match self.members {
+                Members::Values => visit_texts(value, &mut |text| accepts(text)),
+                Members::Commas => visit_texts(value, &mut |text| {
+                    text.split(',').map(str::trim).any(accepts)
+                }),
+                Members::Keys => match value {
+                    Value::Object(object) => object.iter().any(|(key, value)| {
+                        !matches!(value, Value::Null | Value::Bool(false)) && accepts(key)
+                    }),
+                    Value::Null
+                    | Value::Bool(_)
+                    | Value::Number(_)
+                    | Value::String(_)
+                    | Value::Array(_) => false,
+                },
+            },
+        )
     }
 }
 
@@ -190,17 +344,18 @@ mod tests {
         Claims::new(value.as_object().unwrap().clone(), Map::new())
     }
 
+    fn has(values: &ClaimValues, value: Value, expected: &str) -> bool {
+        values.any(&claims(value), &|text| text == expected)
+    }
+
     #[test]
-    fn condition_matches_text_or_array_only() {
-        let condition = ClaimCondition {
-            claim: "roles".into(),
-            any_of: vec!["admin".into()],
-        };
+    fn values_are_text_or_members_of_an_array_only() {
+        let roles = ClaimValues::of("roles");
         for good in [
             json!({"roles": "admin"}),
             json!({"roles": ["user", "admin"]}),
         ] {
-            assert!(condition.holds(&claims(good)));
+            assert!(has(&roles, good, "admin"));
         }
         let bad = [
             json!({}),
@@ -213,16 +368,103 @@ mod tests {
             json!({"Roles": "admin"}),
         ];
         for bad in bad {
-            assert!(!condition.holds(&claims(bad.clone())), "{bad}");
+            assert!(!has(&roles, bad.clone(), "admin"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn declared_members_are_keys_or_parts_between_commas() {
+        let keys = ClaimValues {
+            claim: "urn:zitadel:iam:org:project:roles".into(),
+            members: Members::Keys,
+        };
+        let of = |roles: Value| json!({ "urn:zitadel:iam:org:project:roles": roles });
+        assert!(has(&keys, of(json!({"admin": {"1": "a"}})), "admin"));
+        for bad in [
+            json!({"admin": false}),
+            json!({"admin": null}),
+            json!({"user": "admin"}),
+            json!("admin"),
+            json!(["admin"]),
+        ] {
+            assert!(!has(&keys, of(bad.clone()), "admin"), "{bad}");
+        }
+        let commas = ClaimValues {
+            claim: "groups".into(),
+            members: Members::Commas,
+        };
+        for good in [
+            json!("user, admin"),
+            json!("admin"),
+            json!(["a,admin", "b"]),
+        ] {
+            assert!(has(&commas, json!({"groups": good}), "admin"));
+        }
+        assert!(!has(
+            &commas,
+            json!({"groups": "user,administrator"}),
+            "admin"
+        ));
+        assert!(!has(&commas, json!({"groups": {"admin": 1}}), "admin"));
+    }
+
+    #[test]
+    fn path_visits_objects_of_an_array_and_escaped_names() {
+        let token = || {
+            claims(json!({
+                "groups": [{"id": 1, "name": "staff"}, {"name": ["a", "b"]}, "name", null],
+                "org": {"teams": [{"role": {"name": "lead"}}], "one": {"name": "single"}},
+                "resource_access": {"my.client": {"roles": ["admin"]}, "b\\c": {"d": 1}},
+            }))
+        };
+        for (name, expected) in [
+            ("groups[].name", vec!["staff", "a", "b"]),
+            ("groups[]", vec!["name"]),
+            ("org.teams[].role.name", vec!["lead"]),
+            ("org.one[].name", vec!["single"]),
+            ("resource_access.my\\.client.roles", vec!["admin"]),
+            ("resource_access.my\\.client.roles[]", vec!["admin"]),
+            ("resource_access.b\\\\c.d", vec!["1"]),
+            ("resource_access.my.client.roles", vec![]),
+            ("groups.name", vec![]),
+            ("missing[].name", vec![]),
+        ] {
+            assert_eq!(token().texts(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn email_is_verified_by_its_mark_only() {
+        let email = |claims: &Claims| claims.verified_email().map(|email| email.domain.to_owned());
+        let marked = |mark: Value| claims(json!({"email": "a@x.com", "email_verified": mark}));
+        for mark in [json!(true), json!("true")] {
+            let checked = marked(mark).checked(UnverifiedClaims::Absent);
+            assert_eq!(email(&checked).as_deref(), Some("x.com"));
+        }
+        for mark in [json!(false), json!("yes"), json!(1), Value::Null] {
+            let checked = marked(mark.clone()).checked(UnverifiedClaims::Absent);
+            assert_eq!(email(&checked), None, "{mark}");
+            let accepted = marked(mark).checked(UnverifiedClaims::Accepted);
+            assert_eq!(email(&accepted).as_deref(), Some("x.com"));
+        }
+        for address in [
+            "",
+            "a",
+            "@x.com",
+            "a@",
+            "a@b@x.com",
+            "a@x.com,b@y.com",
+            "A <a@x.com>",
+            "a b@x.com",
+            "\"a@y.com\"@x.com",
+        ] {
+            let claims = claims(json!({"email": address, "email_verified": true}));
+            assert_eq!(email(&claims), None, "{address}");
         }
     }
 
     #[test]
     fn scope_is_one_item_of_the_scope_claim_only() {
-        let condition = |claim: &str| ClaimCondition {
-            claim: claim.into(),
-            any_of: vec!["orders:read".into()],
-        };
         for good in [
             json!({"scope": "orders:read"}),
             json!({"scope": "openid orders:read email"}),
@@ -230,16 +472,21 @@ mod tests {
             json!({"scp": ["orders:read"]}),
             json!({"scp": "openid orders:read"}),
         ] {
-            assert!(condition(SCOPE).holds(&claims(good.clone())), "{good}");
+            assert!(claims(good.clone()).has_scope("orders:read"), "{good}");
         }
         for bad in [
             json!({}),
             json!({"scope": "orders:read2 orders"}),
             json!({"scope": "Orders:Read"}),
         ] {
-            assert!(!condition(SCOPE).holds(&claims(bad.clone())), "{bad}");
+            assert!(!claims(bad.clone()).has_scope("orders:read"), "{bad}");
         }
-        assert!(!condition("role").holds(&claims(json!({"role": "user orders:read"}))));
+        let role = ClaimValues::of("role");
+        assert!(!has(
+            &role,
+            json!({"role": "user orders:read"}),
+            "orders:read"
+        ));
     }
 
     #[test]

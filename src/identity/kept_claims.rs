@@ -6,10 +6,15 @@
 
 use serde_json::{Map, Value};
 
-use super::claims::{Claims, VerifiableClaim, find};
+use super::claims::{Claims, VerifiableClaim, base_of, find};
 
 /// Claims that only verified tokens may provide.
 const PROTOCOL: [&str; 8] = ["iss", "sub", "aud", "azp", "exp", "nbf", "iat", "nonce"];
+
+/// Claims about the authentication at the provider (OpenID Connect Core section 2). ID tokens of a
+/// refresh need not repeat them, and they stay the same, because a refresh is no login. The UserInfo
+/// endpoint does not know them.
+const AUTHENTICATION: [&str; 3] = ["acr", "amr", "auth_time"];
 
 /// The claims of the tokens of one response.
 #[derive(Clone, Copy, Debug)]
@@ -49,8 +54,9 @@ pub fn missing<'n>(names: &[&'n str], tokens: NewTokens<'_>) -> Vec<&'n str> {
     let has = |claims: Option<&Map<String, Value>>, name: &str| {
         claims.is_some_and(|claims| find(claims, name).is_some())
     };
-    let names = names.iter().copied().filter(|name| !is_protocol(name));
+    let names = names.iter().copied();
     names
+        .filter(|name| !is_protocol(name) && !AUTHENTICATION.contains(name))
         .filter(|name| !has(tokens.jwt, name) && !has(tokens.id_token, name))
         .collect()
 }
@@ -76,7 +82,10 @@ pub fn kept_claims(
         previous,
     };
     let mut kept = Map::new();
-    for name in names.iter().filter(|name| !is_protocol(name)) {
+    for name in names.iter().map(|name| base_of(name)) {
+        if is_protocol(name) {
+            continue;
+        }
         source.keep(&mut kept, name, Absent::Gone);
     }
     for verified in [VerifiableClaim::EMAIL, VerifiableClaim::PHONE_NUMBER] {
@@ -114,13 +123,19 @@ impl Source<'_> {
             // The JWT continues, and newer claims replace those in it.
             (None, Some(previous)) => find(&previous.jwt, name),
         };
-        match (self.value(name), in_jwt) {
+        match (self.value(name).or_else(|| self.of_login(name)), in_jwt) {
             (None, None) => {}
             (None, Some(_)) if absent == Absent::Unknown => {}
             (None, Some(_)) => drop(kept.insert(name.to_owned(), Value::Null)),
             (Some(value), in_jwt) if in_jwt == Some(value) => {}
             (Some(value), _) => drop(kept.insert(name.to_owned(), value.clone())),
         }
+    }
+
+    /// A claim about the authentication at the provider, from before the refresh.
+    fn of_login(&self, name: &str) -> Option<&Value> {
+        let previous = self.previous.filter(|_| AUTHENTICATION.contains(&name))?;
+        previous.claims.get(name)
     }
 
     fn value(&self, name: &str) -> Option<&Value> {
@@ -180,6 +195,36 @@ mod tests {
 
     fn says(claims: Value) -> UserinfoResult {
         UserinfoResult::Claims(object(claims))
+    }
+
+    #[test]
+    fn claims_about_the_authentication_outlast_a_refresh() {
+        let names = ["acr", "auth_time"];
+        let before = previous(json!({"sub": "a"}), json!({"acr": "mfa", "auth_time": 7}));
+        let kept = |jwt: &Value, id_token: Option<&Value>| {
+            let (jwt, id_token) = (object(jwt.clone()), id_token.cloned().map(object));
+            let tokens = NewTokens {
+                jwt: Some(&jwt),
+                id_token: id_token.as_ref(),
+            };
+            assert_eq!(missing(&names, tokens), Vec::<&str>::new());
+            Value::Object(kept_claims(
+                &names,
+                tokens,
+                &UserinfoResult::NotRequested,
+                Some(&before),
+            ))
+        };
+        let jwt = json!({"sub": "a"});
+        let same = json!({"acr": "mfa", "auth_time": 7});
+        assert_eq!(kept(&jwt, None), same);
+        assert_eq!(kept(&jwt, Some(&jwt)), same);
+        let newer = json!({"acr": "pwd"});
+        assert_eq!(
+            kept(&jwt, Some(&newer)),
+            json!({"acr": "pwd", "auth_time": 7})
+        );
+        assert_eq!(kept(&json!({"acr": "pwd"}), None), json!({"auth_time": 7}));
     }
 
     #[test]

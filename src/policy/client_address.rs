@@ -97,6 +97,8 @@ impl TrustedProxies {
 pub struct ClientAddress {
     /// The client. `None` on a Unix socket, unless a trusted proxy names it.
     pub client: Option<IpAddr>,
+    /// The client, unless that is a trusted proxy: one that names no client speaks for many.
+    pub end_client: Option<IpAddr>,
     /// `X-Forwarded-For` for the backend: the addresses from trusted proxies, then the peer.
     pub forwarded_for: String,
 }
@@ -110,6 +112,7 @@ impl ClientAddress {
         if !trusted.contain_peer(peer) {
             return Self {
                 client: peer,
+                end_client: peer,
                 forwarded_for: forwarded_for(peer.as_slice()),
             };
         }
@@ -125,8 +128,10 @@ impl ClientAddress {
             }
             chain.push(address.to_canonical());
         }
+        let client = chain.last().copied();
         Self {
-            client: chain.last().copied(),
+            client,
+            end_client: client.filter(|client| !trusted.contain(*client)),
             forwarded_for: forwarded_for(&chain),
         }
     }

@@ -12,8 +12,10 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, header};
 
 use super::client_kind::{ClientKind, is_cross_origin_websocket};
+use super::condition::Subjects;
 use super::request_info::RequestInfo;
 use super::route::{AppRef, Route};
+use super::rule_lists::RuleLists;
 use super::rules::{Access, AccessRequirement};
 use crate::identity::identity::Identity;
 use crate::identity::return_to::ReturnTo;
@@ -104,15 +106,31 @@ impl Credential {
     }
 }
 
+/// What a decision depends on besides the request, its route and its caller.
+#[derive(Clone, Copy, Debug)]
+pub struct AccessContext<'c> {
+    /// The lists in files that conditions use.
+    pub lists: &'c RuleLists,
+}
+
 /// Decides about a request. Of `headers`, only those that identify the requesting page are used.
 pub fn decide<'a>(
     info: &'a RequestInfo,
     headers: &HeaderMap,
     route: Route<'a>,
     caller: Caller,
+    context: &AccessContext<'_>,
 ) -> Decision<'a> {
     match route {
-        Route::App(app_ref, requirement) => decide_app(info, headers, app_ref, requirement, caller),
+        Route::App(app_ref, requirement) => {
+            let app_request = AppRequest {
+                info,
+                headers,
+                app_ref,
+                requirement,
+            };
+            decide_app(app_request, caller, context)
+        }
         Route::Endpoint(app_ref, endpoint) => {
             endpoint::decide_endpoint(info, headers, app_ref, endpoint, caller)
         }
@@ -130,13 +148,26 @@ pub fn decide<'a>(
     }
 }
 
-fn decide_app<'a>(
+/// A request to an app, and what its route requires.
+#[derive(Clone, Copy)]
+struct AppRequest<'a, 'h> {
     info: &'a RequestInfo,
-    headers: &HeaderMap,
+    headers: &'h HeaderMap,
     app_ref: AppRef<'a>,
     requirement: &'a AccessRequirement,
+}
+
+fn decide_app<'a>(
+    request: AppRequest<'a, '_>,
     caller: Caller,
+    context: &AccessContext<'_>,
 ) -> Decision<'a> {
+    let AppRequest {
+        info,
+        headers,
+        app_ref,
+        requirement,
+    } = request;
     let app = app_ref.app;
     if headers.contains_key(header::UPGRADE)
         && is_cross_origin_websocket(headers, &app.origin.to_string(), &app.websocket_origins)
@@ -144,17 +175,19 @@ fn decide_app<'a>(
         return refuse(info, Some(app_ref), Reason::CrossSite);
     }
     match accepted_credential(requirement, caller) {
-        Ok(credential) => decide_authenticated(info, app_ref, requirement, credential),
-        Err(reason) => match requirement.access {
+        Ok(credential) => decide_authenticated(request, credential, context),
+        Err(reason) => match &requirement.access {
             Access::Denied => refuse(info, Some(app_ref), Reason::Denied),
+            // A login would not help.
+            Access::If(condition) if condition.excludes(info.address.end_client, context.lists) => {
+                refuse(info, Some(app_ref), Reason::Forbidden)
+            }
             Access::Public => Decision::Forward(Permit {
                 app_ref,
                 info,
                 credential: None,
             }),
-            Access::Authenticated | Access::Claims(_) => {
-                decide_anonymous(info, headers, app_ref, requirement, reason)
-            }
+            Access::Authenticated | Access::If(_) => decide_anonymous(request, reason),
         },
     }
 }
@@ -177,22 +210,27 @@ fn accepted_credential(
 
 /// Decides about an authenticated caller where the route accepts its credential.
 fn decide_authenticated<'a>(
-    info: &'a RequestInfo,
-    app_ref: AppRef<'a>,
-    requirement: &'a AccessRequirement,
+    request: AppRequest<'a, '_>,
     credential: Credential,
+    context: &AccessContext<'_>,
 ) -> Decision<'a> {
-    let claims = &credential.identity().claims;
-    let is_user = credential.token().is_none_or(|live| live.token().is_user);
+    let AppRequest {
+        info,
+        app_ref,
+        requirement,
+        ..
+    } = request;
+    let subjects = Subjects {
+        claims: &credential.identity().claims,
+        is_user: credential.token().is_none_or(|live| live.token().is_user),
+        client: info.address.end_client,
+        lists: context.lists,
+    };
     let reason = match &requirement.access {
         Access::Denied => return refuse(info, Some(app_ref), Reason::Denied),
-        Access::Authenticated if !is_user => Reason::UserRequired,
-        Access::Claims(conditions)
-            if !conditions.iter().all(|condition| condition.holds(claims)) =>
-        {
-            Reason::Forbidden
-        }
-        Access::Public | Access::Authenticated | Access::Claims(_) => {
+        Access::Authenticated if !subjects.is_user => Reason::UserRequired,
+        Access::If(condition) if !condition.holds(&subjects) => Reason::Forbidden,
+        Access::Public | Access::Authenticated | Access::If(_) => {
             return Decision::Forward(Permit {
                 app_ref,
                 info,
@@ -216,13 +254,13 @@ fn decide_authenticated<'a>(
 }
 
 /// Decides about an anonymous caller where the route requires an identity.
-fn decide_anonymous<'a>(
-    info: &'a RequestInfo,
-    headers: &HeaderMap,
-    app_ref: AppRef<'a>,
-    requirement: &'a AccessRequirement,
-    reason: NoSessionReason,
-) -> Decision<'a> {
+fn decide_anonymous<'a>(request: AppRequest<'a, '_>, reason: NoSessionReason) -> Decision<'a> {
+    let AppRequest {
+        info,
+        headers,
+        app_ref,
+        requirement,
+    } = request;
     let accepts_session = requirement.auth_methods.session;
     let refusal = if let NoSessionReason::TokenRefused(refusal) = reason {
         let client_kind = info.client_kind.as_non_browser();

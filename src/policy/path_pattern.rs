@@ -35,6 +35,12 @@ pub enum PatternError {
     /// No request path that reaches the rules can match it.
     #[error("no request path can match this: {0}")]
     Unmatchable(TargetError),
+    /// It looks like a regular expression.
+    #[error("it looks like a regular expression")]
+    RegularExpression,
+    /// It looks like the route of a web framework.
+    #[error("it looks like a route with a parameter")]
+    RouteParameter,
     /// It contains an ambiguity. Targets with one get the combination of all requirements and match
     /// no single rule.
     #[error(
@@ -44,12 +50,69 @@ pub enum PatternError {
     Ambiguous,
 }
 
+impl PatternError {
+    /// How to correct it; may be empty.
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Self::RegularExpression => {
+                "use `*` for anything within a segment and `**` for any number of segments; \
+                 a literal character is escaped, such as `%5B` for `[`, or `%2E*` for dot files"
+            }
+            Self::RouteParameter => {
+                "use `*` for any one segment, as in `/users/*/edit`; \
+                 a literal character is escaped, such as `%7B` for `{` or `%3A` for `:`"
+            }
+            Self::Relative | Self::PartialDoubleStar | Self::Unmatchable(_) | Self::Ambiguous => "",
+        }
+    }
+}
+
+/// The syntax of another language that a pattern seems to use. Characters that are meant literally
+/// can be escaped.
+fn foreign_syntax(text: &str) -> Option<PatternError> {
+    let is_name = |text: &str| {
+        let text = text.trim_start_matches("...");
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let is_parameter = |segment: &str| {
+        let in_brackets = segment
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
+        in_brackets.is_some_and(is_name)
+            || segment.contains(['{', '}', '<', '>'])
+            || segment
+                .strip_prefix(':')
+                .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic()))
+    };
+    let is_expression = |segment: &str| {
+        segment.contains(['[', ']', '\\', '^', '|', '?'])
+            || matches!(segment, ".*" | ".+")
+            || [".*)", ".+)", ")*", ")+"]
+                .iter()
+                .any(|part| segment.contains(part))
+    };
+    let mut segments = text.split('/');
+    if segments.clone().any(is_parameter) {
+        Some(PatternError::RouteParameter)
+    } else if segments.any(is_expression) || text.ends_with('$') {
+        Some(PatternError::RegularExpression)
+    } else {
+        None
+    }
+}
+
 impl PathPattern {
-    /// Parses a pattern. Spaces, and characters that a URL cannot contain, need not be escaped.
+    /// Parses a pattern. Spaces and characters outside ASCII need not be escaped.
     ///
     /// # Errors
     /// [`PatternError`]: it is invalid or can never match.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
+        if let Some(error) = foreign_syntax(text) {
+            return Err(error);
+        }
         if !text.starts_with('/') {
             return Err(PatternError::Relative);
         }
@@ -83,6 +146,15 @@ impl PathPattern {
     pub fn matches(&self, path: &str, case_insensitive: bool) -> bool {
         let path = comparable(path, case_insensitive);
         self.matches_segments(&segments_of(&path).collect::<Vec<_>>(), case_insensitive)
+    }
+
+    /// Whether it matches all paths that `other` matches. An approximation without false positives.
+    pub fn covers(&self, other: &Self, case_insensitive: bool) -> bool {
+        if case_insensitive {
+            covers_all(&self.folded, &other.folded)
+        } else {
+            covers_all(&self.segments, &other.segments)
+        }
     }
 
     pub(super) fn matches_segments(&self, path: &[&str], case_insensitive: bool) -> bool {
@@ -192,6 +264,30 @@ impl Segment {
     }
 }
 
+fn covers_all(outer: &[Segment], inner: &[Segment]) -> bool {
+    match (outer.split_first(), inner.split_first()) {
+        (None, None) => true,
+        (None, Some(_)) => false,
+        (Some((Segment::AnyNumber, outer_rest)), Some((_, inner_rest))) => {
+            covers_all(outer_rest, inner) || covers_all(outer, inner_rest)
+        }
+        (Some((Segment::AnyNumber, outer_rest)), None) => covers_all(outer_rest, inner),
+        (Some((Segment::Pieces(_), _)), None | Some((Segment::AnyNumber, _))) => false,
+        (
+            Some((Segment::Pieces(outer), outer_rest)),
+            Some((Segment::Pieces(inner), inner_rest)),
+        ) => covers_pieces(outer, inner) && covers_all(outer_rest, inner_rest),
+    }
+}
+
+fn covers_pieces(outer: &[String], inner: &[String]) -> bool {
+    match (outer, inner) {
+        (outer, [literal]) => matches_pieces(outer, literal),
+        ([start, end], [first, .., last]) => first.starts_with(start) && last.ends_with(end),
+        (outer, inner) => outer == inner,
+    }
+}
+
 /// Matches in time linear in `path` for each `**`: after a mismatch only the last `**` takes
 /// another segment.
 fn matches_all(pattern: &[Segment], path: &[&str]) -> bool {
@@ -294,13 +390,15 @@ mod tests {
             ("/caf\u{e9}", "/caf%C3%A9", true),
             ("/%61", "/a", true),
             ("/a b", "/a%20b", true),
-            ("/a|b/{c}", "/a%7Cb/%7Bc%7D", true),
-            ("/a%7cb/%7bc}", "/a%7Cb/%7Bc%7D", true),
+            ("/a%7cb/%7bc%7D", "/a%7Cb/%7Bc%7D", true),
+            ("/%2E*", "/.git", true),
+            ("/%2E*", "/git", false),
             ("/@admin/**", "/%40admin/x", true),
             ("/%40admin", "/@admin", true),
             ("/v1/orders:purge", "/v1/orders%3Apurge", true),
             ("/a,b(c)", "/a%2Cb%28c%29", true),
-            ("/a[1]", "/a%5B1%5D", true),
+            ("/a%5b1%5D", "/a%5B1%5D", true),
+            ("/a%5b1%5D", "/a[1]", true),
             ("/a%2Ab", "/a*b", true),
             ("/a%2Ab", "/axb", false),
             ("/a+b", "/a%20b", false),
@@ -332,6 +430,87 @@ mod tests {
             );
         }
         assert!(!matches("/caf\u{e9}", "/CAF%C3%89"));
+    }
+
+    #[test]
+    fn syntax_of_other_languages_is_refused() {
+        let error = |text| PathPattern::parse(text).unwrap_err();
+        for text in [
+            "/x/[0-9]+/**",
+            "^/admin",
+            "/admin$",
+            "/api/.*",
+            "/api/.+",
+            "/(a|b)",
+            "/a|/b",
+            "/a/(.*)",
+            "/(v1/)?x",
+            "/a\\d",
+            "/colou?r",
+            "/(ab)+",
+            "/[^/]+",
+            "/^a",
+        ] {
+            assert_eq!(error(text), PatternError::RegularExpression, "{text}");
+        }
+        for text in [
+            "/users/:id",
+            "/:tenant/x",
+            "/users/{id}",
+            "/users/{id:int}/x",
+            "/users/<int:id>",
+            "/posts/[slug]",
+            "/docs/[...path]",
+        ] {
+            assert_eq!(error(text), PatternError::RouteParameter, "{text}");
+        }
+        for text in [
+            "/v1/orders:purge",
+            "/a.b*",
+            "/favicon.*",
+            "/a,b(c)",
+            "/$metadata",
+            "/Orders(1)",
+            "/a+b",
+            "/~user/*",
+            "/*name",
+            "/:8080",
+            "/a'b!",
+        ] {
+            assert!(PathPattern::parse(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn covering_pattern_matches_whatever_the_other_matches() {
+        let covers = |outer: &str, inner: &str, case_insensitive: bool| {
+            let [outer, inner] = [outer, inner].map(|text| PathPattern::parse(text).unwrap());
+            outer.covers(&inner, case_insensitive)
+        };
+        for (outer, inner, expected) in [
+            ("/**", "/a/*/b", true),
+            ("/a/*", "/a/b", true),
+            ("/a/*", "/a/b*c", true),
+            ("/a/*", "/a/**", false),
+            ("/a/*", "/a", false),
+            ("/**/x", "/a/x", true),
+            ("/**/x", "/x", true),
+            ("/**/x", "/a/**/x", true),
+            ("/a/**", "/a/**/b/*", true),
+            ("/a/**", "/a", true),
+            ("/a/**/c", "/a/b/**", false),
+            ("/a*", "/ab*", true),
+            ("/a*c", "/ab*c", true),
+            ("/a*c", "/a*", false),
+            ("/%61/**", "/a/b", true),
+            ("/*.css", "/site.css", true),
+            ("/*.css", "/*.min.css", true),
+            ("/", "/**", false),
+            ("/A", "/a", false),
+        ] {
+            assert_eq!(covers(outer, inner, false), expected, "{outer} {inner}");
+        }
+        assert!(covers("/A/**", "/a/b", true));
     }
 
     #[test]

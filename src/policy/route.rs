@@ -163,6 +163,18 @@ impl<'a> Route<'a> {
         }
     }
 
+    /// Whether the decision needs the lists in files.
+    pub const fn uses_lists(&self) -> bool {
+        match self {
+            Self::App(_, requirement) => requirement.uses_lists,
+            Self::Endpoint(..)
+            | Self::Alias(_)
+            | Self::PlainHttp(_)
+            | Self::UnsupportedPath(_)
+            | Self::Misdirected => false,
+        }
+    }
+
     /// Whether session cookies authenticate the request.
     pub const fn accepts_session(&self) -> bool {
         match self {
@@ -181,7 +193,7 @@ impl<'a> Route<'a> {
         match self {
             Self::App(_, requirement) => match requirement.access {
                 Access::Public | Access::Denied => ResumeMode::ReadOnly,
-                Access::Authenticated | Access::Claims(_) => {
+                Access::Authenticated | Access::If(_) => {
                     if headers.contains_key(header::UPGRADE) {
                         ResumeMode::NoSetCookie
                     } else {
@@ -212,7 +224,7 @@ impl<'a> Route<'a> {
         match requirement.access {
             Access::Denied => BearerUse::Ignored,
             Access::Public => BearerUse::Optional,
-            Access::Authenticated | Access::Claims(_) => BearerUse::Required,
+            Access::Authenticated | Access::If(_) => BearerUse::Required,
         }
     }
 }

@@ -3,8 +3,8 @@
 
 use http::Method;
 
+use super::condition::Condition;
 use super::path_pattern::{PathPattern, comparable, segments_of};
-use crate::identity::claims::{ClaimCondition, SCOPE};
 use crate::types::target::{PathAmbiguities, Target};
 
 /// Who may access a route.
@@ -14,8 +14,8 @@ pub enum Access {
     Public,
     /// Every authenticated caller.
     Authenticated,
-    /// A caller whose claims satisfy all conditions.
-    Claims(Vec<ClaimCondition>),
+    /// An authenticated caller that fulfils the condition.
+    If(Condition),
     /// No one.
     Denied,
 }
@@ -49,6 +49,8 @@ pub struct AccessRequirement {
     pub access: Access,
     /// The credentials that it accepts.
     pub auth_methods: AuthMethods,
+    /// Whether its condition uses a list in a file.
+    pub(super) uses_lists: bool,
 }
 
 /// One rule.
@@ -76,10 +78,7 @@ impl Rules {
     /// Compiles `rules`. With `case_insensitive`, paths match in any case, for apps that ignore
     /// case. A request that no rule matches requires authentication by one of `auth_methods`.
     pub fn new(rules: Vec<Rule>, case_insensitive: bool, auth_methods: AuthMethods) -> Self {
-        let default = AccessRequirement {
-            access: Access::Authenticated,
-            auth_methods,
-        };
+        let default = AccessRequirement::new(Access::Authenticated, auth_methods);
         let strictest = rules.iter().fold(default.clone(), |strictest, rule| {
             strictest.and(&rule.allow)
         });
@@ -127,15 +126,14 @@ impl Rules {
         let conditions = self
             .rules
             .iter()
-            .flat_map(|rule| rule.allow.access.conditions());
-        conditions
-            .map(|condition| condition.claim.as_str())
-            .filter(|claim| *claim != SCOPE)
+            .filter_map(|rule| rule.allow.access.condition());
+        conditions.flat_map(Condition::claims)
     }
 }
 
 impl Rule {
-    fn names(&self, method: &Method) -> bool {
+    /// Whether it matches requests of this method.
+    pub fn names(&self, method: &Method) -> bool {
         let head_as_get = *method == Method::HEAD && self.methods.contains(&Method::GET);
         self.methods.is_empty() || self.methods.contains(method) || head_as_get
     }
@@ -148,6 +146,16 @@ impl Rule {
 }
 
 impl AccessRequirement {
+    /// Access for those, by these credentials.
+    pub fn new(access: Access, auth_methods: AuthMethods) -> Self {
+        let uses_lists = access.condition().is_some_and(Condition::uses_files);
+        Self {
+            access,
+            auth_methods,
+            uses_lists,
+        }
+    }
+
     /// The combination of both. If no credential is left, access is denied.
     fn and(self, other: &Self) -> Self {
         let auth_methods = AuthMethods {
@@ -159,43 +167,37 @@ impl AccessRequirement {
         } else {
             Access::Denied
         };
-        Self {
-            access,
-            auth_methods,
-        }
+        Self::new(access, auth_methods)
     }
 }
 
 impl Access {
-    /// The conditions on claims.
-    pub fn conditions(&self) -> &[ClaimCondition] {
+    /// The condition, if there is one.
+    pub const fn condition(&self) -> Option<&Condition> {
         match self {
-            Self::Claims(conditions) => conditions,
-            Self::Public | Self::Authenticated | Self::Denied => &[],
+            Self::If(condition) => Some(condition),
+            Self::Public | Self::Authenticated | Self::Denied => None,
         }
     }
 
     /// The scopes that a token needs.
-    pub fn scopes(&self) -> impl Iterator<Item = &str> {
-        let scopes = self
-            .conditions()
-            .iter()
-            .filter(|condition| condition.claim == SCOPE);
-        scopes.flat_map(|condition| condition.any_of.iter().map(String::as_str))
+    pub fn scopes(&self) -> Vec<&str> {
+        self.condition().map(Condition::scopes).unwrap_or_default()
     }
 
     /// The combination of both.
     fn and(self, other: &Self) -> Self {
         match (self, other) {
             (Self::Denied, _) | (_, Self::Denied) => Self::Denied,
-            (Self::Claims(mut ours), Self::Claims(theirs)) => {
-                ours.extend(theirs.iter().cloned());
-                Self::Claims(ours)
+            (Self::If(Condition::All(mut ours)), Self::If(theirs)) => {
+                ours.push(theirs.clone());
+                Self::If(Condition::All(ours))
             }
-            (Self::Claims(ours), Self::Public | Self::Authenticated) => Self::Claims(ours),
-            (Self::Public | Self::Authenticated, Self::Claims(theirs)) => {
-                Self::Claims(theirs.clone())
+            (Self::If(ours), Self::If(theirs)) => {
+                Self::If(Condition::All(vec![ours, theirs.clone()]))
             }
+            (Self::If(ours), Self::Public | Self::Authenticated) => Self::If(ours),
+            (Self::Public | Self::Authenticated, Self::If(theirs)) => Self::If(theirs.clone()),
             (Self::Public, Self::Public) => Self::Public,
             (Self::Authenticated, Self::Public | Self::Authenticated)
             | (Self::Public, Self::Authenticated) => Self::Authenticated,
@@ -211,19 +213,13 @@ mod tests {
         let rule = |path: &str, methods: Vec<Method>, allow| Rule {
             paths: vec![PathPattern::parse(path).unwrap()],
             methods,
-            allow: AccessRequirement {
-                access: allow,
-                auth_methods: AuthMethods::SESSION,
-            },
+            allow: AccessRequirement::new(allow, AuthMethods::SESSION),
         };
-        let admin = ClaimCondition {
-            claim: "roles".into(),
-            any_of: vec!["admin".into()],
-        };
+        let admin = Condition::claim("roles", ["admin".to_owned()]);
         Rules::new(
             vec![
                 rule("/assets/**", vec![], Access::Public),
-                rule("/admin/**", vec![], Access::Claims(vec![admin])),
+                rule("/admin/**", vec![], Access::If(admin)),
                 rule("/posts", vec![Method::GET], Access::Public),
             ],
             case_insensitive,
@@ -249,7 +245,7 @@ mod tests {
             Access::Authenticated
         );
         assert_eq!(access(Method::GET, "/anything"), Access::Authenticated);
-        assert!(matches!(access(Method::GET, "/%61dmin"), Access::Claims(_)));
+        assert!(matches!(access(Method::GET, "/%61dmin"), Access::If(_)));
         assert_eq!(access(Method::GET, "/ADMIN"), Access::Authenticated);
     }
 
@@ -294,7 +290,7 @@ mod tests {
             assert!(
                 matches!(
                     rules.requirement(&Method::GET, &target).access,
-                    Access::Claims(_)
+                    Access::If(_)
                 ),
                 "{path}"
             );
@@ -302,7 +298,7 @@ mod tests {
         let target = Target::parse("/ADMIN/x", None).unwrap();
         assert!(matches!(
             rules.requirement(&Method::GET, &target).access,
-            Access::Claims(_)
+            Access::If(_)
         ));
     }
 
@@ -311,10 +307,7 @@ mod tests {
         let rule = |path: &str, auth_methods| Rule {
             paths: vec![PathPattern::parse(path).unwrap()],
             methods: vec![],
-            allow: AccessRequirement {
-                access: Access::Public,
-                auth_methods,
-            },
+            allow: AccessRequirement::new(Access::Public, auth_methods),
         };
         let bearer = AuthMethods {
             session: false,
@@ -327,13 +320,7 @@ mod tests {
                 .clone()
         };
         let one = strictest(vec![rule("/api/**", bearer)], AuthMethods::BOTH);
-        assert_eq!(
-            one,
-            AccessRequirement {
-                access: Access::Authenticated,
-                auth_methods: bearer
-            }
-        );
+        assert_eq!(one, AccessRequirement::new(Access::Authenticated, bearer));
         let none = strictest(
             vec![
                 rule("/api/**", bearer),

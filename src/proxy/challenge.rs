@@ -89,11 +89,10 @@ fn scheme_challenge(refusal: &Refusal<'_>, scheme: Scheme, error: Option<(&str, 
             ", error=\"{error}\", error_description=\"{description}\""
         ));
     }
-    let scopes: Vec<&str> = refusal
+    let scopes = refusal
         .requirement
-        .iter()
-        .flat_map(|requirement| requirement.access.scopes())
-        .collect();
+        .map(|requirement| requirement.access.scopes())
+        .unwrap_or_default();
     if !scopes.is_empty() {
         challenge.push_str(&format!(", scope=\"{}\"", scopes.join(" ")));
     }

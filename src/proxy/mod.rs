@@ -22,6 +22,7 @@ mod stream_limits;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, header};
 
@@ -36,11 +37,12 @@ use crate::limits::{ClientKey, on_behalf_of};
 use crate::policy::canonical::canonical;
 use crate::policy::client_address::TrustedProxies;
 use crate::policy::client_kind::ClientKind;
-use crate::policy::decide::{Caller, decide};
+use crate::policy::decide::{AccessContext, Caller, decide};
 use crate::policy::described_request::Dialect;
 use crate::policy::forwarded_origin::Scheme;
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::{AppRef, BearerUse, HostRouter, Route};
+use crate::policy::rule_lists::RuleLists;
 use crate::session::cookie::RequestCookies;
 use crate::session::validity::NoSessionReason;
 use crate::types::body::Body;
@@ -69,6 +71,8 @@ pub struct Proxy {
     pub trusted_edges: Arc<TrustedProxies>,
     /// The authentication flows.
     pub auth: Arc<Auth>,
+    /// The lists in files that access rules use.
+    pub rule_lists: Arc<ArcSwap<RuleLists>>,
     /// The app backends, by app index.
     pub upstreams: Vec<Upstream>,
     /// Decrypted sessions of this worker.
@@ -148,10 +152,7 @@ impl Proxy {
         let is_https = info.scheme == Some(Scheme::Https);
         let has_hsts = |app_ref: AppRef<'_>| app_ref.app.hsts && is_https;
         let needs_hsts = route.app_ref().is_some_and(has_hsts);
-        // If a trusted proxy names no client, its own address does not count as a client.
-        let client = info.address.client;
-        let client = client.filter(|client| !self.trusted.contain(*client));
-        let client = client.map(ClientKey::of_address);
+        let client = info.address.end_client.map(ClientKey::of_address);
         let Some(memory) = self.limiters.bytes.reserve(client, request_bytes(&parts)) else {
             let code = "too_many_bytes_in_flight";
             let response = self
@@ -257,7 +258,11 @@ impl Proxy {
         };
         let response = match caller {
             Ok(caller) => {
-                let decision = decide(&info, &parts.headers, route, caller);
+                let lists = route.uses_lists().then(|| self.rule_lists.load());
+                let context = AccessContext {
+                    lists: lists.as_deref().map_or(RuleLists::NONE, Arc::as_ref),
+                };
+                let decision = decide(&info, &parts.headers, route, caller, &context);
                 let context = RequestContext {
                     info: &info,
                     cookies: &cookies,

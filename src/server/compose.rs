@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::StartError;
 use super::observe::{MetricsObserver, NamedLimiters, refresh_gauges};
+use super::rule_lists::WatchedLists;
 use crate::admin::{CommandHandler, GaugeRefresher};
 use crate::auth::app::{AppAuth, BearerAuth, IntrospectionSettings};
 use crate::auth::bearer::authenticate::TokenCache;
@@ -56,6 +57,7 @@ pub(super) struct Components {
     trusted: Arc<TrustedProxies>,
     trusted_edges: Arc<TrustedProxies>,
     auth: Arc<Auth>,
+    rule_lists: Arc<WatchedLists>,
     plans: Vec<Arc<UpstreamPlan>>,
     providers: Vec<Arc<Provider>>,
     limiters: Arc<Limiters>,
@@ -106,6 +108,7 @@ impl Components {
                 stores,
                 observer,
             ),
+            rule_lists: WatchedLists::new(config.rule_lists.clone(), Arc::clone(metrics)),
             plans,
             providers,
             limiters: Arc::new(limiters(config, bytes)),
@@ -135,8 +138,8 @@ impl Components {
         }
     }
 
-    /// Starts the refresh of provider metadata, the reload of client certificates, and the removal
-    /// of expired entries.
+    /// Starts the refresh of provider metadata, the reload of client certificates and rule lists, and
+    /// the removal of expired entries.
     pub(super) fn start_background_tasks(
         &self,
         runtime: &BackgroundRuntime,
@@ -160,6 +163,10 @@ impl Components {
                 Arc::clone(&certificate).keep_fresh(Arc::clone(&reporter))
             });
         }
+        let rule_lists = Arc::clone(&self.rule_lists);
+        runtime.supervise("rule_list_reload", move || {
+            Arc::clone(&rule_lists).keep_fresh()
+        });
         let auth = Arc::clone(&self.auth);
         runtime.supervise("sweep", move || {
             let auth = Arc::clone(&auth);
@@ -222,6 +229,7 @@ impl Components {
             trusted: Arc::clone(&self.trusted),
             trusted_edges: Arc::clone(&self.trusted_edges),
             auth: Arc::clone(&self.auth),
+            rule_lists: self.rule_lists.current(),
             upstreams: upstreams.collect(),
             sessions: SessionCache::new(self.session_cache_size),
             tokens: TokenCache::new(if has_bearer {

@@ -203,6 +203,10 @@ metric_families! {
     pub http2_streams: IntGauge = "doorward_http2_streams";
     /// Certificate reloads, by outcome.
     pub certificate_reloads: IntCounterVec = "doorward_certificate_reloads_total", ["outcome"];
+    /// Lists of access rules that were read again, by outcome.
+    pub rule_list_reloads: IntCounterVec = "doorward_rule_list_reloads_total", ["outcome"];
+    /// Lists of access rules whose file cannot be used, so that older content is in use.
+    pub rule_lists_outdated: IntGauge = "doorward_rule_lists_outdated";
     /// When the certificate expires, in seconds since the epoch.
     pub certificate_expiry: IntGaugeVec =
         "doorward_certificate_expiry_timestamp_seconds", ["cert_file"];

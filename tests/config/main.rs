@@ -360,3 +360,114 @@ fn unix_sockets_are_addresses() {
     let itself = text.replace("unix:/run/forum.sock", "unix:/run/doorward.sock");
     assert!(problems(&itself)[0].message.contains("doorward itself"));
 }
+
+/// The keys and messages of the warnings about a file.
+fn warnings(text: &str) -> Vec<(String, String)> {
+    let found = problems(text);
+    let warned = |problem: &Problem| problem.severity == Severity::Warning;
+    assert!(found.iter().all(warned), "{}", support::shown(&found));
+    let parts = |problem: Problem| (problem.key, problem.message);
+    found.into_iter().map(parts).collect()
+}
+
+#[test]
+fn rules_that_never_match_are_warnings() {
+    let paths = |first: &str, second: &str| {
+        GOOD.replace("\"/assets/**\"", first)
+            .replace("\"/admin/**\"", second)
+    };
+    for (first, second, message) in [
+        (
+            "\"/*/x\"",
+            "\"/a/x\"",
+            "never matches, because an earlier rule has `/*/x`",
+        ),
+        (
+            "\"/**/x\"",
+            "\"/a/b/x\"",
+            "never matches, because an earlier rule has `/**/x`",
+        ),
+        (
+            "\"/%61/**\"",
+            "\"/a/b\"",
+            "never matches, because an earlier rule has `/%61/**`",
+        ),
+        ("\"/a\"", "\"/.doorward/login\"", "doorward's own endpoints"),
+    ] {
+        let found = warnings(&paths(first, second));
+        let [(key, warning)] = found.as_slice() else {
+            panic!("{found:?}")
+        };
+        assert_eq!(key, "apps.store.rules.1.paths.0");
+        assert!(warning.contains(message), "{warning}");
+    }
+    let found = warnings(&edited("methods = [\"GET\"]", "methods = [\"TRACE\"]"));
+    assert_eq!(found[0].0, "apps.store.rules.1.methods");
+    let upper = paths("\"/A/*\"", "\"/a/b\"");
+    assert_eq!(problems(&upper), []);
+    let folded = upper.replace("scopes =", "case_insensitive_paths = true\nscopes =");
+    assert_eq!(warnings(&folded).len(), 1);
+}
+
+#[test]
+fn conditions_that_mean_something_else_are_warnings() {
+    let allow = |condition: &str| edited("{ roles = [\"admin\"] }", condition);
+    for (condition, key, message) in [
+        (
+            "{ claim = \"groups\", any_of = [\"staff-*\"] }",
+            "apps.store.rules.1.allow.any_of.0",
+            "`*` has no meaning",
+        ),
+        (
+            "{ any = [{ roles = [\"*\"] }, \"authenticated\"] }",
+            "apps.store.rules.1.allow.any.0.roles.0",
+            "`*` has no meaning",
+        ),
+        (
+            "{ not = { from = [\"192.0.2.0/24\", \"10.1.0.0/16\"] } }",
+            "apps.store.rules.1.allow.not.from.1",
+            "a proxy is no client",
+        ),
+    ] {
+        let found = warnings(&allow(condition));
+        let [(found_key, found_message)] = found.as_slice() else {
+            panic!("{found:?}")
+        };
+        assert_eq!(found_key, key);
+        assert!(found_message.contains(message), "{found_message}");
+    }
+    let folder = Folder::with(&allow("{ emails = { file = \"lists/guests.txt\" } }"));
+    folder.write("lists/guests.txt", "# nobody yet\n");
+    let loaded = folder.load(&[]).unwrap();
+    assert!(loaded.warnings.problems()[0].message.contains("is empty"));
+}
+
+#[test]
+fn provider_at_which_anybody_can_register_is_a_warning() {
+    let with = |issuer: &str, rule: &str| {
+        let text = edited("https://login.example.com", issuer);
+        format!("{text}\n{rule}")
+    };
+    let of_store = |text: &str| {
+        let found = warnings(text);
+        found.iter().any(|(key, message)| {
+            key == "apps.store.provider" && message.contains("anybody can register")
+        })
+    };
+    for issuer in [
+        "https://accounts.google.com",
+        "https://login.microsoftonline.com/common/v2.0",
+        "https://login.microsoftonline.com/organizations/v2.0",
+        "https://github.com",
+    ] {
+        assert!(of_store(&with(issuer, "")), "{issuer}");
+    }
+    let tenant = "https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/v2.0";
+    assert!(!of_store(&with(tenant, "")));
+    let last = |allow: &str| format!("[[apps.store.rules]]\npaths = [\"/**\"]\nallow = {allow}\n");
+    let google = |allow: &str| of_store(&with("https://accounts.google.com", &last(allow)));
+    assert!(google("\"authenticated\""));
+    assert!(!google("{ email_domains = [\"example.com\"] }"));
+    assert!(!google("{ claim = \"hd\", any_of = [\"example.com\"] }"));
+    assert!(!google("\"public\""));
+}

@@ -64,7 +64,7 @@ pub(crate) struct Folder(TempDir);
 impl Folder {
     pub(crate) fn with(text: &str) -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
-        for sub in ["keys", "secrets", "tls"] {
+        for sub in ["keys", "lists", "secrets", "tls"] {
             fs::create_dir(folder.path(sub)).unwrap();
         }
         for key in ["doorward.key", "keys/2026-11.key", "keys/2026-05.key"] {
@@ -86,6 +86,7 @@ impl Folder {
         for secret in ["secrets/webhook-signature", "secrets/webhook-key"] {
             folder.write(secret, &format!("{}\n", "hunter2-".repeat(8)));
         }
+        folder.write("lists/guests.txt", "guest@example.org\n");
         let certificate = rcgen::generate_simple_self_signed(HOSTS.map(str::to_owned)).unwrap();
         folder.write("tls/cert.pem", &certificate.cert.pem());
         folder.write("tls/ca.pem", &certificate.cert.pem());

@@ -152,6 +152,7 @@ fn fill(table: &mut Table, key: &str, value: impl Into<Value>) {
 pub(crate) fn write_files(config: &mut Table, folder: &Path, pem: &[String; 2]) {
     for (key, value) in config.iter_mut() {
         match value {
+            Value::String(name) if key == "file" => write_list(name, folder),
             Value::String(name) if key.ends_with("_file") => write_file(key, name, folder, pem),
             Value::Array(names) if key == "key_files" => {
                 for name in names {
@@ -169,6 +170,12 @@ pub(crate) fn write_files(config: &mut Table, folder: &Path, pem: &[String; 2]) 
             _ => {}
         }
     }
+}
+
+fn write_list(name: &str, folder: &Path) {
+    let path = folder.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, "entry@example.com\n").unwrap();
 }
 
 fn write_file(

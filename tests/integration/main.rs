@@ -5,6 +5,8 @@
 )]
 
 #[cfg(test)]
+mod access_conditions;
+#[cfg(test)]
 mod access_rules;
 #[cfg(test)]
 mod backchannel_logout;

@@ -3,18 +3,20 @@
 
 use std::sync::Arc;
 
-use doorward::identity::claims::{ClaimCondition, Claims};
+use doorward::identity::claims::Claims;
 use doorward::identity::credentials::Scheme;
 use doorward::identity::identity::{HeaderTemplate, Identity};
 use doorward::policy::app::{App, AppLogoutPolicy, BearerPolicy, OptionalEndpoints};
 use doorward::policy::background_paths::BackgroundPaths;
 use doorward::policy::client_address::TrustedProxies;
 use doorward::policy::client_kind::ClientKind;
-use doorward::policy::decide::{Caller, Decision, Reason, decide};
+use doorward::policy::condition::{Condition, NetworkList, TextList};
+use doorward::policy::decide::{AccessContext, Caller, Decision, Reason, decide};
 use doorward::policy::native::{Native, Throttle, Tokens};
 use doorward::policy::path_pattern::PathPattern;
 use doorward::policy::request_info::RequestInfo;
 use doorward::policy::route::{Endpoint, HostRouter, Route};
+use doorward::policy::rule_lists::{Networks, RuleLists};
 use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, Rule, Rules};
 use doorward::policy::throttle::{BackoffLimit, RateLimit};
 use doorward::session::cookie::CookieNames;
@@ -32,6 +34,10 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Map, json};
+
+/// The network of the client.
+const INSIDE: &str = "192.0.2.0/24";
+const CLIENT: [u8; 4] = [192, 0, 2, 1];
 
 const ORIGIN: &str = "https://store.example.com";
 const PREFIX: &str = "/.doorward";
@@ -103,16 +109,21 @@ const REASONS: [NoSessionReason; 10] = [
 ];
 
 fn accesses() -> impl Strategy<Value = Access> {
-    let condition = |role: &str| ClaimCondition {
-        claim: "roles".into(),
-        any_of: vec![role.into()],
+    let condition = |role: &str| Condition::claim("roles", [role.to_owned()]);
+    let not = |role: &str| Condition::Not(Box::new(condition(role)));
+    let from = |network: &str| {
+        let networks = Networks::new(&[network.parse().unwrap()]);
+        Condition::From(NetworkList::Listed(networks))
     };
     select(vec![
         Access::Public,
         Access::Authenticated,
         Access::Denied,
-        Access::Claims(vec![condition("admin")]),
-        Access::Claims(vec![condition("admin"), condition("owner")]),
+        Access::If(condition("admin")),
+        Access::If(Condition::All(vec![condition("admin"), condition("owner")])),
+        Access::If(Condition::Any(vec![condition("admin"), not("owner")])),
+        Access::If(Condition::All(vec![Condition::Authenticated, from(INSIDE)])),
+        Access::If(from("203.0.113.0/24")),
     ])
 }
 
@@ -131,10 +142,7 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
         |(pattern, methods, access, auth_methods)| Rule {
             paths: vec![PathPattern::parse(pattern).unwrap()],
             methods,
-            allow: AccessRequirement {
-                access,
-                auth_methods,
-            },
+            allow: AccessRequirement::new(access, auth_methods),
         },
     );
     vec(rule, 0..4)
@@ -289,16 +297,46 @@ fn known<'c>(requirement: &AccessRequirement, caller: &'c Caller) -> Option<(&'c
     }
 }
 
+fn holds(condition: &Condition, roles: &[String], is_user: bool) -> bool {
+    match condition {
+        Condition::Authenticated => is_user,
+        Condition::All(all) => all.iter().all(|one| holds(one, roles, is_user)),
+        Condition::Any(any) => any.iter().any(|one| holds(one, roles, is_user)),
+        Condition::Not(one) => !holds(one, roles, is_user),
+        Condition::Claim(_, TextList::Listed(any_of)) => roles.contains(&any_of[0]),
+        Condition::From(NetworkList::Listed(networks)) => networks.contain(CLIENT.into()),
+        Condition::Claim(_, TextList::File(_))
+        | Condition::From(NetworkList::File(_))
+        | Condition::Scope(_)
+        | Condition::EmailDomain(_)
+        | Condition::Email(_) => panic!("not generated: {condition:?}"),
+    }
+}
+
+/// Whether a claim of an OAuth client fulfils a part of the condition that counts.
+fn grants(condition: &Condition, roles: &[String]) -> bool {
+    match condition {
+        Condition::All(parts) | Condition::Any(parts) => parts
+            .iter()
+            .any(|one| holds(one, roles, false) && grants(one, roles)),
+        Condition::Claim(..) => holds(condition, roles, false),
+        Condition::Authenticated
+        | Condition::Not(_)
+        | Condition::Scope(_)
+        | Condition::EmailDomain(_)
+        | Condition::Email(_)
+        | Condition::From(_) => false,
+    }
+}
+
 fn fulfils(requirement: &AccessRequirement, caller: &Caller) -> bool {
     match (&requirement.access, known(requirement, caller)) {
         (Access::Public, _) => true,
-        (Access::Denied, _) | (Access::Authenticated | Access::Claims(_), None) => false,
+        (Access::Denied, _) | (Access::Authenticated | Access::If(_), None) => false,
         (Access::Authenticated, Some((_, is_user))) => is_user,
-        (Access::Claims(conditions), Some((identity, _))) => {
+        (Access::If(condition), Some((identity, is_user))) => {
             let roles = identity.claims.texts("roles");
-            conditions
-                .iter()
-                .all(|condition| roles.contains(&condition.any_of[0]))
+            holds(condition, &roles, is_user) && (is_user || grants(condition, &roles))
         }
     }
 }
@@ -459,10 +497,11 @@ fn check(
                 "an authenticated caller needs no login"
             );
             let may_not = matches!(refusal.reason, Reason::Forbidden | Reason::UserRequired);
-            assert_eq!(refusal.user.is_some(), may_not);
+            // Nobody is known where the address alone decides.
+            assert_eq!(refusal.user.is_some(), may_not && is_known);
             assert_eq!(
                 refusal.token.is_some(),
-                may_not && matches!(caller, Caller::Bearer(_))
+                may_not && is_known && matches!(caller, Caller::Bearer(_))
             );
         }
     }
@@ -493,9 +532,9 @@ proptest! {
         }
         let Ok(request) = request.body(()) else { return Ok(()) };
         let (parts, ()) = request.into_parts();
-        let Ok(info) = RequestInfo::read(&parts, None, &TrustedProxies::default()) else { return Ok(()) };
+        let Ok(info) = RequestInfo::read(&parts, Some(CLIENT.into()), &TrustedProxies::default()) else { return Ok(()) };
         let caller = caller(credential, &roles, why);
-        let decision = decide(&info, &parts.headers, router.route(&info), caller.clone());
+        let decision = decide(&info, &parts.headers, router.route(&info), caller.clone(), &AccessContext { lists: RuleLists::NONE });
         check(&decision, &router.route(&info), &info, &parts.headers, &caller);
     }
 }

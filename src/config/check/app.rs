@@ -11,6 +11,8 @@ use super::super::raw::RawApp;
 use super::super::report::{Location, quoted};
 use super::super::settings::{AppConfig, ClientHeaders};
 use super::super::values::HumanDuration;
+use super::rule_lists::RuleListFiles;
+use super::rules::RuleContext;
 use super::session::limits;
 use super::{
     app_logout, bearer, check_host, check_name, client, elements, headers, native, nonzero, rules,
@@ -40,6 +42,7 @@ pub(super) fn check(
     mut raw: RawApp,
     at: &Location<'_>,
     folder: &Folder,
+    rule_lists: &RuleListFiles<'_>,
     defaults: Limits,
 ) -> Option<AppConfig> {
     check_name(name, at);
@@ -84,8 +87,14 @@ pub(super) fn check(
     } else {
         AuthMethods::SESSION
     };
-    let rules = rules::check(raw.rules.take(), auth_methods, &at.key("rules"));
     let case_insensitive = raw.case_insensitive_paths.unwrap_or(false);
+    let rule_context = RuleContext {
+        auth_methods,
+        prefix: &prefix,
+        case_insensitive,
+        files: rule_lists,
+    };
+    let rules = rules::check(raw.rules.take(), &rule_context, &at.key("rules"));
     let rules = Rules::new(rules, case_insensitive, auth_methods);
     let background_paths =
         rules::background_paths(raw.background_paths.take(), &at.key("background_paths"));

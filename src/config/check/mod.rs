@@ -7,11 +7,14 @@ mod app_logout;
 mod bearer;
 mod certificates;
 mod client;
+mod conditions;
 mod fusionauth;
 mod headers;
 mod listeners;
 mod native;
 mod provider;
+mod rule_advice;
+mod rule_lists;
 mod rules;
 mod server;
 mod session;
@@ -30,10 +33,12 @@ use super::report::{Location, quoted};
 use super::settings::Config;
 use super::values::HumanDuration;
 use crate::types::net::is_loopback_host;
+use rule_lists::RuleListFiles;
 
 /// Checks the whole configuration. `None` if a required part is invalid.
 pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Option<Config> {
     across::check(&raw, root);
+    rule_advice::check(&raw, root);
     let server = server::check(raw.server.unwrap_or_default(), &root.key("server"), folder);
     let log = server::check_log(raw.log.unwrap_or_default());
     let session = raw.session.unwrap_or_default();
@@ -47,9 +52,12 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
         providers.extend(raw.and_then(|raw| provider::check(&name, raw, &at.key(&name), folder)));
     }
     let at = root.key("apps");
+    let rule_lists = RuleListFiles::new(folder);
     let mut apps = Vec::new();
     for (name, raw) in raw.apps.unwrap_or_default() {
-        apps.extend(raw.and_then(|raw| app::check(&name, raw, &at.key(&name), folder, limits)));
+        let at = at.key(&name);
+        let app = raw.and_then(|raw| app::check(&name, raw, &at, folder, &rule_lists, limits));
+        apps.extend(app);
     }
     for app in &mut apps {
         fusionauth::offer_webhooks(app, &providers);
@@ -65,6 +73,7 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
         store: store?,
         providers,
         apps,
+        rule_lists: rule_lists.into_files(),
     })
 }
 

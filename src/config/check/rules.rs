@@ -3,32 +3,51 @@
 use http::Method;
 
 use super::super::keywords::AuthMethod;
-use super::super::raw::{List, RawAllow, RawCondition, RawRule};
+use super::super::raw::List;
+use super::super::raw_rules::RawRule;
 use super::super::report::{Location, did_you_mean, quoted};
-use super::client::is_scope;
+use super::conditions::{ALLOW_HINT, access};
 use super::elements;
-use crate::identity::claims::{ClaimCondition, SCOPE};
+use super::rule_lists::RuleListFiles;
 use crate::policy::path_pattern::PathPattern;
-use crate::policy::rules::{Access, AccessRequirement, AuthMethods, Rule};
+use crate::policy::rules::{AccessRequirement, AuthMethods, Rule};
 use crate::types::target::{PathAmbiguities, PathAmbiguity};
 
 const METHODS: [&str; 8] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
 ];
 
-const ALLOW_HINT: &str = "`allow = \"public\"`, `\"authenticated\"`, `\"deny\"`, `{ roles = [\"admin\"] }`, \
-                          `{ scopes = [\"orders:read\"] }` or `{ claim = \"department\", any_of = [\"sales\"] }`";
+/// Methods that are refused before any rule.
+const REFUSED_METHODS: [&str; 2] = ["TRACE", "TRACK"];
 
-/// The rules of an app, in order. `auth_methods` are the app's and the default of each rule. A
-/// pattern that an earlier rule covers is an error, because it would never match.
+/// The app that rules are checked for.
+pub(super) struct RuleContext<'c> {
+    /// The credentials that the app accepts, and the default of each rule.
+    pub(super) auth_methods: AuthMethods,
+    /// The path prefix of Doorward's endpoints.
+    pub(super) prefix: &'c str,
+    /// Whether paths match in any case.
+    pub(super) case_insensitive: bool,
+    /// The files of lists.
+    pub(super) files: &'c RuleListFiles<'c>,
+}
+
+/// The rules of an app, in order. A pattern that an earlier rule plainly covers is an error, because
+/// it would never match. Other patterns that never match are warnings.
 pub(super) fn check(
     raw: Option<List<RawRule>>,
-    auth_methods: AuthMethods,
+    context: &RuleContext<'_>,
     at: &Location<'_>,
 ) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
     for (at, raw) in elements(raw, at) {
         let methods = methods(raw.methods, &at.key("methods"));
+        if !methods.is_empty() && methods.iter().all(is_refused) {
+            at.key("methods").warning(
+                "the rule never matches, because these methods are refused before any rule",
+                "remove the rule",
+            );
+        }
         if raw.paths.is_none() {
             at.missing("paths", "for example `paths = [\"/admin/**\"]`");
         } else if raw.paths.as_ref().is_some_and(Vec::is_empty) {
@@ -41,41 +60,29 @@ pub(super) fn check(
         for (at, text) in elements(raw.paths, &at.key("paths")) {
             match PathPattern::parse(&text) {
                 Ok(pattern) => {
-                    if let Some(earlier) = rules
-                        .iter()
-                        .find_map(|rule| covering_pattern(rule, &pattern, &methods))
-                    {
-                        at.error(
-                            format!(
-                                "{} never matches, because an earlier rule has {}",
-                                quoted(&text),
-                                quoted(earlier)
-                            ),
-                            "the first rule that matches applies: put the more specific one first",
-                        );
-                    }
+                    report_unreachable(&pattern, &methods, &rules, context, &at);
                     paths.push(pattern);
                 }
                 Err(error) => at.error(
                     format!("{} is not a path pattern: {error}", quoted(&text)),
-                    "",
+                    error.hint(),
                 ),
             }
         }
         if raw.allow.is_none() {
             at.missing("allow", ALLOW_HINT);
         }
-        let auth_methods = raw.auth_methods.map_or(auth_methods, |listed| {
-            self::auth_methods(listed, auth_methods, &at.key("auth_methods"))
+        let auth_methods = raw.auth_methods.map_or(context.auth_methods, |listed| {
+            auth_methods(listed, context.auth_methods, &at.key("auth_methods"))
         });
-        if let Some(access) = raw.allow.and_then(|allow| access(allow, &at.key("allow"))) {
+        let access = raw
+            .allow
+            .and_then(|allow| access(allow, &at.key("allow"), context.files));
+        if let Some(access) = access {
             rules.push(Rule {
                 paths,
                 methods,
-                allow: AccessRequirement {
-                    access,
-                    auth_methods,
-                },
+                allow: AccessRequirement::new(access, auth_methods),
             });
         }
     }
@@ -97,12 +104,71 @@ pub(super) fn background_paths(raw: Option<List<String>>, at: &Location<'_>) -> 
         Err(error) => {
             at.error(
                 format!("{} is not a path pattern: {error}", quoted(&text)),
-                "",
+                error.hint(),
             );
             None
         }
     };
     elements(raw, at).filter_map(parse).collect()
+}
+
+/// Reports a pattern that no request reaches, because earlier rules or Doorward's endpoints take all
+/// of its requests.
+fn report_unreachable(
+    pattern: &PathPattern,
+    methods: &[Method],
+    earlier: &[Rule],
+    context: &RuleContext<'_>,
+    at: &Location<'_>,
+) {
+    const HINT: &str = "the first rule that matches applies: put the more specific one first";
+    let text = pattern.as_str();
+    let never = |covering: &str| {
+        let (text, covering) = (quoted(text), quoted(covering));
+        format!("{text} never matches, because an earlier rule has {covering}")
+    };
+    let plainly = earlier
+        .iter()
+        .find_map(|rule| covering_pattern(rule, pattern, methods));
+    if let Some(covering) = plainly {
+        at.error(never(covering), HINT);
+        return;
+    }
+    let covers = |rule: &'_ Rule, method: Option<&Method>| {
+        let names = method.map_or(rule.methods.is_empty(), |method| rule.names(method));
+        let mut paths = rule.paths.iter();
+        names
+            .then(|| paths.find(|path| path.covers(pattern, context.case_insensitive)))?
+            .map(|path| path.as_str().to_owned())
+    };
+    let covering = |method| earlier.iter().find_map(|rule| covers(rule, method));
+    let covered = if methods.is_empty() {
+        covering(None)
+    } else {
+        let each: Option<Vec<String>> = methods
+            .iter()
+            .map(|method| covering(Some(method)))
+            .collect();
+        each.and_then(|each| each.into_iter().next())
+    };
+    if let Some(covering) = covered {
+        at.warning(never(&covering), HINT);
+    }
+    let below = text.strip_prefix(context.prefix);
+    if below.is_some_and(|below| below.is_empty() || below.starts_with('/')) {
+        at.warning(
+            format!(
+                "{} never matches, because {} has doorward's own endpoints",
+                quoted(text),
+                quoted(context.prefix)
+            ),
+            "remove the pattern",
+        );
+    }
+}
+
+fn is_refused(method: &Method) -> bool {
+    REFUSED_METHODS.contains(&method.as_str())
 }
 
 /// The pattern of `rule` that matches every request that `pattern` and `methods` match.
@@ -188,84 +254,6 @@ fn auth_methods(list: List<AuthMethod>, of_app: AuthMethods, at: &Location<'_>) 
         }
     }
     auth_methods
-}
-
-fn access(raw: RawAllow, at: &Location<'_>) -> Option<Access> {
-    let condition = match raw {
-        RawAllow::Public => return Some(Access::Public),
-        RawAllow::Authenticated => return Some(Access::Authenticated),
-        RawAllow::Denied => return Some(Access::Denied),
-        RawAllow::If(condition) => condition,
-    };
-    let RawCondition {
-        roles,
-        scopes,
-        claim,
-        any_of,
-    } = condition;
-    let (claim, values, key) = match (roles, scopes, claim, any_of) {
-        (Some(roles), None, None, None) => ("roles".to_owned(), roles, "roles"),
-        (None, Some(scopes), None, None) => return Some(self::scopes(scopes, &at.key("scopes"))),
-        (None, None, Some(claim), Some(any_of)) => (claim, any_of, "any_of"),
-        (None, None, Some(_), None) => {
-            at.missing("any_of", "the accepted values of the claim");
-            return None;
-        }
-        (None, None, None, Some(_)) => {
-            at.missing("claim", "the name of the claim");
-            return None;
-        }
-        (None, None, None, None) if at.has_invalid() => return None,
-        (None, None, None, None) | (Some(_), ..) | (None, Some(_), ..) => {
-            at.error("invalid condition", ALLOW_HINT);
-            return None;
-        }
-    };
-    if claim.is_empty() {
-        at.key("claim")
-            .error("empty claim name", "for example `department`");
-    }
-    if values.is_empty() {
-        at.key(key).error(
-            "no value is listed, so the condition is never met",
-            "to deny all requests, use `allow = \"deny\"`",
-        );
-    }
-    let mut any_of = Vec::new();
-    for (at, value) in elements(Some(values), &at.key(key)) {
-        if value.trim().is_empty() {
-            at.error(
-                "empty value: it would match an empty claim",
-                "list only values that the provider assigns to users",
-            );
-        }
-        any_of.push(value);
-    }
-    Some(Access::Claims(vec![ClaimCondition { claim, any_of }]))
-}
-
-/// The scopes that a token must have, all of them.
-fn scopes(list: List<String>, at: &Location<'_>) -> Access {
-    if list.is_empty() {
-        at.error(
-            "no scope is listed, so the condition is always met",
-            "for all authenticated requests, use `allow = \"authenticated\"`",
-        );
-    }
-    let mut conditions = Vec::new();
-    for (at, scope) in elements(Some(list), at) {
-        if !is_scope(&scope) {
-            at.error(
-                format!("{} is not a scope", quoted(&scope)),
-                "each scope is an element of the array",
-            );
-        }
-        conditions.push(ClaimCondition {
-            claim: SCOPE.to_owned(),
-            any_of: vec![scope],
-        });
-    }
-    Access::Claims(conditions)
 }
 
 /// The ambiguous path spellings that an app needs.

@@ -79,4 +79,50 @@ errors! {
     boolean_as_allow_is_rejected:
         "{ roles = [\"admin\"] }" => "true",
         at "true", "expected a keyword or a condition", hint "authenticated";
+    email_domain_with_star_is_rejected:
+        "{ roles = [\"admin\"] }" => "{ email_domains = [\"*\"] }",
+        at "\"*\"", "is not a domain", hint "authenticated";
+    email_that_is_no_address_is_rejected:
+        "{ roles = [\"admin\"] }" => "{ emails = [\"example.com\"] }",
+        at "\"example.com\"", "is not an email address", hint "alice@example.com";
+    network_that_is_none_is_rejected:
+        "{ roles = [\"admin\"] }" => "{ from = [\"10.0.0.0/40\"] }",
+        at "\"10.0.0.0/40\"", "not an address or a network", hint "10.0.0.0/8";
+    empty_combination_is_rejected:
+        "{ roles = [\"admin\"] }" => "{ any = [] }",
+        at "[]", "no condition is listed", hint "roles";
+    public_within_a_combination_is_rejected:
+        "{ roles = [\"admin\"] }" => "{ any = [{ roles = [\"admin\"] }, \"public\"] }",
+        at "\"public\"", "no conditions on a caller", hint "rule of its own";
+    error_within_a_combination_is_located:
+        "{ roles = [\"admin\"] }" => "{ all = [{ not = { rolls = [\"admin\"] } }] }",
+        at "rolls", "unknown key `rolls`", hint "`roles`";
+    deep_conditions_are_rejected:
+        "{ roles = [\"admin\"] }" =>
+            "{ not = { not = { not = { not = { not = { not = { not = { not = { not = { roles = [\"a\"] } } } } } } } } } }",
+        at "{ roles = [\"a\"] }", "nested more than 8 levels", hint "several rules";
+    members_without_a_claim_are_rejected:
+        "{ roles = [\"admin\"] }" => "{ emails = [\"a@example.com\"], members = \"keys\" }",
+        at "\"keys\"", "only a claim has members", hint "`roles`";
+    unknown_members_are_rejected:
+        "{ roles = [\"admin\"] }" => "{ roles = [\"admin\"], members = \"words\" }",
+        at "\"words\"", "unknown value `words`", hint "known are";
+    claim_with_misplaced_brackets_is_rejected:
+        "{ roles = [\"admin\"] }" => "{ claim = \"a[]b\", any_of = [\"c\"] }",
+        at "\"a[]b\"", "not the name of a claim", hint "groups[].name";
+    missing_list_file_is_rejected:
+        "{ roles = [\"admin\"] }" => "{ emails = { file = \"lists/none.txt\" } }",
+        at "\"lists/none.txt\"", "no such file", hint "lists/none.txt";
+    list_file_of_another_kind_is_rejected:
+        "{ roles = [\"admin\"] }" => "{ from = { file = \"lists/guests.txt\" } }",
+        at "\"lists/guests.txt\"", "line 1 is not an address or a network", hint "each line";
+    number_in_place_of_a_list_is_rejected:
+        "{ roles = [\"admin\"] }" => "{ roles = 1 }",
+        at "1", "expected an array or a file", hint "file";
+    pattern_with_regular_expression_is_rejected:
+        "\"/admin/**\"" => "\"/x/[0-9]+/**\"",
+        at "\"/x/[0-9]+/**\"", "looks like a regular expression", hint "`*`";
+    pattern_with_route_parameter_is_rejected:
+        "\"/admin/**\"" => "\"/users/:id\"",
+        at "\"/users/:id\"", "a route with a parameter", hint "`/users/*/edit`";
 }

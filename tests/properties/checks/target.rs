@@ -2,7 +2,7 @@
 //! simulated backends applies a sequence of steps that some real server takes to the forwarded
 //! path, and the result is compared with the rules' decision.
 
-use doorward::identity::claims::ClaimCondition;
+use doorward::policy::condition::Condition;
 use doorward::policy::path_pattern::PathPattern;
 use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, Rule, Rules};
 use doorward::types::target::{PathAmbiguities, Target};
@@ -78,17 +78,11 @@ fn rules(case_insensitive: bool) -> Rules {
     let rule = |pattern: &str, allow| Rule {
         paths: PathPattern::parse(pattern).into_iter().collect(),
         methods: vec![],
-        allow: AccessRequirement {
-            access: allow,
-            auth_methods: AuthMethods::SESSION,
-        },
+        allow: AccessRequirement::new(allow, AuthMethods::SESSION),
     };
-    let admin = ClaimCondition {
-        claim: "roles".into(),
-        any_of: vec!["admin".into()],
-    };
+    let admin = Condition::claim("roles", ["admin".to_owned()]);
     let rules = vec![
-        rule("/admin/**", Access::Claims(vec![admin])),
+        rule("/admin/**", Access::If(admin)),
         rule("/**", Access::Public),
     ];
     assert!(rules.iter().all(|rule| !rule.paths.is_empty()));
