@@ -18,9 +18,10 @@ use doorward::policy::background_paths::BackgroundPaths;
 use doorward::policy::client_address::TrustedProxies;
 use doorward::policy::condition::Condition;
 use doorward::policy::decide::{AccessContext, Caller, decide};
+use doorward::policy::hosts::AppHosts;
 use doorward::policy::path_pattern::PathPattern;
 use doorward::policy::request_info::RequestInfo;
-use doorward::policy::route::HostRouter;
+use doorward::policy::route::{HostRouter, Route};
 use doorward::policy::rule_lists::RuleLists;
 use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, Rule, Rules};
 use doorward::session::cookie::{CookieNames, RequestCookies};
@@ -226,6 +227,7 @@ fn sites() -> HostRouter {
         name: AppName::new("store"),
         aliases: Vec::new(),
         hsts: false,
+        hosts: AppHosts::One,
         prefix: "/.doorward".to_owned(),
         rules: Rules::new(rules, false, AuthMethods::BOTH),
         background_paths: BackgroundPaths::default(),
@@ -267,7 +269,10 @@ fn decision(criterion: &mut Criterion) {
     let info = read(&asked, &TrustedProxies::default());
     let session = Arc::new(session_of(&jwt()));
     criterion.bench_function("route", |bench| {
-        bench.iter(|| sites.route(black_box(&info)))
+        bench.iter(|| {
+            let found = sites.find(black_box(&info));
+            let _ = black_box(Route::of(found.as_ref(), &info));
+        })
     });
     criterion.bench_function("assess a session", |bench| {
         bench.iter(|| {
@@ -286,9 +291,10 @@ fn decision(criterion: &mut Criterion) {
         });
     });
     criterion.bench_function("decide", |bench| {
+        let found = sites.find(&info);
         let known = || {
             (
-                sites.route(&info),
+                Route::of(found.as_ref(), &info),
                 Caller::Authenticated(LiveSession::just_verified(Arc::clone(&session), NOW)),
             )
         };

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use url::Url;
+
 use super::purposes::{DpopNonce, SealedRevocationCommand, SealedRevocationEvent};
 use crate::limits::ClientKey;
 use crate::oidc::presented_token::{AccessTokenClaim, PresentedToken, TokenSubject};
@@ -31,13 +33,15 @@ pub struct AppAuth {
     pub settings: AuthSettings,
     /// Its seals.
     pub seals: Seals,
-    /// Its revoked sessions.
-    pub revocations: Revocations,
+    /// Its revoked sessions, at all its hosts.
+    pub revocations: Arc<Revocations>,
     /// How access tokens are verified, if it accepts any.
     pub bearer: Option<BearerAuth>,
+    ring: Arc<KeyRing>,
 }
 
 /// How access tokens are verified at one app.
+#[derive(Clone)]
 pub struct BearerAuth {
     /// The accepted issuers of JWTs.
     pub providers: Vec<Arc<Provider>>,
@@ -138,22 +142,15 @@ pub struct Seals {
     pub dpop_nonce: Seal<DpopNonce>,
 }
 
-impl AppAuth {
-    /// Creates an app that seals with `ring` and keeps at most `max_revoked` revocations.
-    pub fn new(
-        app: Arc<App>,
-        provider: Arc<Provider>,
-        client: ClientSettings,
-        settings: AuthSettings,
-        ring: &Arc<KeyRing>,
-        max_revoked: usize,
-    ) -> Self {
+impl Seals {
+    /// The seals of `app`, bound to its origin and its registration.
+    fn new(app: &App, provider: &Provider, client: &ClientSettings, ring: &Arc<KeyRing>) -> Self {
         let binding = Binding {
             origin: app.origin.to_string(),
             issuer: provider.settings().issuer.clone(),
             client_id: client.client_id.clone(),
         };
-        let seals = Seals {
+        Self {
             jwt: Seal::new(Arc::clone(ring), &binding),
             refresh: Seal::new(Arc::clone(ring), &binding),
             activity: Seal::new(Arc::clone(ring), &binding),
@@ -170,8 +167,22 @@ impl AppAuth {
             revocation_command: Seal::new(Arc::clone(ring), &binding),
             revocation_event: Seal::new(Arc::clone(ring), &binding),
             dpop_nonce: Seal::new(Arc::clone(ring), &binding),
-        };
-        let revocations = Revocations::new(max_revoked);
+        }
+    }
+}
+
+impl AppAuth {
+    /// Creates an app that seals with `ring` and keeps at most `max_revoked` revocations.
+    pub fn new(
+        app: Arc<App>,
+        provider: Arc<Provider>,
+        client: ClientSettings,
+        settings: AuthSettings,
+        ring: &Arc<KeyRing>,
+        max_revoked: usize,
+    ) -> Self {
+        let seals = Seals::new(&app, &provider, &client, ring);
+        let revocations = Arc::new(Revocations::new(max_revoked));
         Self {
             app,
             provider,
@@ -180,7 +191,35 @@ impl AppAuth {
             seals,
             revocations,
             bearer: None,
+            ring: Arc::clone(ring),
         }
+    }
+
+    /// The same app at one host of its wildcard, with cookies, a redirect URI and seals of that host.
+    /// Revocations hold at all hosts, since they have one registration at the provider: they are
+    /// replicated under the seal of the configured app. `None` if the URL of the callback is invalid,
+    /// which no host causes.
+    pub(in crate::auth) fn at_host(&self, app: Arc<App>) -> Option<Self> {
+        let client = ClientSettings {
+            redirect_uri: Url::parse(&app.endpoint_url("callback")).ok()?,
+            ..self.client.clone()
+        };
+        let shared = Seals::new(&self.app, &self.provider, &self.client, &self.ring);
+        let seals = Seals {
+            revocation_command: shared.revocation_command,
+            revocation_event: shared.revocation_event,
+            ..Seals::new(&app, &self.provider, &client, &self.ring)
+        };
+        Some(Self {
+            app,
+            provider: Arc::clone(&self.provider),
+            client,
+            settings: self.settings,
+            seals,
+            revocations: Arc::clone(&self.revocations),
+            bearer: self.bearer.clone(),
+            ring: Arc::clone(&self.ring),
+        })
     }
 
     /// What a user counts as in limits.

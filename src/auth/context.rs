@@ -1,13 +1,18 @@
 //! What all flows share: the apps, the stores, the clock, the background runtime and the observer.
 
+use std::ops::Deref;
 use std::sync::Arc;
+
+use quick_cache::sync::Cache;
 
 use super::app::AppAuth;
 use super::error::{CALL_TIMEOUT, Unavailable};
 use super::events::Observer;
 use crate::oidc::discovery::Metadata;
+use crate::policy::route::AppRef;
 use crate::runtime::BackgroundRuntime;
 use crate::store::Store;
+use crate::types::host_label::HostLabel;
 use crate::types::time::{Clock, Timestamp};
 
 /// Limit of concurrent provider calls on behalf of clients without a session.
@@ -34,7 +39,10 @@ pub struct Stores {
 
 /// The dependencies of the flows.
 pub(in crate::auth) struct Context {
+    /// The configured apps. Those with a wildcard serve no request themselves.
     pub(in crate::auth) apps: Vec<Arc<AppAuth>>,
+    /// The apps at hosts of wildcards.
+    matched: Cache<(usize, HostLabel), Arc<AppAuth>>,
     /// Tasks on behalf of sessions.
     pub(in crate::auth) runtime: BackgroundRuntime,
     /// Limit for callers without a session: callbacks, logout tokens, metadata at a first login.
@@ -42,6 +50,23 @@ pub(in crate::auth) struct Context {
     pub(in crate::auth) stores: Stores,
     pub(in crate::auth) clock: Arc<dyn Clock>,
     pub(in crate::auth) observer: Arc<dyn Observer>,
+}
+
+/// A configured app, or the app at one host of its wildcard.
+pub(in crate::auth) enum AppHandle<'c> {
+    Configured(&'c Arc<AppAuth>),
+    Matched(Arc<AppAuth>),
+}
+
+impl Deref for AppHandle<'_> {
+    type Target = Arc<AppAuth>;
+
+    fn deref(&self) -> &Arc<AppAuth> {
+        match self {
+            Self::Configured(app) => app,
+            Self::Matched(app) => app,
+        }
+    }
 }
 
 impl Context {
@@ -52,8 +77,11 @@ impl Context {
         stores: Stores,
         observer: Arc<dyn Observer>,
     ) -> Self {
+        let wildcards = apps.iter().filter_map(|app| app.app.hosts.wildcard());
+        let matched = Cache::new(wildcards.map(|wildcard| wildcard.max_hosts).sum());
         Self {
             apps,
+            matched,
             anonymous_tasks: runtime.with_limit(MAX_ANONYMOUS_TASKS),
             runtime,
             stores,
@@ -62,8 +90,24 @@ impl Context {
         }
     }
 
-    /// The app with this index.
-    pub(in crate::auth) fn app(&self, index: usize) -> Option<&Arc<AppAuth>> {
+    /// The app of a request. At a host of a wildcard its seals are bound to that host.
+    pub(in crate::auth) fn app(&self, app_ref: AppRef<'_>) -> Option<AppHandle<'_>> {
+        let configured = self.apps.get(app_ref.index)?;
+        let Some(label) = app_ref.app.hosts.label() else {
+            return Some(AppHandle::Configured(configured));
+        };
+        let key = (app_ref.index, label.clone());
+        if let Some(app) = self.matched.get(&key) {
+            return Some(AppHandle::Matched(app));
+        }
+        let app = Arc::new(configured.at_host(Arc::clone(app_ref.app))?);
+        self.matched.insert(key, Arc::clone(&app));
+        Some(AppHandle::Matched(app))
+    }
+
+    /// The configured app with this index. It has the revocations of all its hosts, but not their
+    /// seals.
+    pub(in crate::auth) fn configured_app(&self, index: usize) -> Option<&Arc<AppAuth>> {
         self.apps.get(index)
     }
 

@@ -190,7 +190,7 @@ impl Auth {
 
     /// Records how the logout at the app itself ended. `outcome` is a stable code.
     pub fn record_app_logout(&self, app_ref: AppRef<'_>, outcome: &'static str) {
-        if let Some(app) = self.context.app(app_ref.index) {
+        if let Some(app) = &self.context.app(app_ref) {
             let observer = &self.context.observer;
             observer.record_event(app, Event::AppLogout, outcome);
         }
@@ -198,7 +198,7 @@ impl Auth {
 
     /// What a user counts as in the limits of all apps of the same provider.
     pub fn client_key(&self, app_ref: AppRef<'_>, user: &Subject) -> Option<ClientKey> {
-        let app = self.context.app(app_ref.index)?;
+        let app = &self.context.app(app_ref)?;
         Some(app.client_key(user))
     }
 

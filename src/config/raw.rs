@@ -187,6 +187,8 @@ pub(super) struct RawApp {
     pub(super) public_url: Option<String>,
     pub(super) aliases: Option<List<String>>,
     pub(super) hsts: Option<bool>,
+    pub(super) wildcard_labels: Option<List<String>>,
+    pub(super) wildcard_max_hosts: Option<u32>,
     pub(super) dangerously_allow_http_public_url: Option<bool>,
     pub(super) upstream: Option<String>,
     pub(super) upstream_protocol: Option<UpstreamProtocol>,
@@ -331,7 +333,10 @@ mod tests {
                 .fold(&reference, |table, step| table[*step].as_table().unwrap());
             let elsewhere = |key: &str| match path {
                 ["providers", "login"] => FUSIONAUTH_KEYS.contains(&key),
-                ["apps", "store"] => key == "client_secret",
+                ["apps", "store"] => {
+                    let is_comment = REFERENCE.contains(&format!("\n# {key} = "));
+                    key == "client_secret" || key.starts_with("wildcard_") && is_comment
+                }
                 // Only for a Unix socket, or in place of other keys, so they are comments.
                 ["server"] => {
                     let is_comment = REFERENCE.contains(&format!("\n# {key} = "));

@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
 use super::claims::Claims;
+use crate::types::host_label::HostLabel;
 use crate::types::oauth::{ClientId, Subject};
 
 /// The identity of a caller, created once per session.
@@ -54,6 +55,10 @@ impl Identity {
         }
     }
 }
+
+/// In an app with a wildcard host, the name that stands for the label of the host, in place of a
+/// claim.
+pub const HOST_LABEL: &str = "label";
 
 /// A header with claims, such as `X-Forwarded-User: {sub}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +113,19 @@ impl HeaderTemplate {
         }
         push_text(&mut parts, rest)?;
         Ok(Self { name, parts })
+    }
+
+    /// The template with `label` in place of `{label}`, at a host of a wildcard.
+    #[must_use]
+    pub fn at_label(&self, label: &HostLabel) -> Self {
+        let parts = self.parts.iter().map(|part| match part {
+            Part::Claim(name) if name == HOST_LABEL => Part::Text(label.as_str().to_owned()),
+            Part::Claim(_) | Part::Text(_) => part.clone(),
+        });
+        Self {
+            name: self.name.clone(),
+            parts: parts.collect(),
+        }
     }
 
     /// The header name.

@@ -4,10 +4,12 @@ use http::{HeaderValue, Method};
 
 use crate::session::cookie::CookieNames;
 use crate::session::validity::Limits;
+use crate::types::host_label::HostLabel;
 use crate::types::net::Origin;
 use crate::types::oauth::AppName;
 
 use super::background_paths::BackgroundPaths;
+use super::hosts::AppHosts;
 use super::native::Native;
 use super::rules::Rules;
 use crate::identity::identity::HeaderTemplate;
@@ -20,6 +22,8 @@ pub struct App {
     pub name: AppName,
     /// Its origin, which every absolute URL is based on.
     pub origin: Origin,
+    /// Which hosts it has.
+    pub hosts: AppHosts,
     /// Other origins of the app. Navigations are redirected to `origin`.
     pub aliases: Vec<Origin>,
     /// Whether responses over https tell browsers to use https only (RFC 6797).
@@ -96,6 +100,22 @@ impl AppLogoutPolicy {
 }
 
 impl App {
+    /// The app at one host of its wildcard, with the label in its identity headers. `None` if it has
+    /// no wildcard that accepts the label.
+    pub fn at_label(&self, label: &HostLabel) -> Option<Self> {
+        let wildcard = self.hosts.wildcard()?;
+        if !wildcard.accepts(label) {
+            return None;
+        }
+        let headers = self.headers.iter();
+        Some(Self {
+            origin: self.origin.at_label(label)?,
+            hosts: AppHosts::Matched(label.clone()),
+            headers: headers.map(|header| header.at_label(label)).collect(),
+            ..self.clone()
+        })
+    }
+
     /// The URL of an endpoint, such as `callback`.
     pub fn endpoint_url(&self, endpoint: &str) -> String {
         format!("{}{}/{endpoint}", self.origin, self.prefix)

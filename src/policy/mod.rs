@@ -9,6 +9,7 @@ pub mod condition;
 pub mod decide;
 pub mod described_request;
 pub mod forwarded_origin;
+pub mod hosts;
 pub mod native;
 pub mod native_request;
 pub mod path_pattern;

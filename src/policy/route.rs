@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::{HeaderMap, header};
+use quick_cache::sync::Cache;
 
 use super::app::App;
 use super::forwarded_origin::Scheme;
 use super::native::{NativeCall, NativeCredentials};
 use super::request_info::RequestInfo;
 use super::rules::{Access, AccessRequirement};
+use crate::types::host_label::HostLabel;
 use crate::types::net::{ListenerKind, Origin};
 use crate::types::target::Target;
 
@@ -21,6 +23,35 @@ pub struct HostRouter {
     /// The app at a host, whatever its port. `None` if several apps have the host.
     by_host: HashMap<String, Option<usize>>,
     apps: Vec<Arc<App>>,
+    /// The apps at hosts of wildcards.
+    matched: Cache<(usize, HostLabel), Arc<App>>,
+}
+
+/// The app of a request's host.
+#[derive(Debug)]
+pub struct FoundHost<'a> {
+    index: usize,
+    kind: HostKind,
+    app: FoundApp<'a>,
+}
+
+#[derive(Debug)]
+enum FoundApp<'a> {
+    Configured(&'a Arc<App>),
+    Matched(Arc<App>),
+}
+
+impl FoundHost<'_> {
+    fn app_ref(&self) -> AppRef<'_> {
+        let app = match &self.app {
+            FoundApp::Configured(app) => app,
+            FoundApp::Matched(app) => app,
+        };
+        AppRef {
+            index: self.index,
+            app,
+        }
+    }
 }
 
 /// A host of an app.
@@ -331,10 +362,13 @@ impl HostRouter {
                 .and_modify(|other| *other = None)
                 .or_insert(Some(index));
         }
+        let wildcards = apps.iter().filter_map(|app| app.hosts.wildcard());
+        let matched = Cache::new(wildcards.map(|wildcard| wildcard.max_hosts).sum());
         Self {
             by_authority,
             by_host,
             apps,
+            matched,
         }
     }
 
@@ -346,55 +380,98 @@ impl HostRouter {
     /// The `https` origin of the app with this host, which may be an alias. `None` if there is no
     /// such app, or its public URL is not `https`.
     pub fn https_origin(&self, host: &str) -> Option<String> {
-        let found = self.by_authority.get(&host.to_ascii_lowercase())?;
-        let origin = &self.apps.get(found.index)?.origin;
+        let found = self.find_authority(&host.to_ascii_lowercase(), |_| false)?;
+        let origin = &found.app_ref().app.origin;
         origin.is_secure().then(|| origin.to_string())
     }
 
-    /// The app of a request's host. A host without a port names an app at another port if a proxy
-    /// may have removed the port: a redirect to the app's URL would have the same host again.
-    fn find(&self, info: &RequestInfo) -> Option<AppHost> {
-        let named = self.by_authority.get(&info.authority).copied();
+    /// The app of a request's host. `None` if no app has it.
+    pub fn find(&self, info: &RequestInfo) -> Option<FoundHost<'_>> {
+        self.find_authority(&info.authority, |is_https| info.may_lack_port(is_https))
+    }
+
+    /// An exact host wins over a wildcard. `may_lack_port` tells whether a proxy may have removed
+    /// the port of an app that is reached by https, or not.
+    fn find_authority(
+        &self,
+        authority: &str,
+        may_lack_port: impl Fn(bool) -> bool,
+    ) -> Option<FoundHost<'_>> {
+        // A request never names the pattern itself.
+        let exact = (!authority.starts_with('*')).then_some(authority);
+        if let Some(found) = exact.and_then(|authority| self.lookup(authority, &may_lack_port)) {
+            return Some(FoundHost {
+                index: found.index,
+                kind: found.kind,
+                app: FoundApp::Configured(self.apps.get(found.index)?),
+            });
+        }
+        if self.matched.capacity() == 0 {
+            return None;
+        }
+        let (label, rest) = authority.split_once('.')?;
+        let label = HostLabel::parse(label)?;
+        let found = self.lookup(&format!("*.{rest}"), &may_lack_port)?;
+        let key = (found.index, label);
+        let app = match self.matched.get(&key) {
+            Some(app) => app,
+            None => {
+                let app = Arc::new(self.apps.get(found.index)?.at_label(&key.1)?);
+                self.matched.insert(key, Arc::clone(&app));
+                app
+            }
+        };
+        Some(FoundHost {
+            index: found.index,
+            kind: found.kind,
+            app: FoundApp::Matched(app),
+        })
+    }
+
+    /// A host without a port names an app at another port if a proxy may have removed the port: a
+    /// redirect to the app's URL would have the same host again.
+    fn lookup(&self, authority: &str, may_lack_port: &impl Fn(bool) -> bool) -> Option<AppHost> {
+        let named = self.by_authority.get(authority).copied();
         if named.is_some_and(|named| named.kind == HostKind::Canonical) {
             return named;
         }
-        let index = self.by_host.get(&info.authority).copied().flatten();
+        let index = self.by_host.get(authority).copied().flatten();
         let of_host = index.filter(|index| named.is_none_or(|named| named.index == *index));
         let without_port = of_host.and_then(|index| {
             let is_https = self.apps.get(index)?.origin.is_secure();
-            info.may_lack_port(is_https).then_some(AppHost {
+            may_lack_port(is_https).then_some(AppHost {
                 index,
                 kind: HostKind::Canonical,
             })
         });
         without_port.or(named)
     }
+}
 
-    /// The route of a request.
-    pub fn route(&self, info: &RequestInfo) -> Route<'_> {
-        let Some(AppHost { index, kind }) = self.find(info) else {
-            return Route::Misdirected;
+impl<'a> Route<'a> {
+    /// The route of a request to the app that [`HostRouter::find`] found for it.
+    pub fn of(found: Option<&'a FoundHost<'_>>, info: &RequestInfo) -> Self {
+        let Some(found) = found else {
+            return Self::Misdirected;
         };
-        let Some(app) = self.apps.get(index) else {
-            return Route::Misdirected;
-        };
-        let app_ref = AppRef { index, app };
+        let app_ref = found.app_ref();
+        let app = app_ref.app;
         if app.origin.is_secure() && info.scheme == Some(Scheme::Http) {
-            return Route::PlainHttp(app_ref);
+            return Self::PlainHttp(app_ref);
         }
         if info.listener == ListenerKind::RedirectToHttps {
-            return Route::Misdirected;
+            return Self::Misdirected;
         }
-        if kind == HostKind::Alias {
-            return Route::Alias(app_ref);
+        if found.kind == HostKind::Alias {
+            return Self::Alias(app_ref);
         }
         let ambiguities = app.rules.ambiguities(&info.method, &info.target);
         if !ambiguities.within(app.allowed_ambiguities) {
-            return Route::UnsupportedPath(app_ref);
+            return Self::UnsupportedPath(app_ref);
         }
         match endpoint_of(info.target.path(), app) {
-            Some(endpoint) => Route::Endpoint(app_ref, endpoint),
-            None => Route::App(app_ref, app.rules.requirement(&info.method, &info.target)),
+            Some(endpoint) => Self::Endpoint(app_ref, endpoint),
+            None => Self::App(app_ref, app.rules.requirement(&info.method, &info.target)),
         }
     }
 }

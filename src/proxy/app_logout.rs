@@ -25,10 +25,8 @@ impl Proxy {
     ) -> SetCookieHeaders {
         let app_logout = &app_ref.app.app_logout;
         let mut set_cookies = SetCookieHeaders::new();
-        if let (Some(logout), Some(upstream)) =
-            (&app_logout.logout, self.upstreams.get(app_ref.index))
-        {
-            let request = upstream::send_app_logout(upstream, app_ref.app, logout, info, client);
+        if let (Some(logout), Some(upstream)) = (&app_logout.logout, self.upstreams.get(app_ref)) {
+            let request = upstream::send_app_logout(&upstream, app_ref.app, logout, info, client);
             let outcome = match tokio::time::timeout(TIMEOUT, request).await {
                 Ok(None) => "no_app_session",
                 Ok(Some(Ok(response))) => {

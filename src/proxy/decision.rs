@@ -160,8 +160,8 @@ impl Proxy {
         };
         let changes = self
             .upstreams
-            .get(app_ref.index)
-            .and_then(|upstream| upstream::edge_changes(upstream, &permit, headers));
+            .get(app_ref)
+            .and_then(|upstream| upstream::edge_changes(&upstream, &permit, headers));
         let Some(changes) = changes else {
             let reason = Reason::InvalidRequest(InvalidRequest::Repeated);
             return self.refuse_check(app_ref, reason, &context);

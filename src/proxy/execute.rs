@@ -181,7 +181,7 @@ impl Proxy {
         let app_ref = permit.app_ref();
         let upstream = self
             .upstreams
-            .get(app_ref.index)
+            .get(app_ref)
             .ok_or(UpstreamError::NotForwardable("its app"))?;
         let by_session = permit
             .session()
@@ -207,7 +207,7 @@ impl Proxy {
             }),
         };
         record.upstream_started();
-        let response = upstream::forward(upstream, permit, parts, body, limits).await;
+        let response = upstream::forward(&upstream, permit, parts, body, limits).await;
         record.limit_stream(StreamLimits {
             validity,
             max_age: upstream.stream_max_age(),

@@ -47,7 +47,7 @@ use crate::session::cookie::RequestCookies;
 use crate::session::validity::NoSessionReason;
 use crate::types::body::Body;
 use crate::types::net::{ConnectionId, ConnectionInfo, ListenerKind};
-use crate::upstream::{Upstream, UpstreamError};
+use crate::upstream::{UpstreamError, Upstreams};
 use concurrency::{ServerSlot, request_bytes};
 use context::RequestContext;
 use messages::Operation;
@@ -74,7 +74,7 @@ pub struct Proxy {
     /// The lists in files that access rules use.
     pub rule_lists: Arc<ArcSwap<RuleLists>>,
     /// The app backends, by app index.
-    pub upstreams: Vec<Upstream>,
+    pub upstreams: Upstreams,
     /// Decrypted sessions of this worker.
     pub sessions: SessionCache,
     /// Verified access tokens of this worker.
@@ -147,7 +147,8 @@ impl Proxy {
             info.client_kind = ClientKind::NonBrowser;
         }
 
-        let route = self.router.route(&info);
+        let found = self.router.find(&info);
+        let route = Route::of(found.as_ref(), &info);
         record.set_route(&info, &route);
         let is_https = info.scheme == Some(Scheme::Https);
         let has_hsts = |app_ref: AppRef<'_>| app_ref.app.hsts && is_https;

@@ -31,7 +31,7 @@ use crate::telemetry::certificates::CertificateReporter;
 use crate::telemetry::metrics::Metrics;
 use crate::types::oauth::ProviderName;
 use crate::types::time::{Clock, Timestamp};
-use crate::upstream::{HeaderPolicy, Tunnels, Upstream, UpstreamPlan};
+use crate::upstream::{HeaderPolicy, Tunnels, UpstreamPlan, Upstreams};
 
 /// How often expired entries are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
@@ -212,10 +212,6 @@ impl Components {
         metrics: &Arc<Metrics>,
         tunnels: &Arc<Tunnels>,
     ) -> Proxy {
-        let upstreams = self.plans.iter().map(|plan| {
-            let resolver = self.resolver.clone();
-            Upstream::new(Arc::clone(plan), resolver, Arc::clone(tunnels), metrics)
-        });
         let app_metrics = self.sites.apps().iter().map(|app| {
             let name = app.name.as_str();
             (name.to_owned(), metrics.app(name, &FREQUENT_DECISIONS))
@@ -230,7 +226,7 @@ impl Components {
             trusted_edges: Arc::clone(&self.trusted_edges),
             auth: Arc::clone(&self.auth),
             rule_lists: self.rule_lists.current(),
-            upstreams: upstreams.collect(),
+            upstreams: Upstreams::new(&self.plans, &self.resolver, tunnels, metrics),
             sessions: SessionCache::new(self.session_cache_size),
             tokens: TokenCache::new(if has_bearer {
                 self.session_cache_size

@@ -172,6 +172,11 @@ metric_families! {
     pub upstream_errors: IntCounterVec = "doorward_upstream_errors_total", ["app", "code"];
     /// Connections opened to the app.
     pub upstream_connections: IntCounterVec = "doorward_upstream_connections_total", ["app"];
+    /// Labels of wildcard hosts with connections of their own, in all workers.
+    pub upstream_label_pools: IntGaugeVec = "doorward_upstream_label_pools", ["app"];
+    /// Labels of wildcard hosts whose connections were closed.
+    pub upstream_label_pools_closed: IntCounterVec =
+        "doorward_upstream_label_pools_closed_total", ["app"];
     /// Attempts to connect to one address of the app that failed or were overtaken by another.
     pub upstream_address_failures: IntCounterVec =
         "doorward_upstream_address_failures_total", ["app"];

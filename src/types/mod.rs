@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod files;
+pub mod host_label;
 mod lookalike;
 pub mod net;
 pub mod oauth;

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use url::{Host, Url};
 
+use super::host_label::HostLabel;
+
 /// A web origin: scheme, host and port (RFC 6454 section 4). The host is lower-case ASCII.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
@@ -63,6 +65,20 @@ impl Origin {
             host,
             port,
             authority,
+        })
+    }
+
+    /// The origin with `label` in place of the `*` at the beginning of the host. `None` if the host
+    /// does not begin with `*.`.
+    #[must_use]
+    pub fn at_label(&self, label: &HostLabel) -> Option<Self> {
+        self.host.strip_prefix("*.")?;
+        let replaced = |text: &str| text.replacen('*', label.as_str(), 1);
+        Some(Self {
+            secure: self.secure,
+            host: replaced(&self.host),
+            port: self.port,
+            authority: replaced(&self.authority),
         })
     }
 

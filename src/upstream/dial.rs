@@ -22,8 +22,9 @@ use tokio_rustls::client::TlsStream;
 
 use self::addresses::AddressHistory;
 use self::race::Race;
+use super::address::{HostPort, UpstreamUrl};
 use super::error::UpstreamError;
-use super::target::{HostPort, Tls, UpstreamPlan, UpstreamProtocol, UpstreamUrl};
+use super::target::{Tls, UpstreamPlan, UpstreamProtocol};
 use crate::dns::Resolver;
 use crate::telemetry::metrics::Metrics;
 

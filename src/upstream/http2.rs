@@ -25,10 +25,11 @@ use self::pool::OpenStream;
 use self::request_body::{RequestBody, Upload};
 use self::response_body::ResponseBody;
 use self::retry::{FailedAttempt, Failure, Retries};
+use super::address::UpstreamUrl;
 use super::error::UpstreamError;
 use super::framing::Framing;
 use super::request::ForwardRequest;
-use super::target::{UpstreamPlan, UpstreamUrl};
+use super::target::UpstreamPlan;
 use super::trailers;
 use crate::types::body::Body;
 

@@ -1,7 +1,9 @@
 //! Upstream: HTTP/1.1 and HTTP/2 clients for an app's backend, with connection pools, header
 //! filters and WebSocket tunnels. [`forward()`] is the only way for a client's request to a backend.
 
+mod address;
 mod app_logout;
+mod by_label;
 mod client;
 mod client_certificate;
 mod connection_auth;
@@ -19,6 +21,7 @@ mod http2;
 mod loop_guard;
 mod request;
 mod target;
+mod template;
 mod trailers;
 mod tunnel;
 mod upgrade;
@@ -26,7 +29,9 @@ mod upgrade;
 #[cfg(test)]
 mod tests;
 
+pub use address::{HostPort, ParseUpstreamError, UpstreamUrl};
 pub use app_logout::{AppLogoutResponse, send_app_logout};
+pub use by_label::{UpstreamHandle, Upstreams};
 pub use client::Upstream;
 pub use client_certificate::{ClientCertificate, ClientCertificateError};
 pub use edge::edge_changes;
@@ -36,8 +41,6 @@ pub use forward::{ForwardLimits, forward};
 pub use headers::HeaderPolicy;
 pub use headers::edge::{EdgeChanges, EdgeField};
 pub use request::{ClientPin, ForwardRequest};
-pub use target::{
-    HostPort, IdleReuse, ParseUpstreamError, UpstreamPlan, UpstreamPlanError, UpstreamProtocol,
-    UpstreamSettings, UpstreamUrl,
-};
+pub use target::{IdleReuse, UpstreamPlan, UpstreamPlanError, UpstreamProtocol, UpstreamSettings};
+pub use template::{ByLabel, LABEL, UpstreamTemplate};
 pub use upgrade::Tunnels;

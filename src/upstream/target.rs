@@ -1,8 +1,6 @@
 //! Upstream configuration: a backend's address, timeouts and TLS. Validated once when the
 //! configuration is loaded, and shared by all workers.
 
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,50 +10,18 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
-use url::Url;
 
+use super::address::{HostPort, UpstreamUrl};
 use super::client_certificate::ClientCertificate;
 use super::headers::HeaderPolicy;
 use super::request::ForwardRequest;
+use super::template::ByLabel;
+use crate::types::host_label::HostLabel;
 
 /// ALPN protocol ID of HTTP/2 over TLS (RFC 9113 section 3.2).
 pub(super) const ALPN_H2: &[u8] = b"h2";
 /// ALPN protocol ID of HTTP/1.1 (RFC 7301 section 6).
 const ALPN_HTTP1: &[u8] = b"http/1.1";
-
-/// A backend's address: `http://127.0.0.1:3000`, `https://app.internal` or `unix:/run/app.sock`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UpstreamUrl {
-    /// Plain HTTP over TCP.
-    Http(HostPort),
-    /// HTTP over TLS.
-    Https(HostPort),
-    /// Plain HTTP over a Unix domain socket.
-    Unix(PathBuf),
-}
-
-/// A host in URL form (an IPv6 address in brackets) and a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPort {
-    /// The host.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-}
-
-/// The error of parsing an [`UpstreamUrl`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ParseUpstreamError {
-    /// Neither an absolute URL nor `unix:` with an absolute path.
-    #[error("neither a URL nor `unix:/path`")]
-    Unparsable,
-    /// Another scheme.
-    #[error("the scheme must be http, https or unix")]
-    Scheme,
-    /// It has a path, query, fragment or user name. Requests keep their own path.
-    #[error("a backend's address must not have a path, query, fragment or user name")]
-    More,
-}
 
 /// The protocol of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +38,8 @@ pub enum UpstreamProtocol {
 pub struct UpstreamSettings {
     /// The address.
     pub url: UpstreamUrl,
+    /// The addresses by label of a wildcard host, in place of `url`.
+    pub by_label: Option<ByLabel>,
     /// The protocol.
     pub protocol: UpstreamProtocol,
     /// For name resolution, connection and TLS handshake, and for waiting for a free connection.
@@ -176,49 +144,12 @@ pub enum UpstreamPlanError {
     Tls(#[from] rustls::Error),
 }
 
-impl FromStr for UpstreamUrl {
-    type Err = ParseUpstreamError;
-
-    fn from_str(text: &str) -> Result<Self, ParseUpstreamError> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            let absolute = path.starts_with('/') && !path.starts_with("//");
-            return if absolute {
-                Ok(Self::Unix(PathBuf::from(path)))
-            } else {
-                Err(ParseUpstreamError::Unparsable)
-            };
-        }
-        let url = Url::parse(text).map_err(|_| ParseUpstreamError::Unparsable)?;
-        let secure = match url.scheme() {
-            "https" => true,
-            "http" => false,
-            _ => return Err(ParseUpstreamError::Scheme),
-        };
-        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-        if !bare || !url.username().is_empty() || url.password().is_some() {
-            return Err(ParseUpstreamError::More);
-        }
-        let host = url
-            .host_str()
-            .ok_or(ParseUpstreamError::Unparsable)?
-            .to_owned();
-        let port = url
-            .port_or_known_default()
-            .ok_or(ParseUpstreamError::Unparsable)?;
-        let address = HostPort { host, port };
-        Ok(if secure {
-            Self::Https(address)
-        } else {
-            Self::Http(address)
-        })
-    }
-}
-
 impl UpstreamSettings {
     /// The default settings for a backend at `url`.
     pub const fn at(url: UpstreamUrl) -> Self {
         Self {
             url,
+            by_label: None,
             protocol: UpstreamProtocol::Http1,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
@@ -271,6 +202,39 @@ impl UpstreamPlan {
         }))
     }
 
+    /// How many labels have connections of their own. `None` without addresses by label.
+    pub(super) fn max_labels(&self) -> Option<usize> {
+        let by_label = self.settings.by_label.as_ref();
+        by_label.map(|by_label| by_label.max_labels)
+    }
+
+    /// The same backend settings at the address for `label`. `None` if it is no valid address.
+    pub(super) fn at_label(&self, label: &HostLabel) -> Option<Arc<Self>> {
+        let url = self.settings.by_label.as_ref()?.template.at_label(label)?;
+        let (authority, tls) = match &url {
+            UpstreamUrl::Http(address) => (address.authority(80), None),
+            UpstreamUrl::Https(address) => {
+                let name = match &self.settings.server_name {
+                    Some(name) => name.clone(),
+                    None => ServerName::try_from(address.bare_host().to_owned()).ok()?,
+                };
+                let tls = self.tls.clone()?;
+                (address.authority(443), Some(Tls { name, ..tls }))
+            }
+            UpstreamUrl::Unix(_) => ("localhost".to_owned(), None),
+        };
+        Some(Arc::new(Self {
+            app: self.app.clone(),
+            settings: UpstreamSettings {
+                url,
+                ..self.settings.clone()
+            },
+            headers: self.headers.clone(),
+            host: HeaderValue::try_from(authority).ok()?,
+            tls,
+        }))
+    }
+
     /// The `Host` field of a request: the public host, or the backend's own.
     pub(super) fn host_of(&self, request: &ForwardRequest<'_>) -> HeaderValue {
         let public = HeaderValue::from_str(request.forwarded_host).ok();
@@ -282,24 +246,6 @@ impl UpstreamPlan {
     /// The client certificate, whose files must be watched for changes.
     pub fn client_certificate(&self) -> Option<&Arc<ClientCertificate>> {
         self.settings.client_certificate.as_ref()
-    }
-}
-
-impl HostPort {
-    fn authority(&self, default_port: u16) -> String {
-        if self.port == default_port {
-            self.host.clone()
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
-    }
-
-    /// The host without the brackets of an IPv6 address.
-    pub(super) fn bare_host(&self) -> &str {
-        self.host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .unwrap_or(&self.host)
     }
 }
 
@@ -357,33 +303,6 @@ fn roots(pem: &[u8]) -> Result<RootCertStore, UpstreamPlanError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn upstream_url_parses_host_and_port_or_socket() {
-        let http = |host: &str, port| {
-            UpstreamUrl::Http(HostPort {
-                host: host.to_owned(),
-                port,
-            })
-        };
-        assert_eq!("http://127.0.0.1:3000".parse(), Ok(http("127.0.0.1", 3000)));
-        assert_eq!("http://[::1]".parse(), Ok(http("[::1]", 80)));
-        assert_eq!(
-            "unix:/run/a.sock".parse(),
-            Ok(UpstreamUrl::Unix("/run/a.sock".into()))
-        );
-        for (text, error) in [
-            ("http://a/b", ParseUpstreamError::More),
-            ("http://u@a", ParseUpstreamError::More),
-            ("http://a/?q", ParseUpstreamError::More),
-            ("ftp://a", ParseUpstreamError::Scheme),
-            ("unix:a", ParseUpstreamError::Unparsable),
-            ("unix://a", ParseUpstreamError::Unparsable),
-            ("127.0.0.1", ParseUpstreamError::Unparsable),
-        ] {
-            assert_eq!(text.parse::<UpstreamUrl>(), Err(error), "{text}");
-        }
-    }
 
     #[test]
     fn plan_without_valid_ca_certificates_fails() {

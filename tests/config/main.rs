@@ -332,6 +332,72 @@ fn listeners_are_read_and_http_aliases_allowed() {
 }
 
 #[test]
+fn wildcard_host_is_read_and_its_registration_explained() {
+    let with = |lines: &str, upstream: &str| {
+        GOOD.replace(
+            "\"https://forum.example.com\"",
+            &format!("\"https://*.forum.example.com\"\n{lines}"),
+        )
+        .replace("http://127.0.0.1:4000", upstream)
+    };
+    let domain = "http://{label}.apps.localhost:4000";
+    let loaded = Folder::with(&with("", domain)).load(&[]).unwrap();
+    let shown = loaded.warnings.render(false);
+    assert!(
+        shown.contains("`https://{label}.forum.example.com/.doorward/callback` for every host"),
+        "{shown}"
+    );
+    assert_eq!(loaded.warnings.without_advice().problems(), []);
+    let app = &loaded.config.apps[0];
+    assert!(app.policy.hosts.wildcard().unwrap().labels.is_none());
+    assert_eq!(app.upstream.by_label.as_ref().unwrap().max_labels, 1000);
+    let listed = "wildcard_labels = [\"blue\", \"green\"]\nwildcard_max_hosts = 5";
+    let loaded = Folder::with(&with(listed, "unix:/run/{label}.sock"))
+        .load(&[])
+        .unwrap();
+    let shown = loaded.warnings.render(false);
+    assert!(
+        shown.contains("`https://blue.forum.example.com/.doorward/callback`"),
+        "{shown}"
+    );
+    assert_eq!(
+        loaded.config.apps[0]
+            .upstream
+            .by_label
+            .as_ref()
+            .unwrap()
+            .max_labels,
+        5
+    );
+    for (lines, upstream, message) in [
+        ("", "unix:/run/{label}.sock", "lets clients choose any host"),
+        ("", "http://{label}:4000", "lets clients choose any host"),
+        (
+            "",
+            "http://app-{label}.localhost:4000",
+            "lets clients choose any host",
+        ),
+        (
+            "",
+            "http://apps.localhost:{label}",
+            "not an address with a label",
+        ),
+        ("wildcard_labels = []", domain, "no label is listed"),
+        (
+            "wildcard_labels = [\"xn--a\"]",
+            domain,
+            "is not a host label",
+        ),
+        ("wildcard_labels = [\"A\"]", domain, "is not a host label"),
+        ("wildcard_max_hosts = 0", domain, "hosts in memory"),
+    ] {
+        let found = problems(&with(lines, upstream));
+        let is_named = |problem: &Problem| problem.message.contains(message);
+        assert!(found.iter().any(is_named), "{message}: {found:?}");
+    }
+}
+
+#[test]
 fn hsts_that_is_never_sent_is_a_warning() {
     let text = GOOD.replace(
         "client_id = \"forum\"",

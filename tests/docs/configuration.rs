@@ -15,7 +15,7 @@ use super::examples::{completed, write_files};
 const REFERENCE: &str = "docs/configuration.md";
 
 /// Configurations in which every key can be used: a key is tried in each of them.
-const BASES: [&str; 4] = [
+const BASES: [&str; 5] = [
     r#"
     [server.tls]
     cert_file = "tls/cert.pem"
@@ -49,6 +49,10 @@ const BASES: [&str; 4] = [
     r#"
     [[server.listeners]]
     address = "127.0.0.1:8081"
+    "#,
+    r#"
+    [apps.store]
+    public_url = "https://*.apps.example.com"
     "#,
 ];
 

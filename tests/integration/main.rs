@@ -114,3 +114,5 @@ mod web_workflow;
 mod webhooks;
 #[cfg(test)]
 mod websocket;
+#[cfg(test)]
+mod wildcard_hosts;

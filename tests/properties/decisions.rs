@@ -12,6 +12,7 @@ use doorward::policy::client_address::TrustedProxies;
 use doorward::policy::client_kind::ClientKind;
 use doorward::policy::condition::{Condition, NetworkList, TextList};
 use doorward::policy::decide::{AccessContext, Caller, Decision, Reason, decide};
+use doorward::policy::hosts::AppHosts;
 use doorward::policy::native::{Native, Throttle, Tokens};
 use doorward::policy::path_pattern::PathPattern;
 use doorward::policy::request_info::RequestInfo;
@@ -158,6 +159,7 @@ fn router(
         name: AppName::new("store"),
         aliases: vec![Origin::parse("https://shop.example.com").unwrap()],
         hsts: false,
+        hosts: AppHosts::One,
         prefix: PREFIX.to_owned(),
         rules: Rules::new(rules, false, AuthMethods::BOTH),
         background_paths: BackgroundPaths::default(),
@@ -534,7 +536,8 @@ proptest! {
         let (parts, ()) = request.into_parts();
         let Ok(info) = RequestInfo::read(&parts, Some(CLIENT.into()), &TrustedProxies::default()) else { return Ok(()) };
         let caller = caller(credential, &roles, why);
-        let decision = decide(&info, &parts.headers, router.route(&info), caller.clone(), &AccessContext { lists: RuleLists::NONE });
-        check(&decision, &router.route(&info), &info, &parts.headers, &caller);
+        let found = router.find(&info);
+        let decision = decide(&info, &parts.headers, Route::of(found.as_ref(), &info), caller.clone(), &AccessContext { lists: RuleLists::NONE });
+        check(&decision, &Route::of(found.as_ref(), &info), &info, &parts.headers, &caller);
     }
 }

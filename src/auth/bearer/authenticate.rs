@@ -31,6 +31,7 @@ use crate::runtime::BackgroundRuntime;
 use crate::session::token::{LiveToken, Token, TokenError, TokenLimits, TokenRefusal, validate};
 use crate::session::validity::NoSessionReason;
 use crate::types::body::ValidityCheck;
+use crate::types::host_label::HostLabel;
 use crate::types::oauth::{JwkThumbprint, SessionId};
 use crate::types::time::Timestamp;
 
@@ -152,7 +153,7 @@ impl BearerAuthenticator {
         presented: PresentedBearer<'_>,
         cache: &TokenCache,
     ) -> BearerAuthentication {
-        let (caller, nonce) = match self.live_token(app_ref.index, presented, cache).await {
+        let (caller, nonce) = match self.live_token(app_ref, presented, cache).await {
             Ok(LiveBearer { live, nonce }) => (Ok(Caller::Bearer(live)), nonce),
             Err(BearerError::Rejected { code, error, nonce }) => {
                 let refusal = TokenRefusal {
@@ -182,7 +183,7 @@ impl BearerAuthenticator {
         let (context, index) = (Arc::clone(&self.context), app_ref.index);
         let token = Arc::clone(live.token());
         ValidityCheck::new(move || {
-            let Some(app) = context.app(index) else {
+            let Some(app) = context.configured_app(index) else {
                 return false;
             };
             let revoked = app.revocations.snapshot();
@@ -196,7 +197,7 @@ impl BearerAuthenticator {
         let (context, index) = (Arc::clone(&self.context), app_ref.index);
         let token = Arc::clone(live.token());
         ValidityCheck::new(move || {
-            context.app(index).is_some_and(|app| {
+            context.configured_app(index).is_some_and(|app| {
                 let revoked = app.revocations.snapshot();
                 !revoked.contains(key_of_token(&token))
             })
@@ -205,11 +206,11 @@ impl BearerAuthenticator {
 
     async fn live_token(
         &self,
-        index: usize,
+        app_ref: AppRef<'_>,
         presented: PresentedBearer<'_>,
         cache: &TokenCache,
     ) -> Result<LiveBearer, BearerError> {
-        let app = self.context.app(index).ok_or(BearerError::Skipped)?;
+        let app = &self.context.app(app_ref).ok_or(BearerError::Skipped)?;
         let (Some(bearer), Some(policy)) = (&app.bearer, &app.app.bearer) else {
             return Err(BearerError::Skipped);
         };
@@ -218,11 +219,11 @@ impl BearerAuthenticator {
         let token = token.ok_or(rejected("token_malformed"))?;
         let request = TokenRequest {
             app,
-            index,
+            index: app_ref.index,
             bearer,
             policy,
             token,
-            hash: hash_of(token),
+            hash: hash_of(token, app.app.hosts.label()),
             may_wait: presented.may_wait,
         };
         let CachedToken { issuer, token } = self.verified(&request, cache).await?;
@@ -415,11 +416,16 @@ impl TokenRequest<'_> {
     }
 }
 
-fn hash_of(token: &str) -> TokenHash {
-    digest::digest(&digest::SHA256, token.as_bytes())
-        .as_ref()
-        .try_into()
-        .unwrap_or_default()
+/// The hash of a token at a host. Identity headers may contain the label of the host.
+fn hash_of(token: &str, label: Option<&HostLabel>) -> TokenHash {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    hash.update(token.as_bytes());
+    if let Some(label) = label {
+        // No token contains a space.
+        hash.update(b" ");
+        hash.update(label.as_str().as_bytes());
+    }
+    hash.finish().as_ref().try_into().unwrap_or_default()
 }
 
 fn verification_failed(app: &AppAuth, error: &TokenRejected) -> BearerError {

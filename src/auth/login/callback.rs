@@ -95,7 +95,7 @@ pub struct CallbackRequest<'r> {
 impl Login {
     /// Finishes the login of a callback.
     pub async fn finish(&self, app_ref: AppRef<'_>, request: CallbackRequest<'_>) -> LoginOutcome {
-        let Some(app) = self.context.app(app_ref.index) else {
+        let Some(app) = &self.context.app(app_ref) else {
             return LoginOutcome::Failed(FailedLogin::early(LoginFailure::StateInvalid));
         };
         let outcome = self.handle_callback(app, request).await;

@@ -43,7 +43,7 @@ impl Login {
         why: NoSessionReason,
         hints: TransportHints,
     ) -> Option<LoginLoop> {
-        let app = self.context.app(app_ref.index)?;
+        let app = &self.context.app(app_ref)?;
         let names = &app.app.cookies;
         let state = login_loop(app, request_cookies)?;
         let session_cookies = [names.jwt.as_str(), names.refresh.as_str()];
@@ -64,7 +64,7 @@ impl Login {
         request_cookies: &RequestCookies<'_>,
         return_to: &ReturnTo,
     ) -> Result<SetCookieHeaders, LoginLoop> {
-        let Some(app) = self.context.app(app_ref.index) else {
+        let Some(app) = &self.context.app(app_ref) else {
             return Ok(SetCookieHeaders::new());
         };
         let counted = self.count_sent_back(app, request_cookies, return_to, SentBackBy::Login);

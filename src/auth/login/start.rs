@@ -71,8 +71,8 @@ impl Login {
         return_to: &ReturnTo,
         hints: TransportHints,
     ) -> Result<LoginStart, Unavailable> {
-        let app = self.context.app(app_ref.index);
-        let app = app.ok_or(Unavailable::internal("internal_error"))?;
+        let app = self.context.app(app_ref);
+        let app = &app.ok_or(Unavailable::internal("internal_error"))?;
         let before = LoginContext {
             restarts: 0,
             logins: loop_guard::logins_before(app, request_cookies),

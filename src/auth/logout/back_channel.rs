@@ -73,8 +73,8 @@ impl BackchannelLogout {
         app_ref: AppRef<'_>,
         token: String,
     ) -> Result<(), BackchannelLogoutError> {
-        let app = self.context.app(app_ref.index);
-        let app = app.ok_or(BackchannelLogoutError::Rejected("internal_error"))?;
+        let app = self.context.app(app_ref);
+        let app = &app.ok_or(BackchannelLogoutError::Rejected("internal_error"))?;
         let (logout, task_app) = (self.clone(), Arc::clone(app));
         let task = async move { logout.revoke_by(&task_app, &token).await };
         let revoked = self

@@ -50,7 +50,7 @@ impl FrontchannelLogout {
         query: &str,
         request_cookies: &RequestCookies<'_>,
     ) -> FrontchannelOutcome {
-        let Some(app) = self.context.app(app_ref.index) else {
+        let Some(app) = &self.context.app(app_ref) else {
             return FrontchannelOutcome {
                 outcome: "internal_error",
                 ancestors: Vec::new(),

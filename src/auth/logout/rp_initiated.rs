@@ -60,7 +60,7 @@ impl Logout {
         request_cookies: &RequestCookies<'_>,
     ) -> LogoutOutcome {
         let signed_out = app_ref.app.endpoint_url("signed-out");
-        let Some(app) = self.context.app(app_ref.index) else {
+        let Some(app) = &self.context.app(app_ref) else {
             return LogoutOutcome {
                 location: signed_out,
                 set_cookies: SetCookieHeaders::new(),
@@ -90,7 +90,7 @@ impl Logout {
 
     /// Whether a logout ends the session at the provider too.
     pub fn can_end_provider_session(&self, app_ref: AppRef<'_>) -> bool {
-        let Some(app) = self.context.app(app_ref.index) else {
+        let Some(app) = &self.context.app(app_ref) else {
             return false;
         };
         let dialect = &app.provider.settings().dialect;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::auth::app::AppAuth;
-use crate::auth::context::Context;
+use crate::auth::context::{AppHandle, Context};
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
 use crate::auth::events::Event;
 use crate::auth::revocation::replication::RevocationReplicator;
@@ -123,7 +123,7 @@ impl WebhookReceiver {
         app_ref: AppRef<'_>,
         headers: &HeaderMap,
     ) -> Result<Sender, WebhookError> {
-        let app = self.app(app_ref)?;
+        let app = &self.app(app_ref)?;
         let sender = match app.provider.check_webhook(headers)? {
             SenderCheck::Verified(sender) => return Ok(sender),
             SenderCheck::SignaturePending(signature) => {
@@ -150,7 +150,7 @@ impl WebhookReceiver {
         sender: &Sender,
         body: &[u8],
     ) -> Result<WebhookOutcome, WebhookError> {
-        let app = self.app(app_ref)?;
+        let app = &self.app(app_ref)?;
         sender.check_body(body)?;
         let Some(event) = event::read(body).map_err(WebhookError::Event)? else {
             return Ok(WebhookOutcome::Ignored);
@@ -179,7 +179,7 @@ impl WebhookReceiver {
 
     /// Records the result of a webhook at this app's host.
     pub fn record(&self, app_ref: AppRef<'_>, received: &Result<WebhookOutcome, WebhookError>) {
-        let Some(app) = self.context.app(app_ref.index) else {
+        let Some(app) = &self.context.app(app_ref) else {
             return;
         };
         let outcome = match received {
@@ -194,8 +194,8 @@ impl WebhookReceiver {
         observer.record_event(app, Event::Revocation, outcome);
     }
 
-    fn app(&self, app_ref: AppRef<'_>) -> Result<&Arc<AppAuth>, WebhookError> {
-        let app = self.context.app(app_ref.index);
+    fn app(&self, app_ref: AppRef<'_>) -> Result<AppHandle<'_>, WebhookError> {
+        let app = self.context.app(app_ref);
         Ok(app.ok_or(SenderError::NotExpected)?)
     }
 

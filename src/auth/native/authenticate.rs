@@ -65,7 +65,7 @@ impl NativeAuthenticator {
             mode,
             ..
         } = request;
-        let Some(app) = self.context.app(app_ref.index) else {
+        let Some(app) = &self.context.app(app_ref) else {
             return Authentication::anonymous();
         };
         let now = self.context.now();
@@ -205,7 +205,7 @@ impl NativeAuthenticator {
         let SessionUpdate::ReturnTokens(grant, scope) = update else {
             return None;
         };
-        let app = self.context.app(app_ref.index)?;
+        let app = &self.context.app(app_ref)?;
         let native = app_ref.app.native.as_ref()?;
         let revoked = app.revocations.snapshot();
         if self.sessions.is_superseded(grant, authenticated_at)

@@ -85,8 +85,8 @@ impl NativeLogin {
         &self,
         request: NativeLoginRequest<'_>,
     ) -> Result<NativeOutcome, NativeFailure> {
-        let app = self.context.app(request.app_ref.index);
-        let app = app.ok_or(NativeFailure::Provider("internal_error"))?;
+        let app = self.context.app(request.app_ref);
+        let app = &app.ok_or(NativeFailure::Provider("internal_error"))?;
         let logged_in = match self.proof_of(app, &request) {
             Ok(proof) => self.log_in_with(app, request, proof).await,
             Err(failure) => Err(failure),

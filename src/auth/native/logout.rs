@@ -56,8 +56,8 @@ impl NativeLogout {
         address: Option<IpAddr>,
         request_cookies: &RequestCookies<'_>,
     ) -> Result<NativeOutcome, NativeFailure> {
-        let app = self.context.app(app_ref.index);
-        let app = app.ok_or(NativeFailure::Provider("internal_error"))?;
+        let app = self.context.app(app_ref);
+        let app = &app.ok_or(NativeFailure::Provider("internal_error"))?;
         let token = match request {
             LogoutRequest::Cookies => {
                 let outcome = self.logout.log_out(app_ref, request_cookies).await;

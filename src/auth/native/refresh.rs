@@ -65,8 +65,8 @@ impl NativeRefresh {
         address: Option<IpAddr>,
         target: DpopTarget<'_>,
     ) -> Result<NativeOutcome, NativeFailure> {
-        let app = self.context.app(app_ref.index);
-        let app = app.ok_or(NativeFailure::Provider("internal_error"))?;
+        let app = self.context.app(app_ref);
+        let app = &app.ok_or(NativeFailure::Provider("internal_error"))?;
         let Renewed { grant, scope } = match native.tokens {
             Tokens::Sealed => self.refresh_sealed(app, &request, target).await?,
             Tokens::Plain => {

@@ -154,8 +154,8 @@ impl PostReplay {
         id: &PostId,
         size: usize,
     ) -> Result<PostReservation, PreservePostError> {
-        let app = self.context.app(app_ref.index);
-        let app = app.ok_or(PreservePostError::QuotaExceeded)?;
+        let app = self.context.app(app_ref);
+        let app = &app.ok_or(PreservePostError::QuotaExceeded)?;
         let session = session_key(app, request_cookies);
         let user = session.map(|session| SubjectHash::of(&session.subject));
         let sender = user.map(|user| Sender {
@@ -192,8 +192,8 @@ impl PostReplay {
         post: SubmittedPost,
         start: &LoginStart,
     ) -> Result<(), PreservePostError> {
-        let app = self.context.app(app_ref.index);
-        let app = app.ok_or(PreservePostError::QuotaExceeded)?;
+        let app = self.context.app(app_ref);
+        let app = &app.ok_or(PreservePostError::QuotaExceeded)?;
         let post = PreservedPost {
             target: post.target,
             content_type: post.content_type,
@@ -228,7 +228,7 @@ impl PostReplay {
 
     /// Records that a POST was not preserved.
     pub fn record_not_preserved(&self, app_ref: AppRef<'_>, why: PreservePostError) {
-        if let Some(app) = self.context.app(app_ref.index) {
+        if let Some(app) = &self.context.app(app_ref) {
             let observer = &self.context.observer;
             observer.record_event(app, Event::PostReplay, why.code());
         }
@@ -263,8 +263,8 @@ impl PostReplay {
         id: &PostId,
         target: &str,
     ) -> Result<ClaimedPost, PostUnavailable> {
-        let app = self.context.app(app_ref.index);
-        let app = app.ok_or(PostUnavailable::Gone)?;
+        let app = self.context.app(app_ref);
+        let app = &app.ok_or(PostUnavailable::Gone)?;
         let OwnedPost { post, sealed } = self.owned(app_ref, request_cookies, live, id).await?;
         if post.target != target || !self.delete(app, id, sealed).await? {
             return Err(PostUnavailable::Gone);
@@ -315,8 +315,8 @@ impl PostReplay {
         live: &LiveSession,
         id: &PostId,
     ) -> Result<OwnedPost, PostUnavailable> {
-        let app = self.context.app(app_ref.index);
-        let app = app.ok_or(PostUnavailable::Gone)?;
+        let app = self.context.app(app_ref);
+        let app = &app.ok_or(PostUnavailable::Gone)?;
         let (key, now) = (key(app, id), self.context.now());
         let sealed = self.get(app, &key, now).await?;
         let sealed = sealed.ok_or(PostUnavailable::Gone)?;

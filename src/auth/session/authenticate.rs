@@ -63,7 +63,7 @@ impl SessionAuthenticator {
         mode: ResumeMode,
         cache: &SessionCache,
     ) -> Authentication {
-        let Some(app) = self.context.app(app_ref.index) else {
+        let Some(app) = &self.context.app(app_ref) else {
             return Authentication::anonymous();
         };
         let now = self.context.now();
@@ -194,7 +194,7 @@ impl SessionAuthenticator {
         let (context, index) = (Arc::clone(&self.context), app_ref.index);
         let session = Arc::clone(live.session());
         ValidityCheck::new(move || {
-            let Some(app) = context.app(index) else {
+            let Some(app) = context.configured_app(index) else {
                 return false;
             };
             let age = context.now().since(session.started_at);

@@ -82,7 +82,7 @@ impl SessionWriter {
         update: SessionUpdate,
         target: UpdateTarget<'_>,
     ) -> SetCookieHeaders {
-        let Some(app) = self.context.app(target.app_ref.index) else {
+        let Some(app) = &self.context.app(target.app_ref) else {
             return SetCookieHeaders::new();
         };
         let response = Pending {

@@ -33,6 +33,7 @@ use crate::auth::{Event, Observer, Stores};
 use crate::oidc::{ClientAuth, ClientSettings, Provider, ProviderSettings};
 use crate::policy::app::{App, AppLogoutPolicy, OptionalEndpoints};
 use crate::policy::background_paths::BackgroundPaths;
+use crate::policy::hosts::AppHosts;
 use crate::policy::route::AppRef;
 use crate::policy::rules::{AuthMethods, Rules};
 use crate::runtime::BackgroundRuntime;
@@ -179,6 +180,7 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
         origin,
         aliases: Vec::new(),
         hsts: false,
+        hosts: AppHosts::One,
         prefix: "/.doorward".to_owned(),
         rules: Rules::new(Vec::new(), false, AuthMethods::SESSION),
         background_paths: BackgroundPaths::default(),

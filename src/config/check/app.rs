@@ -16,17 +16,18 @@ use super::rules::RuleContext;
 use super::session::limits;
 use super::{
     app_logout, bearer, check_host, check_name, client, elements, headers, native, nonzero, rules,
-    server, upstream_tls, web_origins,
+    server, upstream_tls, web_origins, wildcard,
 };
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::policy::app::{App, OptionalEndpoints};
 use crate::policy::background_paths::BackgroundPaths;
+use crate::policy::hosts::AppHosts;
 use crate::policy::rules::{AuthMethods, Rules};
 use crate::session::cookie::CookieNames;
 use crate::session::validity::Limits;
 use crate::types::net::{Origin, is_loopback_host};
 use crate::types::oauth::{AppName, ProviderName};
-use crate::upstream::{IdleReuse, UpstreamProtocol, UpstreamSettings, UpstreamUrl};
+use crate::upstream::{IdleReuse, LABEL, UpstreamProtocol, UpstreamSettings, UpstreamUrl};
 
 const PREFIX: &str = "/.doorward";
 pub(super) const COOKIE_NAME: &str = "doorward";
@@ -58,10 +59,11 @@ pub(super) fn check(
         public_url,
         "the URL of the app for browsers, such as `https://store.example.com`",
     );
-    let origin = public_url.and_then(|url| public_origin(&url, &at.key("public_url"), allow_http));
+    let origin =
+        public_url.and_then(|url| public_origin(&url, &at.key("public_url"), allow_http, true));
     let aliases = elements(raw.aliases.take(), &at.key("aliases"))
         // An alias only redirects, so that it may be plain http.
-        .filter_map(|(at, url)| public_origin(&url, &at, true))
+        .filter_map(|(at, url)| public_origin(&url, &at, true, false))
         .collect();
     let hsts = raw.hsts.unwrap_or(false);
     if hsts && origin.as_ref().is_some_and(|origin| !origin.is_secure()) {
@@ -71,6 +73,7 @@ pub(super) fn check(
         );
     }
     let prefix = prefix(raw.endpoint_prefix.take(), &at.key("endpoint_prefix"));
+    let hosts = wildcard::hosts(&mut raw, origin.as_ref(), &prefix, at);
     let callback = origin
         .as_ref()
         .and_then(|origin| Url::parse(&format!("{origin}{prefix}/callback")).ok());
@@ -136,7 +139,7 @@ pub(super) fn check(
     let websocket_origins = web_origins(raw.websocket_origins.take(), &at.key("websocket_origins"));
     let app_logout = app_logout::check(&mut raw, origin.as_ref(), &prefix, at);
     let auth = auth_settings(&raw, at);
-    let upstream = upstream_settings(raw, at, folder);
+    let upstream = upstream_settings(raw, &hosts, at, folder);
 
     let origin = origin?;
     let client = client?;
@@ -160,6 +163,7 @@ pub(super) fn check(
     let policy = App {
         name,
         origin,
+        hosts,
         aliases,
         hsts,
         prefix,
@@ -207,6 +211,7 @@ fn auth_settings(raw: &RawApp, at: &Location<'_>) -> AuthSettings {
 
 fn upstream_settings(
     mut raw: RawApp,
+    hosts: &AppHosts,
     at: &Location<'_>,
     folder: &Folder,
 ) -> Option<UpstreamSettings> {
@@ -215,7 +220,14 @@ fn upstream_settings(
         raw.upstream.take(),
         "the address of the app, such as `http://127.0.0.1:3000`",
     );
-    let url = url.and_then(|text| upstream(&text, &at.key("upstream")));
+    let at_url = at.key("upstream");
+    let by_label = match &url {
+        Some(text) => wildcard::by_label(text, hosts, &at_url),
+        None => Some(None),
+    };
+    // Every label gives an address of the same form.
+    let url = url.map(|text| text.replace(LABEL, "label"));
+    let url = url.and_then(|text| upstream(&text, &at_url));
     let tls = upstream_tls::check(&mut raw, url.as_ref(), at, folder);
     let protocol = raw.upstream_protocol.unwrap_or(UpstreamProtocol::Http1);
     let ping_interval = raw
@@ -238,6 +250,7 @@ fn upstream_settings(
 
     let mut settings = UpstreamSettings::at(url?);
     limits.apply_to(&mut settings);
+    settings.by_label = by_label?;
     let tls = tls?;
     settings.ca_certificates = tls.ca_certificates;
     settings.client_certificate = tls.client_certificate;
@@ -311,7 +324,12 @@ impl UpstreamLimits {
     }
 }
 
-fn public_origin(text: &str, at: &Location<'_>, allow_http: bool) -> Option<Origin> {
+fn public_origin(
+    text: &str,
+    at: &Location<'_>,
+    allow_http: bool,
+    allows_wildcard: bool,
+) -> Option<Origin> {
     let origin = match Origin::parse(text) {
         Ok(origin) => origin,
         Err(error) => {
@@ -320,7 +338,9 @@ fn public_origin(text: &str, at: &Location<'_>, allow_http: bool) -> Option<Orig
             return None;
         }
     };
-    check_host(text, origin.host(), at)?;
+    if !(allows_wildcard && wildcard::is_wildcard(origin.host())) {
+        check_host(text, origin.host(), at)?;
+    }
     if !origin.is_secure() && !origin.is_loopback() && !allow_http {
         let hint = "use https: over http, an attacker on the network can steal the session";
         at.error(

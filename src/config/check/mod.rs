@@ -21,6 +21,7 @@ mod session;
 mod store;
 mod unix_socket;
 mod upstream_tls;
+mod wildcard;
 
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -164,7 +165,7 @@ fn check_host(text: &str, host: &str, at: &Location<'_>) -> Option<()> {
         return Some(());
     }
     let hint = if host.contains('*') {
-        "list each host: wildcards are not supported"
+        "list each host: wildcards are supported as the first label of `public_url` only"
     } else {
         "a host name has letters, digits, `-` and dots"
     };

@@ -69,8 +69,20 @@ errors! {
         at "\"https://forum.example.com/posts\"",
         "is not an origin", hint "https://store.example.com";
     wildcard_public_url_is_rejected:
-        "https://forum.example.com" => "https://*.example.com",
-        at "\"https://*.example.com\"", "is not a name", hint "wildcards are not supported";
+        "https://forum.example.com" => "https://a.*.example.com",
+        at "\"https://a.*.example.com\"", "is not a name", hint "first label";
+    wildcard_in_part_of_a_label_is_rejected:
+        "https://forum.example.com" => "https://a*.example.com",
+        at "\"https://a*.example.com\"", "is not a name", hint "first label";
+    wildcard_labels_without_wildcard_are_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nwildcard_labels = [\"a\"]",
+        at "[\"a\"]", "has one host", hint "https://*.apps.example.com";
+    encoded_label_is_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nwildcard_labels = [\"xn--a\"]",
+        at "[\"xn--a\"]", "has one host", hint "https://*.apps.example.com";
+    label_in_upstream_without_wildcard_is_rejected:
+        "http://127.0.0.1:4000" => "http://{label}.internal:4000",
+        at "\"http://{label}.internal:4000\"", "needs a wildcard host", hint "public_url";
     wildcard_alias_is_rejected:
         "client_id = \"forum\"" =>
             "client_id = \"forum\"\naliases = [\"https://*.forum.example.com\"]",
