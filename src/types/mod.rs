@@ -7,6 +7,8 @@ mod lookalike;
 pub mod net;
 pub mod oauth;
 mod other_reading;
+mod path_ambiguity;
+mod percent_encoding;
 pub mod secret;
 pub mod target;
 pub mod time;

@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use icu_normalizer::ComposingNormalizerBorrowed;
 
 use super::lookalike::{SLASHES, is_blank};
-use super::target::{PathAmbiguities, PathAmbiguity, push_escape};
+use super::path_ambiguity::{PathAmbiguities, PathAmbiguity};
+use super::percent_encoding::push_escape;
 
 /// A path as another server may read it.
 #[derive(Clone, Debug, PartialEq, Eq)]

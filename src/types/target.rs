@@ -8,6 +8,8 @@ use http::Uri;
 
 use super::lookalike::Lookalikes;
 use super::other_reading::OtherReading;
+pub use super::path_ambiguity::{PathAmbiguities, PathAmbiguity};
+use super::percent_encoding::{hex, push_escape};
 
 /// Maximum length of a target, in bytes.
 pub const MAX_TARGET: usize = 16 * 1024;
@@ -58,92 +60,6 @@ pub enum TargetError {
     /// A blank, or a `#` or `?`, which end the path, and are not escaped.
     #[error("the path has a character that must be escaped")]
     Unescaped,
-}
-
-/// Spellings that servers interpret differently. Each can be allowed per app.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PathAmbiguity {
-    /// An empty segment: `//`.
-    DoubleSlash,
-    /// `%2F`.
-    EncodedSlash,
-    /// `;` or `%3B`: some servers strip path parameters.
-    Semicolon,
-    /// `%25`: the path changes when it is decoded twice.
-    EncodedPercent,
-    /// `%3F` or `%23`: a server that decodes before it splits finds a query or fragment.
-    EncodedDelimiter,
-    /// Escapes that are not UTF-8, such as overlong forms of `.` and `/`.
-    NotUtf8,
-    /// A character that some servers turn into a slash or a backslash, such as U+FF0F or U+2215.
-    LookalikeSlash,
-    /// A segment that ends with a dot or a blank, which Windows ignores.
-    TrailingDot,
-    /// `:$`, as in `::$DATA`: to NTFS it names the same file or folder.
-    NtfsStream,
-    /// Text that compatibility normalization (NFKC) changes: full-width letters, ligatures,
-    /// decomposed accents.
-    NotNormalized,
-}
-
-impl PathAmbiguity {
-    /// Every ambiguity, with its name in the configuration file.
-    pub const NAMED: [(&'static str, Self); 10] = [
-        ("double-slash", Self::DoubleSlash),
-        ("encoded-slash", Self::EncodedSlash),
-        ("semicolon", Self::Semicolon),
-        ("encoded-percent", Self::EncodedPercent),
-        ("encoded-delimiter", Self::EncodedDelimiter),
-        ("non-utf8", Self::NotUtf8),
-        ("lookalike-slash", Self::LookalikeSlash),
-        ("trailing-dot", Self::TrailingDot),
-        ("ntfs-stream", Self::NtfsStream),
-        ("not-normalized", Self::NotNormalized),
-    ];
-
-    const fn bit(self) -> u16 {
-        1 << self as u8
-    }
-}
-
-/// A set of [`PathAmbiguity`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PathAmbiguities(u16);
-
-impl PathAmbiguities {
-    /// The empty set.
-    pub const NONE: Self = Self(0);
-
-    /// The set with `ambiguity` added.
-    #[must_use]
-    pub const fn with(self, ambiguity: PathAmbiguity) -> Self {
-        Self(self.0 | ambiguity.bit())
-    }
-
-    /// The union of both sets.
-    #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// The set without those by which a path has just one other reading.
-    #[must_use]
-    pub const fn without_other_reading(self) -> Self {
-        let one_reading = PathAmbiguity::TrailingDot.bit()
-            | PathAmbiguity::NtfsStream.bit()
-            | PathAmbiguity::NotNormalized.bit();
-        Self(self.0 & !one_reading)
-    }
-
-    /// Whether the set is empty.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Whether the set is a subset of `allowed`.
-    pub const fn within(self, allowed: Self) -> bool {
-        self.0 & !allowed.0 == 0
-    }
 }
 
 impl Target {
@@ -340,15 +256,6 @@ fn canonical_spelling(path: &str) -> Result<CanonicalPath<'_>, TargetError> {
     ))
 }
 
-/// Appends a percent-encoded byte.
-pub(super) fn push_escape(text: &mut String, byte: u8) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    text.push('%');
-    for digit in [byte >> 4, byte & 0xf] {
-        text.extend(DIGITS.get(usize::from(digit)).copied().map(char::from));
-    }
-}
-
 /// Whether a segment of the fully decoded path is `.` or `..`, without path parameters.
 fn has_dot_segment(decoded: &[u8]) -> bool {
     decoded
@@ -360,15 +267,6 @@ fn has_dot_segment(decoded: &[u8]) -> bool {
                 .unwrap_or_default()
         })
         .any(|segment| matches!(segment, b"." | b".."))
-}
-
-const fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

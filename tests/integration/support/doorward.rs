@@ -4,24 +4,24 @@
 //! Public URLs have fixed ports (8080, or none over TLS). Browsers created here map them to the
 //! real ports, which are known only once the listeners are bound.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use doorward::config::Config;
 use doorward::config::{self, SealingKey};
 use doorward::server::Server;
 use doorward::types::time::{Clock, ManualClock, Timestamp};
-use serde_json::Value;
 use tempfile::TempDir;
 
 use super::backend::Backend;
 use super::browser::Browser;
 use super::deployment::Deployment;
 use super::journey::Site;
+use super::log::Log;
 use super::provider::{Client, Endpoint, FakeProvider, User};
 use super::tls::Authority;
 
@@ -67,10 +67,6 @@ pub struct Surroundings {
     pub file: PathBuf,
     pub folder: TempDir,
 }
-
-/// The access log.
-#[derive(Clone, Default)]
-pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 const STORE_RULES: &str = r#"
 [[apps.store.rules]]
@@ -548,41 +544,6 @@ impl Drop for Doorward {
             ended.is_ok() || std::thread::panicking(),
             "doorward broke off while ending"
         );
-    }
-}
-
-impl Log {
-    /// The log as text. Lines appear within 200 ms.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().expect("no test panicked inside")).into_owned()
-    }
-
-    /// The entries as JSON.
-    pub fn lines(&self) -> Vec<Value> {
-        self.text()
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
-            .collect()
-    }
-
-    /// Waits for a line about this path with this decision, and returns the last one.
-    pub async fn line(&self, path: &str, decision: &str) -> Value {
-        let fits = |line: &Value| line["path"] == path && line["decision"] == decision;
-        super::eventually(&format!("a log line {path} {decision}"), || {
-            self.lines().iter().any(fits)
-        })
-        .await;
-        self.lines().into_iter().rfind(fits).expect("it was there")
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("no test panicked inside").write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -22,6 +22,7 @@ pub mod grpc;
 pub mod html;
 pub mod journey;
 pub mod listening;
+pub mod log;
 pub mod page;
 pub mod process;
 pub mod provider;
