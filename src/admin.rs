@@ -4,6 +4,7 @@
 
 mod host;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,12 +34,24 @@ pub type GaugeRefresher = Arc<dyn Fn() + Send + Sync>;
 
 /// Applies revocation commands.
 pub trait CommandHandler: Send + Sync {
-    /// Applies the commands in `message` and returns their number.
-    ///
-    /// # Errors
-    /// Why no command was applied.
-    fn apply(&self, message: &str) -> Result<usize, String>;
+    /// Applies the commands in `message`. The error says why no command was applied.
+    fn apply<'a>(&'a self, message: &'a str) -> Applying<'a>;
 }
+
+/// The future of [`CommandHandler::apply`].
+pub type Applying<'a> = Pin<Box<dyn Future<Output = Result<Applied, String>> + Send + 'a>>;
+
+/// Commands that were applied in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Their number.
+    pub count: usize,
+    /// Whether the other replicas can read them.
+    pub is_published: bool,
+}
+
+/// The second line of the response to commands that other replicas do not know yet.
+pub const NOT_PUBLISHED: &str = "known here only, will be published";
 
 /// Handles `/livez`, `/readyz`, `/metrics`, `/version` and `/revoke`.
 pub struct Admin {
@@ -88,11 +101,21 @@ impl Admin {
             .and_then(Result::ok)
             .map(|collected| collected.to_bytes());
         let applied = match message.as_deref().map(std::str::from_utf8) {
-            Some(Ok(message)) => self.commands.apply(message),
+            Some(Ok(message)) => self.commands.apply(message).await,
             Some(Err(_)) | None => Err("the command cannot be read".to_owned()),
         };
         match applied {
-            Ok(count) => response(StatusCode::OK, TEXT, format!("applied: {count}\n")),
+            Ok(Applied {
+                count,
+                is_published: true,
+            }) => response(StatusCode::OK, TEXT, format!("applied: {count}\n")),
+            Ok(Applied {
+                count,
+                is_published: false,
+            }) => {
+                let text = format!("applied: {count}\n{NOT_PUBLISHED}\n");
+                response(StatusCode::ACCEPTED, TEXT, text)
+            }
             Err(error) => {
                 tracing::warn!(error, "revocation_command_rejected");
                 response(StatusCode::FORBIDDEN, TEXT, format!("{error}\n"))
@@ -189,7 +212,7 @@ mod tests {
             Arc::new(Health::new()),
             Arc::new(Metrics::new().unwrap()),
             Arc::new(|| {}),
-            Arc::new(OneCommand),
+            Arc::new(TwoCommands),
             vec!["metrics.example.com".to_owned()],
         );
         let tcp = ConnectionInfo {
@@ -221,16 +244,19 @@ mod tests {
         assert!(!admin.is_own_host(&request, &tcp));
     }
 
-    /// Applies one command only.
-    struct OneCommand;
+    /// Applies two commands only.
+    struct TwoCommands;
 
-    impl CommandHandler for OneCommand {
-        fn apply(&self, message: &str) -> Result<usize, String> {
-            if message == "valid" {
-                Ok(1)
-            } else {
-                Err("no".to_owned())
-            }
+    impl CommandHandler for TwoCommands {
+        fn apply<'a>(&'a self, message: &'a str) -> Applying<'a> {
+            let is_published = message == "valid";
+            let is_known = is_published || message == "not published";
+            let applied = Applied {
+                count: 1,
+                is_published,
+            };
+            let applied = is_known.then_some(applied).ok_or("no".to_owned());
+            Box::pin(std::future::ready(applied))
         }
     }
 
@@ -251,7 +277,7 @@ mod tests {
             Arc::new(health),
             Arc::new(Metrics::new().unwrap()),
             Arc::new(|| {}),
-            Arc::new(OneCommand),
+            Arc::new(TwoCommands),
             Vec::new(),
         );
         assert_eq!(
@@ -281,7 +307,12 @@ mod tests {
             request(&admin, &Method::POST, "/readyz").await,
             (405, String::new())
         );
-        for (command, status) in [("valid", 200), ("other", 403), ("", 403)] {
+        for (command, status) in [
+            ("valid", 200),
+            ("not published", 202),
+            ("other", 403),
+            ("", 403),
+        ] {
             assert_eq!(
                 admin.revoke(Body::full(command)).await.status(),
                 status,

@@ -3,6 +3,7 @@
 #[cfg(feature = "demo")]
 mod demo;
 mod revoke;
+mod revoke_until;
 mod run;
 mod service;
 
@@ -68,6 +69,8 @@ pub enum Exit {
     Success,
     /// An error at runtime: 1.
     Runtime,
+    /// Done in part, and the rest follows later: 75 (`EX_TEMPFAIL` of sysexits).
+    Pending,
     /// An invalid command line: 64 (`EX_USAGE` of sysexits).
     Usage,
     /// An invalid configuration: 78 (`EX_CONFIG` of sysexits).
@@ -79,6 +82,7 @@ impl From<Exit> for std::process::ExitCode {
         Self::from(match exit {
             Exit::Success => 0,
             Exit::Runtime => 1,
+            Exit::Pending => 75,
             Exit::Usage => 64,
             Exit::Config => 78,
         })

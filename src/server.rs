@@ -9,11 +9,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
 use crate::admin::Admin;
 use crate::auth::app::AppAuth;
+use crate::auth::revocation::replication::RevocationReplicator;
 use crate::config::Config;
 use crate::dns::Resolver;
 use crate::downstream::{
@@ -30,6 +32,9 @@ use crate::upstream::{Tunnels, UpstreamPlanError};
 use crate::worker::{Worker, WorkerListener};
 use compose::Components;
 
+/// How long the shutdown waits until the store has the revocations of this process.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A running server.
 pub struct Server {
     addresses: Vec<Option<SocketAddr>>,
@@ -39,6 +44,7 @@ pub struct Server {
     admin_trigger: DrainTrigger,
     serving: Condition,
     workers: Vec<JoinHandle<io::Result<()>>>,
+    revocations: RevocationReplicator,
     // Dropped in this order, after the workers have ended.
     runtime: Runtime,
     access: Option<AccessLog>,
@@ -176,6 +182,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new()?);
         let mut health = Health::new();
         let serving = health.condition("serving");
+        let revocations_known = health.condition("revocations");
         let workers_alive = health.liveness("workers");
         let access = access_to.map(AccessLog::start).transpose()?;
         // Probes do not pass a load balancer.
@@ -207,9 +214,35 @@ impl Server {
         let first = listeners.first().ok_or(StartError::NoListener)?;
         let bytes = Arc::clone(first.listener.byte_budget());
         let components = Components::new(config, &background, &metrics, bytes, Arc::clone(&clock))?;
-        components.start_replication(&background);
         let (trigger, drain) = downstream::drain();
         let (admin_trigger, admin_drain) = downstream::drain();
+        // First, so that probes are answered while revocations are read.
+        let admin_handler = Arc::new(Admin::new(
+            Arc::new(health),
+            Arc::clone(&metrics),
+            components.gauge_refresher(&metrics),
+            components.command_handler(),
+            config.server.admin_hosts.clone(),
+        ));
+        let admin_metrics = Arc::clone(&metrics);
+        background.supervise("admin_listener", move || {
+            let admin = admin.try_clone();
+            let settings = Arc::clone(&admin_settings);
+            let handler = Arc::clone(&admin_handler);
+            let (metrics, drain) = (Arc::clone(&admin_metrics), admin_drain.clone());
+            async move {
+                let served = match admin {
+                    Ok(admin) => {
+                        downstream::serve(admin, None, settings, handler, metrics, drain).await
+                    }
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = served {
+                    tracing::error!(%error, "admin_listener_failed");
+                }
+            }
+        });
+        components.start_replication(&background, revocations_known);
         let tunnels = Tunnels::new(&metrics);
         let mut workers = Vec::with_capacity(config.server.workers.get());
         for index in 0..config.server.workers.get() {
@@ -241,30 +274,6 @@ impl Server {
                 Arc::clone(&certificates).keep_fresh(Arc::clone(&monitor))
             });
         }
-        let admin_handler = Arc::new(Admin::new(
-            Arc::new(health),
-            Arc::clone(&metrics),
-            components.gauge_refresher(&metrics),
-            components.command_handler(),
-            config.server.admin_hosts.clone(),
-        ));
-        background.supervise("admin_listener", move || {
-            let admin = admin.try_clone();
-            let settings = Arc::clone(&admin_settings);
-            let handler = Arc::clone(&admin_handler);
-            let (metrics, drain) = (Arc::clone(&metrics), admin_drain.clone());
-            async move {
-                let served = match admin {
-                    Ok(admin) => {
-                        downstream::serve(admin, None, settings, handler, metrics, drain).await
-                    }
-                    Err(error) => Err(error),
-                };
-                if let Err(error) = served {
-                    tracing::error!(%error, "admin_listener_failed");
-                }
-            }
-        });
         serving.met();
         Ok(Self {
             addresses,
@@ -274,6 +283,7 @@ impl Server {
             admin_trigger,
             serving,
             workers,
+            revocations: components.revocations(),
             runtime,
             access,
         })
@@ -324,6 +334,8 @@ impl Server {
                 Err(_) => tracing::error!(error = "panicked", "worker_failed"),
             }
         }
+        self.runtime
+            .block_on(self.revocations.flush(PUBLISH_TIMEOUT));
         // Last, so that probes and metrics are available while the rest drains.
         self.admin_trigger.start();
         // Background tasks such as refreshes may still run, but no request waits for them.

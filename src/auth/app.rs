@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::purposes::{DpopNonce, SealedRevocationCommand, SealedRevocationEvent};
+use super::purposes::{DpopNonce, SealedRevocationCommand, SealedRevocationEvent, StoredRotation};
 use crate::limits::ClientKey;
 use crate::oidc::presented_token::{AccessTokenClaim, PresentedToken, TokenSubject};
 use crate::oidc::{ClientSettings, Provider};
@@ -140,6 +140,8 @@ pub struct Seals {
     pub revocation_event: Seal<SealedRevocationEvent>,
     /// DPoP nonces.
     pub dpop_nonce: Seal<DpopNonce>,
+    /// Rotation states in the store.
+    pub rotation: Seal<StoredRotation>,
 }
 
 impl Seals {
@@ -167,6 +169,7 @@ impl Seals {
             revocation_command: Seal::new(Arc::clone(ring), &binding),
             revocation_event: Seal::new(Arc::clone(ring), &binding),
             dpop_nonce: Seal::new(Arc::clone(ring), &binding),
+            rotation: Seal::new(Arc::clone(ring), &binding),
         }
     }
 }
@@ -182,7 +185,7 @@ impl AppAuth {
         max_revoked: usize,
     ) -> Self {
         let seals = Seals::new(&app, &provider, &client, ring);
-        let revocations = Arc::new(Revocations::new(max_revoked));
+        let revocations = Arc::new(Revocations::new(max_revoked, app.limits.absolute));
         Self {
             app,
             provider,

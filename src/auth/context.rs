@@ -8,15 +8,23 @@ use quick_cache::sync::Cache;
 use super::app::AppAuth;
 use super::error::{CALL_TIMEOUT, Unavailable};
 use super::events::Observer;
+use super::session_id::new_session_id;
 use crate::oidc::discovery::Metadata;
 use crate::policy::route::AppRef;
 use crate::runtime::BackgroundRuntime;
-use crate::store::Store;
+use crate::store::{Cursor, Outbox, Store, StoreError};
 use crate::types::host_label::HostLabel;
+use crate::types::oauth::SessionId;
 use crate::types::time::{Clock, Timestamp};
 
 /// Limit of concurrent provider calls on behalf of clients without a session.
 const MAX_ANONYMOUS_TASKS: usize = 1024;
+
+/// Limit of leases that are prolonged. Others expire.
+const MAX_LEASE_TASKS: usize = 4096;
+
+/// Limit of leases whose release is tried again beside the callers. Others expire.
+const MAX_LATE_RELEASES: usize = 256;
 
 /// Capacity of each cache that is keyed by session.
 pub(in crate::auth) const MAX_CACHED_SESSIONS: usize = 50_000;
@@ -26,6 +34,8 @@ pub(in crate::auth) const MAX_CACHED_SESSIONS: usize = 50_000;
 pub struct Stores {
     /// Session state: rotations, successors, revocations.
     pub sessions: Arc<dyn Store>,
+    /// Revocations that `sessions` has not taken yet.
+    pub outbox: Arc<Outbox>,
     /// Login attempts, counters and preserved POSTs. Anybody can create these entries, so they have
     /// a limit of their own and cannot evict session state.
     pub anonymous: Arc<dyn Store>,
@@ -47,6 +57,10 @@ pub(in crate::auth) struct Context {
     pub(in crate::auth) runtime: BackgroundRuntime,
     /// Limit for callers without a session: callbacks, logout tokens, metadata at a first login.
     pub(in crate::auth) anonymous_tasks: BackgroundRuntime,
+    /// Prolongation of leases.
+    pub(in crate::auth) lease_tasks: BackgroundRuntime,
+    /// Releases of leases that the store has not taken yet.
+    pub(in crate::auth) late_releases: BackgroundRuntime,
     pub(in crate::auth) stores: Stores,
     pub(in crate::auth) clock: Arc<dyn Clock>,
     pub(in crate::auth) observer: Arc<dyn Observer>,
@@ -83,6 +97,8 @@ impl Context {
             apps,
             matched,
             anonymous_tasks: runtime.with_limit(MAX_ANONYMOUS_TASKS),
+            lease_tasks: runtime.with_limit(MAX_LEASE_TASKS),
+            late_releases: runtime.with_limit(MAX_LATE_RELEASES),
             runtime,
             stores,
             clock,
@@ -114,6 +130,14 @@ impl Context {
     /// The current time.
     pub(in crate::auth) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// The ID of a session that starts now. Sessions and revocations are ordered by the time of the
+    /// store, so it is asked before the provider is.
+    pub(in crate::auth) async fn new_session_id(&self) -> Result<SessionId, StoreError> {
+        let store = &self.stores.sessions;
+        let state = store.log_state(&Cursor::default(), self.now()).await?;
+        new_session_id(state.time).map_err(|error| StoreError::Unavailable(error.to_string()))
     }
 
     /// The metadata of the app's provider, cached or fetched with a timeout.

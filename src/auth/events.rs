@@ -13,6 +13,12 @@ pub trait Observer: Send + Sync {
     /// A published revocation could not be decrypted or parsed.
     fn revocation_event_invalid(&self);
 
+    /// The store was found to have lost data.
+    fn store_data_lost(&self);
+
+    /// The store has no rotation state of a session at `app` that was refreshed before.
+    fn rotation_state_missing(&self, app: &AppAuth);
+
     /// The number of live sessions that were last seen under a decryption-only key changed.
     fn sessions_on_previous_keys(&self, count: usize);
 

@@ -15,6 +15,7 @@ pub mod random;
 pub mod refresh;
 pub mod revocation;
 pub mod session;
+mod session_id;
 pub(in crate::auth) mod session_validity;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use native::{NativeFlows, NativeServices};
 use post_replay::PostReplay;
 use refresh::exchange::RefreshExchange;
 use refresh::generations::NewestGenerations;
+use refresh::restore::SuccessorRestorer;
 use refresh::revoke::SessionRevoker;
 use refresh::single_flight::TokenRefresher;
 use revocation::command::RevocationCommands;
@@ -64,6 +66,7 @@ pub struct Auth {
     context: Arc<Context>,
     key_rotation: Arc<KeyRotation>,
     refresher: Arc<TokenRefresher>,
+    generations: Arc<NewestGenerations>,
     /// Authentication by session cookie.
     pub sessions: SessionAuthenticator,
     /// Session cookies of responses.
@@ -84,6 +87,8 @@ pub struct Auth {
     pub native: NativeFlows,
     /// Preserved form submissions.
     pub post_replay: PostReplay,
+    /// Stores successors again that the store has lost.
+    pub successor_restorer: SuccessorRestorer,
     /// Replication of revocations.
     pub revocations: RevocationReplicator,
     /// Revocation commands of operators.
@@ -99,6 +104,10 @@ pub struct Holdings {
     pub revocations: usize,
     /// Refreshes in flight.
     pub refreshes: usize,
+    /// Revocations that the store has not taken yet.
+    pub pending_revocations: usize,
+    /// Refreshed tokens that no browser has confirmed.
+    pub successors: usize,
 }
 
 impl Auth {
@@ -115,11 +124,17 @@ impl Auth {
         let generations = Arc::new(NewestGenerations::default());
         let revocations = RevocationReplicator::new(shared());
         let revoker = SessionRevoker::new(shared(), revocations.clone());
-        let exchange = RefreshExchange::new(shared(), revoker.clone(), Arc::clone(&generations));
+        let exchange = RefreshExchange::new(
+            shared(),
+            revoker.clone(),
+            revocations.clone(),
+            Arc::clone(&generations),
+        );
         let refresher = Arc::new(TokenRefresher::new(shared(), exchange));
         let key_rotation = Arc::new(KeyRotation::new(shared()));
         let opener = Arc::new(SessionOpener::new(shared(), Arc::clone(&generations)));
-        let session_writer = SessionWriter::new(shared(), revoker.clone(), generations);
+        let session_writer =
+            SessionWriter::new(shared(), revoker.clone(), Arc::clone(&generations));
         let session_writer = Arc::new(session_writer);
         let dpop = DpopVerifier::new(shared());
         let logout = Logout::new(shared(), revoker.clone());
@@ -149,11 +164,17 @@ impl Auth {
             native: NativeFlows::new(services),
             post_replay: PostReplay::new(shared()),
             revocation_commands: RevocationCommands::new(shared(), revocations.clone()),
+            successor_restorer: SuccessorRestorer::new(
+                shared(),
+                Arc::clone(&generations),
+                revocations.clone(),
+            ),
             revocations,
             logout,
             session_writer,
             key_rotation,
             refresher,
+            generations,
             context,
         })
     }
@@ -217,7 +238,21 @@ impl Auth {
             store_entries,
             revocations,
             refreshes: self.refresher.in_flight(),
+            pending_revocations: self.context.stores.outbox.len(),
+            successors: self.generations.successors.len(),
         }
+    }
+
+    /// How much of the limit of revocations each app uses.
+    pub fn revocation_limit_ratios(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.context.apps.iter().map(|app| {
+            let count = u32::try_from(app.revocations.snapshot().len()).unwrap_or(u32::MAX);
+            let max = u32::try_from(app.revocations.max_entries()).unwrap_or(u32::MAX);
+            (
+                app.app.name.as_str(),
+                f64::from(count) / f64::from(max.max(1)),
+            )
+        })
     }
 
     /// Drops expired entries. Called periodically.
@@ -226,6 +261,10 @@ impl Auth {
         for store in self.stores() {
             store.sweep(now);
         }
+        for app in &self.context.apps {
+            app.revocations.sweep(now);
+        }
+        self.generations.successors.sweep(now);
         self.key_rotation.sweep(now);
         self.post_replay.sweep(now);
     }
@@ -235,6 +274,7 @@ impl Auth {
             sessions,
             anonymous,
             max_anonymous: _,
+            outbox: _,
             proofs,
             login_proofs,
         } = &self.context.stores;

@@ -1,12 +1,12 @@
-//! Purposes of seals that are not cookies: revocation commands, revocation events and DPoP nonces.
+//! Purposes of seals that are not cookies: revocation commands and events, DPoP nonces, and entries
+//! of the store.
 
 use serde::{Deserialize, Serialize};
 
-use crate::session::layout::defaulted;
 use crate::session::seal::Purpose;
-use crate::store::{ProviderRevocation, Revocation};
-use crate::types::oauth::{SessionId, Subject};
+use crate::store::{Revocation, RevocationEvent};
 use crate::types::time::Timestamp;
+use crate::types::trailing::absent_is_default;
 
 /// The purpose of a revocation command.
 #[derive(Debug)]
@@ -24,6 +24,10 @@ pub struct RevocationCommand {
     pub revocation: Revocation,
     /// When the operator gave the command.
     pub given_at: Timestamp,
+    /// Until when the user may not log in. A time in the past lifts a block.
+    // Absent in commands of earlier versions.
+    #[serde(deserialize_with = "absent_is_default")]
+    pub block: Option<Timestamp>,
 }
 
 /// The purpose of a revocation event.
@@ -35,55 +39,6 @@ impl Purpose for SealedRevocationEvent {
     const NAME: &'static str = "announcement of an ending";
 }
 
-/// A revocation that is replicated through the store.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RevocationEvent {
-    /// The revoked sessions, as far as earlier versions can name them.
-    basic: Revocation,
-    /// Until when it matters.
-    pub ends_at: Timestamp,
-    /// The revoked sessions, if `basic` does not name all of them. Earlier versions ignore it.
-    #[serde(deserialize_with = "defaulted")]
-    complete: Option<Revocation>,
-}
-
-impl RevocationEvent {
-    /// The event of a revocation that matters until `ends_at`.
-    pub fn new(revocation: Revocation, ends_at: Timestamp) -> Self {
-        let Revocation::Provider(ended) = &revocation else {
-            return Self {
-                basic: revocation,
-                ends_at,
-                complete: None,
-            };
-        };
-        let basic = match ended {
-            ProviderRevocation {
-                issuer: None,
-                sid: Some(sid),
-                ..
-            } => Revocation::ProviderSession(sid.clone()),
-            ProviderRevocation {
-                issuer: None,
-                sid: None,
-                user: Some(user),
-            } => Revocation::User(user.subject.clone(), user.started_until),
-            // Earlier versions know no other issuers. No session has this name.
-            ProviderRevocation { .. } => Revocation::Session(SessionId::new(""), Subject::new("")),
-        };
-        Self {
-            basic,
-            ends_at,
-            complete: Some(revocation),
-        }
-    }
-
-    /// The revoked sessions.
-    pub fn into_revocation(self) -> Revocation {
-        self.complete.unwrap_or(self.basic)
-    }
-}
-
 /// The purpose of a DPoP nonce. A nonce is the sealed time of its creation, so it needs no state.
 #[derive(Debug)]
 pub struct DpopNonce;
@@ -91,4 +46,13 @@ pub struct DpopNonce;
 impl Purpose for DpopNonce {
     type Payload = Timestamp;
     const NAME: &'static str = "dpop nonce";
+}
+
+/// The purpose of a part of a session's rotation state in the store, in its own encoding.
+#[derive(Debug)]
+pub struct StoredRotation;
+
+impl Purpose for StoredRotation {
+    type Payload = Vec<u8>;
+    const NAME: &'static str = "rotation state";
 }

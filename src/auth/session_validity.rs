@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::auth::app::AppAuth;
+use crate::auth::session_id::start_of;
 use crate::oidc::Provider;
 use crate::session::jwt::SessionJwt;
 use crate::session::token::Token;
@@ -17,6 +18,8 @@ pub(in crate::auth) struct SessionValidity<'a> {
     provider: Option<&'a Provider>,
     /// The issuer, if that is not the app's own provider.
     issuer: Option<&'a Issuer>,
+    /// Whether IDs are those of sessions, which have their start by the time of the store.
+    has_session_ids: bool,
     /// Whether a key is trusted before the first key set is fetched.
     trusts_unknown_keys: bool,
     is_access_token: bool,
@@ -30,6 +33,7 @@ impl<'a> SessionValidity<'a> {
             revoked: app.revocations.snapshot(),
             provider: Some(&app.provider),
             issuer: None,
+            has_session_ids: true,
             trusts_unknown_keys: true,
             is_access_token: false,
         }
@@ -45,6 +49,7 @@ impl<'a> SessionValidity<'a> {
             revoked: app.revocations.snapshot(),
             issuer: token.issuer.as_ref(),
             provider: provider.map(|provider| &**provider),
+            has_session_ids: false,
             trusts_unknown_keys: false,
             is_access_token: true,
         }
@@ -59,6 +64,10 @@ impl ValidityContext for SessionValidity<'_> {
         provider_sid: Option<&ProviderSid>,
         started_at: Timestamp,
     ) -> bool {
+        // Most of the time, which saves the decoding of the ID.
+        if self.revoked.is_empty() {
+            return false;
+        }
         self.revoked.contains(SessionKeyRef {
             issuer: self.issuer,
             sid,
@@ -66,6 +75,7 @@ impl ValidityContext for SessionValidity<'_> {
             subject,
             started_at,
             is_access_token: self.is_access_token,
+            order: self.has_session_ids.then(|| start_of(sid)).flatten(),
         })
     }
 
@@ -83,7 +93,7 @@ pub(in crate::auth) fn is_known_key(app: &AppAuth, key: &KeyFingerprint) -> bool
 }
 
 /// The key of the session of `jwt` for revocation lookups.
-pub(in crate::auth) const fn key_of_jwt(jwt: &SessionJwt) -> SessionKeyRef<'_> {
+pub(in crate::auth) fn key_of_jwt(jwt: &SessionJwt) -> SessionKeyRef<'_> {
     SessionKeyRef {
         issuer: None,
         sid: &jwt.sid,
@@ -91,6 +101,7 @@ pub(in crate::auth) const fn key_of_jwt(jwt: &SessionJwt) -> SessionKeyRef<'_> {
         subject: &jwt.subject,
         started_at: jwt.started_at,
         is_access_token: false,
+        order: start_of(&jwt.sid),
     }
 }
 
@@ -103,6 +114,7 @@ pub(in crate::auth) fn key_of_session(session: &Session) -> SessionKeyRef<'_> {
         subject: &session.identity.subject,
         started_at: session.started_at,
         is_access_token: false,
+        order: start_of(&session.sid),
     }
 }
 
@@ -115,5 +127,6 @@ pub(in crate::auth) fn key_of_token(token: &Token) -> SessionKeyRef<'_> {
         subject: &token.identity.subject,
         started_at: token.issued_at,
         is_access_token: true,
+        order: None,
     }
 }

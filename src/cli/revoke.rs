@@ -13,14 +13,16 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::revoke_until::Until;
 use super::{ConfigArgs, Exit, Output, count, fail};
-use crate::admin::REVOKE_PATH;
+use crate::admin::{NOT_PUBLISHED, REVOKE_PATH};
 use crate::auth::revocation::command::RevocationTarget;
+use crate::auth::revocation::publication::Reach;
 use crate::config::Config;
 use crate::server;
 use crate::types::net::ListenAddr;
 use crate::types::oauth::Subject;
-use crate::types::time::{Clock as _, SystemClock};
+use crate::types::time::{Clock as _, SystemClock, Timestamp};
 
 /// The timeout of the request to the admin listener.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,6 +45,12 @@ pub struct RevokeArgs {
     /// A single session, by the `sid` or `provider_sid` of the event `session_started`
     #[arg(long, value_name = "SESSION")]
     sid: Option<String>,
+    /// With `--sub`: the user may not log in until this time, such as `8h` from now
+    #[arg(long, value_name = "TIME", requires = "sub", value_parser = Until::parse)]
+    until: Option<Until>,
+    /// With `--sub`: revoke nothing, and let a user log in again who was blocked by `--until`
+    #[arg(long, requires = "sub", conflicts_with = "until")]
+    unblock: bool,
     /// Only this app [default: all apps]. Alone: all its sessions that started before now
     #[arg(long, value_name = "APP")]
     app: Option<String>,
@@ -64,11 +72,13 @@ pub fn revoke(
         Ok(config) => config,
         Err(exit) => return Ok(exit),
     };
-    let target = match (&arguments.sub, &arguments.sid) {
-        (Some(subject), _) => RevocationTarget::Subject(Subject::new(subject.clone())),
-        (None, Some(session)) => RevocationTarget::Session(session.clone()),
-        (None, None) => RevocationTarget::Everyone,
-    };
+    let now = SystemClock.now();
+    let target = target(arguments, now);
+    if let RevocationTarget::Blocked(_, until) = &target
+        && *until <= now
+    {
+        return fail(output, &"`--until` is not in the future");
+    }
     if arguments
         .sub
         .iter()
@@ -80,7 +90,7 @@ pub fn revoke(
             &format_args!("`--sub` and `--sid` must have 1 to {MAX_NAME} bytes"),
         );
     }
-    let command = match seal(&config, &target, arguments.app.as_deref()) {
+    let command = match seal(&config, &target, arguments.app.as_deref(), now) {
         Ok(command) => command,
         Err(error) => return fail(output, &error),
     };
@@ -93,14 +103,23 @@ pub fn revoke(
         .build()?
         .block_on(send(&admin, command.message))
     {
-        Ok(()) => {
+        Ok(reach) => {
             writeln!(
                 output.out,
-                "revoked in {}: {}",
+                "{} in {}",
+                described(&target),
                 count(command.apps, "app"),
-                described(&target)
             )?;
-            Ok(Exit::Success)
+            if let Some(note) = note(&target) {
+                writeln!(output.err, "note: {note}")?;
+            }
+            match reach {
+                Reach::Published => Ok(Exit::Success),
+                Reach::LocalOnly => {
+                    writeln!(output.err, "warning: {admin}: {NOT_PUBLISHED}")?;
+                    Ok(Exit::Pending)
+                }
+            }
         }
         Err(error) => fail(
             output,
@@ -115,13 +134,24 @@ struct SealedCommand {
     apps: usize,
 }
 
+fn target(arguments: &RevokeArgs, now: Timestamp) -> RevocationTarget {
+    let subject = |subject: &String| Subject::new(subject.clone());
+    match (&arguments.sub, &arguments.sid, arguments.until) {
+        (Some(sub), _, _) if arguments.unblock => RevocationTarget::Unblocked(subject(sub)),
+        (Some(sub), _, Some(until)) => RevocationTarget::Blocked(subject(sub), until.at(now)),
+        (Some(sub), _, None) => RevocationTarget::Subject(subject(sub)),
+        (None, Some(session), _) => RevocationTarget::Session(session.clone()),
+        (None, None, _) => RevocationTarget::Everyone,
+    }
+}
+
 fn seal(
     config: &Config,
     target: &RevocationTarget,
     app: Option<&str>,
+    now: Timestamp,
 ) -> Result<SealedCommand, String> {
     let apps = server::apps(config).map_err(|error| error.to_string())?;
-    let now = SystemClock.now();
     let selected: Vec<_> = apps
         .iter()
         .filter(|candidate| app.is_none_or(|app| candidate.app.name.as_str() == app))
@@ -142,9 +172,31 @@ fn seal(
 
 fn described(target: &RevocationTarget) -> String {
     match target {
-        RevocationTarget::Subject(subject) => format!("all sessions of `{subject}` until now"),
-        RevocationTarget::Session(session) => format!("session `{session}`"),
-        RevocationTarget::Everyone => "all sessions until now".to_owned(),
+        RevocationTarget::Subject(subject) => {
+            format!("revoked: all sessions of `{subject}` until now,")
+        }
+        RevocationTarget::Blocked(subject, _) => {
+            format!("revoked and blocked: all sessions of `{subject}`,")
+        }
+        RevocationTarget::Unblocked(subject) => format!("`{subject}` may log in again"),
+        RevocationTarget::Session(session) => format!("revoked: session `{session}`"),
+        RevocationTarget::Everyone => "revoked: all sessions until now".to_owned(),
+    }
+}
+
+/// What a revocation does not do.
+const fn note(target: &RevocationTarget) -> Option<&'static str> {
+    match target {
+        RevocationTarget::Subject(_) => Some(
+            "a session at the provider can log the user straight in again; end it there, or block \
+             the user with `--until`",
+        ),
+        RevocationTarget::Session(_) => {
+            Some("a session at the provider can log the user straight in again; end it there")
+        }
+        RevocationTarget::Blocked(..)
+        | RevocationTarget::Unblocked(_)
+        | RevocationTarget::Everyone => None,
     }
 }
 
@@ -162,7 +214,7 @@ fn reachable(listen: &ListenAddr) -> ListenAddr {
     }
 }
 
-async fn send(admin: &ListenAddr, message: String) -> Result<(), String> {
+async fn send(admin: &ListenAddr, message: String) -> Result<Reach, String> {
     let posted = async {
         match admin {
             ListenAddr::Tcp(address) => post(TcpStream::connect(address).await, message).await,
@@ -174,7 +226,7 @@ async fn send(admin: &ListenAddr, message: String) -> Result<(), String> {
         .unwrap_or_else(|_| Err("timed out".to_owned()))
 }
 
-async fn post<S>(stream: io::Result<S>, message: String) -> Result<(), String>
+async fn post<S>(stream: io::Result<S>, message: String) -> Result<Reach, String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -198,10 +250,10 @@ where
             .await
             .map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&body.to_bytes()).trim().to_owned();
-        if status == StatusCode::OK {
-            Ok(())
-        } else {
-            Err(format!("{status}: {text}"))
+        match status {
+            StatusCode::OK => Ok(Reach::Published),
+            StatusCode::ACCEPTED => Ok(Reach::LocalOnly),
+            _ => Err(format!("{status}: {text}")),
         }
     };
     tokio::select! {

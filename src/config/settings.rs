@@ -121,6 +121,9 @@ pub struct LogConfig {
 pub struct StoreConfig {
     /// The implementation.
     pub backend: StoreBackend,
+    /// The journal, which survives a restart: of all revocations, or beside Redis of those that are
+    /// not published yet.
+    pub journal_file: Option<PathBuf>,
     /// The most entries in this process, per kind: login attempts, DPoP proofs, refreshed tokens.
     pub max_entries: usize,
     /// The most revocations that are known individually.
@@ -131,10 +134,7 @@ pub struct StoreConfig {
 #[derive(Clone, Debug)]
 pub enum StoreBackend {
     /// In this process.
-    Memory {
-        /// The journal of revocations, which survives a restart.
-        journal_file: Option<PathBuf>,
-    },
+    Memory,
     /// In Redis, for several replicas.
     Redis(Box<RedisSettings>),
 }

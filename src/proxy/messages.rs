@@ -230,6 +230,11 @@ pub(super) const fn login_failure_text(failure: &LoginFailure) -> ErrorText {
             "Your sessions on this site were ended during this login.",
             LOG_IN_AGAIN,
         ),
+        LoginFailure::UserBlocked => text(
+            "Your account is blocked",
+            "The operator of this site does not let you log in at the moment.",
+            ASK_OPERATOR,
+        ),
         LoginFailure::TooLarge(_) => text(
             "Your session is too large",
             "The login service sent more data about you than a browser can store for this site.",
@@ -315,6 +320,7 @@ pub(super) fn login_failure_detail(failure: &LoginFailure, app: &App) -> Option<
         | LoginFailure::CodeNotRedeemed(_)
         | LoginFailure::TokensRejected(_)
         | LoginFailure::SessionRevoked
+        | LoginFailure::UserBlocked
         | LoginFailure::NotRegistered
         | LoginFailure::ClockSkew(_)
         | LoginFailure::Loop(_)

@@ -9,9 +9,11 @@ use std::time::Duration;
 use super::StartError;
 use super::observe::{MetricsObserver, NamedLimiters, refresh_gauges};
 use super::rule_lists::WatchedLists;
-use crate::admin::{CommandHandler, GaugeRefresher};
+use crate::admin::{Applied, Applying, CommandHandler, GaugeRefresher};
 use crate::auth::app::{AppAuth, BearerAuth, IntrospectionSettings};
 use crate::auth::bearer::authenticate::TokenCache;
+use crate::auth::revocation::publication::Reach;
+use crate::auth::revocation::replication::{MAX_BLOCK, RevocationReplicator};
 use crate::auth::session::open::SessionCache;
 use crate::auth::{Auth, Stores};
 use crate::config::{AppConfig, BearerConfig, Config, StoreBackend};
@@ -25,9 +27,10 @@ use crate::policy::route::HostRouter;
 use crate::proxy::{Limiters, Proxy, RequestTelemetry, Responder};
 use crate::runtime::BackgroundRuntime;
 use crate::session::seal::{Key, KeyRing};
-use crate::store::{InstrumentedStore, LogLimits, Memory, Redis, Store, StoreMetrics};
+use crate::store::{InstrumentedStore, LogLimits, Memory, Outbox, Redis, Store, StoreMetrics};
 use crate::telemetry::access::AccessBuffer;
 use crate::telemetry::certificates::CertificateReporter;
+use crate::telemetry::health::Condition;
 use crate::telemetry::metrics::Metrics;
 use crate::types::oauth::ProviderName;
 use crate::types::time::{Clock, Timestamp};
@@ -36,7 +39,8 @@ use crate::upstream::{HeaderPolicy, Tunnels, UpstreamPlan, Upstreams};
 /// How often expired entries are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long startup waits for the revocations that were published before.
+/// How long the start waits for the revocations that were published before. After that, requests
+/// with a session are answered with 503 until they are known.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Limits of concurrent calls to a shared store: for sessions, login attempts and DPoP proofs.
@@ -47,6 +51,9 @@ const MAX_PROOF_CALLS: usize = 1024;
 /// How many log entries a store holds beyond twice the revocations. A replica compacts the log
 /// before that.
 const EXTRA_LOG_ENTRIES: usize = 10_000;
+
+/// The most revocations that wait for a shared store.
+const MAX_PENDING_REVOCATIONS: usize = 10_000;
 
 /// Frequent decisions, whose counters are cached.
 const FREQUENT_DECISIONS: [&str; 3] = ["forward", "start_login", "no_session"];
@@ -120,22 +127,33 @@ impl Components {
     }
 
     /// Starts the replication of revocations, and waits a limited time for those published before.
-    pub(super) fn start_replication(&self, runtime: &BackgroundRuntime) {
-        let auth = Arc::clone(&self.auth);
-        let (sender, caught_up) = mpsc::channel();
+    /// `ready` is met when they are known, or when the store does not answer.
+    pub(super) fn start_replication(&self, runtime: &BackgroundRuntime, ready: Condition) {
+        let revocations = self.revocations();
+        revocations.begin_catch_up(ready);
+        let replicator = revocations.clone();
         runtime.supervise("revocation_replication", move || {
-            let auth = Arc::clone(&auth);
-            let sender = sender.clone();
+            replicator.clone().listen()
+        });
+        let restorer = self.auth.successor_restorer.clone();
+        runtime.supervise("successor_restoration", move || restorer.clone().run());
+        let (sender, caught_up) = mpsc::channel();
+        let replicator = revocations.clone();
+        runtime.supervise("revocation_catch_up", move || {
+            let (replicator, sender) = (replicator.clone(), sender.clone());
             async move {
-                let cursor = auth.revocations.catch_up().await;
+                replicator.caught_up().await;
                 // The receiver stops waiting after a while.
                 let _ = sender.send(());
-                auth.revocations.clone().listen(cursor).await;
             }
         });
-        if caught_up.recv_timeout(CATCH_UP_TIMEOUT).is_err() {
-            tracing::warn!("revocation_catch_up_failed");
-        }
+        // Not ready yet: `/readyz` says so.
+        let _ = caught_up.recv_timeout(CATCH_UP_TIMEOUT);
+    }
+
+    /// The replication of revocations.
+    pub(super) fn revocations(&self) -> RevocationReplicator {
+        self.auth.revocations.clone()
     }
 
     /// Starts the refresh of provider metadata, the reload of client certificates and rule lists, and
@@ -329,11 +347,15 @@ fn bearer_auth(
 struct RevocationHandler(Arc<Auth>);
 
 impl CommandHandler for RevocationHandler {
-    fn apply(&self, message: &str) -> Result<usize, String> {
-        self.0
-            .revocation_commands
-            .apply(message)
-            .map_err(|error| error.to_string())
+    fn apply<'a>(&'a self, message: &'a str) -> Applying<'a> {
+        Box::pin(async move {
+            let applied = self.0.revocation_commands.apply(message).await;
+            let applied = applied.map_err(|error| error.to_string())?;
+            Ok(Applied {
+                count: applied.count,
+                is_published: applied.reach == Reach::Published,
+            })
+        })
     }
 }
 
@@ -351,13 +373,14 @@ fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, 
             .iter()
             .map(|app| app.policy.limits.absolute)
             .max()
-            .unwrap_or_default(),
+            .unwrap_or_default()
+            .saturating_add(MAX_BLOCK),
         max_entries: revoked.saturating_mul(2).saturating_add(EXTRA_LOG_ENTRIES),
     };
     match &store.backend {
-        StoreBackend::Memory { journal_file } => {
+        StoreBackend::Memory => {
             let memory = || Memory::new(store.max_entries).with_log_limit(limits.max_entries);
-            let sessions = match journal_file {
+            let sessions = match &store.journal_file {
                 Some(file) => memory()
                     .with_journal(file, now)
                     .map_err(|error| StartError::Journal(file.clone(), error))?,
@@ -365,6 +388,7 @@ fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, 
             };
             Ok(Stores {
                 sessions: instrumented(Arc::new(sessions)),
+                outbox: Arc::new(Outbox::new(MAX_PENDING_REVOCATIONS)),
                 anonymous: instrumented(Arc::new(memory())),
                 max_anonymous: store.max_entries,
                 proofs: instrumented(Arc::new(memory())),
@@ -372,6 +396,13 @@ fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, 
             })
         }
         StoreBackend::Redis(settings) => {
+            let outbox = Outbox::new(MAX_PENDING_REVOCATIONS);
+            let outbox = match &store.journal_file {
+                Some(file) => outbox
+                    .with_journal(file, now)
+                    .map_err(|error| StartError::Journal(file.clone(), error))?,
+                None => outbox,
+            };
             let sessions = Redis::new(settings, "sessions", MAX_SESSION_CALLS, limits)?;
             let anonymous =
                 sessions.with_namespace(&settings.key_prefix, "logins", MAX_LOGIN_CALLS);
@@ -380,6 +411,7 @@ fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, 
                 sessions.with_namespace(&settings.key_prefix, "login-proofs", MAX_LOGIN_CALLS);
             Ok(Stores {
                 sessions: instrumented(Arc::new(sessions)),
+                outbox: Arc::new(outbox),
                 anonymous: instrumented(Arc::new(anonymous)),
                 max_anonymous: store.max_entries,
                 proofs: instrumented(Arc::new(proofs)),

@@ -66,6 +66,17 @@ impl Observer for MetricsObserver {
         self.metrics.revocation_events_invalid.inc();
     }
 
+    fn store_data_lost(&self) {
+        self.metrics.store_data_losses.inc();
+    }
+
+    fn rotation_state_missing(&self, app: &AppAuth) {
+        self.metrics
+            .rotation_states_missing
+            .with_label_values(&[app.app.name.as_str()])
+            .inc();
+    }
+
     fn sessions_on_previous_keys(&self, count: usize) {
         self.metrics
             .sessions_on_previous_keys
@@ -110,10 +121,9 @@ pub(super) fn refresh_gauges(
             .with_label_values(&[app])
             .set(gauge_value(limiter.queued()));
     }
-    let counted = metrics.log_events_dropped.get();
     metrics
         .log_events_dropped
-        .inc_by(log::dropped_events().saturating_sub(counted));
+        .inc_by(log::newly_dropped_events());
     let holdings = auth.holdings();
     metrics
         .store_entries
@@ -124,6 +134,16 @@ pub(super) fn refresh_gauges(
     metrics
         .refreshes_in_flight
         .set(gauge_value(holdings.refreshes));
+    metrics
+        .revocations_pending
+        .set(gauge_value(holdings.pending_revocations));
+    metrics.successors.set(gauge_value(holdings.successors));
+    for (app, ratio) in auth.revocation_limit_ratios() {
+        metrics
+            .revocation_limit_ratio
+            .with_label_values(&[app])
+            .set(ratio);
+    }
     let preserved = auth.post_replay.usage();
     metrics.preserved_posts.set(gauge_value(preserved.posts));
     metrics

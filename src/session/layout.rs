@@ -13,6 +13,7 @@ use crate::types::oauth::{
     Subject,
 };
 use crate::types::time::Timestamp;
+use crate::types::trailing::absent_is_default;
 
 #[derive(Serialize, Deserialize)]
 struct RefreshFields {
@@ -28,10 +29,10 @@ struct RefreshFields {
 /// Append only.
 #[derive(Default, Serialize, Deserialize)]
 struct RefreshAppended {
-    #[serde(deserialize_with = "defaulted")]
+    #[serde(deserialize_with = "absent_is_default")]
     provider_sid: Option<ProviderSid>,
     /// Its fields are fixed: with another one, the fields after it could not be read.
-    #[serde(deserialize_with = "defaulted")]
+    #[serde(deserialize_with = "absent_is_default")]
     login: LoginClaims,
 }
 
@@ -54,9 +55,9 @@ struct JwtFields {
 /// Append only.
 #[derive(Default, Serialize, Deserialize)]
 struct JwtAppended {
-    #[serde(deserialize_with = "defaulted")]
+    #[serde(deserialize_with = "absent_is_default")]
     identity_due: Option<Timestamp>,
-    #[serde(deserialize_with = "defaulted")]
+    #[serde(deserialize_with = "absent_is_default")]
     identity_failing_since: Option<Timestamp>,
 }
 
@@ -118,22 +119,9 @@ mod appended {
         T: DeserializeOwned + Default,
         D: Deserializer<'de>,
     {
-        let bytes = super::defaulted::<Vec<u8>, D>(deserializer)?;
+        let bytes = super::absent_is_default::<D, Vec<u8>>(deserializer)?;
         Ok(postcard::from_bytes(&bytes).unwrap_or_default())
     }
-}
-
-/// Decodes an appended field: its default at the end of the input, because an earlier version did not
-/// write it. Seals are authenticated, so nothing else fails to decode.
-///
-/// # Errors
-/// None.
-pub fn defaulted<'de, T, D>(deserializer: D) -> Result<T, D::Error>
-where
-    T: Deserialize<'de> + Default,
-    D: Deserializer<'de>,
-{
-    Ok(T::deserialize(deserializer).unwrap_or_default())
 }
 
 /// Encodes a payload by its layout.

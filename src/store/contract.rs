@@ -1,12 +1,14 @@
 //! The contract of [`super::Store`] as tests, for every implementation, as seen by two replicas.
 
+mod log;
+
 use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use super::{Cursor, LogBatch, LogEntry, Memory, Store, StoreError};
+use super::{Claim, Claimed, Cursor, LogBatch, LogEntry, Memory, Store, StoreError};
 use crate::types::time::Timestamp;
 
 /// Two clients of one empty store.
@@ -45,18 +47,14 @@ pub(super) async fn check(fresh: impl Fn() -> Replicas) {
     put_if_absent_keeps_the_first_until_it_expires(&fresh()).await;
     swap_needs_the_expected_value(&fresh()).await;
     remove_needs_the_expected_value(&fresh()).await;
+    append_extends_the_value_and_its_life(&fresh()).await;
+    claim_reads_the_others_in_any_case(&fresh()).await;
     keys_and_values_are_opaque(&fresh()).await;
     one_of_concurrent_claims_succeeds(&fresh()).await;
     concurrent_swaps_are_not_lost(&fresh()).await;
+    concurrent_appends_are_not_lost(&fresh()).await;
     one_of_concurrent_removes_succeeds(&fresh()).await;
-    all_readers_get_all_entries_in_order(&fresh()).await;
-    expired_entries_are_not_read(&fresh()).await;
-    compaction_replaces_entries(&fresh()).await;
-    reader_misses_nothing_during_compaction(&fresh()).await;
-    compaction_of_an_empty_log_adds_entries(&fresh()).await;
-    compaction_of_another_log_changes_nothing(&fresh()).await;
-    cursor_of_another_log_starts_over(&fresh()).await;
-    long_log_is_read_completely(&fresh()).await;
+    log::check(fresh).await;
 }
 
 async fn entries_expire_by_the_callers_clock(Replicas { one, other }: &Replicas) {
@@ -172,6 +170,64 @@ async fn remove_needs_the_expected_value(Replicas { one, other }: &Replicas) {
         Ok(None)
     );
     assert_eq!(other.get("d", at(0)).await, Ok(Some(value("2"))));
+}
+
+async fn append_extends_the_value_and_its_life(Replicas { one, other }: &Replicas) {
+    let append = |store: &Arc<dyn Store>, text: &str, ends_at, now| {
+        let (store, part) = (Arc::clone(store), value(text));
+        async move { store.append("h", part, at(ends_at), at(now)).await }
+    };
+    assert_eq!(append(one, "a", 10, 0).await, Ok(value("a")));
+    assert_eq!(append(other, "\0b", 20, 9).await, Ok(value("a\0b")));
+    assert_eq!(append(one, "", 30, 19).await, Ok(value("a\0b")));
+    assert_eq!(other.get("h", at(29)).await, Ok(Some(value("a\0b"))));
+    assert_eq!(
+        append(one, "c", 40, 30).await,
+        Ok(value("c")),
+        "it had ended"
+    );
+}
+
+async fn claim_reads_the_others_in_any_case(Replicas { one, other }: &Replicas) {
+    let claim = |store: &Arc<dyn Store>, text: &str, now| {
+        let (store, value) = (Arc::clone(store), value(text));
+        async move {
+            let claim = Claim {
+                key: "i",
+                value,
+                ends_at: at(10),
+            };
+            store.claim(claim, ["j", "k"], at(now)).await
+        }
+    };
+    let claimed = |holder: Option<&str>, others: [Option<&str>; 2]| Claimed {
+        holder: holder.map(value),
+        others: others.map(|text| text.map(value)),
+    };
+    one.put("k", value("2"), at(5), at(0)).await.unwrap();
+    assert_eq!(
+        claim(one, "x", 0).await,
+        Ok(claimed(None, [None, Some("2")]))
+    );
+    other.put("j", value(""), at(20), at(0)).await.unwrap();
+    assert_eq!(
+        claim(other, "y", 4).await,
+        Ok(claimed(Some("x"), [Some(""), Some("2")]))
+    );
+    assert_eq!(
+        claim(one, "x", 9).await,
+        Ok(claimed(Some("x"), [Some(""), None])),
+        "an equal value is another claim"
+    );
+    assert_eq!(
+        claim(other, "y", 10).await,
+        Ok(claimed(None, [Some(""), None]))
+    );
+    assert_eq!(one.remove("i", b"y", at(9)).await, Ok(true));
+    assert_eq!(
+        claim(one, "z", 9).await,
+        Ok(claimed(None, [Some(""), None]))
+    );
 }
 
 async fn keys_and_values_are_opaque(Replicas { one, other }: &Replicas) {
@@ -290,6 +346,17 @@ async fn concurrent_swaps_are_not_lost(replicas: &Replicas) {
     assert_eq!(replicas.other.get("f", at(0)).await, Ok(Some(value("20"))));
 }
 
+async fn concurrent_appends_are_not_lost(replicas: &Replicas) {
+    let appends = concurrently(replicas, 20, |store, number| async move {
+        let part = Bytes::from(vec![u8::try_from(number).unwrap()]);
+        store.append("l", part, at(10), at(0)).await.unwrap()
+    });
+    let longest = appends.await.into_iter().max_by_key(Bytes::len).unwrap();
+    let mut numbers = longest.to_vec();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..20).collect::<Vec<u8>>());
+}
+
 async fn one_of_concurrent_removes_succeeds(replicas: &Replicas) {
     replicas
         .one
@@ -301,227 +368,6 @@ async fn one_of_concurrent_removes_succeeds(replicas: &Replicas) {
     })
     .await;
     assert_eq!(removed.into_iter().filter(|removed| *removed).count(), 1);
-}
-
-async fn all_readers_get_all_entries_in_order(Replicas { one, other }: &Replicas) {
-    let nothing = one.read_since(&Cursor::default(), at(0)).await.unwrap();
-    assert!(nothing.entries.is_empty() && !nothing.lost && nothing.held == 0);
-    let empty = other.read_since(&nothing.cursor, at(0)).await.unwrap();
-    assert!(empty.entries.is_empty() && !empty.lost && empty.cursor == nothing.cursor);
-    for (number, store) in [one, other, one, other].into_iter().enumerate() {
-        store
-            .publish(entry(&number.to_string(), 10), at(0))
-            .await
-            .unwrap();
-    }
-    let all_entries = one.read_since(&nothing.cursor, at(0)).await.unwrap();
-    assert_eq!(
-        (texts(&all_entries), all_entries.held, all_entries.lost),
-        (vec!["0", "1", "2", "3"], 4, false)
-    );
-    assert_eq!(all_entries.entries[0], entry("0", 10));
-    let late = other.read_since(&Cursor::default(), at(0)).await.unwrap();
-    assert_eq!(late, all_entries, "a later reader gets the same");
-    one.publish(entry("4", 10), at(0)).await.unwrap();
-    let more = other.read_since(&all_entries.cursor, at(0)).await.unwrap();
-    assert_eq!((texts(&more), more.held), (vec!["4"], 5));
-    let silence = one.read_since(&more.cursor, at(0)).await.unwrap();
-    assert!(silence.entries.is_empty() && silence.cursor == more.cursor && !silence.lost);
-    let all: Vec<u8> = (0..=255).collect();
-    one.publish(
-        LogEntry {
-            value: all.clone().into(),
-            ends_at: at(u64::MAX),
-        },
-        at(0),
-    )
-    .await
-    .unwrap();
-    assert_eq!(
-        other.read_since(&more.cursor, at(0)).await.unwrap().entries[0].value,
-        all
-    );
-}
-
-async fn expired_entries_are_not_read(Replicas { one, other }: &Replicas) {
-    for (text, ends_at) in [("short", 10), ("long", 20), ("over", 3)] {
-        one.publish(entry(text, ends_at), at(5)).await.unwrap();
-    }
-    assert_eq!(
-        texts(&other.read_since(&Cursor::default(), at(9)).await.unwrap()),
-        ["short", "long"]
-    );
-    let later = one.read_since(&Cursor::default(), at(10)).await.unwrap();
-    assert_eq!(texts(&later), ["long"]);
-    assert_eq!(
-        texts(&one.read_since(&later.cursor, at(10)).await.unwrap()),
-        Vec::<&str>::new()
-    );
-    assert_eq!(
-        texts(&other.read_since(&Cursor::default(), at(5)).await.unwrap()),
-        ["short", "long"],
-        "clock skew"
-    );
-}
-
-async fn compaction_replaces_entries(Replicas { one, other }: &Replicas) {
-    for number in 0..5 {
-        one.publish(entry(&number.to_string(), 10), at(0))
-            .await
-            .unwrap();
-    }
-    let read = one.read_since(&Cursor::default(), at(0)).await.unwrap();
-    other.publish(entry("meanwhile", 10), at(0)).await.unwrap();
-    one.compact(
-        &read.cursor,
-        vec![entry("0 to 2", 10), entry("3 and 4", 10)],
-        at(0),
-    )
-    .await
-    .unwrap();
-    let read_since = other.read_since(&Cursor::default(), at(0)).await.unwrap();
-    assert_eq!(
-        (texts(&read_since), read_since.held, read_since.lost),
-        (vec!["meanwhile", "0 to 2", "3 and 4"], 3, false)
-    );
-    one.compact(&read_since.cursor, Vec::new(), at(0))
-        .await
-        .unwrap();
-    let nothing = one.read_since(&Cursor::default(), at(0)).await.unwrap();
-    assert!(nothing.entries.is_empty() && nothing.held == 0 && !nothing.lost);
-    one.publish(entry("after", 10), at(0)).await.unwrap();
-    for since in [&nothing.cursor, &read_since.cursor, &read.cursor] {
-        let read_since = other.read_since(since, at(0)).await.unwrap();
-        assert_eq!(
-            (texts(&read_since), read_since.lost),
-            (vec!["after"], false)
-        );
-    }
-}
-
-async fn reader_misses_nothing_during_compaction(Replicas { one, other }: &Replicas) {
-    one.publish(entry("a", 10), at(0)).await.unwrap();
-    let half = other.read_since(&Cursor::default(), at(0)).await.unwrap();
-    one.publish(entry("b", 10), at(0)).await.unwrap();
-    let all_entries = one.read_since(&Cursor::default(), at(0)).await.unwrap();
-    one.compact(&all_entries.cursor, vec![entry("a and b", 10)], at(0))
-        .await
-        .unwrap();
-    let rest = other.read_since(&half.cursor, at(0)).await.unwrap();
-    assert_eq!((texts(&rest), rest.lost), (vec!["a and b"], false));
-    // Two replicas compact at the same time. Entries published in between stay.
-    other
-        .compact(
-            &all_entries.cursor,
-            vec![entry("a and b, again", 10)],
-            at(0),
-        )
-        .await
-        .unwrap();
-    let twice = one.read_since(&all_entries.cursor, at(0)).await.unwrap();
-    assert_eq!(texts(&twice), ["a and b", "a and b, again"]);
-}
-
-async fn compaction_of_an_empty_log_adds_entries(Replicas { one, other }: &Replicas) {
-    let empty = one.read_since(&Cursor::default(), at(0)).await.unwrap();
-    one.compact(&empty.cursor, vec![entry("a", 10)], at(0))
-        .await
-        .unwrap();
-    let first = other.read_since(&empty.cursor, at(0)).await.unwrap();
-    one.compact(&first.cursor, Vec::new(), at(0)).await.unwrap();
-    for text in ["b", "c"] {
-        other
-            .compact(&first.cursor, vec![entry(text, 10)], at(0))
-            .await
-            .unwrap();
-    }
-    assert_eq!(
-        texts(&one.read_since(&Cursor::default(), at(0)).await.unwrap()),
-        ["b", "c"]
-    );
-}
-
-async fn compaction_of_another_log_changes_nothing(Replicas { one, other }: &Replicas) {
-    one.publish(entry("a", 10), at(0)).await.unwrap();
-    let read = other.read_since(&Cursor::default(), at(0)).await.unwrap();
-    let elsewhere = Cursor {
-        epoch: "elsewhere".to_owned(),
-        ..read.cursor
-    };
-    for until in [elsewhere, Cursor::default()] {
-        other
-            .compact(&until, vec![entry("b", 10)], at(0))
-            .await
-            .unwrap();
-        assert_eq!(
-            texts(&one.read_since(&Cursor::default(), at(0)).await.unwrap()),
-            ["a"],
-            "{until:?}"
-        );
-    }
-}
-
-async fn cursor_of_another_log_starts_over(Replicas { one, other }: &Replicas) {
-    one.publish(entry("a", 10), at(0)).await.unwrap();
-    let Cursor { epoch, position } = one
-        .read_since(&Cursor::default(), at(0))
-        .await
-        .unwrap()
-        .cursor;
-    let elsewhere = Cursor {
-        epoch: "elsewhere".to_owned(),
-        position,
-    };
-    let nonsense = Cursor {
-        epoch,
-        position: "\0nonsense".to_owned(),
-    };
-    for since in [elsewhere, nonsense] {
-        let read_since = other.read_since(&since, at(0)).await.unwrap();
-        assert_eq!(
-            (texts(&read_since), read_since.lost),
-            (vec!["a"], true),
-            "{since:?}"
-        );
-        let again = other.read_since(&read_since.cursor, at(0)).await.unwrap();
-        assert!(again.entries.is_empty() && !again.lost);
-    }
-}
-
-async fn long_log_is_read_completely(replicas: &Replicas) {
-    let announced = concurrently(replicas, 1203, |store, number| async move {
-        store
-            .publish(entry(&number.to_string(), 10), at(0))
-            .await
-            .unwrap();
-    });
-    announced.await;
-    let all_entries = replicas
-        .one
-        .read_since(&Cursor::default(), at(0))
-        .await
-        .unwrap();
-    assert_eq!((all_entries.entries.len(), all_entries.held), (1203, 1203));
-    let mut numbers: Vec<u32> = texts(&all_entries)
-        .into_iter()
-        .map(|number| number.parse().unwrap())
-        .collect();
-    numbers.sort_unstable();
-    assert!(numbers.into_iter().eq(0..1203));
-    let fewer: Vec<LogEntry> = (0..1100)
-        .map(|number| entry(&format!("again {number}"), 10))
-        .collect();
-    replicas
-        .other
-        .compact(&all_entries.cursor, fewer.clone(), at(0))
-        .await
-        .unwrap();
-    let compacted = replicas
-        .one
-        .read_since(&all_entries.cursor, at(0))
-        .await
-        .unwrap();
-    assert_eq!((compacted.entries, compacted.held), (fewer, 1100));
 }
 
 #[tokio::test]
@@ -554,13 +400,13 @@ async fn full_memory_store_rejects_and_evicts_nothing() {
 #[tokio::test]
 async fn full_log_rejects() {
     let store = Memory::new(2);
-    store.publish(entry("a", 10), at(0)).await.unwrap();
-    store.publish(entry("b", 20), at(0)).await.unwrap();
+    store.publish(vec![entry("a", 10)], at(0)).await.unwrap();
+    store.publish(vec![entry("b", 20)], at(0)).await.unwrap();
     assert_eq!(
-        store.publish(entry("c", 20), at(9)).await,
+        store.publish(vec![entry("c", 20)], at(9)).await,
         Err(StoreError::Full)
     );
-    store.publish(entry("c", 20), at(10)).await.unwrap();
+    store.publish(vec![entry("c", 20)], at(10)).await.unwrap();
     assert_eq!(
         texts(&store.read_since(&Cursor::default(), at(9)).await.unwrap()),
         ["b", "c"]

@@ -8,7 +8,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use prometheus::{Histogram, IntCounter, IntGauge};
 
-use super::{Cursor, LogBatch, LogEntry, Store, StoreError, StoreFuture};
+use super::{
+    Claim, Claimed, Cursor, LogBatch, LogEntry, LogState, Store, StoreError, StoreFuture, StoreTime,
+};
 use crate::telemetry::metrics::Metrics;
 use crate::types::time::Timestamp;
 
@@ -22,7 +24,7 @@ pub struct InstrumentedStore {
 /// The metrics of all stores in a process, which share one backend.
 #[derive(Debug)]
 pub struct StoreMetrics {
-    calls: [CallMetrics; 8],
+    calls: [CallMetrics; 11],
     in_flight: IntGauge,
     up: IntGauge,
     /// Whether the last call succeeded. Unset before the first call.
@@ -45,8 +47,11 @@ enum Call {
     PutIfAbsent,
     CompareAndSwap,
     Remove,
+    Append,
+    Claim,
     Publish,
     ReadSince,
+    LogState,
     Compact,
 }
 
@@ -59,8 +64,11 @@ impl StoreMetrics {
             "put_if_absent",
             "compare_and_swap",
             "remove",
+            "append",
+            "claim",
             "publish",
             "read_since",
+            "log_state",
             "compact",
         ]
         .map(|call| {
@@ -87,8 +95,11 @@ impl StoreMetrics {
             put_if_absent,
             compare_and_swap,
             remove,
+            append,
+            claim,
             publish,
             read_since,
+            log_state,
             compact,
         ] = &self.calls;
         match call {
@@ -97,8 +108,11 @@ impl StoreMetrics {
             Call::PutIfAbsent => put_if_absent,
             Call::CompareAndSwap => compare_and_swap,
             Call::Remove => remove,
+            Call::Append => append,
+            Call::Claim => claim,
             Call::Publish => publish,
             Call::ReadSince => read_since,
+            Call::LogState => log_state,
             Call::Compact => compact,
         }
     }
@@ -225,12 +239,39 @@ impl Store for InstrumentedStore {
         self.instrumented(Call::Remove, self.store.remove(key, value, now))
     }
 
-    fn publish(&self, entry: LogEntry, now: Timestamp) -> StoreFuture<'_, ()> {
-        self.instrumented(Call::Publish, self.store.publish(entry, now))
+    fn append<'a>(
+        &'a self,
+        key: &'a str,
+        part: Bytes,
+        ends_at: Timestamp,
+        now: Timestamp,
+    ) -> StoreFuture<'a, Bytes> {
+        self.instrumented(Call::Append, self.store.append(key, part, ends_at, now))
+    }
+
+    fn claim<'a>(
+        &'a self,
+        claim: Claim<'a>,
+        others: [&'a str; 2],
+        now: Timestamp,
+    ) -> StoreFuture<'a, Claimed> {
+        self.instrumented(Call::Claim, self.store.claim(claim, others, now))
+    }
+
+    fn publish(&self, entries: Vec<LogEntry>, now: Timestamp) -> StoreFuture<'_, ()> {
+        self.instrumented(Call::Publish, self.store.publish(entries, now))
     }
 
     fn read_since<'a>(&'a self, since: &'a Cursor, now: Timestamp) -> StoreFuture<'a, LogBatch> {
         self.instrumented(Call::ReadSince, self.store.read_since(since, now))
+    }
+
+    fn log_state<'a>(&'a self, since: &'a Cursor, now: Timestamp) -> StoreFuture<'a, LogState> {
+        self.instrumented(Call::LogState, self.store.log_state(since, now))
+    }
+
+    fn time_bound(&self, now: Timestamp) -> Option<StoreTime> {
+        self.store.time_bound(now)
     }
 
     fn compact<'a>(
@@ -278,10 +319,10 @@ mod tests {
         store.remove("a", b"", NOW).await.unwrap();
         store
             .publish(
-                LogEntry {
+                vec![LogEntry {
                     value: Bytes::new(),
                     ends_at: LATER,
-                },
+                }],
                 NOW,
             )
             .await

@@ -109,13 +109,15 @@ impl Journal {
     /// Queues an append. Writes are executed in order.
     ///
     /// # Errors
-    /// The entry is too large, or the queue is full.
-    pub(super) fn append(&mut self, entry: &LogEntry) -> Result<Completion, StoreError> {
-        let line = line_of(entry)
-            .filter(|line| line.len() <= MAX_LINE)
-            .ok_or(StoreError::Full)?;
-        let completion = self.queue(Operation::Append(line))?;
-        self.lines = self.lines.saturating_add(1);
+    /// An entry is too large, or the queue is full.
+    pub(super) fn append(&mut self, entries: &[LogEntry]) -> Result<Completion, StoreError> {
+        let mut lines = Vec::new();
+        for entry in entries {
+            let line = line_of(entry).filter(|line| line.len() <= MAX_LINE);
+            lines.extend(line.ok_or(StoreError::Full)?);
+        }
+        let completion = self.queue(Operation::Append(lines))?;
+        self.lines = self.lines.saturating_add(entries.len());
         Ok(completion)
     }
 
@@ -411,13 +413,16 @@ mod tests {
         let (_folder, path) = journal_path();
         let store = memory(&path, 0).unwrap();
         for (text, ends_at) in [("a", 10), ("b", 20), ("c", 30)] {
-            store.publish(entry(text, ends_at), at(0)).await.unwrap();
+            store
+                .publish(vec![entry(text, ends_at)], at(0))
+                .await
+                .unwrap();
         }
         drop(store);
         let store = memory(&path, 5).unwrap();
         assert_eq!(published(&store, 5).await, ["a", "b", "c"]);
         let read = store.read_since(&Cursor::default(), at(5)).await.unwrap();
-        store.publish(entry("d", 40), at(5)).await.unwrap();
+        store.publish(vec![entry("d", 40)], at(5)).await.unwrap();
         store
             .compact(&read.cursor, vec![entry("a to c", 30)], at(5))
             .await
@@ -470,7 +475,10 @@ mod tests {
             assert_eq!(recovered.invalid_lines, invalid_lines, "{text:.200}");
             let store = memory(&path, 0).unwrap();
             assert_eq!(published(&store, 0).await, valid);
-            store.publish(entry("later", 10), at(0)).await.unwrap();
+            store
+                .publish(vec![entry("later", 10)], at(0))
+                .await
+                .unwrap();
             drop(store);
             let lines = fs::read_to_string(&path).unwrap().lines().count();
             assert_eq!(lines, valid.len() + 2, "the file was repaired");
@@ -518,7 +526,7 @@ mod tests {
         let store = memory(&path, 0).unwrap();
         for now in 0..2_500 {
             store
-                .publish(entry(&now.to_string(), now + 10), at(now))
+                .publish(vec![entry(&now.to_string(), now + 10)], at(now))
                 .await
                 .unwrap();
             store.sweep(at(now));

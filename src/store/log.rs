@@ -12,6 +12,9 @@ use crate::types::time::Timestamp;
 /// The only epoch: log and cursors end with the process.
 const EPOCH: &str = "memory";
 
+/// The most entries in one batch.
+const MAX_BATCH: usize = 5000;
+
 /// Entries with their sequence numbers, from 1.
 #[derive(Debug)]
 pub(super) struct Log {
@@ -51,37 +54,48 @@ impl Log {
 
     pub(super) fn publish(
         &mut self,
-        entry: LogEntry,
+        entries: Vec<LogEntry>,
         now: Timestamp,
     ) -> Result<Pending, StoreError> {
-        if self.entries.len() >= self.max_entries {
+        let has_room = |log: &Self| log.entries.len() + entries.len() <= log.max_entries;
+        if !has_room(self) {
             self.sweep(now);
         }
-        if self.entries.len() >= self.max_entries {
+        if !has_room(self) {
             return Err(StoreError::Full);
         }
-        self.push(entry.clone());
+        for entry in &entries {
+            self.push(entry.clone());
+        }
         let count = self.entries.len();
         match &mut self.journal {
             None => Ok(None),
             Some(journal) if journal.is_long_for(count) => self.rewrite_journal(),
-            Some(journal) => journal.append(&entry).map(Some),
+            Some(journal) => journal.append(&entries).map(Some),
         }
     }
 
     pub(super) fn read_since(&self, since: &Cursor, now: Timestamp) -> LogBatch {
         let position = position(since);
-        let entries = self
-            .entries
-            .iter()
-            .filter(|(number, entry)| *number > position.unwrap_or(0) && now < entry.ends_at);
+        let first = position.unwrap_or(0);
+        let mut unread = self.entries.iter().filter(|(number, _)| *number > first);
+        let batch: Vec<_> = unread.by_ref().take(MAX_BATCH).collect();
+        let more = unread.next().is_some();
+        let last_read = batch.last().filter(|_| more).map(|(number, _)| *number);
+        let read = batch.len();
+        let entries = batch.into_iter().map(|(_, entry)| entry);
         LogBatch {
-            entries: entries.map(|(_, entry)| entry.clone()).collect(),
+            read,
+            entries: entries
+                .filter(|entry| now < entry.ends_at)
+                .cloned()
+                .collect(),
             cursor: Cursor {
                 epoch: EPOCH.to_owned(),
-                position: self.last.to_string(),
+                position: last_read.unwrap_or(self.last).to_string(),
             },
             held: self.entries.len(),
+            more,
             lost: position.is_none(),
         }
     }
@@ -130,5 +144,28 @@ fn position(cursor: &Cursor) -> Option<u64> {
         ("", _) => Some(0),
         (EPOCH, position) => position.parse().ok(),
         (_, _) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_bounded_and_complete() {
+        let (now, mut log) = (Timestamp::from_secs(0), Log::new(3 * MAX_BATCH));
+        let entry = |number: usize| LogEntry {
+            value: number.to_string().into(),
+            ends_at: Timestamp::from_secs(10),
+        };
+        log.publish((0..2 * MAX_BATCH + 1).map(entry).collect(), now)
+            .unwrap();
+        let mut cursor = Cursor::default();
+        for (read, more) in [(MAX_BATCH, true), (MAX_BATCH, true), (1, false), (0, false)] {
+            let batch = log.read_since(&cursor, now);
+            assert_eq!((batch.entries.len(), batch.read), (read, read));
+            assert_eq!((batch.more, batch.held), (more, 2 * MAX_BATCH + 1));
+            cursor = batch.cursor;
+        }
     }
 }

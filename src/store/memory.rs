@@ -4,12 +4,16 @@
 use std::collections::{HashMap, hash_map};
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::log::{Log, Pending};
-use super::{Cursor, LogBatch, LogEntry, Store, StoreError, StoreFuture};
+use super::{
+    Claim, Claimed, Cursor, LogBatch, LogEntry, LogState, Store, StoreError, StoreFuture, StoreTime,
+};
 use crate::limits::{ClientKey, current_client, within_share};
 use crate::lock::lock;
 use crate::types::time::Timestamp;
@@ -20,6 +24,9 @@ pub struct Memory {
     entries: Mutex<Entries>,
     max_entries: usize,
     log: Mutex<Log>,
+    /// The last time that was given out, in milliseconds. It never repeats: within one second of the
+    /// callers' clock it counts.
+    last_time: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +53,7 @@ impl Memory {
             entries: Mutex::default(),
             max_entries,
             log: Mutex::new(Log::new(max_entries)),
+            last_time: AtomicU64::new(0),
         }
     }
 
@@ -73,6 +81,16 @@ impl Memory {
 
     fn log(&self) -> MutexGuard<'_, Log> {
         lock(&self.log)
+    }
+
+    fn next_time(&self, now: Timestamp) -> StoreTime {
+        let clock = now.secs().saturating_mul(1000);
+        let next = |last: u64| Some(last.saturating_add(1).max(clock));
+        let before = self
+            .last_time
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        let (Ok(last) | Err(last)) = before;
+        StoreTime::from_millis(last.saturating_add(1).max(clock))
     }
 
     fn insert(
@@ -258,12 +276,67 @@ impl Store for Memory {
         ready(Ok(matches))
     }
 
-    fn publish(&self, entry: LogEntry, now: Timestamp) -> StoreFuture<'_, ()> {
-        completed(self.log().publish(entry, now))
+    fn append<'a>(
+        &'a self,
+        key: &'a str,
+        part: Bytes,
+        ends_at: Timestamp,
+        now: Timestamp,
+    ) -> StoreFuture<'a, Bytes> {
+        let mut entries = self.lock();
+        let mut whole = BytesMut::from(
+            entries
+                .unexpired(key, now)
+                .map(|value| &**value)
+                .unwrap_or_default(),
+        );
+        whole.extend_from_slice(&part);
+        let value = whole.freeze();
+        let inserted = self.insert(&mut entries, key, value.clone(), ends_at, now);
+        ready(inserted.map(|()| value))
+    }
+
+    fn claim<'a>(
+        &'a self,
+        claim: Claim<'a>,
+        others: [&'a str; 2],
+        now: Timestamp,
+    ) -> StoreFuture<'a, Claimed> {
+        let Claim {
+            key,
+            value,
+            ends_at,
+        } = claim;
+        let mut entries = self.lock();
+        let holder = entries.unexpired(key, now).cloned();
+        if holder.is_none()
+            && let Err(error) = self.insert(&mut entries, key, value, ends_at, now)
+        {
+            return ready(Err(error));
+        }
+        ready(Ok(Claimed {
+            holder,
+            others: others.map(|key| entries.unexpired(key, now).cloned()),
+        }))
+    }
+
+    fn publish(&self, entries: Vec<LogEntry>, now: Timestamp) -> StoreFuture<'_, ()> {
+        completed(self.log().publish(entries, now))
     }
 
     fn read_since<'a>(&'a self, since: &'a Cursor, now: Timestamp) -> StoreFuture<'a, LogBatch> {
         ready(Ok(self.log().read_since(since, now)))
+    }
+
+    fn log_state<'a>(&'a self, _since: &'a Cursor, now: Timestamp) -> StoreFuture<'a, LogState> {
+        ready(Ok(LogState {
+            time: self.next_time(now),
+            intact_for: Duration::MAX,
+        }))
+    }
+
+    fn time_bound(&self, now: Timestamp) -> Option<StoreTime> {
+        Some(self.next_time(now))
     }
 
     fn compact<'a>(
@@ -328,7 +401,7 @@ mod tests {
     async fn full_store_removes_expired_entries_first() {
         let store = Memory::new(2);
         store.put("a", Bytes::new(), END, NOW).await.unwrap();
-        let late = END.plus(std::time::Duration::from_secs(100));
+        let late = END.plus(Duration::from_secs(100));
         store.put("b", Bytes::new(), late, NOW).await.unwrap();
         assert_eq!(put(&store, None, "c").await, Err(StoreError::Full));
         assert_eq!(store.put("c", Bytes::new(), late, END).await, Ok(()));

@@ -8,9 +8,11 @@
 //!    any time, but never others: a full store rejects new entries with [`StoreError::Full`].
 //! 3. A call completes in bounded time or fails with [`StoreError::Unavailable`]. After that error, it
 //!    is unknown whether a write happened. The error never means that an entry does not exist.
-//! 4. Every reader gets published log entries in order until they expire ([`Store::read_since`]). A
-//!    store that lost its data reports it ([`LogBatch::lost`]), and replicas publish again.
-//! 5. Keys and values are opaque bytes. Values from a shared store may be written by an attacker, and
+//! 4. Every reader gets published log entries in order until they expire ([`Store::read_since`]), in
+//!    batches of bounded size. A store that lost its data reports it ([`LogBatch::lost`],
+//!    [`LogState::intact_for`]), and replicas publish again.
+//! 5. [`StoreTime`] is the time of the store, the same for all replicas whatever their clocks say.
+//! 6. Keys and values are opaque bytes. Values from a shared store may be written by an attacker, and
 //!    the reader must authenticate them.
 
 #[cfg(test)]
@@ -19,14 +21,16 @@ mod instrumented;
 mod journal;
 mod log;
 pub mod memory;
+mod outbox;
 mod redis;
 pub mod revocation;
-mod revocation_index;
 pub mod revocations;
+mod time;
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -34,11 +38,15 @@ use crate::types::time::Timestamp;
 
 pub use instrumented::{InstrumentedStore, StoreMetrics};
 pub use memory::Memory;
+pub use outbox::Outbox;
 pub use redis::{
     LogLimits, Redis, RedisLogin, RedisNode, RedisSettings, RedisSettingsError, RedisTls, Topology,
 };
 pub use revocation::{ProviderRevocation, Revocation, UserSessions};
-pub use revocations::{Revocations, RevokedSet, SessionKeyRef};
+pub use revocations::{
+    Block, RevocationChanges, RevocationEvent, Revocations, RevokedSet, SessionKeyRef, Shrunk,
+};
+pub use time::StoreTime;
 
 /// The future of a store call.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -80,11 +88,37 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn remove<'a>(&'a self, key: &'a str, value: &'a [u8], now: Timestamp)
     -> StoreFuture<'a, bool>;
 
-    /// Appends an entry to the log.
-    fn publish(&self, entry: LogEntry, now: Timestamp) -> StoreFuture<'_, ()>;
+    /// Appends `part` to the value of `key`, which it creates if necessary, and returns the whole
+    /// value. The entry then expires at `ends_at`.
+    fn append<'a>(
+        &'a self,
+        key: &'a str,
+        part: Bytes,
+        ends_at: Timestamp,
+        now: Timestamp,
+    ) -> StoreFuture<'a, Bytes>;
 
-    /// The log entries after `since`, including those of this process.
+    /// [`Store::put_if_absent`] on the key of `claim`, and after that the values of two other keys,
+    /// in one round trip if the store has one server.
+    fn claim<'a>(
+        &'a self,
+        claim: Claim<'a>,
+        others: [&'a str; 2],
+        now: Timestamp,
+    ) -> StoreFuture<'a, Claimed>;
+
+    /// Appends entries to the log: all of them, or an unknown part after an error.
+    fn publish(&self, entries: Vec<LogEntry>, now: Timestamp) -> StoreFuture<'_, ()>;
+
+    /// The next log entries after `since`, including those of this process. A bounded number:
+    /// [`LogBatch::more`] tells whether there may be others.
     fn read_since<'a>(&'a self, since: &'a Cursor, now: Timestamp) -> StoreFuture<'a, LogBatch>;
+
+    /// The time of the store, and how long its data are complete, as seen by a reader at `since`.
+    fn log_state<'a>(&'a self, since: &'a Cursor, now: Timestamp) -> StoreFuture<'a, LogState>;
+
+    /// An upper bound of the store's present time, without a call. `None` if it is not known yet.
+    fn time_bound(&self, now: Timestamp) -> Option<StoreTime>;
 
     /// Replaces the log entries up to `until` by `entries`, an equivalent shorter list. Does nothing if
     /// the log of `until` was lost, which the next [`Store::read_since`] reports.
@@ -111,15 +145,49 @@ pub struct LogEntry {
     pub ends_at: Timestamp,
 }
 
+/// What [`Store::claim`] writes if the key has no value.
+#[derive(Clone, Debug)]
+pub struct Claim<'a> {
+    /// The key.
+    pub key: &'a str,
+    /// The value that marks the owner.
+    pub value: Bytes,
+    /// When the claim expires.
+    pub ends_at: Timestamp,
+}
+
+/// The result of [`Store::claim`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claimed {
+    /// The value that the key had already. `None`: the claim succeeded.
+    pub holder: Option<Bytes>,
+    /// The values of the other keys.
+    pub others: [Option<Bytes>; 2],
+}
+
+/// The result of [`Store::log_state`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogState {
+    /// The time of the store.
+    pub time: StoreTime,
+    /// How long no reader has found that data were lost. Replicas need a moment to publish again
+    /// what a store has forgotten.
+    pub intact_for: Duration,
+}
+
 /// The result of [`Store::read_since`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogBatch {
-    /// The entries that have not expired, in order.
+    /// The entries that are valid and have not expired, in order.
     pub entries: Vec<LogEntry>,
+    /// The number of entries that were read, others included.
+    pub read: usize,
     /// The position for the next call.
     pub cursor: Cursor,
     /// The number of entries in the log.
     pub held: usize,
+    /// Whether there may be further entries now.
+    pub more: bool,
     /// The log of `since` was lost, and `entries` starts at the beginning of a new one. Always false for
     /// the default cursor.
     pub lost: bool,

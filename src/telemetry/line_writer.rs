@@ -33,6 +33,8 @@ pub struct LineBuffer {
     writer: Thread,
     wake_at: usize,
     dropped: Arc<AtomicU64>,
+    /// How many of the dropped ones were reported.
+    reported: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +75,7 @@ impl LineWriter {
             writer: self.thread.clone(),
             wake_at,
             dropped: Arc::default(),
+            reported: Arc::default(),
         }
     }
 }
@@ -105,6 +108,13 @@ impl LineBuffer {
     /// How many times [`append`](Self::append) dropped something.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// The same since the last call. Of concurrent callers, one gets each.
+    pub fn newly_dropped(&self) -> u64 {
+        let dropped = self.dropped();
+        let reported = self.reported.fetch_max(dropped, Ordering::Relaxed);
+        dropped.saturating_sub(reported)
     }
 }
 
@@ -200,7 +210,10 @@ mod tests {
         (0..5000).for_each(|_| {
             buffer.append(|out| out.extend_from_slice(&line));
         });
-        assert!(buffer.dropped() > 1000);
+        let dropped = buffer.dropped();
+        assert!(dropped > 1000);
+        assert_eq!(buffer.newly_dropped(), dropped);
+        assert_eq!(buffer.newly_dropped(), 0, "each is reported once");
         assert!(lock(&buffer.lines).len() <= MAX_BUFFERED + line.len());
         drop(release);
     }

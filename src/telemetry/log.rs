@@ -68,9 +68,10 @@ pub fn start(format: LogFormat, filter: &str) -> Result<EventLog, LogError> {
     Ok(EventLog { _writer: writer })
 }
 
-/// How many events of this process were dropped because standard error did not take them.
-pub fn dropped_events() -> u64 {
-    EVENTS.get().map_or(0, LineBuffer::dropped)
+/// How many events of this process were dropped since the last call, because standard error did not
+/// take them. Each is reported once, however many callers there are.
+pub fn newly_dropped_events() -> u64 {
+    EVENTS.get().map_or(0, LineBuffer::newly_dropped)
 }
 
 fn subscriber<W>(

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -129,10 +129,19 @@ metric_families! {
     pub sessions_on_previous_keys: IntGauge = "doorward_sessions_on_previous_keys";
     /// Revocations that this process remembers.
     pub revoked_sessions: IntGauge = "doorward_revoked_sessions";
+    /// Revocations that the store has not taken yet.
+    pub revocations_pending: IntGauge = "doorward_revocations_pending";
+    /// Revocations as a part of the limit, above which they are merged.
+    pub revocation_limit_ratio: GaugeVec = "doorward_revocation_limit_ratio", ["app"];
     /// 1 if all published revocations are known here, otherwise 0.
     pub revocation_sync_up: IntGauge = "doorward_revocation_sync_up";
     /// Published revocations that could not be decrypted or parsed.
     pub revocation_events_invalid: IntCounter = "doorward_revocation_events_invalid_total";
+    /// Refreshed tokens that this process holds until a browser has them.
+    pub successors: IntGauge = "doorward_refreshed_tokens_held";
+    /// Refreshes of sessions whose rotation state was missing in the store.
+    pub rotation_states_missing: IntCounterVec =
+        "doorward_rotation_states_missing_total", ["app"];
     /// Form submissions without a session, by outcome.
     pub post_replays: IntCounterVec = "doorward_post_replays_total", ["app", "outcome"];
     /// Form submissions that this process stored for replay after login.
@@ -165,6 +174,8 @@ metric_families! {
         "doorward_store_call_duration_seconds", ["call"], SECONDS;
     /// Store calls in flight.
     pub store_calls_in_flight: IntGauge = "doorward_store_calls_in_flight";
+    /// Times that the store was found to have lost data.
+    pub store_data_losses: IntCounter = "doorward_store_data_losses_total";
     /// Entries of the memory store.
     pub store_entries: IntGauge = "doorward_store_entries";
 
@@ -253,6 +264,12 @@ impl Family for IntCounter {
 impl Family for IntGauge {
     fn create(spec: &Spec) -> Result<Self, prometheus::Error> {
         Self::with_opts(spec.options())
+    }
+}
+
+impl Family for GaugeVec {
+    fn create(spec: &Spec) -> Result<Self, prometheus::Error> {
+        Self::new(spec.options(), spec.labels)
     }
 }
 

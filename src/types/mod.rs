@@ -12,4 +12,5 @@ mod percent_encoding;
 pub mod secret;
 pub mod target;
 pub mod time;
+pub mod trailing;
 pub mod x509;

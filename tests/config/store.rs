@@ -15,7 +15,7 @@ fn store(lines: &str) -> StoreConfig {
 fn redis(lines: &str) -> RedisSettings {
     match store(lines).backend {
         StoreBackend::Redis(settings) => *settings,
-        StoreBackend::Memory { .. } => panic!("not Redis"),
+        StoreBackend::Memory => panic!("not Redis"),
     }
 }
 
@@ -30,22 +30,21 @@ fn node(host: &str, port: u16) -> RedisNode {
 fn memory_store_is_the_default() {
     let store = store("max_entries = 7");
     assert!(
-        matches!(store.backend, StoreBackend::Memory { journal_file: None })
+        matches!(store.backend, StoreBackend::Memory)
+            && store.journal_file.is_none()
             && store.max_entries == 7
     );
 }
 
 #[test]
 fn journal_path_is_relative_to_the_configuration() {
-    let folder = Folder::with(&edited(
-        "url = \"memory:\"",
-        "journal_file = \"ended.journal\"",
-    ));
-    let config = folder.load(&[]).unwrap().config;
-    let StoreBackend::Memory { journal_file } = config.store.backend else {
-        panic!("a Redis store")
-    };
-    assert_eq!(journal_file, Some(folder.path("ended.journal")));
+    for url in ["memory:", "redis://cache"] {
+        let lines = format!("url = \"{url}\"\njournal_file = \"ended.journal\"");
+        let folder = Folder::with(&edited("url = \"memory:\"", &lines));
+        let config = folder.load(&[]).unwrap().config;
+        let expected = Some(folder.path("ended.journal"));
+        assert_eq!(config.store.journal_file, expected, "{url}");
+    }
 }
 
 #[test]

@@ -19,7 +19,8 @@ const SESSIONS: &str = "docs/sessions.md";
 const CONCEPTS: &str = "docs/concepts.md";
 
 /// Names of protocols, formats and single fields, which are no codes of Doorward's.
-const PROTOCOL_NAMES: [&str; 91] = [
+const PROTOCOL_NAMES: [&str; 93] = [
+    "absent_is_default",
     "access_denied",
     "access_token",
     "account_disabled",
@@ -75,6 +76,7 @@ const PROTOCOL_NAMES: [&str; 91] = [
     "logout_url",
     "max_age",
     "mfa_registration_required",
+    "log_state",
     "mfa_required",
     "middle_name",
     "password_change_required",

@@ -24,6 +24,19 @@ async fn revoke_ends_sessions_by_user_session_and_app() {
         said.contains("`alice-id`") && said.contains("2 apps"),
         "{said}"
     );
+    assert!(said.contains("straight in again"), "{said}");
+    is_over(&mut alice).await;
+    // The provider's session logs her in again, unless she is blocked.
+    let mut alice = replicas.logged_in(0, "alice", CART).await;
+    revoke(&["--sub", "alice-id", "--until", "8h"]).expect("an order that is followed");
+    is_over(&mut alice).await;
+    let page = alice.visit(&Replicas::store_url(CART)).await;
+    assert_eq!(page.status(), 403, "{page}");
+    assert!(page.words().contains("user_blocked"), "{page}");
+    revoke(&["--sub", "alice-id", "--unblock"]).expect("an order that is followed");
+    let mut alice = replicas.logged_in(0, "alice", CART).await;
+    assert_session_valid(&mut alice).await;
+    revoke(&["--sub", "alice-id"]).expect("an order that is followed");
     is_over(&mut alice).await;
     assert_session_valid(&mut bob).await;
 
@@ -47,6 +60,9 @@ async fn revoke_ends_sessions_by_user_session_and_app() {
         (&["--app", "shop"][..], "unknown app `shop`"),
         (&[][..], "required"),
         (&["--sub", "a", "--sid", "b"][..], "cannot be used with"),
+        (&["--app", "store", "--until", "8h"][..], "--sub"),
+        (&["--sub", "a", "--until", "tomorrow"][..], "`8h`"),
+        (&["--sub", "a", "--until", "0s"][..], "not in the future"),
     ] {
         let said = revoke(words).expect_err("no order");
         assert!(said.contains(told), "{words:?}: {said}");

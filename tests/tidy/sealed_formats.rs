@@ -4,7 +4,7 @@
 use super::source::{code, repository};
 
 /// The purposes of all versions. Add a new one; never rename or remove one.
-const PURPOSES: [&str; 16] = [
+const PURPOSES: [&str; 17] = [
     "announcement of an ending",
     "dpop nonce",
     "id token hint",
@@ -18,6 +18,7 @@ const PURPOSES: [&str; 16] = [
     "refresh token",
     "return target",
     "revocation order",
+    "rotation state",
     "session jwt",
     "state",
     "stored grant",

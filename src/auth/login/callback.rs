@@ -318,8 +318,12 @@ impl Login {
         grant: &Grant,
         request_cookies: &RequestCookies<'_>,
     ) -> Result<SessionCookies, LoginFailure> {
-        // Otherwise the browser would be redirected in a loop until the moment has passed.
-        if app.revocations.snapshot().contains(key_of_jwt(&grant.jwt)) {
+        // Otherwise the browser would be redirected in a loop.
+        let revoked = app.revocations.snapshot();
+        if revoked.blocks(&grant.jwt.subject, grant.jwt.started_at) {
+            return Err(LoginFailure::UserBlocked);
+        }
+        if revoked.contains(key_of_jwt(&grant.jwt)) {
             return Err(LoginFailure::SessionRevoked);
         }
         Ok(self.sessions.replace_session(app, grant, request_cookies)?)

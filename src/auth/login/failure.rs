@@ -52,6 +52,9 @@ pub enum LoginFailure {
     /// The session was revoked at the moment of its login.
     #[error("the session was revoked at the moment of its login")]
     SessionRevoked,
+    /// An operator blocked the user for a time.
+    #[error("an operator has blocked the user")]
+    UserBlocked,
     /// The session does not fit into cookies.
     #[error(transparent)]
     TooLarge(#[from] CookieWriteError),
@@ -90,6 +93,7 @@ impl LoginFailure {
                 code
             }
             Self::SessionRevoked => "session_revoked",
+            Self::UserBlocked => "user_blocked",
             Self::Loop(cause) => cause.code(),
             Self::TooLarge(CookieWriteError::TooLarge { .. }) => "session_too_large",
             Self::TooLarge(CookieWriteError::Unsealed) => "internal_error",

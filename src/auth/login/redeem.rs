@@ -14,7 +14,7 @@ use crate::auth::refresh::tokens::{self, GrantError, LoginRequest};
 use crate::oidc::token::TokenError;
 use crate::session::attempt::{ATTEMPT_LIFETIME, LoginAttempt};
 use crate::session::grant::Grant;
-use crate::types::oauth::{AuthorizationCode, PkceVerifier};
+use crate::types::oauth::{AuthorizationCode, PkceVerifier, SessionId};
 use crate::types::time::Timestamp;
 
 /// How long a callback waits for its code to be redeemed.
@@ -73,16 +73,17 @@ impl CodeRedeemer {
         let store = &self.context.stores.anonymous;
         let key = format!("attempt/{}/{}", app.app.name, response.attempt.id);
         let ends_at = now.plus(ATTEMPT_LIFETIME * 2);
-        match store.put_if_absent(&key, IN_FLIGHT, ends_at, now).await {
-            Ok(None) => {}
-            Ok(Some(_)) => return self.first_result(app, &key).await,
+        let claim = store.put_if_absent(&key, IN_FLIGHT, ends_at, now);
+        let sid = match tokio::try_join!(claim, self.context.new_session_id()) {
+            Ok((None, sid)) => sid,
+            Ok((Some(_), _)) => return self.first_result(app, &key).await,
             Err(error) => {
                 return Err(LoginFailure::Unavailable(Unavailable::of_store(
                     error.code(),
                 )));
             }
-        }
-        let redeemed = self.exchange(app, response).await;
+        };
+        let redeemed = self.exchange(app, response, sid).await;
         // What a second callback gets: the same grant, sealed, or a marker for failure. The marker
         // expires as soon as no callback can wait for it, because anybody can send invalid codes.
         let sealed = redeemed.as_ref().ok().and_then(|grant| {
@@ -99,7 +100,12 @@ impl CodeRedeemer {
         redeemed
     }
 
-    async fn exchange(&self, app: &AppAuth, response: CodeResponse) -> Result<Grant, LoginFailure> {
+    async fn exchange(
+        &self,
+        app: &AppAuth,
+        response: CodeResponse,
+        sid: SessionId,
+    ) -> Result<Grant, LoginFailure> {
         let CodeResponse {
             attempt,
             code,
@@ -119,7 +125,7 @@ impl CodeRedeemer {
             nonce: &attempt.nonce,
             requested_at,
         };
-        let grant = tokens::of_login(app, response, Some(request), now).await;
+        let grant = tokens::of_login(app, response, Some(request), sid, now).await;
         grant.map_err(|error| {
             tracing::warn!(app = %app.app.name, code = error.code(), %error, "login_tokens_rejected");
             tokens_failure(&error)

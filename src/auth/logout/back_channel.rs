@@ -2,6 +2,7 @@
 //! revokes its sessions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -9,12 +10,16 @@ use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
 use crate::auth::events::Event;
+use crate::auth::revocation::publication::{Publication, Reach};
 use crate::auth::revocation::replication::RevocationReplicator;
 use crate::oidc::logout_token::LogoutToken;
 use crate::oidc::provider::{Audience, LOGOUT_TOKEN_MAX_AGE};
 use crate::oidc::{Provider, TokenRejected};
 use crate::policy::route::AppRef;
 use crate::store::{ProviderRevocation, Revocation, UserSessions};
+
+/// How long the response waits until the store has the revocation.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a logout token was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,21 +112,36 @@ impl BackchannelLogout {
         // Longer than any token is accepted.
         let ends_at = now.plus(LOGOUT_TOKEN_MAX_AGE * 2).plus(leeway * 4);
         let store = &self.context.stores.sessions;
-        match store.put_if_absent(&key, Bytes::new(), ends_at, now).await {
-            Ok(None) => {}
-            Ok(Some(_)) => return Err(BackchannelLogoutError::Replayed),
-            // If the store is full, the token can be replayed, which revokes the same sessions
-            // again.
-            Err(_) => tracing::warn!(app = %app.app.name, "logout_token_replay_store_failed"),
+        if let Ok(Some(_)) = store.get(&key, now).await {
+            return Err(BackchannelLogoutError::Replayed);
         }
-        self.revoke_named(app, provider, token);
-        Ok(())
+        let publication = self.revoke_named(app, provider, token);
+        if publication.reach(PUBLISH_TIMEOUT).await == Reach::LocalOnly {
+            return Err(BackchannelLogoutError::Unavailable(Unavailable::of_store(
+                "revocation_not_published",
+            )));
+        }
+        // Recorded last: a token that is not known to all replicas may come again.
+        match store.put_if_absent(&key, Bytes::new(), ends_at, now).await {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => Err(BackchannelLogoutError::Replayed),
+            // The token can be replayed, which revokes the same sessions again.
+            Err(_) => {
+                tracing::warn!(app = %app.app.name, "logout_token_replay_store_failed");
+                Ok(())
+            }
+        }
     }
 
     /// With a `sid` that session is revoked, whenever it started, and with a `sub` too those of the
     /// user's sessions that have no `sid`. With a `sub` only, all sessions of the user are revoked.
     /// The user's sessions end that started until the token's `iat` plus leeway.
-    fn revoke_named(&self, app: &AppAuth, provider: &Arc<Provider>, token: LogoutToken) {
+    fn revoke_named(
+        &self,
+        app: &AppAuth,
+        provider: &Arc<Provider>,
+        token: LogoutToken,
+    ) -> Publication {
         let now = self.context.now();
         let started_until = token.issued_at.plus(provider.settings().leeway).min(now);
         let revocation = Revocation::Provider(ProviderRevocation {
@@ -133,7 +153,7 @@ impl BackchannelLogout {
             }),
         });
         let ends_at = now.plus(app.app.limits.absolute);
-        self.replicator.revoke(app, revocation, ends_at);
+        self.replicator.revoke(app, revocation, ends_at)
     }
 }
 

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use tokio::time::Instant;
 
 use crate::auth::app::AppAuth;
 use crate::auth::context::{AppHandle, Context};
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
 use crate::auth::events::Event;
+use crate::auth::revocation::publication::Reach;
 use crate::auth::revocation::replication::RevocationReplicator;
 use crate::oidc::fusionauth::event::{self, AffectedSessions, EventError};
 use crate::oidc::fusionauth::sender::{Sender, SenderCheck, SenderError};
@@ -22,8 +24,8 @@ use crate::types::time::Timestamp;
 /// The maximum age of an event. FusionAuth retries for minutes. Later ones are replays.
 const EVENT_MAX_AGE: Duration = Duration::from_secs(60 * 60);
 
-/// Store timeout of each replay check. FusionAuth may block on the webhook.
-const DUPLICATE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Timeout of each call to the store. FusionAuth may block on the webhook.
+const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a webhook was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -140,7 +142,7 @@ impl WebhookReceiver {
     }
 
     /// Revokes the sessions that the event in `body` affects. A slow store delays the revocation by
-    /// at most one second and the response by two.
+    /// at most one second and the response by three.
     ///
     /// # Errors
     /// See [`WebhookError`].
@@ -174,7 +176,7 @@ impl WebhookReceiver {
             .runtime
             .run(CALL_TIMEOUT, task)
             .await
-            .map_err(|error| WebhookError::Unavailable(error.into()))
+            .unwrap_or_else(|error| Err(WebhookError::Unavailable(error.into())))
     }
 
     /// Records the result of a webhook at this app's host.
@@ -199,12 +201,17 @@ impl WebhookReceiver {
         Ok(app.ok_or(SenderError::NotExpected)?)
     }
 
-    async fn apply(&self, app: &AppAuth, event: &event::Event, now: Timestamp) -> WebhookOutcome {
+    async fn apply(
+        &self,
+        app: &AppAuth,
+        event: &event::Event,
+        now: Timestamp,
+    ) -> Result<WebhookOutcome, WebhookError> {
         let settings = app.provider.settings();
         let store = &self.context.stores.sessions;
         let key = format!("webhook/{}/{}", settings.name, event.id);
-        match tokio::time::timeout(DUPLICATE_TIMEOUT, store.get(&key, now)).await {
-            Ok(Ok(Some(_))) => return WebhookOutcome::Duplicate,
+        match tokio::time::timeout(STORE_TIMEOUT, store.get(&key, now)).await {
+            Ok(Ok(Some(_))) => return Ok(WebhookOutcome::Duplicate),
             Ok(Ok(None)) => {}
             // A repeated revocation is better than a late one.
             Ok(Err(_)) | Err(_) => {
@@ -214,22 +221,32 @@ impl WebhookReceiver {
         // By the provider's clock, with leeway.
         let started_until = event.created_at.plus(settings.leeway).min(now);
         let apps = self.context.apps.iter();
+        let mut publications = Vec::new();
         for other in apps.filter(|other| Arc::ptr_eq(&other.provider, &app.provider)) {
             if let Some(revocation) = revocation_at(other, &event.affected, started_until) {
                 tracing::info!(app = %other.app.name, event = event.id, reason = event.code, "sessions_revoked_by_webhook");
                 let ends_at = now.plus(other.app.limits.absolute);
-                self.replicator.revoke(other, revocation, ends_at);
+                publications.push(self.replicator.revoke(other, revocation, ends_at));
+            }
+        }
+        let deadline = Instant::now() + STORE_TIMEOUT;
+        for publication in publications {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if publication.reach(left).await == Reach::LocalOnly {
+                return Err(WebhookError::Unavailable(Unavailable::of_store(
+                    "revocation_not_published",
+                )));
             }
         }
         // Recorded last: a webhook that failed before this point is handled again when it is
         // retried.
         let ends_at = now.plus(EVENT_MAX_AGE * 2).plus(settings.leeway * 4);
         let recorded = store.put(&key, Bytes::new(), ends_at, now);
-        let recorded = tokio::time::timeout(DUPLICATE_TIMEOUT, recorded).await;
+        let recorded = tokio::time::timeout(STORE_TIMEOUT, recorded).await;
         if !matches!(recorded, Ok(Ok(()))) {
             tracing::warn!(provider = %settings.name, "webhook_replay_store_failed");
         }
-        WebhookOutcome::Revoked(event.code)
+        Ok(WebhookOutcome::Revoked(event.code))
     }
 }
 

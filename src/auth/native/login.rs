@@ -11,6 +11,7 @@ use super::{LOGIN_TIMEOUT, NativeOutcome, NativeTokens};
 use crate::auth::app::AppAuth;
 use crate::auth::bearer::dpop::{DpopTarget, DpopVerifier};
 use crate::auth::context::Context;
+use crate::auth::error::Unavailable;
 use crate::auth::events::Event;
 use crate::auth::random;
 use crate::auth::refresh::tokens;
@@ -219,6 +220,9 @@ impl NativeLogin {
         password: &Password,
         scope: &str,
     ) -> Result<PasswordGrant, NativeFailure> {
+        let sid = self.context.new_session_id().await;
+        let sid =
+            sid.map_err(|error| NativeFailure::Unavailable(Unavailable::of_store(error.code())))?;
         let provider = &app.provider;
         let response = provider.password_grant(&app.client, username, password, scope);
         let response = response.await.map_err(|error| match error {
@@ -229,7 +233,7 @@ impl NativeLogin {
             }
         })?;
         let scope = response.scope.clone().unwrap_or_else(|| scope.to_owned());
-        let grant = tokens::of_login(app, response, None, self.context.now()).await;
+        let grant = tokens::of_login(app, response, None, sid, self.context.now()).await;
         let grant = grant.map_err(|error| of_grant_error(app, &error))?;
         Ok(PasswordGrant { grant, scope })
     }

@@ -12,6 +12,7 @@ use super::{LOGIN_TIMEOUT, NativeOutcome};
 use crate::auth::app::AppAuth;
 use crate::auth::bearer::dpop::{DpopTarget, DpopVerifier};
 use crate::auth::context::Context;
+use crate::auth::error::Unavailable;
 use crate::auth::refresh::outcome::Refreshed;
 use crate::auth::refresh::single_flight::TokenRefresher;
 use crate::auth::refresh::tokens;
@@ -162,6 +163,9 @@ impl NativeRefresh {
         let task = async move {
             let attempt = throttle.attempt(&app, limits, ThrottleKey::Address(address));
             attempt.check_and_count().await?;
+            let sid = context.new_session_id().await;
+            let sid = sid
+                .map_err(|error| NativeFailure::Unavailable(Unavailable::of_store(error.code())))?;
             let response = match app.provider.refresh(&app.client, &token).await {
                 Ok(response) => response,
                 Err(error @ TokenError::GrantRejected { .. }) => {
@@ -181,7 +185,7 @@ impl NativeRefresh {
                 refresh_token: response.refresh_token.or(Some(token)),
                 ..response
             };
-            let grant = tokens::of_login(&app, response, None, context.now()).await;
+            let grant = tokens::of_login(&app, response, None, sid, context.now()).await;
             let grant = Arc::new(grant.map_err(|error| of_grant_error(&app, &error))?);
             Ok(Renewed { grant, scope })
         };

@@ -1,6 +1,7 @@
 //! One refresh (RFC 6749 section 6). The store is read before the token is sent, and the result is
 //! written before the lease is released. A token known to be consumed is never sent, and a client
-//! that lost the response gets its tokens with its next request, at any replica.
+//! that lost the response gets its tokens with its next request, at any replica. Requests wait for
+//! three round trips to the store at most: claim the lease and read the state, store the successor.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,64 +18,41 @@ use crate::auth::refresh::outcome::{
     Refreshed, after_refusal, is_refusal, is_revoked, log_failure, outage_of, outage_of_grant,
     store_outage,
 };
+use crate::auth::refresh::result_writer::{PendingWrite, Renewal, ResultWriter};
 use crate::auth::refresh::revoke::{SessionKey, SessionRevoker};
-use crate::auth::refresh::rotation::{Rotation, Rotations, StoredRotation, TokenStatus};
+use crate::auth::refresh::rotation::{Rotation, TokenStatus};
+use crate::auth::refresh::rotations::{ClaimedRotation, Rotations, StoredRotation};
 use crate::auth::refresh::tokens::{self, GrantError, is_usable, is_valid, stale_grant};
-use crate::auth::session_validity::key_of_jwt;
+use crate::auth::revocation::replication::RevocationReplicator;
 use crate::oidc::settings::OnStoreOutage;
 use crate::oidc::token::{TokenError, TokenResponse};
 use crate::session::grant::{Grant, RefreshGrant};
 use crate::session::jwt::SessionJwt;
 use crate::session::validity::NoSessionReason;
 use crate::store::StoreError;
-use crate::types::oauth::RefreshToken;
+use crate::types::oauth::{Generation, RefreshToken};
+use crate::types::time::Timestamp;
 
 /// Poll interval and timeout while another replica holds the lease.
 const LEASE_POLL_INTERVAL: Duration = Duration::from_millis(100);
 const LEASE_TIMEOUT: Duration = Duration::from_secs(150);
 
-/// Retry interval and timeout for writing a result to the store.
-const WRITE_RETRY_INTERVAL: Duration = Duration::from_millis(500);
-const WRITE_TIMEOUT: Duration = Duration::from_secs(90);
-
-/// The result of a refresh, and what is left to write to the store.
-pub(in crate::auth) struct Renewal<'a> {
-    pub(in crate::auth) refreshed: Refreshed,
-    pub(in crate::auth) pending: Option<PendingWrite<'a>>,
-}
-
-impl From<Refreshed> for Renewal<'_> {
-    fn from(refreshed: Refreshed) -> Self {
-        Self {
-            refreshed,
-            pending: None,
-        }
-    }
-}
-
-/// A result that is not stored yet. The lease is kept until it is.
-pub(in crate::auth) struct PendingWrite<'a> {
-    rotation: Rotation,
-    grant: Grant,
-    lease: Option<Lease<'a>>,
-}
-
 /// The next step for a refresh token.
-enum RefreshStep<'a> {
+enum RefreshStep {
     /// Done, with this result.
     Done(Refreshed),
     /// The token was replayed.
     Replayed,
     /// Send it to the provider.
-    Send(Box<RefreshAttempt<'a>>),
+    Send(Box<RefreshAttempt>),
 }
 
-struct RefreshAttempt<'a> {
+struct RefreshAttempt {
     used: RefreshGrant,
     old: Option<SessionJwt>,
     rotation: Rotation,
     /// `None`: the store is unavailable, and the provider tolerates that a token is sent twice.
-    lease: Option<Lease<'a>>,
+    lease: Option<Lease>,
 }
 
 /// The exchange of refresh tokens. Clones share their state.
@@ -82,29 +60,48 @@ struct RefreshAttempt<'a> {
 pub(in crate::auth) struct RefreshExchange {
     context: Arc<Context>,
     revoker: SessionRevoker,
+    replicator: RevocationReplicator,
     generations: Arc<NewestGenerations>,
+    results: ResultWriter,
 }
 
 impl RefreshExchange {
-    pub(in crate::auth) const fn new(
+    pub(in crate::auth) fn new(
         context: Arc<Context>,
         revoker: SessionRevoker,
+        replicator: RevocationReplicator,
         generations: Arc<NewestGenerations>,
     ) -> Self {
+        let results = ResultWriter::new(
+            Arc::clone(&context),
+            revoker.clone(),
+            Arc::clone(&generations),
+        );
         Self {
             context,
             revoker,
+            replicator,
             generations,
+            results,
         }
     }
 
+    /// The tokens that replaced those of `used` a moment ago, if this process has them and they are
+    /// valid.
+    pub(in crate::auth) fn recent(&self, app: &AppAuth, used: &RefreshGrant) -> Option<Arc<Grant>> {
+        let now = self.context.now();
+        let successors = &self.generations.successors;
+        let recent = successors.recent(&used.sid, used.generation, now);
+        recent.filter(|grant| is_valid(app, grant, now) && !is_revoked(app, used, Some(&grant.jwt)))
+    }
+
     /// Refreshes with `used`, once this replica has the lease.
-    pub(in crate::auth) async fn renew<'a>(
-        &'a self,
-        app: &'a AppAuth,
+    pub(in crate::auth) async fn renew(
+        &self,
+        app: &Arc<AppAuth>,
         used: RefreshGrant,
         old: Option<SessionJwt>,
-    ) -> Renewal<'a> {
+    ) -> Renewal {
         match self.next_step(app, &used, old.as_ref()).await {
             Ok(RefreshStep::Done(refreshed)) => refreshed.into(),
             Ok(RefreshStep::Replayed) => self.token_reused(app, &used).await.into(),
@@ -114,12 +111,12 @@ impl RefreshExchange {
     }
 
     /// Waits until the token may be sent, or need not be.
-    async fn next_step<'a>(
-        &'a self,
-        app: &'a AppAuth,
+    async fn next_step(
+        &self,
+        app: &AppAuth,
         used: &RefreshGrant,
         old: Option<&SessionJwt>,
-    ) -> Result<RefreshStep<'a>, StoreError> {
+    ) -> Result<RefreshStep, StoreError> {
         let deadline = Instant::now() + LEASE_TIMEOUT;
         loop {
             match self.try_step(app, used, old).await {
@@ -137,72 +134,92 @@ impl RefreshExchange {
                         newest: used.generation,
                         ..Rotation::default()
                     };
-                    return Ok(RefreshStep::Send(Box::new(RefreshAttempt {
-                        used: used.clone(),
-                        old: old.cloned(),
-                        rotation,
-                        lease: None,
-                    })));
+                    let stored = StoredRotation {
+                        rotation: Some(rotation),
+                        successor: None,
+                    };
+                    return Ok(self.stored_step(app, used, old, stored));
                 }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// `None`: another replica holds the lease.
-    async fn try_step<'a>(
-        &'a self,
-        app: &'a AppAuth,
+    /// `None`: another replica holds the lease, or may publish what the store has lost.
+    async fn try_step(
+        &self,
+        app: &AppAuth,
         used: &RefreshGrant,
         old: Option<&SessionJwt>,
-    ) -> Result<Option<RefreshStep<'a>>, StoreError> {
-        let step = self.stored_step(app, used, old).await?;
-        if matches!(step, RefreshStep::Done(_) | RefreshStep::Replayed) {
-            return Ok(Some(step));
-        }
+    ) -> Result<Option<RefreshStep>, StoreError> {
         let rotations = Rotations::new(&self.context, app);
-        let Some(lease) = rotations.lease(&used.sid, &*self.context.clock).await? else {
-            return Ok(None);
+        let now = self.context.now();
+        // Both run to their end: a claim that is not awaited could take the lease unnoticed.
+        let (claimed, is_complete) = tokio::join!(
+            rotations.claim(&used.sid, used.generation, now),
+            self.replicator.is_store_complete(),
+        );
+        let (lease, stored) = match claimed? {
+            ClaimedRotation::Taken(lease, stored) => (Some(lease), stored),
+            ClaimedRotation::Held(stored) => (None, stored),
         };
-        // Check again under the lease: its previous holder may have just stored a result.
-        match self.stored_step(app, used, old).await? {
-            RefreshStep::Send(attempt) => Ok(Some(RefreshStep::Send(Box::new(RefreshAttempt {
-                lease: Some(lease),
-                ..*attempt
-            })))),
-            step @ (RefreshStep::Done(_) | RefreshStep::Replayed) => {
-                lease.release().await;
+        let is_complete = match is_complete {
+            Ok(is_complete) => is_complete,
+            Err(error) => {
+                release(lease).await;
+                return Err(error);
+            }
+        };
+        match (self.stored_step(app, used, old, stored), lease) {
+            (RefreshStep::Send(attempt), Some(lease)) if is_complete => {
+                let lease = Some(lease);
+                Ok(Some(RefreshStep::Send(Box::new(RefreshAttempt {
+                    lease,
+                    ..*attempt
+                }))))
+            }
+            (RefreshStep::Send(_), lease) => {
+                release(lease).await;
+                Ok(None)
+            }
+            (step @ (RefreshStep::Done(_) | RefreshStep::Replayed), lease) => {
+                release(lease).await;
                 Ok(Some(step))
             }
         }
     }
 
-    /// The step by the state of the store. [`RefreshStep::Send`], without a lease: the token is
-    /// unused.
-    async fn stored_step(
+    /// The step by the state of the store, and by what this process knows: the store may have
+    /// forgotten. [`RefreshStep::Send`], without a lease: the token is unused.
+    fn stored_step(
         &self,
         app: &AppAuth,
         used: &RefreshGrant,
         old: Option<&SessionJwt>,
-    ) -> Result<RefreshStep<'static>, StoreError> {
+        stored: StoredRotation,
+    ) -> RefreshStep {
         let now = self.context.now();
-        let rotations = Rotations::new(&self.context, app);
-        let StoredRotation {
-            rotation,
-            successor,
-        } = rotations.get(&used.sid, now).await?;
-        let mut rotation = rotation.unwrap_or_default();
+        if stored.rotation.is_none() && used.generation > Generation::FIRST {
+            self.context.observer.rotation_state_missing(app);
+        }
+        let mut rotation = stored.rotation.unwrap_or_default();
+        rotation.merge(&self.generations.rotation(&used.sid));
+        let successor = self.newest_tokens(used, stored.successor, now);
+        // An older one was consumed.
+        let successor = successor.filter(|grant| grant.jwt.generation >= rotation.newest);
+        if let Some(grant) = &successor {
+            rotation.newest = grant.jwt.generation;
+        }
         if rotation.ended {
-            let over = Refreshed::SessionOver(NoSessionReason::Revoked);
-            return Ok(RefreshStep::Done(over));
+            return RefreshStep::Done(Refreshed::SessionOver(NoSessionReason::Revoked));
         }
         let send = |used: RefreshGrant, old: Option<SessionJwt>, rotation| {
-            Ok(RefreshStep::Send(Box::new(RefreshAttempt {
+            RefreshStep::Send(Box::new(RefreshAttempt {
                 used,
                 old,
                 rotation,
                 lease: None,
-            })))
+            }))
         };
         let refreshed = match rotation.status(used.generation, now) {
             TokenStatus::Current if rotation.is_too_frequent(now) => match successor {
@@ -218,7 +235,7 @@ impl RefreshExchange {
                 rotation.confirm(used.generation, now);
                 return send(used.clone(), old.cloned(), rotation);
             }
-            TokenStatus::Replayed => return Ok(RefreshStep::Replayed),
+            TokenStatus::Replayed => return RefreshStep::Replayed,
             TokenStatus::Superseded => match successor {
                 Some(grant) if is_valid(app, &grant, now) => Refreshed::Renewed(grant.into()),
                 Some(Grant {
@@ -234,10 +251,24 @@ impl RefreshExchange {
                 Some(_) | None => Refreshed::SessionOver(NoSessionReason::Expired),
             },
         };
-        Ok(RefreshStep::Done(refreshed))
+        RefreshStep::Done(refreshed)
     }
 
-    async fn send<'a>(&'a self, app: &'a AppAuth, attempt: RefreshAttempt<'a>) -> Renewal<'a> {
+    /// The newest tokens of a session: from the store, or those that this process has held.
+    fn newest_tokens(
+        &self,
+        used: &RefreshGrant,
+        stored: Option<Grant>,
+        now: Timestamp,
+    ) -> Option<Grant> {
+        let known = stored
+            .as_ref()
+            .map_or(used.generation, |grant| grant.jwt.generation);
+        let held = self.generations.successors.of(&used.sid, known, now);
+        held.map(|grant| Grant::clone(&grant)).or(stored)
+    }
+
+    async fn send(&self, app: &Arc<AppAuth>, attempt: RefreshAttempt) -> Renewal {
         let called = self.call(app, &attempt.used.token, attempt.lease.as_ref());
         let refreshed = match called.await {
             Ok(Ok(response)) => return self.accept(app, response, attempt).await,
@@ -276,7 +307,7 @@ impl RefreshExchange {
     async fn refused(
         &self,
         app: &AppAuth,
-        attempt: &RefreshAttempt<'_>,
+        attempt: &RefreshAttempt,
         outage: Unavailable,
     ) -> Refreshed {
         let RefreshAttempt { used, rotation, .. } = attempt;
@@ -294,19 +325,18 @@ impl RefreshExchange {
     }
 
     /// Calls the provider. A call with an ambiguous outcome is retried once, serially: providers
-    /// with a grace period accept that. No call is made without a lease that outlives it.
+    /// with a grace period accept that. No call is made without a lease, which is prolonged meanwhile.
     async fn call(
         &self,
         app: &AppAuth,
         token: &RefreshToken,
-        lease: Option<&Lease<'_>>,
+        lease: Option<&Lease>,
     ) -> Result<Result<TokenResponse, TokenError>, StoreError> {
-        let timeout = app.provider.settings().refresh_timeout;
-        let extend_lease = async || match lease {
-            Some(lease) => lease.extend_past(timeout).await,
+        let ensure_lease = async || match lease {
+            Some(lease) => lease.ensure().await,
             None => Ok(true),
         };
-        if !extend_lease().await? {
+        if !ensure_lease().await? {
             return Err(StoreError::Unavailable(
                 "the lease was lost before the refresh token was sent".to_owned(),
             ));
@@ -316,38 +346,35 @@ impl RefreshExchange {
             return Ok(first);
         };
         tracing::warn!(app = %app.app.name, code = error.code(), %error, "refresh_retried");
-        match extend_lease().await {
+        match ensure_lease().await {
             Ok(true) => Ok(app.provider.refresh(&app.client, token).await),
             Ok(false) | Err(_) => Ok(first),
         }
     }
 
     /// Verifies and stores the tokens of a response.
-    async fn accept<'a>(
-        &'a self,
-        app: &'a AppAuth,
+    async fn accept(
+        &self,
+        app: &Arc<AppAuth>,
         response: TokenResponse,
-        attempt: RefreshAttempt<'a>,
-    ) -> Renewal<'a> {
+        attempt: RefreshAttempt,
+    ) -> Renewal {
         let new_token = response.refresh_token.clone();
         let now = self.context.now();
         let old = attempt.old.as_ref();
         let verified = tokens::of_refresh(app, response, &attempt.used, old, now).await;
         let error = match verified {
             Ok(grant) => {
-                let refreshed = Refreshed::Renewed(Arc::new(grant.clone()));
+                let grant = Arc::new(grant);
+                let refreshed = Refreshed::Renewed(Arc::clone(&grant));
                 let RefreshAttempt {
                     used,
                     rotation,
                     lease,
                     ..
                 } = attempt;
-                let pending = PendingWrite {
-                    rotation,
-                    grant,
-                    lease,
-                };
-                return self.store(app, &used, pending, refreshed).await;
+                let pending = PendingWrite::new(rotation, grant, lease);
+                return self.results.store(app, &used, pending, refreshed).await;
             }
             Err(error) => error,
         };
@@ -374,13 +401,13 @@ impl RefreshExchange {
     }
 
     /// Stores the new refresh token of a response whose JWT is of no use.
-    async fn store_unusable<'a>(
-        &'a self,
-        app: &'a AppAuth,
-        attempt: RefreshAttempt<'a>,
+    async fn store_unusable(
+        &self,
+        app: &Arc<AppAuth>,
+        attempt: RefreshAttempt,
         grant: Grant,
         error: &GrantError,
-    ) -> Renewal<'a> {
+    ) -> Renewal {
         let RefreshAttempt {
             used,
             mut rotation,
@@ -395,80 +422,15 @@ impl RefreshExchange {
             rotation.refused = Some(grant.jwt.generation);
             refreshed
         };
-        let pending = PendingWrite {
-            rotation,
-            grant,
-            lease,
-        };
-        self.store(app, &used, pending, refreshed).await
+        let pending = PendingWrite::new(rotation, Arc::new(grant), lease);
+        let renewal = self.results.store(app, &used, pending, refreshed).await;
+        // The next refresh must find the refusal.
+        self.results.try_complete(app, renewal).await
     }
 
-    /// Stores the grant in `pending`. Returns `refreshed`, unless the session was revoked meanwhile.
-    async fn store<'a>(
-        &'a self,
-        app: &'a AppAuth,
-        used: &RefreshGrant,
-        mut pending: PendingWrite<'a>,
-        refreshed: Refreshed,
-    ) -> Renewal<'a> {
-        let grant = &pending.grant;
-        pending.rotation.newest = grant.jwt.generation;
-        self.generations.set(&used.sid, grant.jwt.generation);
-        let rotations = Rotations::new(&self.context, app);
-        let stored = rotations
-            .put(&pending.rotation, grant, self.context.now())
-            .await;
-        // A logout during the provider call found the old token only. A later one finds the new
-        // token.
-        let is_over = stored.as_ref().is_ok_and(|rotation| rotation.ended)
-            || is_revoked(app, used, Some(&grant.jwt));
-        if is_over {
-            self.revoker.revoke_token_of(app, grant, &used.token).await;
-            release(pending.lease).await;
-            return Refreshed::SessionOver(NoSessionReason::Revoked).into();
-        }
-        match stored {
-            Ok(_) => {
-                release(pending.lease).await;
-                refreshed.into()
-            }
-            Err(error) => {
-                tracing::warn!(app = %app.app.name, sid = %used.sid, %error, "rotated_token_write_failed");
-                Renewal {
-                    refreshed,
-                    pending: Some(pending),
-                }
-            }
-        }
-    }
-
-    /// Stores a result that the store did not accept at first.
-    pub(in crate::auth) async fn store_late(&self, app: &AppAuth, pending: PendingWrite<'_>) {
-        let (rotation, grant, lease) = (pending.rotation, pending.grant, pending.lease);
-        let sid = &grant.jwt.sid;
-        let rotations = Rotations::new(&self.context, app);
-        let deadline = Instant::now() + WRITE_TIMEOUT;
-        while Instant::now() < deadline {
-            sleep(WRITE_RETRY_INTERVAL).await;
-            match rotations.put(&rotation, &grant, self.context.now()).await {
-                Ok(rotation) => {
-                    let key = key_of_jwt(&grant.jwt);
-                    // The logout may have failed to note the end in the store.
-                    let is_ended = rotation.ended || app.revocations.snapshot().contains(key);
-                    if let (true, Some(refresh)) = (is_ended, &grant.refresh) {
-                        self.revoker.revoke_token(app, &refresh.token).await;
-                    }
-                    tracing::info!(app = %app.app.name, %sid, "rotated_token_stored_late");
-                    release(lease).await;
-                    return;
-                }
-                Err(error) => {
-                    tracing::debug!(app = %app.app.name, %sid, %error, "rotated_token_write_failed")
-                }
-            }
-        }
-        // Clients that have the new cookies continue. Others have to log in again.
-        tracing::error!(app = %app.app.name, %sid, "rotated_token_lost");
+    /// Writes what is left of a result, for as long as the store does not accept it.
+    pub(in crate::auth) async fn finish(&self, app: &AppAuth, pending: PendingWrite) {
+        self.results.finish(app, pending).await;
     }
 
     /// Refresh token reuse: the sender may have stolen the token. By default all holders lose the
@@ -491,7 +453,7 @@ impl RefreshExchange {
     }
 }
 
-async fn release(lease: Option<Lease<'_>>) {
+async fn release(lease: Option<Lease>) {
     if let Some(lease) = lease {
         lease.release().await;
     }

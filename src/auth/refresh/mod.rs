@@ -6,9 +6,14 @@ pub(in crate::auth) mod generations;
 pub(in crate::auth) mod identity;
 pub(in crate::auth) mod lease;
 pub(in crate::auth) mod outcome;
+pub mod restore;
+pub(in crate::auth) mod result_writer;
 pub(in crate::auth) mod revoke;
 pub(in crate::auth) mod rotation;
+mod rotation_record;
+pub(in crate::auth) mod rotations;
 pub(in crate::auth) mod single_flight;
+pub(in crate::auth) mod successors;
 pub(in crate::auth) mod tokens;
 
 pub use outcome::Refreshed;

@@ -8,6 +8,7 @@ use crate::auth::app::AppAuth;
 use crate::auth::error::Unavailable;
 use crate::auth::refresh::rotation::Rotation;
 use crate::auth::refresh::tokens::GrantError;
+use crate::auth::session_id::start_of;
 use crate::oidc::ProviderError;
 use crate::oidc::token::TokenError;
 use crate::session::grant::{Grant, RefreshGrant};
@@ -118,6 +119,7 @@ pub(super) fn is_revoked(app: &AppAuth, used: &RefreshGrant, jwt: Option<&Sessio
         subject: &used.subject,
         started_at: used.started_at,
         is_access_token: false,
+        order: start_of(&used.sid),
     })
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
-use crate::auth::refresh::rotation::Rotations;
+use crate::auth::refresh::rotations::Rotations;
 use crate::auth::revocation::replication::RevocationReplicator;
 use crate::oidc::ProviderError;
 use crate::oidc::token::Revoked;
@@ -80,7 +80,8 @@ impl SessionRevoker {
     pub(in crate::auth) fn revoke(&self, app: &AppAuth, session: &SessionKey) {
         let ends_at = session.started_at.plus(app.app.limits.absolute);
         let revocation = Revocation::Session(session.sid.clone(), session.subject.clone());
-        self.replicator.revoke(app, revocation, ends_at);
+        // The caller does not wait for the other replicas.
+        self.replicator.revoke(app, revocation, ends_at).detach();
     }
 
     /// Revokes a session and its rotation, so that an in-flight refresh at another replica cannot

@@ -1,29 +1,15 @@
-//! Rotation state of a session in the store: its generations, and the newest tokens, sealed, until
-//! a request confirms that the client has them.
+//! Rotation state of a session: its generations, and which of them a client has confirmed. States
+//! are merged, so that replicas lose nothing of each other.
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::auth::app::AppAuth;
-use crate::auth::context::Context;
-use crate::auth::random;
-use crate::auth::refresh::lease::Lease;
-use crate::session::grant::Grant;
-use crate::store::{Store, StoreError};
-use crate::types::oauth::{Generation, SessionId};
-use crate::types::time::{Clock, Timestamp};
+use crate::types::oauth::Generation;
+use crate::types::time::Timestamp;
 
 /// How long a superseded refresh token is still accepted after its successor was confirmed.
 pub(in crate::auth) const GRACE: Duration = Duration::from_secs(30);
-
-/// How often a concurrent update is retried.
-const MAX_ATTEMPTS: usize = 16;
-
-/// How long a memory store keeps the note that a session is over: as long as a refresh of it may be
-/// in flight. The revocation of the session is kept until the absolute timeout.
-const ENDED_RETENTION: Duration = Duration::from_secs(600);
 
 /// How many confirmed generations are kept. More than [`MAX_RECENT`], so that none within the grace
 /// period is forgotten.
@@ -71,7 +57,7 @@ pub(in crate::auth) enum TokenStatus {
 
 impl Rotation {
     /// Decodes a stored state. `None`: it is unreadable.
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(in crate::auth) fn decode(bytes: &[u8]) -> Option<Self> {
         let current = postcard::from_bytes(bytes).ok();
         current.or_else(|| {
             let old: OldRotation = postcard::from_bytes(bytes).ok()?;
@@ -82,6 +68,11 @@ impl Rotation {
                 ..Self::default()
             })
         })
+    }
+
+    /// Encodes a state.
+    pub(in crate::auth) fn encode(&self) -> Option<Vec<u8>> {
+        postcard::to_allocvec(self).ok()
     }
 
     /// The status of `generation` at `now`.
@@ -126,7 +117,7 @@ impl Rotation {
     }
 
     /// Merges another state: no confirmation is lost, and the newest generation never decreases.
-    fn merge(&mut self, other: &Self) {
+    pub(in crate::auth) fn merge(&mut self, other: &Self) {
         self.newest = self.newest.max(other.newest);
         self.ended |= other.ended;
         self.refused = self.refused.max(other.refused);
@@ -174,228 +165,6 @@ impl Rotation {
         }
         let floor = self.floor;
         self.confirmed.retain(|(generation, _)| *generation > floor);
-    }
-}
-
-/// The rotation states of one app.
-pub(in crate::auth) struct Rotations<'a> {
-    store: &'a dyn Store,
-    app: &'a AppAuth,
-}
-
-/// What the store has of a session's rotation.
-pub(in crate::auth) struct StoredRotation {
-    /// `None`: the session was never refreshed.
-    pub rotation: Option<Rotation>,
-    /// The newest tokens, if they are still stored.
-    pub successor: Option<Grant>,
-}
-
-impl<'a> Rotations<'a> {
-    /// The rotation states of `app`.
-    pub(in crate::auth) fn new(context: &'a Context, app: &'a AppAuth) -> Self {
-        Self {
-            store: &*context.stores.sessions,
-            app,
-        }
-    }
-
-    /// The rotation state of `sid`, if it was ever refreshed, and its newest tokens, if they are
-    /// still stored.
-    pub(in crate::auth) async fn get(
-        &self,
-        sid: &SessionId,
-        now: Timestamp,
-    ) -> Result<StoredRotation, StoreError> {
-        let stored = self.store.get(&self.key("rotation", sid), now).await?;
-        let mut rotation = stored.and_then(|bytes| Rotation::decode(&bytes));
-        let successor = self.successor(sid, now).await?;
-        if let Some(grant) = &successor {
-            // A replica may have died between writing the successor and the state.
-            let rotation = rotation.get_or_insert_default();
-            rotation.newest = rotation.newest.max(grant.jwt.generation);
-        }
-        Ok(StoredRotation {
-            rotation,
-            successor,
-        })
-    }
-
-    /// The newest tokens of `sid`, if they are still stored.
-    pub(in crate::auth) async fn successor(
-        &self,
-        sid: &SessionId,
-        now: Timestamp,
-    ) -> Result<Option<Grant>, StoreError> {
-        let key = self.key("successor", sid);
-        let sealed = self.store.get(&key, now).await?;
-        Ok(sealed.and_then(|sealed| self.open_successor(sid, &key, &sealed)))
-    }
-
-    fn open_successor(&self, sid: &SessionId, key: &str, sealed: &[u8]) -> Option<Grant> {
-        let (grant, _) = self.app.seals.stored.open_at(key, sealed)?;
-        (grant.jwt.sid == *sid).then_some(grant)
-    }
-
-    /// Stores `grant` as the successor until it is confirmed, at most for the idle timeout. Returns
-    /// the merged state: another replica may have ended the session.
-    pub(in crate::auth) async fn put(
-        &self,
-        rotation: &Rotation,
-        grant: &Grant,
-        now: Timestamp,
-    ) -> Result<Rotation, StoreError> {
-        let sid = &grant.jwt.sid;
-        let key = self.key("successor", sid);
-        let sealed = random::bytes()
-            .ok()
-            .and_then(|nonce| self.app.seals.stored.seal_at(&key, grant, nonce));
-        let sealed = sealed.ok_or_else(|| StoreError::Unavailable("no randomness".to_owned()))?;
-        let until = now.plus(self.app.app.limits.idle);
-        self.store
-            .put(&key, Bytes::from(sealed), until, now)
-            .await?;
-        self.note(sid, rotation, grant.jwt.started_at, now).await
-    }
-
-    /// Merges `rotation` into the stored state and returns the result.
-    pub(in crate::auth) async fn note(
-        &self,
-        sid: &SessionId,
-        rotation: &Rotation,
-        started_at: Timestamp,
-        now: Timestamp,
-    ) -> Result<Rotation, StoreError> {
-        let mut merged = Rotation::default();
-        self.change(sid, started_at, now, |stored| {
-            let mut next = stored.unwrap_or_default();
-            next.merge(rotation);
-            merged.clone_from(&next);
-            Some(next)
-        })
-        .await?;
-        Ok(merged)
-    }
-
-    /// Marks the session as ended and returns its newest tokens, if they are still stored.
-    pub(in crate::auth) async fn end(
-        &self,
-        sid: &SessionId,
-        started_at: Timestamp,
-        now: Timestamp,
-    ) -> Result<Option<Grant>, StoreError> {
-        self.note(
-            sid,
-            &Rotation {
-                ended: true,
-                ..Rotation::default()
-            },
-            started_at,
-            now,
-        )
-        .await?;
-        // Read after the mark: a successor that is stored later sees the mark.
-        let key = self.key("successor", sid);
-        let Some(sealed) = self.store.get(&key, now).await? else {
-            return Ok(None);
-        };
-        let newest = self.open_successor(sid, &key, &sealed);
-        // Nobody gets these tokens any more.
-        self.store.remove(&key, &sealed, now).await?;
-        Ok(newest)
-    }
-
-    /// Records that the client has `generation`, and lets the successor expire after the grace
-    /// period.
-    pub(in crate::auth) async fn confirm(
-        &self,
-        sid: &SessionId,
-        generation: Generation,
-        started_at: Timestamp,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let mut is_newest = false;
-        self.change(sid, started_at, now, |stored| {
-            let mut next = stored?;
-            let is_new = next.confirm(generation, now);
-            is_newest = is_new && generation == next.newest;
-            is_new.then_some(next)
-        })
-        .await?;
-        let key = self.key("successor", sid);
-        if is_newest && let Some(sealed) = self.store.get(&key, now).await? {
-            // A compare-and-swap: a newer successor, which no client has yet, keeps its lifetime.
-            self.store
-                .compare_and_swap(&key, &sealed, sealed.clone(), now.plus(GRACE), now)
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Updates the state atomically by compare-and-swap. Confirmations and refreshes run
-    /// concurrently.
-    async fn change(
-        &self,
-        sid: &SessionId,
-        started_at: Timestamp,
-        now: Timestamp,
-        mut change: impl FnMut(Option<Rotation>) -> Option<Rotation>,
-    ) -> Result<(), StoreError> {
-        let key = self.key("rotation", sid);
-        for _ in 0..MAX_ATTEMPTS {
-            let stored = self.store.get(&key, now).await?;
-            let read = stored.as_ref().and_then(|bytes| Rotation::decode(bytes));
-            let Some(next) = change(read) else {
-                return Ok(());
-            };
-            let until = self.kept_until(&next, started_at, now);
-            let Ok(next) = postcard::to_allocvec(&next) else {
-                return Ok(());
-            };
-            let written = match &stored {
-                Some(before) => {
-                    self.store
-                        .compare_and_swap(&key, before, next.into(), until, now)
-                        .await?
-                }
-                None => self
-                    .store
-                    .put_if_absent(&key, next.into(), until, now)
-                    .await?
-                    .is_none(),
-            };
-            if written {
-                return Ok(());
-            }
-        }
-        Err(StoreError::Unavailable(format!(
-            "`{key}` was changed concurrently {MAX_ATTEMPTS} times"
-        )))
-    }
-
-    /// Until when a state is kept. A memory store soon frees that of an ended session: if the
-    /// process loses the revocation, it loses the store too.
-    fn kept_until(&self, rotation: &Rotation, started_at: Timestamp, now: Timestamp) -> Timestamp {
-        let until = started_at.plus(self.app.app.limits.absolute);
-        if rotation.ended && self.store.held().is_some() {
-            until.min(now.plus(ENDED_RETENTION))
-        } else {
-            until
-        }
-    }
-
-    /// Takes the refresh lease of a session. `None`: it is held.
-    pub(in crate::auth) async fn lease(
-        &self,
-        sid: &SessionId,
-        clock: &'a dyn Clock,
-    ) -> Result<Option<Lease<'a>>, StoreError> {
-        Lease::take(self.store, clock, self.key("refresh", sid)).await
-    }
-
-    /// The store key of a session's entry of this kind.
-    fn key(&self, kind: &str, sid: &SessionId) -> String {
-        format!("{kind}/{}/{sid}", self.app.app.name)
     }
 }
 

@@ -13,8 +13,9 @@ use crate::auth::app::AppAuth;
 use crate::auth::context::{Context, MAX_CACHED_SESSIONS};
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
 use crate::auth::events::Event;
-use crate::auth::refresh::exchange::{RefreshExchange, Renewal};
+use crate::auth::refresh::exchange::RefreshExchange;
 use crate::auth::refresh::outcome::Refreshed;
+use crate::auth::refresh::result_writer::Renewal;
 use crate::limits::on_behalf_of;
 use crate::lock::lock;
 use crate::session::grant::RefreshGrant;
@@ -123,6 +124,10 @@ impl TokenRefresher {
         if let Some(refreshed) = self.recent_failure(&used, self.context.now()) {
             return RefreshHandle::ended_with(refreshed);
         }
+        // Without a call to the store, so that the response in hand delivers them.
+        if let Some(grant) = self.exchange.recent(app, &used) {
+            return RefreshHandle::ended_with(Refreshed::Renewed(grant));
+        }
         let (result, receiver) = watch::channel(None);
         let handle = RefreshHandle(receiver);
         let sid = used.sid.clone();
@@ -202,7 +207,7 @@ impl TokenRefresher {
 
     async fn run(
         &self,
-        app: &AppAuth,
+        app: &Arc<AppAuth>,
         used: RefreshGrant,
         old: Option<SessionJwt>,
         before: Option<RefreshHandle>,
@@ -227,7 +232,7 @@ impl TokenRefresher {
         if let Some(pending) = pending {
             // Requests with the same token join this refresh until the store has the result.
             result.send_replace(Some(refreshed));
-            on_behalf_of(Some(user), self.exchange.store_late(app, pending)).await;
+            on_behalf_of(Some(user), self.exchange.finish(app, pending)).await;
         } else {
             drop(guard);
             result.send_replace(Some(refreshed));

@@ -2,7 +2,7 @@
 
 use super::identity::{self, BuiltIdentity, IdentitySources};
 use crate::auth::app::AppAuth;
-use crate::auth::random::{self, RandomError};
+use crate::auth::random::RandomError;
 use crate::auth::session_validity::is_known_key;
 use crate::oidc::claims::ClaimError;
 use crate::oidc::dialect::{Dialect, SidClaims};
@@ -98,13 +98,14 @@ pub(in crate::auth) struct LoginRequest<'r> {
     pub(in crate::auth) requested_at: Timestamp,
 }
 
-/// The grant of a new session (OpenID Connect Core section 3.1.3.7). A browser login has a request,
-/// and requires an ID token. A password grant has none, and some providers return no ID token for
-/// it.
+/// The grant of a new session `sid` (OpenID Connect Core section 3.1.3.7). A browser login has a
+/// request, and requires an ID token. A password grant has none, and some providers return no ID
+/// token for it.
 pub(in crate::auth) async fn of_login(
     app: &AppAuth,
     response: TokenResponse,
     request: Option<LoginRequest<'_>>,
+    sid: SessionId,
     now: Timestamp,
 ) -> Result<Grant, GrantError> {
     let verified_id = match &response.id_token {
@@ -151,7 +152,7 @@ pub(in crate::auth) async fn of_login(
     )
     .await;
     let session = SessionState {
-        sid: SessionId::new(random::random_id()?),
+        sid,
         generation: Generation::FIRST,
         subject: jwt.subject().clone(),
         started_at: now,

@@ -6,15 +6,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use crate::auth::app::{AppAuth, RevocationMode};
 use crate::auth::context::Context;
 use crate::auth::error::Unavailable;
-use crate::auth::purposes::RevocationEvent;
-use crate::auth::random;
+use crate::auth::revocation::event_log::{RawEntry, log_entry, open};
+use crate::auth::revocation::limit::LimitWatch;
+use crate::auth::revocation::publication::{Publication, Publisher, Reach};
+use crate::auth::revocation::recovery::{Loss, Recovery};
+use crate::auth::revocation::sync::{Phase, SETTLE_TIME, SyncState};
+use crate::auth::session_id::start_of;
 use crate::session::seal::KeyAge;
-use crate::store::{Cursor, LogEntry, Revocation, StoreError};
+use crate::store::{
+    Block, LogBatch, LogEntry, LogState, Revocation, RevocationEvent, StoreError, StoreTime,
+};
+use crate::telemetry::health::Condition;
 use crate::types::time::Timestamp;
 
 /// The poll interval.
@@ -22,6 +31,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// After this long without a successful poll the revocations are not synchronized.
 const STALE_AFTER: Duration = Duration::from_secs(2);
+
+/// How many events are applied before other tasks of the background runtime run.
+const APPLIED_AT_ONCE: usize = 250;
 
 /// How many entries beyond the known revocations the log may hold before it is compacted.
 const COMPACTION_SLACK: usize = 1000;
@@ -35,26 +47,24 @@ const COMPACTION_KEY: &str = "condensing";
 /// The accepted clock difference between replicas: the times of an event are clamped to it.
 const LEEWAY: Duration = Duration::from_secs(60);
 
-/// The maximum length of a replicated subject or session ID, in bytes.
-const MAX_NAME: usize = 1024;
-
-/// The location that log entries are sealed for.
-const SEAL_LOCATION: &str = "feed";
+/// The longest block of a user.
+pub const MAX_BLOCK: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Revokes sessions and replicates revocations. Clones share their state.
 #[derive(Clone)]
 pub struct RevocationReplicator {
     context: Arc<Context>,
+    publisher: Publisher,
     state: Arc<ReplicationState>,
 }
 
 /// The replication state of this process.
-#[derive(Debug, Default)]
 struct ReplicationState {
-    /// Whether all revocations that were published until the last poll are known here.
-    is_synced: AtomicBool,
-    /// A local revocation may not have reached the store: publish all again.
-    republish: AtomicBool,
+    sync: SyncState,
+    recovery: Recovery,
+    limits: LimitWatch,
+    /// How often the store was found to have lost data.
+    losses: watch::Sender<u64>,
     /// An invalid event was logged. Only the first one is; the metric counts all.
     invalid_logged: AtomicBool,
     /// An entry was sealed with a decryption-only key: compact the log, so that the key can be
@@ -62,45 +72,20 @@ struct ReplicationState {
     saw_previous_key: AtomicBool,
 }
 
-/// The log entry of a revocation. The app's name in front tells whose seal opens it.
-fn log_entry(app: &AppAuth, revocation: Revocation, ends_at: Timestamp) -> Option<LogEntry> {
-    if revocation.longest_name() > MAX_NAME {
-        tracing::warn!(app = %app.app.name, "revocation_name_too_long");
-        return None;
-    }
-    let event = RevocationEvent::new(revocation, ends_at);
-    let nonce = random::bytes().ok()?;
-    let seal = &app.seals.revocation_event;
-    let sealed = seal.seal_at(SEAL_LOCATION, &event, nonce)?;
-    Some(LogEntry {
-        value: Bytes::from(format!("{} {sealed}", app.app.name.as_str())),
-        ends_at,
-    })
-}
-
-/// A log entry before decryption.
-#[derive(Debug, PartialEq, Eq)]
-struct RawEntry<'v> {
-    app: &'v str,
-    sealed: &'v [u8],
-}
-
-impl<'v> RawEntry<'v> {
-    fn parse(value: &'v [u8]) -> Option<Self> {
-        let at = value.iter().position(|byte| *byte == b' ')?;
-        let (app, sealed) = value.split_at_checked(at)?;
-        Some(Self {
-            app: std::str::from_utf8(app).ok()?,
-            sealed: sealed.get(1..)?,
-        })
-    }
-}
-
 impl RevocationReplicator {
     pub(in crate::auth) fn new(context: Arc<Context>) -> Self {
+        let state = ReplicationState {
+            sync: SyncState::default(),
+            recovery: Recovery::default(),
+            limits: LimitWatch::new(context.apps.len()),
+            losses: watch::Sender::new(0),
+            invalid_logged: AtomicBool::new(false),
+            saw_previous_key: AtomicBool::new(false),
+        };
         Self {
+            publisher: Publisher::new(Arc::clone(&context)),
             context,
-            state: Arc::default(),
+            state: Arc::new(state),
         }
     }
 
@@ -111,147 +96,216 @@ impl RevocationReplicator {
         app: &AppAuth,
         revocation: Revocation,
         ends_at: Timestamp,
-    ) {
+    ) -> Publication {
+        self.revoke_with(app, revocation, ends_at, None)
+    }
+
+    /// The same, and no session of the user may start while `block` lasts.
+    pub(in crate::auth) fn revoke_with(
+        &self,
+        app: &AppAuth,
+        revocation: Revocation,
+        ends_at: Timestamp,
+        block: Option<Timestamp>,
+    ) -> Publication {
         let now = self.context.now();
-        if !app.revocations.revoke(revocation.clone(), ends_at, now) {
-            return;
-        }
-        let Some(entry) = log_entry(app, revocation, ends_at) else {
-            return;
+        let time = self.context.stores.sessions.time_bound(now);
+        let given = time.unwrap_or(StoreTime::from_millis(now.secs().saturating_mul(1000)));
+        let event = RevocationEvent {
+            order: order_of(&revocation, time, now),
+            block: block.map(|until| Block { until, given }),
+            ..RevocationEvent::new(revocation, ends_at)
         };
-        let replicator = self.clone();
-        let spawned = self.context.runtime.spawn(async move {
-            replicator.publish(entry, now).await;
-        });
-        if spawned.is_err() {
-            self.state.republish.store(true, Ordering::Release);
+        if self.apply_here(app, [event.clone()], now) == 0 {
+            return self.publisher.earlier();
+        }
+        match log_entry(app, &event) {
+            Some(entry) => self.publisher.start(entry),
+            None => Publication::ended(Reach::LocalOnly),
         }
     }
 
-    /// Requires synchronized revocations if `app` is fail-closed.
+    /// Requires that revocations are known, so far as `app` demands it. While this process reads
+    /// what was published before it started, every app does: the store answers, so this is soon over.
     ///
     /// # Errors
-    /// The app is fail-closed, and the revocations are not synchronized.
+    /// It is not known which sessions were revoked.
     pub(in crate::auth) fn require_synced(&self, app: &AppAuth) -> Result<(), Unavailable> {
-        match app.settings.revocation {
-            RevocationMode::FailClosed if !self.state.is_synced.load(Ordering::Acquire) => {
-                Err(Unavailable::of_store("revocations_not_synced"))
-            }
-            RevocationMode::FailClosed | RevocationMode::FailOpen => Ok(()),
+        let sync = &self.state.sync;
+        let is_known = match app.settings.revocation {
+            RevocationMode::FailClosed => sync.is_synced(),
+            RevocationMode::FailOpen => !sync.is_catching_up(),
+        };
+        if is_known {
+            Ok(())
+        } else {
+            Err(Unavailable::of_store("revocations_not_synced"))
         }
     }
 
-    /// Reads the revocations that were published before this replica started. [`Self::listen`]
-    /// continues from the returned cursor.
-    pub async fn catch_up(&self) -> Cursor {
-        let mut cursor = Cursor::default();
-        match self.poll(&mut cursor).await {
-            Ok(()) => self.set_synced(true),
-            Err(error) => tracing::warn!(code = error.code(), %error, "revocation_catch_up_failed"),
-        }
-        cursor
+    /// Reads the revocations that were published before this process started, before it is ready.
+    /// `ready` is met when they are known, or when the store does not answer.
+    pub fn begin_catch_up(&self, ready: Condition) {
+        self.state.sync.begin_catch_up(ready);
+        let now = self.context.now();
+        // What this process could not publish before it was restarted.
+        self.apply_slice(self.context.stores.outbox.first(usize::MAX).iter(), now);
+    }
+
+    /// Waits until [`Self::begin_catch_up`] has ended.
+    pub async fn caught_up(&self) {
+        self.state.sync.caught_up().await;
     }
 
     /// Polls the revocation log forever.
-    pub async fn listen(self, mut cursor: Cursor) {
-        let mut last_poll = Instant::now();
+    pub async fn listen(self) {
+        let mut last_read = Instant::now();
         loop {
-            sleep(POLL_INTERVAL).await;
-            match self.poll(&mut cursor).await {
-                Ok(()) => {
-                    last_poll = Instant::now();
-                    self.set_synced(true);
+            match self.poll().await {
+                Ok(is_complete) => {
+                    last_read = Instant::now();
+                    self.state.sync.outage_ended(last_read);
+                    if is_complete {
+                        self.set_phase(Phase::Synced);
+                    }
                 }
                 Err(error) => {
                     tracing::debug!(code = error.code(), %error, "revocation_poll_failed");
-                    if last_poll.elapsed() >= STALE_AFTER {
-                        self.set_synced(false);
+                    self.state.sync.outage_began(Instant::now());
+                    if self.state.sync.is_catching_up() {
+                        tracing::warn!(code = error.code(), %error, "revocation_catch_up_failed");
+                        self.set_phase(Phase::Unsynced);
+                    } else if last_read.elapsed() >= STALE_AFTER {
+                        self.set_phase(Phase::Unsynced);
                     }
                 }
             }
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    fn set_synced(&self, is_synced: bool) {
-        if self.state.is_synced.swap(is_synced, Ordering::AcqRel) != is_synced {
+    /// Publishes at shutdown what the store has not taken yet, at most for `limit`.
+    pub async fn flush(&self, limit: Duration) {
+        self.publisher.flush(limit).await;
+    }
+
+    /// A receiver that changes when the store was found to have lost data.
+    pub(in crate::auth) fn losses(&self) -> watch::Receiver<u64> {
+        self.state.losses.subscribe()
+    }
+
+    /// The time of the store, and whether it has all that replicas put into it, as far as anybody
+    /// knows: it lost nothing and was available for a while.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub(in crate::auth) async fn is_store_complete(&self) -> Result<bool, StoreError> {
+        let LogState { intact_for, .. } = self.log_state().await?;
+        let is_settled = self.state.sync.is_settled(Instant::now());
+        Ok(is_settled && intact_for >= SETTLE_TIME)
+    }
+
+    async fn log_state(&self) -> Result<LogState, StoreError> {
+        let cursor = self.state.sync.cursor();
+        let store = &self.context.stores.sessions;
+        store.log_state(&cursor, self.context.now()).await
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        let was_synced = self.state.sync.is_synced();
+        let is_synced = phase == Phase::Synced;
+        let changed = self.state.sync.set(phase);
+        if changed && was_synced != is_synced {
             self.context.observer.revocations_synced(is_synced);
         }
     }
 
-    async fn poll(&self, cursor: &mut Cursor) -> Result<(), StoreError> {
-        let now = self.context.now();
-        let store = &self.context.stores.sessions;
-        let batch = store.read_since(cursor, now).await?;
-        for entry in batch.entries {
-            self.apply_event(&entry, now);
-        }
-        *cursor = batch.cursor;
-        if batch.lost {
-            tracing::warn!("store_lost_revocations");
-            self.state.republish.store(true, Ordering::Release);
-        }
-        self.republish(now);
-        let apps = self.context.apps.iter();
-        let known: usize = apps.map(|app| app.revocations.snapshot().len()).sum();
-        let needs_compaction = batch.held > 2 * known + COMPACTION_SLACK
-            || self.state.saw_previous_key.swap(false, Ordering::AcqRel);
-        if needs_compaction && self.may_compact(now).await? {
-            store.compact(cursor, self.all_events(now), now).await?;
-        }
-        Ok(())
-    }
-
-    /// Publishes all known revocations again, if one may not have reached the store.
-    fn republish(&self, now: Timestamp) {
-        if !self.state.republish.swap(false, Ordering::AcqRel) {
-            return;
-        }
-        let replicator = self.clone();
-        let spawned = self.context.runtime.spawn(async move {
-            for entry in replicator.all_events(now) {
-                if !replicator.publish(entry, now).await {
-                    return;
-                }
+    /// Reads what was published, as of now, and maintains the log. Returns whether all revocations
+    /// are known.
+    async fn poll(&self) -> Result<bool, StoreError> {
+        let mut read = 0;
+        let mut goal = None;
+        let tail = loop {
+            let since = self.state.sync.cursor();
+            let store = &self.context.stores.sessions;
+            let batch = store.read_since(&since, self.context.now()).await?;
+            if batch.lost {
+                self.note_loss(Loss::Data);
             }
-        });
-        if spawned.is_err() {
-            self.state.republish.store(true, Ordering::Release);
+            // What is published meanwhile is read by the next poll, so that a flood ends no poll.
+            let goal = *goal.get_or_insert(batch.held);
+            read += batch.read;
+            let entries = batch.entries.iter();
+            self.apply(entries).await;
+            self.state.sync.set_cursor(batch.cursor.clone());
+            if !batch.more || read >= goal {
+                break batch;
+            }
+        };
+        self.publisher.publish_kept().await?;
+        self.publish_again().await?;
+        self.look_for_missing(&tail);
+        self.compact(&tail).await?;
+        // The others publish again what the store has lost, before this process knows all.
+        if self.state.sync.is_catching_up() {
+            return Ok(self.log_state().await?.intact_for >= SETTLE_TIME);
+        }
+        Ok(true)
+    }
+
+    async fn apply(&self, entries: impl Iterator<Item = &LogEntry>) {
+        let mut entries = entries.peekable();
+        while entries.peek().is_some() {
+            self.apply_slice(entries.by_ref().take(APPLIED_AT_ONCE), self.context.now());
+            yield_now().await;
         }
     }
 
-    /// Returns whether the store took the entry. Otherwise all are published again.
-    async fn publish(&self, entry: LogEntry, now: Timestamp) -> bool {
-        let published = self.context.stores.sessions.publish(entry, now).await;
-        if let Err(error) = &published {
-            tracing::warn!(code = error.code(), %error, "revocation_publish_failed");
-            self.state.republish.store(true, Ordering::Release);
+    fn apply_slice<'e>(&self, entries: impl Iterator<Item = &'e LogEntry>, now: Timestamp) {
+        let mut events: Vec<Vec<RevocationEvent>> = vec![Vec::new(); self.context.apps.len()];
+        let time = self.context.stores.sessions.time_bound(now);
+        for entry in entries {
+            let Some(entry) = RawEntry::parse(&entry.value) else {
+                self.count_invalid();
+                continue;
+            };
+            // An unknown app belongs to another deployment.
+            let apps = self.context.apps.iter().zip(&mut events);
+            let found = apps
+                .into_iter()
+                .find(|(app, _)| app.app.name.as_str() == entry.app);
+            let Some((app, events)) = found else {
+                continue;
+            };
+            let Some((event, key_age)) = open(app, entry.sealed) else {
+                self.count_invalid();
+                continue;
+            };
+            if key_age == KeyAge::Old {
+                self.state.saw_previous_key.store(true, Ordering::Release);
+            }
+            self.state.recovery.note_published(app, &event);
+            events.push(bounded(event, app, time, now));
         }
-        published.is_ok()
+        for (app, events) in self.context.apps.iter().zip(events) {
+            self.apply_here(app, events, now);
+        }
     }
 
-    fn apply_event(&self, entry: &LogEntry, now: Timestamp) {
-        let Some(entry) = RawEntry::parse(&entry.value) else {
-            return self.count_invalid();
-        };
-        // An unknown app belongs to another deployment.
-        let mut apps = self.context.apps.iter();
-        let Some(app) = apps.find(|app| app.app.name.as_str() == entry.app) else {
-            return;
-        };
-        let opened = app
-            .seals
-            .revocation_event
-            .open_at(SEAL_LOCATION, entry.sealed);
-        let Some((event, key_age)) = opened else {
-            return self.count_invalid();
-        };
-        if key_age == KeyAge::Old {
-            self.state.saw_previous_key.store(true, Ordering::Release);
+    /// Applies revocations in this process. Returns how many were not known.
+    fn apply_here(
+        &self,
+        app: &AppAuth,
+        events: impl IntoIterator<Item = RevocationEvent>,
+        now: Timestamp,
+    ) -> usize {
+        let changes = app.revocations.revoke_all(events, now);
+        if changes.new > 0 {
+            let mut apps = self.context.apps.iter();
+            let index = apps.position(|other| other.app.name == app.app.name);
+            self.state.limits.check(index, app, &changes);
         }
-        let latest = now.plus(LEEWAY);
-        let ends_at = event.ends_at.min(latest.plus(app.app.limits.absolute));
-        let revocation = event.into_revocation().until(latest);
-        app.revocations.revoke(revocation, ends_at, now);
+        changes.new
     }
 
     fn count_invalid(&self) {
@@ -261,17 +315,92 @@ impl RevocationReplicator {
         }
     }
 
-    fn all_events(&self, now: Timestamp) -> Vec<LogEntry> {
-        let events = self.context.apps.iter().flat_map(|app| {
-            let all = app.revocations.snapshot().all(now);
-            all.into_iter()
-                .filter_map(|(revocation, ends_at)| log_entry(app, revocation, ends_at))
-        });
-        events.collect()
+    fn note_loss(&self, loss: Loss) {
+        if self.state.recovery.begin(loss, Instant::now()) {
+            self.context.observer.store_data_lost();
+        }
+        if loss == Loss::Data {
+            self.state.losses.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// A log with fewer entries than there are known revocations was emptied by somebody who left
+    /// no other trace.
+    fn look_for_missing(&self, tail: &LogBatch) {
+        let apps = &self.context.apps;
+        let is_short = |count: usize| tail.held < count && self.publisher.is_done();
+        let known = apps.iter().map(|app| app.revocations.snapshot().len());
+        if tail.more || !is_short(known.sum()) {
+            return;
+        }
+        // Without those that may have expired by another clock.
+        let later = self.context.now().plus(LEEWAY);
+        let known = apps
+            .iter()
+            .map(|app| app.revocations.snapshot().count(later));
+        if is_short(known.sum()) {
+            self.note_loss(Loss::Entries);
+        }
+    }
+
+    /// Publishes all known revocations again, if the store lost some. One replica at a time: the
+    /// others then publish only what the first did not know.
+    async fn publish_again(&self) -> Result<(), StoreError> {
+        if self.publisher.take_overflow() {
+            self.state.recovery.begin(Loss::Unpublished, Instant::now());
+        }
+        if !self.state.recovery.is_due() {
+            return Ok(());
+        }
+        let Some(lease) = self.state.recovery.lease(&self.context).await? else {
+            return Ok(());
+        };
+        let published = self
+            .state
+            .recovery
+            .publish_missing(&self.context, &self.publisher)
+            .await;
+        lease.release(&self.context).await;
+        match published {
+            Ok(()) => {
+                self.state.recovery.end();
+                Ok(())
+            }
+            // The log is compacted first.
+            Err(StoreError::Full) => Ok(()),
+            Err(error @ StoreError::Unavailable(_)) => Err(error),
+        }
+    }
+
+    /// Replaces the log by the known revocations, if it has grown to twice what is needed.
+    async fn compact(&self, tail: &LogBatch) -> Result<(), StoreError> {
+        let apps = self.context.apps.iter();
+        let known: usize = apps.map(|app| app.revocations.snapshot().len()).sum();
+        let needs_compaction = tail.held > 2 * known + COMPACTION_SLACK
+            || self.state.saw_previous_key.swap(false, Ordering::AcqRel);
+        if tail.more || !needs_compaction || !self.may_compact().await? {
+            return Ok(());
+        }
+        let mut entries = Vec::with_capacity(known);
+        for app in &self.context.apps {
+            let now = self.context.now();
+            let revoked = app.revocations.snapshot();
+            for (count, event) in revoked.all(now).enumerate() {
+                entries.extend(log_entry(app, &event));
+                if count % APPLIED_AT_ONCE == 0 {
+                    yield_now().await;
+                }
+            }
+        }
+        let store = &self.context.stores.sessions;
+        store
+            .compact(&tail.cursor, entries, self.context.now())
+            .await
     }
 
     /// Elects one replica for the compaction.
-    async fn may_compact(&self, now: Timestamp) -> Result<bool, StoreError> {
+    async fn may_compact(&self) -> Result<bool, StoreError> {
+        let now = self.context.now();
         let ends_at = now.plus(COMPACTION_LEASE);
         let store = &self.context.stores.sessions;
         let holder = store.put_if_absent(COMPACTION_KEY, Bytes::new(), ends_at, now);
@@ -279,60 +408,43 @@ impl RevocationReplicator {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::{ProviderRevocation, UserSessions};
-    use crate::types::oauth::{Issuer, ProviderSid, SessionId, Subject};
-
-    #[test]
-    fn revocation_event_encoding_round_trips() {
-        let session = Revocation::Session(SessionId::new("s"), Subject::new("alice"));
-        for revocation in [session, by_provider(None), by_provider(Some("https://a"))] {
-            let event = RevocationEvent::new(revocation.clone(), END);
-            let bytes = postcard::to_allocvec(&event).unwrap();
-            let read = postcard::from_bytes::<RevocationEvent>(&bytes).unwrap();
-            assert_eq!(read, event);
-            assert_eq!(read.into_revocation(), revocation);
+/// The store's time of a revocation that is made now. One that concerns sessions until an earlier
+/// time counts from then. For one session it is that of its start, if it is known.
+fn order_of(revocation: &Revocation, time: Option<StoreTime>, now: Timestamp) -> Option<StoreTime> {
+    let until = |until: Timestamp| Some(time?.minus(now.since(until)));
+    match revocation {
+        Revocation::Session(sid, _) => start_of(sid).or(time),
+        Revocation::ProviderSession(_) => time,
+        Revocation::User(_, started_until) | Revocation::Everyone(started_until) => {
+            until(*started_until)
         }
+        Revocation::Provider(ended) => match &ended.user {
+            Some(user) => until(user.started_until),
+            None => time,
+        },
     }
+}
 
-    const END: Timestamp = Timestamp::from_secs(5);
-
-    fn by_provider(issuer: Option<&str>) -> Revocation {
-        Revocation::Provider(ProviderRevocation {
-            issuer: issuer.map(Issuer::new),
-            sid: Some(ProviderSid::new("p")),
-            user: Some(UserSessions {
-                subject: Subject::new("alice"),
-                started_until: END,
-            }),
-        })
-    }
-
-    #[test]
-    fn revocation_event_is_compatible_with_earlier_versions() {
-        let by_sid = Revocation::ProviderSession(ProviderSid::new("p"));
-        let before = (by_sid.clone(), END);
-        let bytes = postcard::to_allocvec(&before).unwrap();
-        let read = postcard::from_bytes::<RevocationEvent>(&bytes).unwrap();
-        assert_eq!((read.ends_at, read.into_revocation()), (END, by_sid));
-        let no_session = Revocation::Session(SessionId::new(""), Subject::new(""));
-        for (issuer, revocation) in [(None, before.0), (Some("https://a"), no_session)] {
-            let event = RevocationEvent::new(by_provider(issuer), END);
-            let bytes = postcard::to_allocvec(&event).unwrap();
-            let read = postcard::from_bytes::<(Revocation, Timestamp)>(&bytes).unwrap();
-            assert_eq!(read, (revocation, END));
-        }
-    }
-
-    #[test]
-    fn log_entry_is_split_at_the_first_space() {
-        let entry = RawEntry {
-            app: "store",
-            sealed: b"abc",
-        };
-        assert_eq!(RawEntry::parse(b"store abc"), Some(entry));
-        assert_eq!(RawEntry::parse(b"store"), None);
+/// Limits the times of an event: it ends no session that starts after now, by whatever clock it was
+/// made, unless it blocks a user.
+fn bounded(
+    event: RevocationEvent,
+    app: &AppAuth,
+    time: Option<StoreTime>,
+    now: Timestamp,
+) -> RevocationEvent {
+    let latest = now.plus(LEEWAY);
+    let block = event.block.map(|block| Block {
+        until: block.until.min(latest.plus(MAX_BLOCK)),
+        ..block
+    });
+    let last_start = block.map_or(latest, |block| block.until.max(latest));
+    RevocationEvent {
+        revocation: event.revocation.until(latest),
+        ends_at: event.ends_at.min(last_start.plus(app.app.limits.absolute)),
+        order: event
+            .order
+            .map(|order| time.map_or(order, |time| order.min(time))),
+        block,
     }
 }

@@ -8,7 +8,7 @@ use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
 use crate::auth::refresh::generations::NewestGenerations;
 use crate::auth::refresh::revoke::SessionKey;
-use crate::auth::refresh::rotation::Rotations;
+use crate::auth::refresh::rotations::Rotations;
 use crate::session::cookie::RequestCookies;
 use crate::session::grant::RefreshGrant;
 use crate::session::jwt::SessionJwt;
@@ -126,19 +126,23 @@ impl SessionOpener {
         if session.generation == Generation::FIRST {
             return;
         }
-        self.generations.advance(&session.sid, session.generation);
-        let context = Arc::clone(&self.context);
-        let (app, session) = (Arc::clone(app), Arc::clone(session));
+        let (sid, generation) = (&session.sid, session.generation);
+        if !self.generations.confirm(sid, generation, now) {
+            return;
+        }
+        let (context, generations) = (Arc::clone(&self.context), Arc::clone(&self.generations));
+        let (app, task_session) = (Arc::clone(app), Arc::clone(session));
         let spawned = self.context.runtime.spawn(async move {
             let rotations = Rotations::new(&context, &app);
-            let (sid, started_at) = (&session.sid, session.started_at);
-            let confirmed = rotations.confirm(sid, session.generation, started_at, now);
+            let (sid, started_at) = (&task_session.sid, task_session.started_at);
+            let confirmed = rotations.confirm(sid, generation, started_at, now);
             if let Err(error) = confirmed.await {
-                tracing::warn!(app = %app.app.name, %sid, %error, "generation_confirm_failed");
+                generations.forget_confirmation(sid, generation);
+                tracing::debug!(app = %app.app.name, %sid, %error, "generation_confirm_failed");
             }
         });
         if spawned.is_err() {
-            tracing::warn!("generation_confirm_failed");
+            self.generations.forget_confirmation(sid, generation);
         }
     }
 }

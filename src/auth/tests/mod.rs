@@ -22,7 +22,7 @@ use crate::auth::login::Login;
 use crate::auth::refresh::exchange::RefreshExchange;
 use crate::auth::refresh::generations::NewestGenerations;
 use crate::auth::refresh::revoke::SessionRevoker;
-use crate::auth::refresh::rotation::Rotations;
+use crate::auth::refresh::rotations::Rotations;
 use crate::auth::refresh::single_flight::{RefreshHandle, TokenRefresher};
 use crate::auth::revocation::replication::RevocationReplicator;
 use crate::auth::session::authenticate::SessionAuthenticator;
@@ -41,7 +41,7 @@ use crate::session::cookie::CookieNames;
 use crate::session::grant::{LoginClaims, RefreshGrant};
 use crate::session::seal::{Key, KeyRing};
 use crate::session::validity::Limits;
-use crate::store::Memory;
+use crate::store::{Memory, Outbox};
 use crate::types::net::Origin;
 use crate::types::oauth::{
     AppName, ClientId, Generation, Issuer, ProviderName, RefreshToken, SessionId, Subject,
@@ -58,6 +58,8 @@ impl Observer for NoObserver {
     fn record_event(&self, _app: &AppAuth, _event: Event, _outcome: &'static str) {}
     fn revocations_synced(&self, _known: bool) {}
     fn revocation_event_invalid(&self) {}
+    fn store_data_lost(&self) {}
+    fn rotation_state_missing(&self, _app: &AppAuth) {}
     fn sessions_on_previous_keys(&self, _count: usize) {}
     fn observe_cookie_size(&self, _app: &AppAuth, _bytes: usize) {}
 }
@@ -114,6 +116,7 @@ impl Setup {
         let memory = || Arc::new(Memory::new(10));
         let stores = Stores {
             sessions: options.sessions,
+            outbox: Arc::new(Outbox::new(10)),
             anonymous: memory(),
             max_anonymous: 10,
             proofs: memory(),
@@ -130,7 +133,12 @@ impl Setup {
         let replicator = RevocationReplicator::new(shared());
         let revoker = SessionRevoker::new(shared(), replicator.clone());
         let generations = Arc::new(NewestGenerations::default());
-        let exchange = RefreshExchange::new(shared(), revoker.clone(), Arc::clone(&generations));
+        let exchange = RefreshExchange::new(
+            shared(),
+            revoker.clone(),
+            replicator.clone(),
+            Arc::clone(&generations),
+        );
         let refresher = Arc::new(TokenRefresher::new(shared(), exchange));
         let opener = Arc::new(SessionOpener::new(shared(), Arc::clone(&generations)));
         let writer = Arc::new(SessionWriter::new(shared(), revoker.clone(), generations));

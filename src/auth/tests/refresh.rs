@@ -66,6 +66,7 @@ impl Setup {
     fn is_revoked(&self) -> bool {
         self.app.revocations.snapshot().contains(SessionKeyRef {
             issuer: None,
+            order: None,
             sid: &sid(),
             provider_sid: None,
             subject: &Subject::new("alice"),
@@ -84,7 +85,8 @@ impl Setup {
 
     async fn stored_successor(&self) -> Option<Grant> {
         let now = self.context.now();
-        self.rotations().successor(&sid(), now).await.unwrap()
+        let stored = self.rotations().stored_successor(&sid(), now).await;
+        Some(stored.unwrap()?.grant)
     }
 }
 

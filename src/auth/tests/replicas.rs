@@ -10,9 +10,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Setup, closed_port};
+use crate::auth::refresh::lease::{Holder, end_of_lease};
+use crate::auth::refresh::rotation::Rotation;
+use crate::auth::refresh::rotations::ClaimedRotation;
 use crate::auth::refresh::{RefreshHandle, Refreshed};
 use crate::store::Memory;
 use crate::types::oauth::{Generation, SessionId};
+
+/// The store key of the lease.
+const LEASE_KEY: &str = "refresh/store/sid";
 
 /// A provider that counts the calls of its token endpoint. Each fails after 20 ms.
 struct CountingProvider {
@@ -136,24 +142,78 @@ async fn session_revoked_at_another_replica_sends_no_token() {
     assert_eq!(provider.total(), 0);
 }
 
+/// The lease of a session is held for `generation` by a replica that does not prolong it.
+async fn hold_lease(setup: &Setup, generation: Generation) {
+    let holder = Holder::new(generation).unwrap();
+    let now = setup.context.now();
+    let store = &setup.context.stores.sessions;
+    let other = store.put_if_absent(LEASE_KEY, holder.bytes(), end_of_lease(now), now);
+    assert_eq!(other.await, Ok(None), "the lease is free");
+}
+
 #[tokio::test]
 async fn lease_of_a_dead_replica_expires() {
     let setup = Setup::new(closed_port().await);
-    let rotations = setup.rotations();
-    let lease = rotations.lease(&SessionId::new("sid"), &*setup.clock).await;
-    let lease = lease.unwrap().expect("the lease is free");
-    assert_eq!(lease.extend_past(Duration::from_secs(30)).await, Ok(true));
+    hold_lease(&setup, Generation::FIRST).await;
     let refresh = setup.refresh(Generation::FIRST);
-    for seconds in [0, 30] {
+    for seconds in [0, 14] {
         setup.clock.advance(Duration::from_secs(seconds));
         tokio::time::sleep(Duration::from_millis(250)).await;
         assert!(refresh.try_result().is_none(), "after {seconds} s");
     }
-    setup.clock.advance(Duration::from_secs(10));
+    setup.clock.advance(Duration::from_secs(1));
     let refreshed = refresh.wait().await;
     assert!(
         matches!(refreshed, Refreshed::Unavailable(outage) if outage.code == "provider_unreachable")
     );
-    let extended = lease.extend_past(Duration::from_secs(30)).await;
-    assert_eq!(extended, Ok(false), "a lost lease permits no call");
+}
+
+#[tokio::test]
+async fn lease_whose_result_is_stored_is_taken_over() {
+    let provider = CountingProvider::start().await;
+    let setup = Setup::new(provider.address);
+    let (first, second) = (Generation::FIRST, Generation::FIRST.next());
+    hold_lease(&setup, first).await;
+    let stored = Rotation {
+        newest: second,
+        ..Rotation::default()
+    };
+    let (sid, now) = (SessionId::new("sid"), setup.context.now());
+    let noted = setup.rotations().note(&sid, &stored, now, now).await;
+    noted.unwrap();
+    all_fail([setup.refresh(second)]).await;
+    assert_eq!(provider.total(), 1, "it did not wait for the lease");
+}
+
+#[tokio::test]
+async fn lost_lease_permits_no_call() {
+    let setup = Setup::new(closed_port().await);
+    let (sid, now) = (SessionId::new("sid"), setup.context.now());
+    let rotations = setup.rotations();
+    let claimed = rotations.claim(&sid, Generation::FIRST, now).await;
+    let Ok(ClaimedRotation::Taken(lease, _)) = claimed else {
+        panic!("the lease is free");
+    };
+    assert_eq!(lease.ensure().await, Ok(true));
+    setup.clock.advance(Duration::from_secs(11));
+    assert_eq!(lease.ensure().await, Ok(true), "it is prolonged");
+    setup.clock.advance(Duration::from_secs(15));
+    assert_eq!(lease.ensure().await, Ok(false));
+    let now = setup.context.now();
+    let claimed = rotations.claim(&sid, Generation::FIRST, now).await;
+    assert!(matches!(claimed, Ok(ClaimedRotation::Taken(..))));
+}
+
+#[tokio::test]
+async fn released_lease_is_free_at_once() {
+    let setup = Setup::new(closed_port().await);
+    let sid = SessionId::new("sid");
+    for _ in 0..2 {
+        let now = setup.context.now();
+        let rotations = setup.rotations();
+        match rotations.claim(&sid, Generation::FIRST, now).await {
+            Ok(ClaimedRotation::Taken(lease, _)) => lease.release().await,
+            Ok(ClaimedRotation::Held(_)) | Err(_) => panic!("the lease is held"),
+        }
+    }
 }

@@ -38,24 +38,18 @@ pub(super) fn check(raw: RawStore, at: &Location<'_>, folder: &Folder) -> Option
             );
             redis(unused, None, &redis_at, folder);
         }
-        let at = at.key("journal_file");
-        let journal_file = raw.journal_file.map(|name| journal(&name, &at, folder));
-        journal_file
-            .map_or(Some(None), |file| file.map(Some))
-            .map(|journal_file| StoreBackend::Memory { journal_file })
+        Some(StoreBackend::Memory)
     } else {
-        if raw.journal_file.is_some() {
-            let hint = "remove the key: persistence of revocations is up to Redis";
-            at.key("journal_file")
-                .error("a journal is only for `memory:`", hint);
-        }
         let url = store_url(url, &at.key("url"));
         redis(raw.redis.unwrap_or_default(), url, &redis_at, folder)
             .map(Box::new)
             .map(StoreBackend::Redis)
     };
+    let journal_file = raw.journal_file;
+    let journal_file = journal_file.map(|name| journal(&name, &at.key("journal_file"), folder));
     Some(StoreConfig {
         backend: backend?,
+        journal_file: journal_file.map_or(Some(None), |file| file.map(Some))?,
         max_entries,
         max_revoked,
     })

@@ -95,7 +95,7 @@ fn status_of_login_failure(failure: &LoginFailure) -> StatusCode {
             | LoginLoopCause::ClockSkew
             | LoginLoopCause::UnreadableCookie => StatusCode::INTERNAL_SERVER_ERROR,
         },
-        LoginFailure::SessionRevoked => StatusCode::FORBIDDEN,
+        LoginFailure::SessionRevoked | LoginFailure::UserBlocked => StatusCode::FORBIDDEN,
         LoginFailure::Malformed(_)
         | LoginFailure::StateInvalid
         | LoginFailure::CookieMissing

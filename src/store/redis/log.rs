@@ -4,20 +4,30 @@
 //! older state of Redis (a restart from a snapshot, or a failover to a replica that lagged behind) is
 //! detected by a cursor whose entry is missing without having been trimmed.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use redis::{Cmd, Value};
+use tokio::time::Instant;
 
 use super::entry::{self, DIGITS, digits, seconds_to_keep};
-use super::{Redis, bool_of, hex, unexpected};
-use crate::store::{Cursor, LogBatch, LogEntry, StoreError};
+use super::{Redis, bool_of, hex, number_of, unexpected};
+use crate::store::{Cursor, LogBatch, LogEntry, LogState, StoreError, StoreTime};
 use crate::types::time::Timestamp;
 
 const PUBLISH: &str = concat!(include_str!("log.lua"), include_str!("publish.lua"));
 const READ_SINCE: &str = concat!(include_str!("log.lua"), include_str!("read_since.lua"));
 const COMPACT: &str = concat!(include_str!("log.lua"), include_str!("compact.lua"));
+const LOG_STATE: &str = concat!(include_str!("log.lua"), include_str!("log_state.lua"));
 
-/// The most entries in one command or reply.
-const PAGE_SIZE: usize = 500;
+/// The most entries in one command.
+const MAX_WRITTEN: usize = 500;
+/// The most entries in one batch, but for the last 20 that the script reads at once.
+const MAX_READ: usize = 5000;
+/// How many entries the script reads at once.
+pub(super) const READ_AT_ONCE: usize = 20;
+/// A batch ends after so many bytes.
+const MAX_READ_BYTES: usize = 1024 * 1024;
 /// The largest entry, in bytes.
 const MAX_ENTRY: usize = 16 * 1024;
 /// The ID before the first entry of a stream.
@@ -46,22 +56,27 @@ struct Page {
     epoch: String,
     lost: bool,
     held: usize,
+    more: bool,
+    time: StoreTime,
     /// The IDs, with the entries that are valid.
     entries: Vec<(String, Option<LogEntry>)>,
 }
 
 impl Redis {
-    pub(super) async fn publish_entry(&self, entry: LogEntry) -> Result<(), StoreError> {
-        let mut command = self.log_script(PUBLISH)?;
-        command
-            .arg(seconds_to_keep(self.limits.max_lifetime))
-            .arg(self.limits.max_entries)
-            .arg(text_of(&entry)?);
-        if bool_of(&self.execute(&command).await?)? {
-            Ok(())
-        } else {
-            Err(StoreError::Full)
+    pub(super) async fn publish_entries(&self, entries: Vec<LogEntry>) -> Result<(), StoreError> {
+        for part in entries.chunks(MAX_WRITTEN) {
+            let mut command = self.log_script(PUBLISH)?;
+            command
+                .arg(seconds_to_keep(self.limits.max_lifetime))
+                .arg(self.limits.max_entries);
+            for entry in part {
+                command.arg(text_of(entry)?);
+            }
+            if !bool_of(&self.execute(&command).await?)? {
+                return Err(StoreError::Full);
+            }
         }
+        Ok(())
     }
 
     pub(super) async fn read_entries(
@@ -69,49 +84,44 @@ impl Redis {
         since: &Cursor,
         now: Timestamp,
     ) -> Result<LogBatch, StoreError> {
-        let mut batch = LogBatch {
-            cursor: since.clone(),
-            ..LogBatch::default()
+        let mut command = self.log_script(READ_SINCE)?;
+        add_cursor(&mut command, since);
+        command
+            .arg(MAX_READ)
+            .arg(DIGITS + MAX_ENTRY)
+            .arg(MAX_READ_BYTES);
+        let sent = Instant::now();
+        let reply = self.execute(&command).await?;
+        let page = page(&reply).ok_or_else(|| unexpected(&reply))?;
+        self.shared.time.record(page.time, sent);
+        let position = match page.entries.last() {
+            Some((id, _)) => id.clone(),
+            None if page.lost || page.epoch != since.epoch => String::new(),
+            None => since.position.clone(),
         };
-        loop {
-            let page = self.page_after(&batch.cursor).await?;
-            if page.lost {
-                batch.entries.clear();
-                batch.lost = !since.epoch.is_empty();
-            }
-            if page.lost || page.epoch != batch.cursor.epoch {
-                batch.cursor = Cursor {
-                    epoch: page.epoch,
-                    position: String::new(),
-                };
-            }
-            batch.held = page.held;
-            let is_last = page.entries.len() < PAGE_SIZE;
-            for (id, entry) in page.entries {
-                batch.cursor.position = id;
-                batch
-                    .entries
-                    .extend(entry.filter(|entry| now < entry.ends_at));
-            }
-            if is_last {
-                return Ok(batch);
-            }
-        }
+        let read = page.entries.len();
+        let entries = page.entries.into_iter().filter_map(|(_, entry)| entry);
+        Ok(LogBatch {
+            read,
+            entries: entries.filter(|entry| now < entry.ends_at).collect(),
+            cursor: Cursor {
+                epoch: page.epoch,
+                position,
+            },
+            held: page.held,
+            more: page.more,
+            lost: page.lost,
+        })
     }
 
-    async fn page_after(&self, since: &Cursor) -> Result<Page, StoreError> {
-        let mut command = self.log_script(READ_SINCE)?;
-        let is_valid = since.position.is_empty() || is_id(&since.position);
-        command
-            .arg(if is_valid {
-                since.epoch.as_str()
-            } else {
-                NO_EPOCH
-            })
-            .arg(&since.position);
-        command.arg(PAGE_SIZE).arg(DIGITS + MAX_ENTRY);
+    pub(super) async fn state_since(&self, since: &Cursor) -> Result<LogState, StoreError> {
+        let mut command = self.log_script(LOG_STATE)?;
+        add_cursor(&mut command, since);
+        let sent = Instant::now();
         let reply = self.execute(&command).await?;
-        page(&reply).ok_or_else(|| unexpected(&reply))
+        let state = log_state(&reply).ok_or_else(|| unexpected(&reply))?;
+        self.shared.time.record(state.time, sent);
+        Ok(state)
     }
 
     pub(super) async fn compact_entries(
@@ -128,7 +138,7 @@ impl Redis {
         let mut rest = texts.as_slice();
         loop {
             // The last part removes the old entries. A failure before that only leaves duplicates.
-            let (part, later) = rest.split_at(rest.len().min(PAGE_SIZE));
+            let (part, later) = rest.split_at(rest.len().min(MAX_WRITTEN));
             let mut command = self.log_script(COMPACT)?;
             command
                 .arg(&until.epoch)
@@ -169,6 +179,35 @@ fn text_of(entry: &LogEntry) -> Result<Vec<u8>, StoreError> {
     Ok([digits(entry.ends_at).as_bytes(), &entry.value].concat())
 }
 
+/// Adds the cursor to a script that takes one.
+fn add_cursor(command: &mut Cmd, since: &Cursor) {
+    let is_valid = since.position.is_empty() || is_id(&since.position);
+    let epoch = if is_valid {
+        since.epoch.as_str()
+    } else {
+        NO_EPOCH
+    };
+    command.arg(epoch).arg(&since.position);
+}
+
+/// A number of milliseconds. A clock that was set back gives a negative one.
+fn millis(reply: &Value) -> Option<u64> {
+    number_of(reply).map(|number| u64::try_from(number).unwrap_or(0))
+}
+
+fn log_state(reply: &Value) -> Option<LogState> {
+    let Value::Array(parts) = reply else {
+        return None;
+    };
+    let [time, intact] = parts.as_slice() else {
+        return None;
+    };
+    Some(LogState {
+        time: StoreTime::from_millis(millis(time)?),
+        intact_for: Duration::from_millis(millis(intact)?),
+    })
+}
+
 fn page(reply: &Value) -> Option<Page> {
     let Value::Array(parts) = reply else {
         return None;
@@ -177,12 +216,14 @@ fn page(reply: &Value) -> Option<Page> {
         Value::BulkString(epoch),
         Value::Int(lost),
         Value::Int(held),
+        Value::Int(more),
+        time,
         Value::Array(entries),
     ] = parts.as_slice()
     else {
         return None;
     };
-    if entries.len() > PAGE_SIZE {
+    if entries.len() >= MAX_READ + READ_AT_ONCE {
         return None;
     }
     let epoch = std::str::from_utf8(epoch)
@@ -207,6 +248,8 @@ fn page(reply: &Value) -> Option<Page> {
         epoch: epoch.to_owned(),
         lost: *lost == 1,
         held: usize::try_from(*held).ok()?,
+        more: *more == 1,
+        time: StoreTime::from_millis(millis(time)?),
         entries: entries.collect::<Option<_>>()?,
     })
 }

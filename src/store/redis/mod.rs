@@ -11,6 +11,7 @@ mod log;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod time;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -21,12 +22,15 @@ use redis::{Cmd, Value};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Cursor, LogBatch, LogEntry, Store, StoreError, StoreFuture};
+use super::{
+    Claim, Claimed, Cursor, LogBatch, LogEntry, LogState, Store, StoreError, StoreFuture, StoreTime,
+};
 use crate::types::time::Timestamp;
 use connect::Connector;
 use connection::{SharedConnection, describe};
 use entry::{HEADER_LEN, MAX_VALUE, digits, time_to_live};
 use log::LogKeys;
+use time::MeasuredTime;
 
 pub use settings::{LogLimits, RedisLogin, RedisNode, RedisSettings, RedisTls, Topology};
 
@@ -35,6 +39,8 @@ const COMPARE_AND_SWAP: &str = concat!(
     include_str!("entry.lua"),
     include_str!("compare_and_swap.lua")
 );
+const APPEND: &str = concat!(include_str!("entry.lua"), include_str!("append.lua"));
+const CLAIM: &str = concat!(include_str!("entry.lua"), include_str!("claim.lua"));
 const REMOVE: &str = concat!(include_str!("entry.lua"), include_str!("remove.lua"));
 
 /// A namespace of keys in Redis.
@@ -53,6 +59,9 @@ pub struct Redis {
 struct Shared {
     connection: SharedConnection,
     call_ids: CallIds,
+    /// Whether keys may be on different servers.
+    is_cluster: bool,
+    time: MeasuredTime,
 }
 
 /// Generates unique IDs of calls.
@@ -85,6 +94,8 @@ impl Redis {
         let shared = Arc::new(Shared {
             connection: SharedConnection::new(connector, settings.timeout),
             call_ids,
+            is_cluster: matches!(settings.topology, Topology::Cluster),
+            time: MeasuredTime::default(),
         });
         Ok(Self::with(
             shared,
@@ -131,17 +142,70 @@ impl Redis {
         format!("{}{key}", self.prefix)
     }
 
-    /// The common part of the scripts on an entry.
-    fn entry_script(&self, script: &str, key: &str, call: &str, now: Timestamp) -> Cmd {
+    /// The common part of the scripts on an entry, and perhaps others.
+    fn entry_script(&self, script: &str, keys: &[&str], call: &str, now: Timestamp) -> Cmd {
         let mut command = redis::cmd("EVAL");
+        command.arg(script).arg(keys.len());
+        for key in keys {
+            command.arg(self.key(key));
+        }
         command
-            .arg(script)
-            .arg(1)
-            .arg(self.key(key))
             .arg(digits(now))
             .arg(call)
             .arg(HEADER_LEN + MAX_VALUE);
         command
+    }
+
+    /// A claim and the other entries, in one script: all keys are on one server.
+    async fn claim_at_once(
+        &self,
+        claim: Claim<'_>,
+        [one, other]: [&str; 2],
+        now: Timestamp,
+    ) -> Result<Claimed, StoreError> {
+        let call = self.shared.call_ids.next();
+        let entry = entry::write(claim.ends_at, &call, checked_size(&claim.value)?);
+        let mut command = self.entry_script(CLAIM, &[claim.key, one, other], &call, now);
+        command.arg(entry).arg(time_to_live(claim.ends_at, now));
+        let reply = self.execute(&command).await?;
+        if number_of(&reply) == Some(-1) {
+            return Err(not_an_entry());
+        }
+        let Value::Array(parts) = reply else {
+            return Err(unexpected(&reply));
+        };
+        let [holder, one, other] =
+            <[Value; 3]>::try_from(parts).map_err(|parts| unexpected(&Value::Array(parts)))?;
+        let holder = if number_of(&holder) == Some(0) {
+            None
+        } else {
+            Some(bytes_of(holder)?.into())
+        };
+        Ok(Claimed {
+            holder,
+            others: [unexpired(one, now)?, unexpired(other, now)?],
+        })
+    }
+
+    /// The same in two round trips, because the keys may be on different servers. The other entries
+    /// are read after the claim.
+    async fn claim_then_get(
+        &self,
+        claim: Claim<'_>,
+        [one, other]: [&str; 2],
+        now: Timestamp,
+    ) -> Result<Claimed, StoreError> {
+        let Claim {
+            key,
+            value,
+            ends_at,
+        } = claim;
+        let holder = self.put_if_absent(key, value, ends_at, now).await?;
+        let (one, other) = tokio::try_join!(self.get(one, now), self.get(other, now))?;
+        Ok(Claimed {
+            holder,
+            others: [one, other],
+        })
     }
 
     async fn execute(&self, command: &Cmd) -> Result<Value, StoreError> {
@@ -172,12 +236,7 @@ impl Store for Redis {
                 .arg(self.key(key))
                 .arg(0)
                 .arg(HEADER_LEN + MAX_VALUE);
-            let found = bytes_of(self.execute(&command).await?)?;
-            if found.is_empty() {
-                return Ok(None);
-            }
-            let (ends_at, value) = entry::read(&found).ok_or_else(not_an_entry)?;
-            Ok((now < ends_at).then_some(value))
+            unexpired(self.execute(&command).await?, now)
         })
     }
 
@@ -215,7 +274,7 @@ impl Store for Redis {
         Box::pin(async move {
             let call = self.shared.call_ids.next();
             let entry = entry::write(ends_at, &call, checked_size(&value)?);
-            let mut command = self.entry_script(PUT_IF_ABSENT, key, &call, now);
+            let mut command = self.entry_script(PUT_IF_ABSENT, &[key], &call, now);
             command.arg(entry).arg(time_to_live(ends_at, now));
             let reply = self.execute(&command).await?;
             match number_of(&reply) {
@@ -238,7 +297,7 @@ impl Store for Redis {
         Box::pin(async move {
             let call = self.shared.call_ids.next();
             let entry = entry::write(ends_at, &call, checked_size(&value)?);
-            let mut command = self.entry_script(COMPARE_AND_SWAP, key, &call, now);
+            let mut command = self.entry_script(COMPARE_AND_SWAP, &[key], &call, now);
             command
                 .arg(entry)
                 .arg(time_to_live(ends_at, now))
@@ -254,18 +313,64 @@ impl Store for Redis {
         now: Timestamp,
     ) -> StoreFuture<'a, bool> {
         Box::pin(async move {
-            let mut command = self.entry_script(REMOVE, key, &self.shared.call_ids.next(), now);
+            let call = self.shared.call_ids.next();
+            let mut command = self.entry_script(REMOVE, &[key], &call, now);
             command.arg(value);
             bool_of(&self.execute(&command).await?)
         })
     }
 
-    fn publish(&self, entry: LogEntry, _now: Timestamp) -> StoreFuture<'_, ()> {
-        Box::pin(self.publish_entry(entry))
+    fn append<'a>(
+        &'a self,
+        key: &'a str,
+        part: Bytes,
+        ends_at: Timestamp,
+        now: Timestamp,
+    ) -> StoreFuture<'a, Bytes> {
+        Box::pin(async move {
+            let call = self.shared.call_ids.next();
+            let mut command = self.entry_script(APPEND, &[key], &call, now);
+            command
+                .arg(&*part)
+                .arg(digits(ends_at))
+                .arg(time_to_live(ends_at, now));
+            let reply = self.execute(&command).await?;
+            match number_of(&reply) {
+                Some(-1) => Err(not_an_entry()),
+                Some(-2) => Err(StoreError::Full),
+                Some(_) => Err(unexpected(&reply)),
+                None => bytes_of(reply).map(Bytes::from),
+            }
+        })
+    }
+
+    fn claim<'a>(
+        &'a self,
+        claim: Claim<'a>,
+        others: [&'a str; 2],
+        now: Timestamp,
+    ) -> StoreFuture<'a, Claimed> {
+        if self.shared.is_cluster {
+            Box::pin(self.claim_then_get(claim, others, now))
+        } else {
+            Box::pin(self.claim_at_once(claim, others, now))
+        }
+    }
+
+    fn publish(&self, entries: Vec<LogEntry>, _now: Timestamp) -> StoreFuture<'_, ()> {
+        Box::pin(self.publish_entries(entries))
     }
 
     fn read_since<'a>(&'a self, since: &'a Cursor, now: Timestamp) -> StoreFuture<'a, LogBatch> {
         Box::pin(self.read_entries(since, now))
+    }
+
+    fn log_state<'a>(&'a self, since: &'a Cursor, _now: Timestamp) -> StoreFuture<'a, LogState> {
+        Box::pin(self.state_since(since))
+    }
+
+    fn time_bound(&self, _now: Timestamp) -> Option<StoreTime> {
+        self.shared.time.upper_bound(Instant::now())
     }
 
     fn compact<'a>(
@@ -319,6 +424,16 @@ fn checked_size(value: &Bytes) -> Result<&[u8], StoreError> {
     } else {
         Ok(value)
     }
+}
+
+/// The value of an entry that was read, unless it has expired or is missing.
+fn unexpired(reply: Value, now: Timestamp) -> Result<Option<Bytes>, StoreError> {
+    let found = bytes_of(reply)?;
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let (ends_at, value) = entry::read(&found).ok_or_else(not_an_entry)?;
+    Ok((now < ends_at).then_some(value))
 }
 
 fn bool_of(reply: &Value) -> Result<bool, StoreError> {

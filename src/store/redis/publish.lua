@@ -1,12 +1,14 @@
--- ARGV[3]: the longest lifetime of an entry in seconds. ARGV[4]: the most entries. ARGV[5]: the entry.
-local oldest = (tonumber(redis.call('TIME')[1]) - tonumber(ARGV[3])) * 1000
+-- ARGV[3]: the longest lifetime of an entry in seconds. ARGV[4]: the most entries. The rest: entries.
+local oldest = now - tonumber(ARGV[3]) * 1000
 local first = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
 if first and parts(first[1]) < oldest then
   local id = string.format('%.0f-0', oldest)
   remove_before(id, id)
 end
-if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[4]) then
+if redis.call('XLEN', KEYS[2]) + #ARGV - 4 > tonumber(ARGV[4]) then
   return 0
 end
-redis.call('XADD', KEYS[2], '*', 'i', ARGV[5])
+for at = 5, #ARGV do
+  redis.call('XADD', KEYS[2], '*', 'i', ARGV[at])
+end
 return 1

@@ -320,10 +320,10 @@ async fn namespaces_prefixes_and_databases_are_separate() {
         assert_eq!(other.get("a", NOW).await, Ok(None));
         other
             .publish(
-                LogEntry {
+                vec![LogEntry {
                     value: Bytes::new(),
                     ends_at: LATER,
-                },
+                }],
                 NOW,
             )
             .await
@@ -364,10 +364,10 @@ async fn redis_expires_entries_after_the_margin() {
         .unwrap();
     store
         .publish(
-            LogEntry {
+            vec![LogEntry {
                 value: Bytes::new(),
                 ends_at: LATER,
-            },
+            }],
             NOW,
         )
         .await
@@ -395,12 +395,12 @@ async fn repeated_call_has_the_same_result() {
     let (call, entry) = (store.shared.call_ids.next(), |call: &str, value: &[u8]| {
         entry::write(LATER, call, value)
     });
-    let mut claim = store.entry_script(PUT_IF_ABSENT, "a", &call, NOW);
+    let mut claim = store.entry_script(PUT_IF_ABSENT, &["a"], &call, NOW);
     claim.arg(entry(&call, b"1")).arg(60);
     let call = store.shared.call_ids.next();
-    let mut compare_and_swap = store.entry_script(COMPARE_AND_SWAP, "a", &call, NOW);
+    let mut compare_and_swap = store.entry_script(COMPARE_AND_SWAP, &["a"], &call, NOW);
     compare_and_swap.arg(entry(&call, b"2")).arg(60).arg("1");
-    let mut remove = store.entry_script(REMOVE, "a", &store.shared.call_ids.next(), NOW);
+    let mut remove = store.entry_script(REMOVE, &["a"], &store.shared.call_ids.next(), NOW);
     remove.arg("2");
     for (command, answer) in [
         (&claim, Value::Int(0)),

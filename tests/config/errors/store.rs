@@ -4,9 +4,9 @@ errors! {
     unknown_store_is_rejected:
         "\"memory:\"" => "\"memcached://cache\"",
         at "\"memcached://cache\"", "`memcached://cache` is not a store URL", hint "redis://";
-    journal_with_redis_is_rejected:
-        "\"memory:\"" => "\"redis://cache\"\njournal_file = \"a\"",
-        at "\"a\"", "for `memory:`", hint "remove the key";
+    journal_beside_redis_in_missing_folder_is_rejected:
+        "\"memory:\"" => "\"redis://cache\"\njournal_file = \"absent/a\"",
+        at "\"absent/a\"", "invalid journal path", hint "folder";
     journal_in_missing_folder_is_rejected:
         "\"memory:\"" => "\"memory:\"\njournal_file = \"absent/a\"",
         at "\"absent/a\"", "invalid journal path", hint "folder";

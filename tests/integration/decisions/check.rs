@@ -125,7 +125,12 @@ pub(crate) fn decision_address(door: &Doorward) -> SocketAddr {
 }
 
 /// A request to the decision listener.
-pub(crate) async fn raw(door: &Doorward, method: &str, path: &str, fields: &[(&str, &str)]) -> Reply {
+pub(crate) async fn raw(
+    door: &Doorward,
+    method: &str,
+    path: &str,
+    fields: &[(&str, &str)],
+) -> Reply {
     let stream = TcpStream::connect(decision_address(door)).await;
     let mut dialogue = Dialogue(Wire::new(stream.expect("a connection")));
     let mut bytes = format!("{method} {path} HTTP/1.1\r\n");

@@ -12,9 +12,10 @@ use crate::support::redis::RedisServer;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn moved_store_entries_are_rejected() {
     let redis = RedisServer::start();
-    let doorward = Setup::plain().remembering(&store(&redis)).start();
+    let mut doorward = Setup::plain().remembering(&store(&redis)).start();
+    let other = doorward.add_replica();
     let mut bob = doorward.logged_in("bob", CART).await;
-    let mut alice = doorward.logged_in("alice", CART).await;
+    let alice = doorward.logged_in("alice", CART).await;
     doorward.advance_secs(300);
     assert_eq!(
         bob.clone().step(&doorward.store_url(CART)).await.status(),
@@ -28,8 +29,12 @@ async fn moved_store_entries_are_rejected() {
     let both = redis.command(&["--scan", "--pattern", "*:successor/*"]);
     let of_alice = both.lines().find(|key| *key != of_bob).expect("hers");
     assert_eq!(redis.command(&["COPY", &of_bob, of_alice, "REPLACE"]), "1");
-    // Alice's entry is gone, so she must log in again. She does not become bob.
-    let page = alice.step(&doorward.store_url(CART)).await;
+    // Alice's entry is gone for the other replica, where she must log in again. She does not become
+    // bob.
+    let page = doorward
+        .moved_to(other, alice.clone())
+        .step(&doorward.store_url(CART))
+        .await;
     assert_ne!(page.status(), 200, "{page}");
     assert_eq!(bob.step(&doorward.store_url(CART)).await.status(), 200);
     assert_eq!(doorward.store_saw().as_deref(), Some("bob-id"));

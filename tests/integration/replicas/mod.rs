@@ -10,8 +10,12 @@ use crate::support::doorward::Doorward;
 use crate::support::provider::FakeProvider;
 use crate::support::redis::RedisServer;
 
+mod catch_up;
 mod forged;
+mod forgetful;
 mod killed;
+mod order;
+mod publication;
 mod refresh;
 mod revocations;
 mod store_down;

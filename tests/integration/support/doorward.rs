@@ -422,9 +422,14 @@ impl Doorward {
 
     /// Starts another replica with the same file and keys and returns its number. The first is 0.
     pub fn add_replica(&mut self) -> usize {
+        self.add_replica_by(self.clock.clone())
+    }
+
+    /// The same, with a clock of its own.
+    pub fn add_replica_by(&mut self, clock: Arc<dyn Clock>) -> usize {
         let log: Box<dyn Write + Send> = Box::new(self.log.clone());
-        self.servers
-            .push(Server::start(&self.config(), self.clock.clone(), Some(log)).expect("a server"));
+        let server = Server::start(&self.config(), clock, Some(log)).expect("a server");
+        self.servers.push(server);
         self.servers.len() - 1
     }
 

@@ -15,6 +15,7 @@ pub mod doorward;
 #[cfg(feature = "demo")]
 pub mod emulated;
 pub mod exposition;
+pub mod faulty_store;
 pub mod fetch_metadata;
 pub mod folder;
 pub mod gate;

@@ -11,6 +11,13 @@ use super::doorward::{Setup, Surroundings};
 use super::process::Process;
 use super::provider::User;
 
+/// A command that has ended.
+pub struct Ended {
+    pub code: i32,
+    /// Both of its outputs.
+    pub said: String,
+}
+
 /// The replicas and their environment.
 pub struct Replicas {
     pub around: Surroundings,
@@ -52,6 +59,12 @@ impl Replicas {
 
     /// Runs a `doorward` command with the same file and returns its output if it succeeds.
     pub fn command(&self, words: &[&str]) -> Result<String, String> {
+        let Ended { code, said } = self.ended(words);
+        if code == 0 { Ok(said) } else { Err(said) }
+    }
+
+    /// Runs a `doorward` command with the same file until it ends.
+    pub fn ended(&self, words: &[&str]) -> Ended {
         let file = self.around.file.to_str().expect("a plain name");
         let (command, rest) = words.split_first().expect("a command");
         let arguments = [&[*command, "--config", file], rest].concat();
@@ -61,11 +74,9 @@ impl Replicas {
             .output();
         let output = output.expect("the binary starts");
         let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8(said).expect("text");
-        if output.status.success() {
-            Ok(said)
-        } else {
-            Err(said)
+        Ended {
+            code: output.status.code().expect("an exit code"),
+            said: String::from_utf8(said).expect("text"),
         }
     }
 }

@@ -1,14 +1,15 @@
 //! The log after data loss in Redis.
 
+use super::super::log::READ_AT_ONCE;
 use super::*;
 
 async fn publish(store: &Redis, text: &str) {
     store
         .publish(
-            LogEntry {
+            vec![LogEntry {
                 value: Bytes::copy_from_slice(text.as_bytes()),
                 ends_at: LATER,
-            },
+            }],
             NOW,
         )
         .await
@@ -47,7 +48,7 @@ async fn publish_again(store: &Redis, text: &str) {
         value: Bytes::copy_from_slice(text.as_bytes()),
         ends_at: LATER,
     };
-    eventually(async || store.publish(entry.clone(), NOW).await).await;
+    eventually(async || store.publish(vec![entry.clone()], NOW).await).await;
 }
 
 #[tokio::test]
@@ -139,13 +140,16 @@ async fn log_is_bounded() {
         value: vec![b'x'; length].into(),
         ends_at: LATER,
     };
-    assert_eq!(store.publish(entry(1), NOW).await, Err(StoreError::Full));
+    assert_eq!(
+        store.publish(vec![entry(1)], NOW).await,
+        Err(StoreError::Full)
+    );
     let (_, _, read) = read_since(&store, &Cursor::default()).await;
     store.compact(&read, vec![entry(1)], NOW).await.unwrap();
     publish(&store, "d").await;
     assert_eq!(read_since(&store, &read).await.0, ["x", "d"]);
     assert_eq!(
-        store.publish(entry(1_000_000), NOW).await,
+        store.publish(vec![entry(1_000_000)], NOW).await,
         Err(StoreError::Full)
     );
 }
@@ -168,6 +172,71 @@ async fn invalid_entries_are_skipped() {
     server.command(&["SET", stream, "no stream"]);
     let answer = store.read_since(&Cursor::default(), NOW).await;
     is_unavailable(answer, "WRONGTYPE");
+}
+
+#[tokio::test]
+async fn batches_are_bounded_by_bytes() {
+    let server = RedisServer::start();
+    let store = store(&at(&server));
+    let stream = "doorward:test:{feed}:items";
+    let entry = |number: u8| LogEntry {
+        value: vec![number; 16 * 1024].into(),
+        ends_at: LATER,
+    };
+    store
+        .publish((0..100).map(entry).collect(), NOW)
+        .await
+        .unwrap();
+    // Junk of a writer without a key.
+    let junk = "x".repeat(100_000);
+    for _ in 0..30 {
+        server.command(&["XADD", stream, "*", "i", &junk]);
+    }
+    store.publish(vec![entry(100)], NOW).await.unwrap();
+    let (mut cursor, mut numbers, mut read, mut batches) = (Cursor::default(), Vec::new(), 0, 0);
+    loop {
+        let batch = store.read_since(&cursor, NOW).await.unwrap();
+        assert!(batch.entries.len() < 64 + READ_AT_ONCE && batch.held == 131);
+        numbers.extend(batch.entries.iter().map(|entry| entry.value[0]));
+        (read, batches, cursor) = (read + batch.read, batches + 1, batch.cursor);
+        if !batch.more {
+            break;
+        }
+    }
+    assert_eq!(numbers, (0..=100).collect::<Vec<u8>>());
+    assert_eq!(read, 131);
+    assert!(batches > 2, "{batches}");
+}
+
+#[tokio::test]
+async fn store_is_intact_until_a_reader_finds_a_loss() {
+    let server = RedisServer::start();
+    let (one, other) = (store(&at(&server)), store(&at(&server)));
+    publish(&one, "a").await;
+    let (_, _, read) = read_since(&one, &Cursor::default()).await;
+    let intact = async |store: &Redis, since: &Cursor| {
+        let state = store.log_state(since, NOW).await.unwrap();
+        state.intact_for > Duration::from_secs(24 * 60 * 60)
+    };
+    assert!(intact(&one, &read).await, "a new log has lost nothing");
+    server.command(&["FLUSHALL"]);
+    publish(&other, "b").await;
+    assert!(intact(&other, &Cursor::default()).await, "nobody knows yet");
+    assert!(!intact(&one, &read).await);
+    assert!(!intact(&other, &Cursor::default()).await);
+}
+
+#[tokio::test]
+async fn time_bound_is_not_before_the_time_of_redis() {
+    let server = RedisServer::start();
+    let store = store(&at(&server));
+    assert_eq!(store.time_bound(NOW), None);
+    let beginning = Cursor::default();
+    store.read_since(&beginning, NOW).await.unwrap();
+    for _ in 0..10 {
+        let state = store.log_state(&beginning, NOW).await.unwrap();
+        assert!(store.time_bound(NOW).unwrap() >= state.time);
+    }
 }
 
 #[tokio::test]

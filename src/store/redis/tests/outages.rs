@@ -28,10 +28,10 @@ async fn stopped_redis_is_unavailable_not_empty() {
         is_unavailable(
             store
                 .publish(
-                    LogEntry {
+                    vec![LogEntry {
                         value: value(),
                         ends_at: LATER,
-                    },
+                    }],
                     NOW,
                 )
                 .await,

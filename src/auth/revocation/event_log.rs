@@ -1,0 +1,68 @@
+//! Encoding of revocations in the log of the store: the app's name, which tells whose seal opens the
+//! entry, and the sealed event.
+
+use bytes::Bytes;
+
+use crate::auth::app::AppAuth;
+use crate::auth::random;
+use crate::session::seal::KeyAge;
+use crate::store::{LogEntry, RevocationEvent};
+
+/// The maximum length of a replicated subject or session ID, in bytes.
+const MAX_NAME: usize = 1024;
+
+/// The location that log entries are sealed for.
+const SEAL_LOCATION: &str = "feed";
+
+/// The log entry of a revocation. `None`: a name is too long, or there is no randomness.
+pub(super) fn log_entry(app: &AppAuth, event: &RevocationEvent) -> Option<LogEntry> {
+    if event.revocation.longest_name() > MAX_NAME {
+        tracing::warn!(app = %app.app.name, "revocation_name_too_long");
+        return None;
+    }
+    let nonce = random::bytes().ok()?;
+    let seal = &app.seals.revocation_event;
+    let sealed = seal.seal_at(SEAL_LOCATION, event, nonce)?;
+    Some(LogEntry {
+        value: Bytes::from(format!("{} {sealed}", app.app.name.as_str())),
+        ends_at: event.ends_at,
+    })
+}
+
+/// Opens the sealed event of an entry.
+pub(super) fn open(app: &AppAuth, sealed: &[u8]) -> Option<(RevocationEvent, KeyAge)> {
+    app.seals.revocation_event.open_at(SEAL_LOCATION, sealed)
+}
+
+/// A log entry before decryption.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct RawEntry<'v> {
+    pub(super) app: &'v str,
+    pub(super) sealed: &'v [u8],
+}
+
+impl<'v> RawEntry<'v> {
+    pub(super) fn parse(value: &'v [u8]) -> Option<Self> {
+        let at = value.iter().position(|byte| *byte == b' ')?;
+        let (app, sealed) = value.split_at_checked(at)?;
+        Some(Self {
+            app: std::str::from_utf8(app).ok()?,
+            sealed: sealed.get(1..)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_entry_is_split_at_the_first_space() {
+        let entry = RawEntry {
+            app: "store",
+            sealed: b"abc",
+        };
+        assert_eq!(RawEntry::parse(b"store abc"), Some(entry));
+        assert_eq!(RawEntry::parse(b"store"), None);
+    }
+}

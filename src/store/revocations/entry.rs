@@ -1,0 +1,116 @@
+//! The entry of a revocation in memory, and which sessions it concerns.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::SessionKeyRef;
+use super::event::Block;
+use crate::store::StoreTime;
+use crate::types::oauth::Subject;
+use crate::types::time::Timestamp;
+
+/// The greatest difference between the clocks of replicas. A session that started longer before a
+/// revocation by these clocks is revoked, even if the clock of the store was set back meanwhile.
+const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
+
+/// What is known about the revocation of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Which sessions of a user, or of all, are revoked. For the ID of a session: when it was
+    /// revoked, so that older ones can be merged.
+    pub(super) bound: Bound,
+    /// When the last revoked session would expire.
+    pub(super) ends_at: Timestamp,
+    /// The user of a session, if known.
+    pub(super) user: Option<Arc<str>>,
+    /// Until when a user may start no session.
+    pub(super) block: Option<Block>,
+}
+
+/// The latest start of revoked sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Bound {
+    /// By the clocks of replicas, for sessions that the store did not time.
+    pub(super) started_until: Timestamp,
+    /// By the time of the store, for sessions that it timed.
+    pub(super) order: Option<StoreTime>,
+    /// The latest of the revocations that the store did not time.
+    pub(super) unordered_until: Option<Timestamp>,
+}
+
+impl Bound {
+    pub(super) fn new(started_until: Timestamp, order: Option<StoreTime>) -> Self {
+        Self {
+            started_until,
+            order,
+            unordered_until: order.is_none().then_some(started_until),
+        }
+    }
+
+    /// Whether a session started early enough.
+    pub(super) fn covers(&self, session: &SessionKeyRef<'_>) -> bool {
+        let by_clock = |until| session.started_at <= until;
+        match (self.order, session.order) {
+            (Some(until), Some(start)) => {
+                start <= until
+                    || self.unordered_until.is_some_and(by_clock)
+                    || session.started_at.plus(MAX_CLOCK_DIFFERENCE) < self.started_until
+            }
+            (None, _) | (_, None) => by_clock(self.started_until),
+        }
+    }
+
+    /// A bound that covers what either covers.
+    #[must_use]
+    pub(super) fn merge(self, other: Self) -> Self {
+        Self {
+            started_until: self.started_until.max(other.started_until),
+            order: self.order.max(other.order),
+            unordered_until: self.unordered_until.max(other.unordered_until),
+        }
+    }
+}
+
+impl Entry {
+    /// A revoked session.
+    pub(super) fn of_session(user: Option<&Subject>, bound: Bound, ends_at: Timestamp) -> Self {
+        let user = user.map(Subject::as_str).filter(|user| !user.is_empty());
+        Self {
+            bound,
+            ends_at,
+            user: user.map(Arc::from),
+            block: None,
+        }
+    }
+
+    /// The revoked sessions of a user, or of all users.
+    pub(super) const fn of_users(bound: Bound, ends_at: Timestamp, block: Option<Block>) -> Self {
+        Self {
+            bound,
+            ends_at,
+            user: None,
+            block,
+        }
+    }
+
+    /// Whether sessions of the user or of all are revoked that started when this one did.
+    pub(super) fn covers(&self, session: &SessionKeyRef<'_>) -> bool {
+        self.bound.covers(session) || self.blocks(session.started_at)
+    }
+
+    /// Whether no session may start at this time.
+    pub(super) fn blocks(&self, start: Timestamp) -> bool {
+        self.block.is_some_and(|block| start < block.until)
+    }
+
+    /// Both revocations of a user, or of all.
+    #[must_use]
+    pub(super) fn merge(&self, other: &Self) -> Self {
+        Self {
+            bound: self.bound.merge(other.bound),
+            ends_at: self.ends_at.max(other.ends_at),
+            user: None,
+            block: Block::last(self.block, other.block),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The events that give a set of revocations, to publish them again.
+
+use super::entry::Entry;
+use super::index::ProviderIndex;
+use super::{RevocationEvent, RevokedSet};
+use crate::store::{ProviderRevocation, Revocation, UserSessions};
+use crate::types::oauth::{Issuer, ProviderSid, SessionId, Subject};
+use crate::types::time::Timestamp;
+
+impl RevokedSet {
+    /// All revocations that have not expired.
+    pub fn all(&self, now: Timestamp) -> impl Iterator<Item = RevocationEvent> {
+        let sessions = self.index.sessions.iter().map(|(sid, entry)| {
+            let user = Subject::new(entry.user.as_deref().unwrap_or_default());
+            event_of(entry, Revocation::Session(SessionId::new(sid), user))
+        });
+        let others = self.index.others.iter();
+        let others = others.flat_map(|(issuer, names)| names.events(Some(Issuer::new(&**issuer))));
+        let everyone = self
+            .everyone
+            .iter()
+            .flat_map(|entry| events_of_users(entry, Revocation::Everyone));
+        sessions
+            .chain(self.index.own.events(None))
+            .chain(others)
+            .chain(everyone)
+            .filter(move |event| now < event.ends_at)
+    }
+
+    /// A lower bound of the number of events of [`Self::all`].
+    pub fn count(&self, now: Timestamp) -> usize {
+        let lives = |(_, entry): &(&str, &Entry)| now < entry.ends_at;
+        let of_provider = |names: &ProviderIndex| {
+            let sessions = names.sessions.iter().filter(lives).count();
+            sessions + names.users.iter().filter(lives).count()
+        };
+        let others: usize = self.index.others.values().map(of_provider).sum();
+        let everyone = self.everyone.iter().filter(|entry| now < entry.ends_at);
+        self.index.sessions.iter().filter(lives).count()
+            + of_provider(&self.index.own)
+            + others
+            + everyone.count()
+    }
+}
+
+impl ProviderIndex {
+    fn events(&self, issuer: Option<Issuer>) -> impl Iterator<Item = RevocationEvent> {
+        let of_session = issuer.clone();
+        let sessions = self.sessions.iter().map(move |(sid, entry)| {
+            let sid = Some(ProviderSid::new(sid));
+            // The revocation of a user's provider session is the only source of `unnamed`.
+            let user = entry.user.as_deref();
+            let unnamed = user.and_then(|user| Some((user, self.unnamed.get(user)?)));
+            match unnamed {
+                None => event_of(entry, by_provider(of_session.as_ref(), sid, None)),
+                Some((user, unnamed)) => {
+                    let user = user_sessions(user, unnamed.bound.started_until);
+                    let revocation = by_provider(of_session.as_ref(), sid, Some(user));
+                    event_of(unnamed, revocation)
+                }
+            }
+        });
+        let users = self.users.iter().flat_map(move |(subject, entry)| {
+            let issuer = issuer.clone();
+            events_of_users(entry, move |until| {
+                let user = user_sessions(subject, until);
+                by_provider(issuer.as_ref(), None, Some(user))
+            })
+        });
+        sessions.chain(users)
+    }
+}
+
+fn user_sessions(subject: &str, started_until: Timestamp) -> UserSessions {
+    UserSessions {
+        subject: Subject::new(subject),
+        started_until,
+    }
+}
+
+/// In the form that earlier versions read, if they know such a revocation.
+fn by_provider(
+    issuer: Option<&Issuer>,
+    sid: Option<ProviderSid>,
+    user: Option<UserSessions>,
+) -> Revocation {
+    match (issuer, sid, user) {
+        (None, Some(sid), None) => Revocation::ProviderSession(sid),
+        (None, None, Some(user)) => Revocation::User(user.subject, user.started_until),
+        (issuer, sid, user) => Revocation::Provider(ProviderRevocation {
+            issuer: issuer.cloned(),
+            sid,
+            user,
+        }),
+    }
+}
+
+fn event_of(entry: &Entry, revocation: Revocation) -> RevocationEvent {
+    RevocationEvent {
+        order: entry.bound.order,
+        block: entry.block,
+        ..RevocationEvent::new(revocation, entry.ends_at)
+    }
+}
+
+/// The events of an entry of a user or of all: one that the store timed, and one that it did not.
+fn events_of_users(
+    entry: &Entry,
+    revocation: impl Fn(Timestamp) -> Revocation,
+) -> impl Iterator<Item = RevocationEvent> {
+    let timed = event_of(entry, revocation(entry.bound.started_until));
+    let untimed = entry
+        .bound
+        .unordered_until
+        .filter(|_| entry.bound.order.is_some())
+        .map(|until| RevocationEvent::new(revocation(until), entry.ends_at));
+    std::iter::once(timed).chain(untimed)
+}

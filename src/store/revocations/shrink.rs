@@ -1,0 +1,274 @@
+//! What happens at the limit of revocations: expired ones are removed, then the revoked sessions of
+//! each user are merged into one revocation of the user, those with most sessions first. Only if
+//! there are too many users, the oldest revocations are merged into one of all sessions that started
+//! before them. So one user cannot end the sessions of others by logging in and out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::RevokedSet;
+use super::entry::Entry;
+use super::index::{Kind, Name, ProviderIndex};
+use crate::types::time::Timestamp;
+
+/// How revocations were merged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shrunk {
+    /// The users whose revoked sessions were merged.
+    pub users: usize,
+    /// These sessions.
+    pub sessions: usize,
+    /// All sessions that started until then were revoked.
+    pub everyone_until: Option<Timestamp>,
+}
+
+/// The revoked sessions of one user of the app's own provider.
+struct SessionsOfUser {
+    count: usize,
+    merged: Entry,
+}
+
+impl RevokedSet {
+    /// Merges revocations until there are at most nine tenths of `max_entries`, so that this happens
+    /// seldom.
+    pub(super) fn shrink(&mut self, max_entries: usize, now: Timestamp) -> Shrunk {
+        let goal = max_entries - max_entries / 10;
+        let mut shrunk = Shrunk::default();
+        self.index.retain(|entry| now < entry.ends_at);
+        if self.len() > goal {
+            self.merge_users(goal, &mut shrunk);
+        }
+        if self.len() > goal {
+            self.merge_oldest(goal, now, &mut shrunk);
+        }
+        shrunk
+    }
+
+    fn merge_users(&mut self, goal: usize, shrunk: &mut Shrunk) {
+        let mut users: Vec<_> = self.sessions_by_user().into_iter().collect();
+        users.retain(|(_, of_user)| of_user.count > 1);
+        users.sort_by_key(|(_, of_user)| std::cmp::Reverse(of_user.count));
+        let mut left = self.len();
+        let mut merged = HashMap::new();
+        for (user, of_user) in users {
+            if left <= goal {
+                break;
+            }
+            left -= of_user.count - 1;
+            shrunk.users += 1;
+            shrunk.sessions += of_user.count;
+            merged.insert(user, of_user.merged);
+        }
+        let stays = |_: &str, entry: &Entry| {
+            let user = entry.user.as_ref();
+            user.is_none_or(|user| !merged.contains_key(user))
+        };
+        self.index.sessions.retain(stays);
+        let ProviderIndex {
+            sessions, unnamed, ..
+        } = &mut self.index.own;
+        sessions.retain(stays);
+        // Each is covered by the revocation of its user.
+        unnamed.retain(|user, _| !merged.contains_key(user));
+        for (user, entry) in merged {
+            let name = Name {
+                issuer: None,
+                kind: Kind::User,
+                name: &user,
+            };
+            self.add_user(name, entry);
+        }
+    }
+
+    fn sessions_by_user(&self) -> HashMap<Arc<str>, SessionsOfUser> {
+        let mut users: HashMap<Arc<str>, SessionsOfUser> = HashMap::new();
+        let sessions = self.index.sessions.iter();
+        for (_, entry) in sessions.chain(self.index.own.sessions.iter()) {
+            let Some(user) = &entry.user else {
+                continue;
+            };
+            let entry = Entry {
+                user: None,
+                ..entry.clone()
+            };
+            users
+                .entry(Arc::clone(user))
+                .and_modify(|of_user| {
+                    of_user.count += 1;
+                    of_user.merged = of_user.merged.merge(&entry);
+                })
+                .or_insert(SessionsOfUser {
+                    count: 1,
+                    merged: entry,
+                });
+        }
+        users
+    }
+
+    /// Merges the oldest revocations into one of all sessions that started before them. Blocks of
+    /// users stay.
+    fn merge_oldest(&mut self, goal: usize, now: Timestamp, shrunk: &mut Shrunk) {
+        let starts = self.index.entries().filter(|entry| !entry.blocks(now));
+        let mut starts: Vec<_> = starts.map(|entry| entry.bound.started_until).collect();
+        starts.sort_unstable();
+        let excess = self.len().saturating_sub(goal / 2).max(1);
+        let Some(until) = starts.get(excess - 1).or(starts.last()).copied() else {
+            return;
+        };
+        let stays = |entry: &Entry| entry.bound.started_until > until || entry.blocks(now);
+        let merged = self.index.entries().filter(|entry| !stays(entry));
+        let merged = merged
+            .map(|entry| Entry::of_users(entry.bound, entry.ends_at, None))
+            .reduce(|one, other| one.merge(&other));
+        self.index.retain(stays);
+        if let Some(entry) = merged {
+            shrunk.everyone_until = Some(until);
+            self.add_everyone(entry);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::store::{
+        Block, ProviderRevocation, Revocation, RevocationEvent, Revocations, SessionKeyRef,
+        StoreTime, UserSessions,
+    };
+    use crate::types::oauth::{ProviderSid, SessionId, Subject};
+
+    const LIFE: Duration = Duration::from_secs(1000);
+
+    const fn at(secs: u64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    /// The revocation of a session that started at this time.
+    fn session(number: usize, user: &str, started_at: u64) -> RevocationEvent {
+        let (sid, user) = (SessionId::new(number.to_string()), Subject::new(user));
+        RevocationEvent {
+            order: Some(StoreTime::from_millis(started_at * 1000)),
+            ..RevocationEvent::new(Revocation::Session(sid, user), at(started_at).plus(LIFE))
+        }
+    }
+
+    fn is_revoked(revocations: &Revocations, sid: &str, user: &str, started_at: u64) -> bool {
+        let (sid, subject) = (SessionId::new(sid), Subject::new(user));
+        revocations.snapshot().contains(SessionKeyRef {
+            issuer: None,
+            sid: &sid,
+            provider_sid: None,
+            subject: &subject,
+            started_at: at(started_at),
+            order: Some(StoreTime::from_millis(started_at * 1000)),
+            is_access_token: false,
+        })
+    }
+
+    #[test]
+    fn many_logouts_of_a_user_affect_no_other() {
+        let revocations = Revocations::new(200, LIFE);
+        revocations.revoke_all([session(1_000_000, "carol", 5)], at(5));
+        for number in 0..5_000 {
+            let started_at = 10 + number as u64 / 100;
+            let changes =
+                revocations.revoke_all([session(number, "mallory", started_at)], at(started_at));
+            assert!(
+                changes
+                    .shrunk
+                    .is_none_or(|shrunk| shrunk.everyone_until.is_none())
+            );
+            assert!(revocations.snapshot().len() <= 200);
+        }
+        assert!((0..5_000).all(|number| {
+            is_revoked(
+                &revocations,
+                &number.to_string(),
+                "mallory",
+                10 + number / 100,
+            )
+        }));
+        assert!(is_revoked(&revocations, "1000000", "carol", 5));
+        assert!(!is_revoked(&revocations, "other", "carol", 5));
+        assert!(!is_revoked(&revocations, "later", "mallory", 100));
+    }
+
+    #[test]
+    fn provider_sessions_are_merged_by_user_too() {
+        let revocations = Revocations::new(100, LIFE);
+        for number in 0..500 {
+            let revocation = Revocation::Provider(ProviderRevocation {
+                issuer: None,
+                sid: Some(ProviderSid::new(number.to_string())),
+                user: Some(UserSessions {
+                    subject: Subject::new("mallory"),
+                    started_until: at(20),
+                }),
+            });
+            let event = RevocationEvent::new(revocation, at(20).plus(LIFE));
+            revocations.revoke_all([event], at(20));
+        }
+        assert!(is_revoked(&revocations, "any", "mallory", 20));
+        assert!(!is_revoked(&revocations, "later", "mallory", 21));
+        assert!(!is_revoked(&revocations, "any", "alice", 5));
+    }
+
+    #[test]
+    fn too_many_users_revoke_only_the_oldest_sessions_of_all() {
+        let revocations = Revocations::new(100, LIFE);
+        let mut shrunk = None;
+        for number in 0..101 {
+            let event = session(number, &format!("user {number}"), 1000 + number as u64);
+            shrunk = revocations.revoke_all([event], at(1200)).shrunk.or(shrunk);
+        }
+        let until = shrunk.and_then(|shrunk| shrunk.everyone_until);
+        let until = until.expect("merged").secs();
+        assert!((1001..1100).contains(&until), "{until}");
+        assert!((0..101).all(|number| {
+            let (sid, user) = (number.to_string(), format!("user {number}"));
+            is_revoked(&revocations, &sid, &user, 1000 + number)
+        }));
+        assert!(is_revoked(&revocations, "any", "alice", until));
+        assert!(!is_revoked(&revocations, "any", "alice", until + 1));
+    }
+
+    #[test]
+    fn blocks_outlive_the_limit() {
+        let revocations = Revocations::new(10, LIFE);
+        let block = Block {
+            until: at(5000),
+            given: StoreTime::from_millis(1_000_000),
+        };
+        let revocation = Revocation::User(Subject::new("mallory"), at(1000));
+        revocations.revoke_all(
+            [RevocationEvent {
+                block: Some(block),
+                ..RevocationEvent::new(revocation, at(5000).plus(LIFE))
+            }],
+            at(1000),
+        );
+        for number in 0..100 {
+            let event = session(number, &format!("user {number}"), 1001 + number as u64);
+            revocations.revoke_all([event], at(1200));
+        }
+        assert!(
+            revocations
+                .snapshot()
+                .blocks(&Subject::new("mallory"), at(4999))
+        );
+        assert!(is_revoked(&revocations, "any", "mallory", 4999));
+    }
+
+    #[test]
+    fn expired_revocations_make_room_first() {
+        let revocations = Revocations::new(10, LIFE);
+        for number in 0..10 {
+            revocations.revoke_all([session(number, "alice", 5)], at(6));
+        }
+        let changes = revocations.revoke_all([session(10, "bob", 1500)], at(1500));
+        assert_eq!(changes.shrunk, Some(Shrunk::default()));
+        assert_eq!(revocations.snapshot().len(), 1);
+    }
+}
