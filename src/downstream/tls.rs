@@ -2,6 +2,7 @@
 //! certificate selection by SNI and key type, and certificate reload when the files change, without
 //! closing connections.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -178,9 +179,15 @@ impl Certificates {
         read.collect()
     }
 
-    /// Whether a certificate is valid for this host name or IP address (without brackets).
+    /// Whether a certificate is valid for this host name or IP address (without brackets). A host
+    /// that begins with `*` stands for each with one label in its place.
     pub fn covers(&self, host: &str) -> bool {
-        let Ok(name) = ServerName::try_from(host) else {
+        let host = match host.strip_prefix('*') {
+            // No certificate names it, so only a wildcard is valid for it.
+            Some(domain) => Cow::from(format!("doorward-any-label{domain}")),
+            None => Cow::from(host),
+        };
+        let Ok(name) = ServerName::try_from(&*host) else {
             return false;
         };
         self.current

@@ -46,6 +46,9 @@ impl<'h> ForwardedOrigin<'h> {
         if trusted.reads_scheme() {
             let listed = only_value(headers, &X_FORWARDED_PROTO)?;
             let parameter = only_parameter(headers, "proto")?;
+            for scheme in [listed, parameter].into_iter().flatten() {
+                Scheme::parse(scheme)?;
+            }
             let scheme = one_of(trusted, listed, parameter)?;
             origin.scheme = scheme.map(Scheme::parse).transpose()?;
         }

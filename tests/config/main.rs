@@ -398,6 +398,29 @@ fn wildcard_host_is_read_and_its_registration_explained() {
 }
 
 #[test]
+fn wildcard_host_needs_a_wildcard_certificate() {
+    let tls = "[server.tls]\ncert_file = \"tls/cert.pem\"\nkey_file = \"tls/key.pem\"\n[session]";
+    let text = GOOD
+        .replace(
+            "\"https://forum.example.com\"",
+            "\"https://*.forum.example.com\"",
+        )
+        .replace("trusted_proxies = [\"10.0.0.0/8\"]", "")
+        .replace("[session]", tls);
+    let loaded = Folder::with(&text).load(&[]).unwrap();
+    let warnings = loaded.warnings.without_advice();
+    let [warning] = warnings.problems() else {
+        panic!("{warnings}");
+    };
+    assert!(
+        warning
+            .message
+            .contains("no certificate is valid for `*.forum.example.com`"),
+        "{warning:?}"
+    );
+}
+
+#[test]
 fn hsts_that_is_never_sent_is_a_warning() {
     let text = GOOD.replace(
         "client_id = \"forum\"",

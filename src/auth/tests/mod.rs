@@ -4,6 +4,7 @@ mod authenticate;
 mod browser;
 mod callback;
 mod dpop;
+mod hosts;
 mod provider;
 mod redeem;
 mod refresh;

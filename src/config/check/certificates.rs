@@ -34,8 +34,6 @@ pub(super) fn check(server: &mut ServerConfig, apps: &[AppConfig], root: &Locati
         let hosts = std::iter::once((at.key("public_url"), &app.policy.origin)).chain(aliases);
         for (at, origin) in hosts.filter(|(_, origin)| origin.is_secure()) {
             let host = bare_host(origin);
-            // A certificate for any host of the wildcard is one for all.
-            let host = host.replacen('*', "any", 1);
             if !tls.certificates.covers(&host) {
                 at.warning(
                     format!("no certificate is valid for {}", quoted(&host)),
