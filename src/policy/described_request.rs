@@ -132,6 +132,17 @@ impl Dialect {
         }
     }
 
+    /// The fields that describe a request, of all dialects. The edge replaces a client's fields of
+    /// these names in its check, so that only it knows whether the client sent any.
+    pub const DESCRIPTION: [HeaderName; 6] = [
+        ORIGINAL_METHOD,
+        ORIGINAL_URL,
+        ORIGINAL_URI,
+        ORIGINAL_LENGTH,
+        FORWARDED_METHOD,
+        FORWARDED_URI,
+    ];
+
     /// Whether the edge passes refused requests, with their bodies, to Doorward's listener for
     /// clients.
     pub const fn passes_refused_requests(self) -> bool {

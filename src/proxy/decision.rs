@@ -162,10 +162,11 @@ impl Proxy {
             .upstreams
             .get(app_ref)
             .and_then(|upstream| upstream::edge_changes(&upstream, &permit, headers));
-        let Some(changes) = changes else {
+        let Some(mut changes) = changes else {
             let reason = Reason::InvalidRequest(InvalidRequest::Repeated);
             return self.refuse_check(app_ref, reason, &context);
         };
+        changes.remove_too(Dialect::DESCRIPTION);
         let is_in_grace = permit.session().is_some_and(LiveSession::is_in_grace);
         let code = if is_in_grace {
             "permit_in_grace"

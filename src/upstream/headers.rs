@@ -20,7 +20,7 @@ use crate::session::cookie::pairs;
 /// Request fields that are never forwarded, in any spelling. Proxies and frameworks trust them;
 /// Doorward sets `X-Forwarded-For`, `-Proto` and `-Host` itself. They include vendors' fields for
 /// the client address: with a trusted proxy in front, the address is in `X-Forwarded-For`.
-const NEVER_FORWARDED: [&str; 39] = [
+const NEVER_FORWARDED: [&str; 40] = [
     // Hop-by-hop fields (RFC 9110 section 7.6.1) and framing, which is set anew.
     "connection",
     "keep-alive",
@@ -65,6 +65,8 @@ const NEVER_FORWARDED: [&str; 39] = [
     // Another path or method than those that the rules matched.
     "x-original-path",
     "x-original-method",
+    // The length of the described request (`policy::described_request`).
+    "x-original-content-length",
 ];
 
 /// Prefixes of such names.

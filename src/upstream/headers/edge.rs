@@ -45,6 +45,17 @@ pub struct EdgeChanges {
     pub remove: Vec<HeaderName>,
 }
 
+impl EdgeChanges {
+    /// Removes these fields too, unless they are set.
+    pub fn remove_too(&mut self, names: impl IntoIterator<Item = HeaderName>) {
+        for name in names {
+            if !self.remove.contains(&name) && self.set.iter().all(|field| field.name != name) {
+                self.remove.push(name);
+            }
+        }
+    }
+}
+
 impl HeaderPolicy {
     /// The changes that turn the fields of `client` into those of the upstream request. `identity`
     /// are the app's identity headers, which are removed in any case if they are not set.

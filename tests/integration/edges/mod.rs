@@ -2,6 +2,7 @@
 //! `deploy/edges`, from the login to the logout.
 
 mod edge;
+mod hostile;
 
 use self::edge::{Edge, Kind};
 use crate::decisions::check::decided_by;

@@ -4,7 +4,7 @@
 
 #[path = "../../properties/adversarial_inputs.rs"]
 #[expect(dead_code, reason = "return targets are for the property tests")]
-mod adversarial_inputs;
+pub(crate) mod adversarial_inputs;
 mod backends;
 
 use std::collections::BTreeMap;
