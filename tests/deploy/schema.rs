@@ -84,7 +84,7 @@ fn schema_check_finds_unknown_missing_and_mistyped_fields() {
 }
 
 /// The keys that are unknown to, or required by, the schema of the document's kind.
-fn against_schema(document: &Value) -> Vec<String> {
+pub(crate) fn against_schema(document: &Value) -> Vec<String> {
     match (text(document, "/apiVersion"), text(document, "/kind")) {
         ("v1", "ConfigMap") => round_trip::<ConfigMap>(document),
         ("v1", "Secret") => round_trip::<Secret>(document),
