@@ -340,7 +340,8 @@ mod tests {
                 // Only for a Unix socket, or in place of other keys, so they are comments.
                 ["server"] => {
                     let is_comment = REFERENCE.contains(&format!("\n# {key} = "));
-                    key.starts_with("unix_socket_") && is_comment || key == "listeners"
+                    is_comment && (key.starts_with("unix_socket_") || key == "decision_listen")
+                        || key == "listeners"
                 }
                 _ => false,
             };

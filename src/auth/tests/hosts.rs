@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use crate::auth::app::AppAuth;
-use crate::auth::purposes::RevocationEvent;
 use crate::auth::random;
 use crate::auth::tests::{Options, Setup, closed_port};
 use crate::policy::hosts::{AppHosts, Wildcard};
 use crate::session::grant::LastActivity;
-use crate::store::Revocation;
+use crate::store::{Revocation, RevocationEvent};
 use crate::types::host_label::HostLabel;
 use crate::types::net::Origin;
 use crate::types::oauth::{Generation, SessionId, Subject};
@@ -57,14 +56,14 @@ async fn revocation_at_one_host_holds_and_is_replicated_for_all() {
     let [blue, green] = at_hosts(&setup.app);
     let now = setup.context.now();
     let revocation = Revocation::User(Subject::new("alice"), now);
-    let event = RevocationEvent::new(revocation.clone(), now);
+    let event = RevocationEvent::new(revocation, now);
     let sealed = blue
         .seals
         .revocation_event
         .seal(&event, random::bytes().unwrap())
         .unwrap();
     let opened = setup.app.seals.revocation_event.open(&sealed).unwrap();
-    assert_eq!(opened.into_revocation(), revocation);
+    assert_eq!(opened, event);
     assert!(Arc::ptr_eq(&blue.revocations, &green.revocations));
     assert!(Arc::ptr_eq(&blue.revocations, &setup.app.revocations));
 }
