@@ -20,7 +20,9 @@ use crate::types::net::{ConnectionId, ConnectionInfo, ListenerKind};
 
 /// Handles HTTP requests.
 pub trait Handler: Send + Sync + 'static {
-    /// Produces the response to one request. The future is dropped when the client disconnects.
+    /// Produces the response to one request. The future is dropped when the client disconnects. On a
+    /// connection of a trusted proxy, a [`ClientKey`](crate::limits::ClientKey) in the extensions of
+    /// the response says for whom its unsent data counts.
     fn handle(
         &self,
         request: Request<Body>,

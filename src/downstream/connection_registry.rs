@@ -3,7 +3,7 @@
 //! connection.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -14,6 +14,15 @@ use crate::lock::lock;
 
 /// How long a connection has to close after it was asked to. Then others are asked again.
 const EVICTION_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the result of a search is used. Idle times are known no more precisely.
+const SEARCH_LIFETIME: Duration = Duration::from_millis(100);
+
+/// A search finds one in so many connections, so that its cost is shared by as many evictions.
+const SEARCH_FRACTION: usize = 64;
+
+/// The least number of connections that a search finds.
+const MIN_FOUND: usize = 16;
 
 /// A connection that can be closed while it is idle.
 pub(super) trait Evictable: Send + Sync {
@@ -33,6 +42,31 @@ struct Registry {
     next: u64,
     /// `None`: trusted proxies and Unix domain sockets.
     clients: HashMap<Option<ClientKey>, HashMap<u64, Connection>>,
+    search: Option<Search>,
+}
+
+/// The connections to close next. All are searched rarely: a flood of connections would otherwise
+/// cost a search each.
+struct Search {
+    at: Instant,
+    found: VecDeque<Candidate>,
+    /// Whether all idle connections were found.
+    is_complete: bool,
+}
+
+struct Candidate {
+    client: Option<ClientKey>,
+    id: u64,
+}
+
+/// The idle connections of a client.
+struct IdleConnections {
+    client: Option<ClientKey>,
+    /// How many connections the client has, idle or not.
+    number: usize,
+    /// The next one to close is the last. Idle times are rounded to ticks. Among equal ones the
+    /// connection that was opened first is closed.
+    idle: Vec<(Duration, Reverse<u64>)>,
 }
 
 struct Connection {
@@ -78,29 +112,28 @@ impl ConnectionRegistry {
     }
 
     /// Asks a connection to close: of the client that has most, the one that has been idle longest.
-    /// Those of trusted proxies come last. Returns whether there was any.
+    /// Those of trusted proxies come last. Returns whether there was any. The order may be as old as
+    /// [`SEARCH_LIFETIME`].
     pub(super) fn evict_idle(&self) -> bool {
         let mut registry = self.lock();
-        let rank = |client: &Option<ClientKey>, connections: &HashMap<u64, Connection>| {
-            (client.is_some(), connections.len())
+        let now = Instant::now();
+        let is_current =
+            |search: &Search| now.saturating_duration_since(search.at) < SEARCH_LIFETIME;
+        let is_complete = match registry.search.as_ref().filter(|search| is_current(search)) {
+            Some(search) => {
+                let is_complete = search.is_complete;
+                if registry.evict_found(now) {
+                    return true;
+                }
+                is_complete
+            }
+            None => false,
         };
-        let clients = registry.clients.iter();
-        let Some(most) = clients.map(|(client, all)| rank(client, all)).max() else {
+        if is_complete {
             return false;
-        };
-        let of_largest = registry
-            .clients
-            .iter_mut()
-            .filter(|(client, all)| rank(client, all) == most)
-            .flat_map(|(_, all)| all);
-        if evict_longest_idle(of_largest) {
-            return true;
         }
-        // All connections of the largest client are in use.
-        let mut others: Vec<_> = registry.clients.iter_mut().collect();
-        others.sort_unstable_by_key(|(client, all)| rank(client, all));
-        let mut others = others.into_iter().rev();
-        others.any(|(_, all)| evict_longest_idle(all.iter_mut()))
+        registry.search(now);
+        registry.evict_found(now)
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
@@ -110,25 +143,85 @@ impl ConnectionRegistry {
     }
 }
 
-/// Idle times are rounded to ticks. Among equal ones the connection that was opened first is closed.
-fn evict_longest_idle<'c>(
-    connections: impl Iterator<Item = (&'c u64, &'c mut Connection)>,
-) -> bool {
-    let now = Instant::now();
-    let is_asked = |asked: Instant| now.duration_since(asked) < EVICTION_TIMEOUT;
-    let longest = connections
-        .filter(|(_, connection)| !connection.asked.is_some_and(is_asked))
-        .filter_map(|(id, connection)| {
-            let order = (connection.state.idle_for()?, Reverse(*id));
-            Some((order, connection))
-        })
-        .max_by_key(|(order, _)| *order);
-    let Some((_, connection)) = longest else {
-        return false;
-    };
-    connection.asked = Some(now);
-    connection.state.evict();
-    true
+impl Registry {
+    /// Finds the connections to close next.
+    fn search(&mut self, now: Instant) {
+        let mut clients: Vec<_> = self
+            .clients
+            .iter()
+            .map(|(client, all)| {
+                let not_asked = all
+                    .iter()
+                    .filter(|(_, connection)| !connection.is_asked(now));
+                let idle =
+                    not_asked.filter_map(|(id, one)| Some((one.state.idle_for()?, Reverse(*id))));
+                let mut idle: Vec<_> = idle.collect();
+                idle.sort_unstable();
+                IdleConnections {
+                    client: *client,
+                    number: all.len(),
+                    idle,
+                }
+            })
+            .collect();
+        let all_idle: usize = clients.iter().map(|client| client.idle.len()).sum();
+        let wanted = (all_idle / SEARCH_FRACTION).max(MIN_FOUND).min(all_idle);
+        let ranks = clients.iter().enumerate();
+        let mut ranks: BinaryHeap<_> = ranks
+            .filter_map(|(index, client)| Some((client.rank()?, index)))
+            .collect();
+        let mut found = VecDeque::with_capacity(wanted);
+        while found.len() < wanted
+            && let Some((_, index)) = ranks.pop()
+            && let Some(of_client) = clients.get_mut(index)
+            && let Some((_, Reverse(id))) = of_client.idle.pop()
+        {
+            let client = of_client.client;
+            found.push_back(Candidate { client, id });
+            of_client.number -= 1;
+            ranks.extend(of_client.rank().map(|rank| (rank, index)));
+        }
+        self.search = Some(Search {
+            at: now,
+            found,
+            is_complete: wanted == all_idle,
+        });
+    }
+
+    /// Closes the next of the found connections that is still idle.
+    fn evict_found(&mut self, now: Instant) -> bool {
+        let Some(search) = &mut self.search else {
+            return false;
+        };
+        while let Some(Candidate { client, id }) = search.found.pop_front() {
+            let connections = self.clients.get_mut(&client);
+            if let Some(connection) = connections.and_then(|all| all.get_mut(&id))
+                && !connection.is_asked(now)
+                && connection.state.idle_for().is_some()
+            {
+                connection.asked = Some(now);
+                connection.state.evict();
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl IdleConnections {
+    /// The client of the highest rank comes first. `None`: it has no idle connection.
+    fn rank(&self) -> Option<(bool, usize, (Duration, Reverse<u64>))> {
+        let longest = self.idle.last()?;
+        Some((self.client.is_some(), self.number, *longest))
+    }
+}
+
+impl Connection {
+    /// Whether the connection was asked to close, and may still do so.
+    fn is_asked(&self, now: Instant) -> bool {
+        self.asked
+            .is_some_and(|asked| now.saturating_duration_since(asked) < EVICTION_TIMEOUT)
+    }
 }
 
 impl RegisteredConnection {
@@ -200,6 +293,12 @@ mod tests {
 
     fn idle(seconds: u64) -> Arc<Idle> {
         Arc::new(Idle(AtomicU64::new(seconds), AtomicBool::new(false)))
+    }
+
+    impl ConnectionRegistry {
+        fn evict_found_now(&self) -> bool {
+            self.lock().evict_found(Instant::now())
+        }
     }
 
     fn client(name: &str) -> Option<ClientKey> {
@@ -277,6 +376,29 @@ mod tests {
             .find(|(_, state)| state.1.load(Ordering::Relaxed));
         let idle_for = evicted.map(|(_, state)| state.0.load(Ordering::Relaxed));
         assert_eq!(idle_for, Some(20));
+    }
+
+    #[test]
+    fn evict_searches_once_for_many_and_passes_over_connections_in_use() {
+        let registry = ConnectionRegistry::default();
+        let mut states: Vec<_> = (0..2000)
+            .map(|number: u64| {
+                let state = idle(number + 1);
+                let client = client(&number.to_string());
+                (registry.register(client, 1, state.clone()), state)
+            })
+            .collect();
+        assert!(registry.evict_idle());
+        let found = registry.lock().search.as_ref().unwrap().found.len();
+        assert_eq!(found, 2000 / SEARCH_FRACTION - 1);
+        let evicted = |state: &Idle| state.1.load(Ordering::Relaxed);
+        assert!(evicted(&states[1999].1));
+        states[1998].1.0.store(0, Ordering::Relaxed);
+        states.remove(1997);
+        assert!(registry.evict_found_now());
+        let of_search: Vec<_> = states.iter().filter(|(_, state)| evicted(state)).collect();
+        assert_eq!(of_search.len(), 2);
+        assert!(evicted(&states[1996].1), "the next that is idle and open");
     }
 
     #[test]

@@ -116,6 +116,7 @@ where
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 deadlines.on_upgrade();
             }
+            let unsent = unsent.of_response(&response);
             let counted = |body| CountedBody::new(body, unsent);
             Ok::<_, Infallible>(
                 response.map(|body| Http1ResponseBody::new(counted(body), deadlines)),

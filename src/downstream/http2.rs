@@ -78,6 +78,7 @@ pub(super) async fn serve<S, H>(
         // Boxed, because hyper and the executor move the future, which is several KiB.
         Box::pin(async move {
             let response = handle(request, info, max_fields, &*handler).await;
+            let unsent = unsent.of_response(&response);
             let progress = StreamProgress::current();
             Ok::<_, Infallible>(
                 response.map(|body| TrackedBody::new(CountedBody::new(body, unsent), progress)),

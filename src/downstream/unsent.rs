@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
+use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::limits::{ByteBudget, ClientKey};
@@ -38,6 +39,15 @@ impl UnsentData {
             is_awaited: AtomicBool::new(false),
             waiting: Mutex::default(),
         }))
+    }
+
+    /// The unsent data of one response. If the connection is a proxy's and counts for no client, the
+    /// data counts for the client of the request, which is an extension of the response.
+    pub(super) fn of_response<B>(&self, response: &Response<B>) -> Self {
+        match (self.0.client, response.extensions().get::<ClientKey>()) {
+            (None, Some(client)) => Self::new(&self.0.budget, Some(*client)),
+            (Some(_), _) | (None, None) => self.clone(),
+        }
     }
 
     /// Ready when more data may be produced. That is always so if nothing is unsent, so that each
@@ -217,6 +227,27 @@ mod tests {
         assert_eq!(woken.0.load(Ordering::SeqCst), 1);
         assert!(first.poll_share(&cx).is_ready());
         assert_eq!(budget.used(), 1 + CHUNK_BYTES);
+    }
+
+    #[test]
+    fn data_on_a_connection_of_a_proxy_counts_for_the_client_of_the_request() {
+        let budget = Arc::new(ByteBudget::new(10_000));
+        let (greedy, other) = (ClientKey::of_test("a"), ClientKey::of_test("b"));
+        let cx = Context::from_waker(Waker::noop());
+        let response = |client| {
+            let mut response = Response::new(());
+            response.extensions_mut().insert(client);
+            response
+        };
+        let proxy = UnsentData::new(&budget, None);
+        let of_greedy = proxy.of_response(&response(greedy));
+        let _held = of_greedy.count(Bytes::from_static(&[0; 6000]));
+        assert!(of_greedy.poll_share(&cx).is_pending());
+        let of_other = proxy.of_response(&response(other));
+        let _other = of_other.count(Bytes::from_static(b"x"));
+        assert!(of_other.poll_share(&cx).is_ready());
+        let direct = UnsentData::new(&budget, Some(other));
+        assert_eq!(direct.of_response(&response(greedy)).0.client, Some(other));
     }
 
     #[tokio::test]

@@ -99,6 +99,9 @@ pub struct ClientAddress {
     pub client: Option<IpAddr>,
     /// The client, unless that is a trusted proxy: one that names no client speaks for many.
     pub end_client: Option<IpAddr>,
+    /// The client that limits count: as `end_client`, or the trusted proxy if what it sends is
+    /// unreadable. A client can bring that about, and must not escape its limits by it.
+    pub limited_client: Option<IpAddr>,
     /// `X-Forwarded-For` for the backend: the addresses from trusted proxies, then the peer.
     pub forwarded_for: String,
 }
@@ -113,6 +116,7 @@ impl ClientAddress {
             return Self {
                 client: peer,
                 end_client: peer,
+                limited_client: peer,
                 forwarded_for: forwarded_for(peer.as_slice()),
             };
         }
@@ -121,17 +125,25 @@ impl ClientAddress {
             ForwardedHeader::XForwardedFor => addresses_from_the_right(headers),
             ForwardedHeader::Forwarded => forwarded_from_the_right(headers),
         };
+        let mut is_unreadable = false;
         for address in addresses {
-            let Some(address) = address else { break };
             if chain.last().is_some_and(|known| !trusted.contain(*known)) {
                 break;
             }
+            let Some(address) = address else {
+                is_unreadable = true;
+                break;
+            };
             chain.push(address.to_canonical());
         }
         let client = chain.last().copied();
+        let end_client = client.filter(|client| !trusted.contain(*client));
+        // A proxy on a Unix domain socket has no address.
+        let proxy = || client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         Self {
             client,
-            end_client: client.filter(|client| !trusted.contain(*client)),
+            end_client,
+            limited_client: end_client.or_else(|| is_unreadable.then(proxy)),
             forwarded_for: forwarded_for(&chain),
         }
     }
@@ -263,6 +275,8 @@ pub(super) fn outside_quotes(text: &str, separator: char) -> Option<Vec<&str>> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn read(peer: &str, values: &[&str], trusted: &[&str]) -> (String, String) {
@@ -298,6 +312,32 @@ mod tests {
     fn unreadable_element_ends_the_search() {
         let (client, chain) = read("10.0.0.2", &["198.51.100.7, junk"], &["10.0.0.0/8"]);
         assert_eq!((client.as_str(), chain.as_str()), ("10.0.0.2", "10.0.0.2"));
+    }
+
+    #[test]
+    fn unreadable_header_counts_for_the_proxy_and_a_missing_one_for_nobody() {
+        let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()])
+            .with_unix_peers(true)
+            .reading(ForwardedHeader::Forwarded);
+        let limited = |peer: Option<&str>, fields: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for field in fields {
+                headers.append(header::FORWARDED, HeaderValue::from_static(field));
+            }
+            let peer = peer.map(|peer| peer.parse().unwrap());
+            let address = ClientAddress::read(peer, &headers, &trusted);
+            address.limited_client.map(|client| client.to_string())
+        };
+        let proxy = Some("10.0.0.2");
+        for field in ["for=\", for=198.51.100.7", "for=unknown", "junk"] {
+            assert_eq!(limited(proxy, &[field]).as_deref(), proxy, "{field}");
+            assert!(limited(None, &[field]).is_some(), "{field}");
+        }
+        let readable = ["for=junk, for=198.51.100.7"];
+        assert_eq!(limited(proxy, &readable).as_deref(), Some("198.51.100.7"));
+        for none in [&[][..], &["for=10.0.0.9"]] {
+            assert_eq!(limited(proxy, none), None);
+        }
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl Proxy {
         let is_https = info.scheme == Some(Scheme::Https);
         let has_hsts = |app_ref: AppRef<'_>| app_ref.app.hsts && is_https;
         let needs_hsts = route.app_ref().is_some_and(has_hsts);
-        let client = info.address.end_client.map(ClientKey::of_address);
+        let client = info.address.limited_client.map(ClientKey::of_address);
         let Some(memory) = self.limiters.bytes.reserve(client, request_bytes(&parts)) else {
             let code = "too_many_bytes_in_flight";
             let response = self
@@ -171,6 +171,12 @@ impl Proxy {
             dialect,
         };
         let mut answered = on_behalf_of(client, self.handle_routed(request, route, client)).await;
+        if let Some(client) = client
+            && trusted.contain_peer(peer)
+        {
+            // The connection is the proxy's. See `Handler::handle`.
+            answered.response.response.extensions_mut().insert(client);
+        }
         if needs_hsts {
             responder::require_https(answered.response.response.headers_mut());
         }
