@@ -233,6 +233,8 @@ fn sites() -> HostRouter {
         background_paths: BackgroundPaths::default(),
         allowed_ambiguities: PathAmbiguities::NONE,
         headers: templates(),
+        request_edits: Default::default(),
+        response_edits: Default::default(),
         cookies: CookieNames::new("doorward", &origin),
         native: None,
         limits: LIMITS,

@@ -89,6 +89,15 @@ pub(super) enum AuthorizationHeader {
 
 keywords! { AuthorizationHeader { "forward" => Forward, "remove" => Remove, } }
 
+/// `security_headers`: header fields for responses that lack them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum SecurityHeaders {
+    Off,
+    Strict,
+}
+
+keywords! { SecurityHeaders { "off" => Off, "strict" => Strict, } }
+
 /// `kind`: the provider's dialect.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProviderKind {

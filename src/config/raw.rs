@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::keywords::{
     AppLogoutMethod, AuthorizationHeader, Dpop, LogLevel, OpaqueTokens, ProviderKind,
-    TokenEndpointAuthMethod, WebhookSignature,
+    SecurityHeaders, TokenEndpointAuthMethod, WebhookSignature,
 };
 use super::raw_rules::RawRule;
 use super::values::HumanDuration;
@@ -201,7 +201,7 @@ pub(super) struct RawApp {
     pub(super) upstream_cert_file: Option<String>,
     pub(super) upstream_key_file: Option<String>,
     pub(super) upstream_server_name: Option<String>,
-    pub(super) preserve_host: Option<bool>,
+    pub(super) upstream_host: Option<String>,
     pub(super) authorization_header: Option<AuthorizationHeader>,
     pub(super) dangerously_forward_headers: Option<List<String>>,
     pub(super) connect_timeout: Option<HumanDuration>,
@@ -236,6 +236,10 @@ pub(super) struct RawApp {
     pub(super) case_insensitive_paths: Option<bool>,
     pub(super) native: Option<RawNative>,
     pub(super) headers: Option<Named<String>>,
+    pub(super) request_headers: Option<RawHeaderEdits>,
+    pub(super) response_headers: Option<RawHeaderEdits>,
+    pub(super) security_headers: Option<SecurityHeaders>,
+    pub(super) hide_server_headers: Option<bool>,
     pub(super) rules: Option<List<RawRule>>,
     pub(super) bearer: Option<RawBearer>,
 }
@@ -275,6 +279,15 @@ pub(super) struct RawAppCookie {
     pub(super) domain: Option<String>,
 }
 
+/// `[apps.NAME.request_headers]` and `[apps.NAME.response_headers]`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawHeaderEdits {
+    pub(super) set: Option<Named<String>>,
+    pub(super) add: Option<Named<String>>,
+    pub(super) remove: Option<List<String>>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::raw_rules::RawCondition;
@@ -308,7 +321,7 @@ mod tests {
             "require_registration",
             "webhooks",
         ];
-        let tables: [(&[&str], &[&str]); 14] = [
+        let tables: [(&[&str], &[&str]); 16] = [
             (&[], keys_of::<RawConfig>()),
             (&["server"], keys_of::<RawServer>()),
             (&["server", "tls"], keys_of::<RawTls>()),
@@ -323,6 +336,14 @@ mod tests {
                 keys_of::<RawWebhooks>(),
             ),
             (&["apps", "store"], keys_of::<RawApp>()),
+            (
+                &["apps", "store", "request_headers"],
+                keys_of::<RawHeaderEdits>(),
+            ),
+            (
+                &["apps", "store", "response_headers"],
+                keys_of::<RawHeaderEdits>(),
+            ),
             (&["apps", "store", "native"], keys_of::<RawNative>()),
             (&["apps", "store", "bearer"], keys_of::<RawBearer>()),
             (&["apps", "forum"], &["client_secret"]),

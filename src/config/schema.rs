@@ -5,8 +5,8 @@ use figment::value::{Dict, Value};
 use serde::Deserialize;
 
 use super::raw::{
-    RawApp, RawAppCookie, RawBearer, RawCertificate, RawConfig, RawListener, RawLog, RawNative,
-    RawProvider, RawRedis, RawServer, RawSession, RawStore, RawTls, RawWebhooks,
+    RawApp, RawAppCookie, RawBearer, RawCertificate, RawConfig, RawHeaderEdits, RawListener,
+    RawLog, RawNative, RawProvider, RawRedis, RawServer, RawSession, RawStore, RawTls, RawWebhooks,
 };
 use super::raw_rules::{RawCondition, RawRule};
 
@@ -20,7 +20,7 @@ pub struct Table {
 }
 
 /// Every table with fixed keys.
-pub fn tables() -> [Table; 17] {
+pub fn tables() -> [Table; 19] {
     [
         table::<RawConfig>(""),
         table::<RawServer>("server"),
@@ -37,6 +37,8 @@ pub fn tables() -> [Table; 17] {
         table::<RawAppCookie>("apps.NAME.app_cookies"),
         table::<RawRule>("apps.NAME.rules"),
         table::<RawCondition>("apps.NAME.rules.allow"),
+        table::<RawHeaderEdits>("apps.NAME.request_headers"),
+        table::<RawHeaderEdits>("apps.NAME.response_headers"),
         table::<RawNative>("apps.NAME.native"),
         table::<RawBearer>("apps.NAME.bearer"),
     ]

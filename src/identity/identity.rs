@@ -142,14 +142,20 @@ impl HeaderTemplate {
     }
 
     fn render(&self, claims: &Claims) -> Option<(HeaderName, HeaderValue)> {
+        let value = self.value(|claim| joined(claims, claim))?;
+        Some((self.name.clone(), value))
+    }
+
+    /// The header value, with `of` in place of each name in braces. `None` if one has no value.
+    pub(super) fn value(&self, of: impl Fn(&str) -> Option<String>) -> Option<HeaderValue> {
         let mut value = String::new();
         for part in &self.parts {
             match part {
                 Part::Text(text) => value.push_str(text),
-                Part::Claim(claim) => value.push_str(&joined(claims, claim)?),
+                Part::Claim(name) => value.push_str(&of(name)?),
             }
         }
-        Some((self.name.clone(), HeaderValue::try_from(value).ok()?))
+        HeaderValue::try_from(value).ok()
     }
 }
 
@@ -182,7 +188,7 @@ const DISPLAY_TEXT: [&str; 9] = [
 
 /// The values of the claim, separated by commas. `None` without values. A comma inside a value is
 /// encoded, so that a single value cannot look like two.
-fn joined(claims: &Claims, claim: &str) -> Option<String> {
+pub(super) fn joined(claims: &Claims, claim: &str) -> Option<String> {
     let is_text = claims.get(claim).is_some_and(Value::is_string);
     let keeps_commas = is_text && DISPLAY_TEXT.contains(&claim);
     let encoded: Vec<String> = claims

@@ -2,6 +2,7 @@
 
 pub mod claims;
 pub mod credentials;
+pub mod header_edits;
 #[expect(
     clippy::module_inception,
     reason = "the folder holds what the identity consists of"

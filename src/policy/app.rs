@@ -12,6 +12,7 @@ use super::background_paths::BackgroundPaths;
 use super::hosts::AppHosts;
 use super::native::Native;
 use super::rules::Rules;
+use crate::identity::header_edits::HeaderEdits;
 use crate::identity::identity::HeaderTemplate;
 use crate::types::target::PathAmbiguities;
 
@@ -38,6 +39,10 @@ pub struct App {
     pub allowed_ambiguities: PathAmbiguities,
     /// The identity headers for its backend.
     pub headers: Vec<HeaderTemplate>,
+    /// Changes of the headers of requests to its backend.
+    pub request_edits: HeaderEdits,
+    /// Changes of the headers of its backend's responses.
+    pub response_edits: HeaderEdits,
     /// The names of its cookies.
     pub cookies: CookieNames,
     /// The lifetimes of its sessions.
@@ -132,6 +137,8 @@ impl App {
             .rules
             .claims()
             .chain(self.headers.iter().flat_map(HeaderTemplate::claims))
+            .chain(self.request_edits.claims())
+            .chain(self.response_edits.claims())
             .collect();
         claims.sort_unstable();
         claims.dedup();

@@ -41,26 +41,36 @@ impl<'h> ForwardedOrigin<'h> {
         if trusted.reads_host() {
             let listed = only_value(headers, &X_FORWARDED_HOST)?;
             let parameter = only_parameter(headers, "host")?;
-            origin.host = one_of(trusted, listed, parameter)?;
+            let (listed, parameter) = (listed.map(HostText), parameter.map(HostText));
+            origin.host = one_of(trusted, listed, parameter)?.map(|host| host.0);
         }
         if trusted.reads_scheme() {
             let listed = only_value(headers, &X_FORWARDED_PROTO)?;
             let parameter = only_parameter(headers, "proto")?;
-            for scheme in [listed, parameter].into_iter().flatten() {
-                Scheme::parse(scheme)?;
-            }
-            let scheme = one_of(trusted, listed, parameter)?;
-            origin.scheme = scheme.map(Scheme::parse).transpose()?;
+            let listed = listed.map(Scheme::parse).transpose()?;
+            let parameter = parameter.map(Scheme::parse).transpose()?;
+            origin.scheme = one_of(trusted, listed, parameter)?;
         }
         Ok(origin)
     }
 }
 
+/// A host, compared without regard to case.
+struct HostText<'h>(&'h str);
+
+impl PartialEq for HostText<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(other.0)
+    }
+}
+
 impl Scheme {
+    /// Some proxies report the scheme of a WebSocket.
     fn parse(text: &str) -> Result<Self, ForwardedOriginError> {
-        if text.eq_ignore_ascii_case("https") {
+        let is = |scheme: &str| text.eq_ignore_ascii_case(scheme);
+        if is("https") || is("wss") {
             Ok(Self::Https)
-        } else if text.eq_ignore_ascii_case("http") {
+        } else if is("http") || is("ws") {
             Ok(Self::Http)
         } else {
             Err(ForwardedOriginError)
@@ -69,14 +79,12 @@ impl Scheme {
 }
 
 /// The value of the configured header. The other header must not contradict it.
-fn one_of<'h>(
+fn one_of<T: PartialEq>(
     trusted: &TrustedProxies,
-    listed: Option<&'h str>,
-    parameter: Option<&'h str>,
-) -> Result<Option<&'h str>, ForwardedOriginError> {
-    if let (Some(listed), Some(parameter)) = (listed, parameter)
-        && !listed.eq_ignore_ascii_case(parameter)
-    {
+    listed: Option<T>,
+    parameter: Option<T>,
+) -> Result<Option<T>, ForwardedOriginError> {
+    if listed.is_some() && parameter.is_some() && listed != parameter {
         return Err(ForwardedOriginError);
     }
     Ok(match trusted.header() {
@@ -169,6 +177,8 @@ mod tests {
         let expected = (Some("a.example:8443".to_owned()), Some(Scheme::Https));
         assert_eq!(read(listed, &x), Ok(expected.clone()));
         assert_eq!(read(parameter, &x), Ok((None, None)));
+        let websocket = [("x-forwarded-proto", "wss"), ("forwarded", "proto=https")];
+        assert_eq!(read(listed, &websocket), Ok((None, Some(Scheme::Https))));
         let forwarded = [(
             "forwarded",
             "for=10.0.0.1;Host=\"a.example:8443\"; proto=https, for=10.0.0.2",
@@ -201,7 +211,7 @@ mod tests {
             ],
             &[("x-forwarded-proto", "https"), ("forwarded", "proto=http")],
             &[("x-forwarded-proto", "https,http")],
-            &[("x-forwarded-proto", "wss")],
+            &[("x-forwarded-proto", "ftp")],
             &[("forwarded", "host=a.example, host=a.example")],
             &[("forwarded", "host=a.example;host=a.example")],
             &[

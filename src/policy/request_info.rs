@@ -225,7 +225,8 @@ fn authority(uri: &Uri, headers: &HeaderMap) -> Result<String, InvalidRequest> {
     Ok(named.to_ascii_lowercase())
 }
 
-fn is_host_and_port(text: &str) -> bool {
+/// Whether the text is a host, as in a URL, with an optional port.
+pub fn is_host_and_port(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
             Some((address, port))

@@ -2,31 +2,27 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
-
 use super::Proxy;
 use crate::auth::session::cookies::SetCookieHeaders;
-use crate::policy::request_info::RequestInfo;
 use crate::policy::route::AppRef;
-use crate::upstream;
+use crate::upstream::{self, LoggingOut};
 
 /// How long the app may take. The browser continues in any case.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Proxy {
-    /// `Set-Cookie` headers that clear the app's own cookies in the browser that sent the headers
-    /// `client`: first those of the app's response to its logout request, then the configured ones.
-    /// A failure of the app does not affect the logout.
+    /// `Set-Cookie` headers that clear the app's own cookies in the browser that sent the request:
+    /// first those of the app's response to its logout request, then the configured ones. A failure
+    /// of the app does not affect the logout.
     pub(super) async fn logout_app(
         &self,
         app_ref: AppRef<'_>,
-        info: &RequestInfo,
-        client: &HeaderMap,
+        client: LoggingOut<'_>,
     ) -> SetCookieHeaders {
         let app_logout = &app_ref.app.app_logout;
         let mut set_cookies = SetCookieHeaders::new();
         if let (Some(logout), Some(upstream)) = (&app_logout.logout, self.upstreams.get(app_ref)) {
-            let request = upstream::send_app_logout(&upstream, app_ref.app, logout, info, client);
+            let request = upstream::send_app_logout(&upstream, app_ref.app, logout, client);
             let outcome = match tokio::time::timeout(TIMEOUT, request).await {
                 Ok(None) => "no_app_session",
                 Ok(Some(Ok(response))) => {

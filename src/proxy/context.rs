@@ -5,7 +5,6 @@ use zeroize::Zeroizing;
 
 use super::concurrency::ServerSlot;
 use super::request_body::{BodyLimits, ReadBodyError};
-use super::request_id::RequestId;
 use super::request_telemetry::RequestRecord;
 use crate::identity::post_id::PostId;
 use crate::policy::described_request::Dialect;
@@ -15,6 +14,8 @@ use crate::session::cookie::RequestCookies;
 use crate::session::login_loop::TransportHints;
 use crate::types::body::Body;
 use crate::types::net::ConnectionId;
+use crate::types::request_id::RequestId;
+use crate::upstream::LoggingOut;
 
 /// A request whose decision is executed.
 pub(super) struct RequestContext<'r> {
@@ -36,6 +37,15 @@ pub(super) struct RequestContext<'r> {
 impl RequestContext<'_> {
     pub(super) fn request_id(&self) -> RequestId {
         self.record.request_id()
+    }
+
+    /// The request for the app's own logout.
+    pub(super) fn logging_out(&self) -> LoggingOut<'_> {
+        LoggingOut {
+            info: self.info,
+            headers: &self.parts.headers,
+            request_id: self.request_id(),
+        }
     }
 
     /// Reads the body, which is meant for Doorward itself.

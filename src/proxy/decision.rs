@@ -158,10 +158,11 @@ impl Proxy {
         let Ok(_in_flight) = acquire(slot).await else {
             return self.app_busy(app_ref, context.info.client_kind, context.request_id());
         };
+        let request_id = context.request_id();
         let changes = self
             .upstreams
             .get(app_ref)
-            .and_then(|upstream| upstream::edge_changes(&upstream, &permit, headers));
+            .and_then(|upstream| upstream::edge_changes(&upstream, &permit, headers, request_id));
         let Some(mut changes) = changes else {
             let reason = Reason::InvalidRequest(InvalidRequest::Repeated);
             return self.refuse_check(app_ref, reason, &context);

@@ -7,7 +7,6 @@ use super::Proxy;
 use super::concurrency::{AppLimit, ServerSlot, acquire};
 use super::context::RequestContext;
 use super::native::NativeEndpoint;
-use super::request_id::RequestId;
 use super::request_telemetry::RequestRecord;
 use super::responder::TaggedResponse;
 use super::stream_limits::StreamLimits;
@@ -19,6 +18,7 @@ use crate::policy::route::AppRef;
 use crate::session::validity::LiveSession;
 use crate::types::body::Body;
 use crate::types::net::ConnectionId;
+use crate::types::request_id::RequestId;
 use crate::upstream::{self, ClientPin, ForwardLimits, UpstreamError};
 
 impl Proxy {
@@ -205,6 +205,7 @@ impl Proxy {
                 connection,
                 caller: permit.caller_name(),
             }),
+            request_id: record.request_id(),
         };
         record.upstream_started();
         let response = upstream::forward(&upstream, permit, parts, body, limits).await;

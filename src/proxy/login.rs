@@ -5,7 +5,6 @@ use http::StatusCode;
 use super::Proxy;
 use super::context::RequestContext;
 use super::messages::Operation;
-use super::request_id::RequestId;
 use super::responder::TaggedResponse;
 use crate::auth::login::callback::{CallbackRequest, FailedLogin, LoginOutcome};
 use crate::auth::login::{LoginFailure, LoginLoop};
@@ -14,6 +13,7 @@ use crate::identity::return_to::ReturnTo;
 use crate::policy::decide::Caller;
 use crate::policy::route::AppRef;
 use crate::session::validity::NoSessionReason;
+use crate::types::request_id::RequestId;
 
 impl Proxy {
     /// Redirects to the provider, or shows the error page if logins loop.
@@ -61,8 +61,7 @@ impl Proxy {
         };
         let outcome = self.auth.login.finish(app_ref, request).await;
         let app_cookies = if outcome.user_switched() {
-            self.logout_app(app_ref, context.info, &context.parts.headers)
-                .await
+            self.logout_app(app_ref, context.logging_out()).await
         } else {
             SetCookieHeaders::new()
         };

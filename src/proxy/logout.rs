@@ -35,7 +35,7 @@ impl Proxy {
     ) -> TaggedResponse {
         let (outcome, app_cookies) = tokio::join!(
             self.auth.logout.log_out(app_ref, context.cookies),
-            self.logout_app(app_ref, context.info, &context.parts.headers)
+            self.logout_app(app_ref, context.logging_out())
         );
         self.responder
             .redirect(StatusCode::SEE_OTHER, &outcome.location, code)
@@ -87,8 +87,7 @@ impl Proxy {
             .frontchannel_logout
             .log_out(app_ref, query, context.cookies);
         let app_cookies = if outcome.outcome == FRONT_CHANNEL {
-            self.logout_app(app_ref, context.info, &context.parts.headers)
-                .await
+            self.logout_app(app_ref, context.logging_out()).await
         } else {
             SetCookieHeaders::new()
         };

@@ -14,7 +14,6 @@ mod native;
 pub mod pages;
 mod post_replay;
 mod request_body;
-mod request_id;
 mod request_telemetry;
 mod responder;
 mod stream_limits;
@@ -47,6 +46,7 @@ use crate::session::cookie::RequestCookies;
 use crate::session::validity::NoSessionReason;
 use crate::types::body::Body;
 use crate::types::net::{ConnectionId, ConnectionInfo, ListenerKind};
+use crate::types::request_id::RequestId;
 use crate::upstream::{UpstreamError, Upstreams};
 use concurrency::{ServerSlot, request_bytes};
 use context::RequestContext;
@@ -99,10 +99,14 @@ impl Proxy {
         let body = record.watch_request(body, self.limiters.min_upload_rate);
 
         let peer = connection.peer.map(|peer| peer.ip());
+        let is_proxied = self.trusted.contain_peer(peer);
+        if is_proxied && let Some(request_id) = RequestId::read(&parts.headers) {
+            record.set_request_id(request_id);
+        }
         // A proxy sends the requests of many clients on one connection.
         let is_shared = parts.version >= Version::HTTP_2
             || peer.is_none()
-            || self.trusted.contain_peer(peer)
+            || is_proxied
             || is_forwarded_with_credentials(&parts.headers);
         let received = ReceivedRequest {
             parts,

@@ -16,7 +16,6 @@ use super::concurrency::{ServerSlot, acquire};
 use super::context::RequestContext;
 use super::messages::Operation;
 use super::request_body::{BodyLimits, ReadBodyError};
-use super::request_id::RequestId;
 use super::responder::{ReplayPrompt, TaggedResponse};
 use crate::auth::post_replay::{LoadedPost, PostReservation, PostUnavailable, SubmittedPost};
 use crate::identity::post_id::{PostId, REPLAY_BODY_LEN};
@@ -28,6 +27,7 @@ use crate::policy::route::{AppRef, Route};
 use crate::session::preserved_post::PreservedPost;
 use crate::session::validity::{LiveSession, NoSessionReason};
 use crate::types::body::Body;
+use crate::types::request_id::RequestId;
 
 /// How long the body of a preserved POST may take to arrive.
 const PRESERVE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -13,7 +13,6 @@ use tokio::sync::watch;
 
 use super::concurrency::REQUEST_BYTES;
 use super::event_stream::{EndedByDrain, end_with_drain};
-use super::request_id::RequestId;
 use super::responder::TaggedResponse;
 use super::stream_limits::{LimitChecker, StreamLimits};
 use crate::auth::Unavailable;
@@ -26,6 +25,7 @@ use crate::telemetry::access::{AccessBuffer, AccessEntry};
 use crate::telemetry::metrics::{AppMetrics, Metrics};
 use crate::types::body::{Body, BodyEnd, BodyError, BodyObserver, ValidityCheck};
 use crate::types::net::ConnectionInfo;
+use crate::types::request_id::RequestId;
 use crate::types::time::Clock;
 
 /// The status in the log of a request whose client disconnected before the response head. No
@@ -181,6 +181,11 @@ impl RequestRecord {
         self.request_id
     }
 
+    /// Continues with the request ID that a trusted proxy chose.
+    pub fn set_request_id(&mut self, request_id: RequestId) {
+        self.request_id = request_id;
+    }
+
     /// Follows the progress of the request body.
     pub fn watch_request(&mut self, body: Body, min_rate: u32) -> Body {
         if http_body::Body::is_end_stream(&body) {
@@ -329,7 +334,7 @@ impl RequestRecord {
         };
         access.write(&AccessEntry {
             time: self.shared.clock.now(),
-            request_id: self.request_id.digits(),
+            request_id: self.request_id.as_str(),
             app: app.map(|(name, _)| name.as_str()),
             client: self.client,
             method: self.method.as_ref().map_or("", Method::as_str),

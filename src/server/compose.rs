@@ -468,7 +468,10 @@ fn plan(
     } else {
         headers
     };
-    let headers = headers.forwarding(&settings.client_headers.forwarded_identity);
+    let headers = headers
+        .editing_requests(app.request_edits.clone())
+        .editing_responses(app.response_edits.clone())
+        .forwarding(&settings.client_headers.forwarded_identity);
     let headers = if settings.client_headers.removes_authorization {
         headers.dropping_authorization()
     } else {

@@ -24,7 +24,7 @@ pub struct AccessEntry<'a> {
     /// When the response ended.
     pub time: Timestamp,
     /// The request ID, which error pages show too.
-    pub request_id: [u8; 16],
+    pub request_id: &'a str,
     /// The app, if the host belongs to one.
     pub app: Option<&'a str>,
     /// The peer address, or the client address from a trusted proxy.
@@ -96,7 +96,7 @@ impl AccessEntry<'_> {
         out.extend_from_slice(b"{\"time\":\"");
         push_time(out, self.time);
         out.extend_from_slice(b"\",\"request_id\":\"");
-        out.extend_from_slice(&self.request_id);
+        out.extend_from_slice(self.request_id.as_bytes());
         out.push(b'"');
         optional(out, b",\"app\":\"", self.app);
         if let Some(client) = self.client {
@@ -251,7 +251,7 @@ mod tests {
 
     const ENTRY: AccessEntry<'_> = AccessEntry {
         time: Timestamp::from_secs(951_827_696),
-        request_id: *b"00000000000000r1",
+        request_id: "00000000000000r1",
         app: Some("store"),
         client: None,
         method: "GET",

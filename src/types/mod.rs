@@ -9,6 +9,7 @@ pub mod oauth;
 mod other_reading;
 mod path_ambiguity;
 mod percent_encoding;
+pub mod request_id;
 pub mod secret;
 pub mod target;
 pub mod time;

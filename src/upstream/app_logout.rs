@@ -10,9 +10,11 @@ use super::client::Upstream;
 use super::error::UpstreamError;
 use super::forward::send;
 use super::request::ForwardRequest;
+use crate::identity::header_edits::RequestFacts;
 use crate::policy::app::{App, AppLogout};
 use crate::policy::request_info::RequestInfo;
 use crate::types::body::Body;
+use crate::types::request_id::RequestId;
 
 /// Maximum number of `Set-Cookie` headers that are returned to the browser.
 const MAX_COOKIES: usize = 16;
@@ -28,8 +30,19 @@ pub struct AppLogoutResponse {
     pub cookies: Vec<HeaderValue>,
 }
 
-/// Asks the app to end its session with the browser whose headers are `client`. Returns `None` if
-/// the browser sent no cookies for the app.
+/// The browser's request that logs out.
+#[derive(Clone, Copy, Debug)]
+pub struct LoggingOut<'r> {
+    /// The parsed request.
+    pub info: &'r RequestInfo,
+    /// Its headers.
+    pub headers: &'r HeaderMap,
+    /// Its ID.
+    pub request_id: RequestId,
+}
+
+/// Asks the app to end its session with the browser. Returns `None` if the browser sent no cookies
+/// for the app.
 ///
 /// # Errors
 /// See [`UpstreamError`].
@@ -37,9 +50,13 @@ pub async fn send_app_logout(
     upstream: &Upstream,
     app: &App,
     logout: &AppLogout,
-    info: &RequestInfo,
-    client: &HeaderMap,
+    browser: LoggingOut<'_>,
 ) -> Option<Result<AppLogoutResponse, UpstreamError>> {
+    let LoggingOut {
+        info,
+        headers: client,
+        request_id,
+    } = browser;
     let cookies = upstream.plan.headers.app_cookies(client)?;
     let mut request = Request::new(Body::empty());
     *request.method_mut() = logout.method.clone();
@@ -68,6 +85,12 @@ pub async fn send_app_logout(
     let forward = ForwardRequest {
         target: &logout.target,
         identity_headers: &[],
+        facts: RequestFacts {
+            request_id,
+            client: info.address.client,
+            host: &info.authority,
+            claims: None,
+        },
         forwarded_for: &info.address.forwarded_for,
         forwarded_proto: app.origin.scheme(),
         forwarded_host: app.origin.authority(),

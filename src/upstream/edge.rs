@@ -7,6 +7,7 @@ use super::forward::{ForwardLimits, upstream_request};
 use super::headers::edge::EdgeChanges;
 use crate::identity::identity::HeaderTemplate;
 use crate::policy::decide::Permit;
+use crate::types::request_id::RequestId;
 
 /// What another proxy must change in a permitted request with the header fields `client`, so that
 /// the app receives the fields that [`forward()`](super::forward()) sends. `None` if the cookies
@@ -15,6 +16,7 @@ pub fn edge_changes(
     upstream: &Upstream,
     permit: &Permit<'_>,
     client: &HeaderMap,
+    request_id: RequestId,
 ) -> Option<EdgeChanges> {
     let policy = &upstream.plan.headers;
     if policy.hides_own_cookie(client) {
@@ -23,6 +25,7 @@ pub fn edge_changes(
     let limits = ForwardLimits {
         validity: None,
         pin: None,
+        request_id,
     };
     let app = permit.app_ref().app;
     let client_header = app.bearer.iter().map(|bearer| &bearer.client_header);

@@ -19,16 +19,20 @@ use super::http1::{
 use super::http2::{self, Http2Request};
 use super::request::{ClientPin, ForwardRequest};
 use super::upgrade::{self, TunnelLimits};
+use crate::identity::header_edits::RequestFacts;
 use crate::policy::decide::Permit;
 use crate::types::body::{Body, ValidityCheck};
+use crate::types::request_id::RequestId;
 
-/// How a forwarded request is tied to its client and its session.
+/// How a forwarded request is tied to its client, its session and its log entry.
 #[derive(Clone, Copy, Debug)]
 pub struct ForwardLimits<'a> {
     /// An upgraded connection lasts as long as this allows.
     pub validity: Option<&'a ValidityCheck>,
     /// See [`ForwardRequest::pin`].
     pub pin: Option<ClientPin<'a>>,
+    /// The request ID for the app.
+    pub request_id: RequestId,
 }
 
 /// Forwards a permitted request to the backend and returns the response; both bodies are streamed.
@@ -57,6 +61,12 @@ pub(super) fn upstream_request<'a>(
         identity_headers: permit
             .identity()
             .map_or(&[], |identity| identity.headers.as_slice()),
+        facts: RequestFacts {
+            request_id: limits.request_id,
+            client: info.address.client,
+            host: &info.authority,
+            claims: permit.identity().map(|identity| &identity.claims),
+        },
         forwarded_for: &info.address.forwarded_for,
         forwarded_proto: origin.scheme(),
         forwarded_host: origin.authority(),
@@ -251,7 +261,6 @@ impl Http1Exchange<'_> {
         } = used;
         let upstream = self.upstream;
         let plan = &upstream.plan;
-        let authenticated = self.request.authenticated;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             let agreed = upgrade::is_websocket_upgrade(&head.headers);
             let (Some(client), true) = (upgrade, agreed) else {
@@ -269,7 +278,7 @@ impl Http1Exchange<'_> {
                 .tunnels
                 .open_between(client, connection.into_upgraded(), limits);
             plan.headers
-                .sanitize_response(&mut head.headers, authenticated);
+                .sanitize_response(&mut head.headers, self.request);
             head.headers.remove(CONTENT_LENGTH);
             head.headers.extend(upgrade::fields());
             return Ok(response(head, Body::empty()));
@@ -286,7 +295,7 @@ impl Http1Exchange<'_> {
         );
         let offered = self.offered_protocols(&head);
         plan.headers
-            .sanitize_response(&mut head.headers, authenticated);
+            .sanitize_response(&mut head.headers, self.request);
         if let Some(protocols) = offered {
             head.headers
                 .insert(CONNECTION, const { HeaderValue::from_static("upgrade") });

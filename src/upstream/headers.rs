@@ -3,9 +3,10 @@
 //! PHP also `.`). Then Doorward's are set, so that names nominated by `Connection` cannot remove
 //! them.
 
+mod caching;
 pub(super) mod edge;
 
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, HOST, SET_COOKIE};
+use http::header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::connection_auth;
@@ -14,13 +15,15 @@ use super::foreign_identity;
 use super::loop_guard::{CDN_LOOP, LoopGuard};
 use super::request::ForwardRequest;
 use crate::identity::credentials::Scheme;
+use crate::identity::header_edits::HeaderEdits;
 use crate::policy::native::holds_doorward_token;
 use crate::session::cookie::pairs;
+use crate::types::request_id::X_REQUEST_ID;
 
 /// Request fields that are never forwarded, in any spelling. Proxies and frameworks trust them;
 /// Doorward sets `X-Forwarded-For`, `-Proto` and `-Host` itself. They include vendors' fields for
 /// the client address: with a trusted proxy in front, the address is in `X-Forwarded-For`.
-const NEVER_FORWARDED: [&str; 40] = [
+const NEVER_FORWARDED: [&str; 41] = [
     // Hop-by-hop fields (RFC 9110 section 7.6.1) and framing, which is set anew.
     "connection",
     "keep-alive",
@@ -58,6 +61,8 @@ const NEVER_FORWARDED: [&str; 40] = [
     "x-rewrite-url",
     "x-original-url",
     "x-original-uri",
+    // Doorward's own, which is that of a trusted proxy if it chose one.
+    "x-request-id",
     // Another method than the one that the rules matched.
     "x-http-method",
     "x-http-method-override",
@@ -111,17 +116,6 @@ static RESPONSE_HOP_BY_HOP: [HeaderName; 9] = [
     header::UPGRADE,
 ];
 
-/// Response fields that override `Cache-Control` for some caches (RFC 9213 and its predecessors).
-static CACHE_CONTROL_OVERRIDES: [HeaderName; 7] = [
-    HeaderName::from_static("cdn-cache-control"),
-    HeaderName::from_static("surrogate-control"),
-    HeaderName::from_static("surrogate-key"),
-    HeaderName::from_static("edge-control"),
-    HeaderName::from_static("cloudflare-cdn-cache-control"),
-    HeaderName::from_static("vercel-cdn-cache-control"),
-    HeaderName::from_static("x-accel-expires"),
-];
-
 /// One app's header rules, built when the configuration is loaded.
 #[derive(Clone, Debug)]
 pub struct HeaderPolicy {
@@ -133,6 +127,8 @@ pub struct HeaderPolicy {
     drops_access_tokens: bool,
     loop_guard: Option<LoopGuard>,
     drops_authorization: bool,
+    request_edits: HeaderEdits,
+    response_edits: HeaderEdits,
 }
 
 impl HeaderPolicy {
@@ -149,6 +145,8 @@ impl HeaderPolicy {
             drops_access_tokens: false,
             loop_guard: None,
             drops_authorization: false,
+            request_edits: HeaderEdits::default(),
+            response_edits: HeaderEdits::default(),
         };
         for name in NEVER_FORWARDED
             .iter()
@@ -216,6 +214,24 @@ impl HeaderPolicy {
         self
     }
 
+    /// Changes the fields of requests. A client's fields under the name of one that is set or removed
+    /// are removed in every spelling.
+    #[must_use]
+    pub fn editing_requests(mut self, edits: HeaderEdits) -> Self {
+        for name in edits.replaced() {
+            self.never_forward(name.as_ref());
+        }
+        self.request_edits = edits;
+        self
+    }
+
+    /// Changes the fields of responses.
+    #[must_use]
+    pub fn editing_responses(mut self, edits: HeaderEdits) -> Self {
+        self.response_edits = edits;
+        self
+    }
+
     fn never_forward(&mut self, name: &[u8]) {
         let folded = folded(name);
         if self.never_forwarded.len() <= folded.len() {
@@ -235,7 +251,7 @@ impl HeaderPolicy {
         forward: &ForwardRequest<'_>,
     ) -> HeaderMap {
         let mut headers =
-            HeaderMap::with_capacity(client.len() + forward.identity_headers.len() + 6);
+            HeaderMap::with_capacity(client.len() + forward.identity_headers.len() + 7);
         self.each_upstream_field(client, forward, |name, value| {
             headers.append(name.clone(), value.clone());
         });
@@ -266,9 +282,11 @@ impl HeaderPolicy {
         for (name, value) in forward.identity_headers {
             put(name, value);
         }
+        self.request_edits.each_field(&forward.facts, &mut put);
         if let Some(guard) = &self.loop_guard {
             put(&CDN_LOOP, guard.id());
         }
+        put(&X_REQUEST_ID, &forward.facts.request_id.header_value());
         for (name, value) in [
             (
                 const { HeaderName::from_static("x-forwarded-for") },
@@ -370,8 +388,9 @@ impl HeaderPolicy {
     }
 
     /// Removes hop-by-hop fields, cookies under Doorward's names, and device-binding fields from
-    /// the backend's response. Keeps authenticated responses out of shared caches.
-    pub(super) fn sanitize_response(&self, headers: &mut HeaderMap, authenticated: bool) {
+    /// the backend's response, and makes the configured changes. Keeps authenticated responses out
+    /// of shared caches.
+    pub(super) fn sanitize_response(&self, headers: &mut HeaderMap, request: &ForwardRequest<'_>) {
         let nominated = Nominated::read(headers);
         let is_dropped = |name: &&HeaderName| {
             Self::is_dropped_from_response(name)
@@ -395,8 +414,9 @@ impl HeaderPolicy {
                 headers.append(SET_COOKIE, cookie);
             }
         }
-        if authenticated {
-            make_private(headers);
+        self.response_edits.apply(headers, &request.facts);
+        if request.authenticated {
+            caching::make_private(headers);
         }
     }
 }
@@ -429,64 +449,6 @@ impl Nominated {
 
 fn is_end_to_end(name: &HeaderName) -> bool {
     NOT_NOMINABLE.contains(&name.as_str()) || name.as_str().starts_with("sec-")
-}
-
-/// Adds `private`, which keeps a response out of shared caches, also one that would be cached
-/// heuristically (RFC 9111 section 5.2.2).
-fn make_private(headers: &mut HeaderMap) {
-    for name in &CACHE_CONTROL_OVERRIDES {
-        headers.remove(name);
-    }
-    if !headers.contains_key(CACHE_CONTROL) {
-        headers.insert(CACHE_CONTROL, const { HeaderValue::from_static("private") });
-        return;
-    }
-    let mut kept = Vec::new();
-    for field in headers.get_all(CACHE_CONTROL) {
-        for directive in directives(field.as_bytes()) {
-            let name = directive
-                .split(|byte| *byte == b'=')
-                .next()
-                .unwrap_or_default()
-                .trim_ascii();
-            let replaced = [&b"public"[..], b"s-maxage", b"private", b"proxy-revalidate"];
-            if !name.is_empty()
-                && !replaced
-                    .iter()
-                    .any(|other| name.eq_ignore_ascii_case(other))
-            {
-                kept.push(directive);
-            }
-        }
-    }
-    if !kept
-        .iter()
-        .any(|directive| directive.eq_ignore_ascii_case(b"no-store"))
-    {
-        kept.insert(0, b"private");
-    }
-    let joined = HeaderValue::from_bytes(&kept.join(&b", "[..]));
-    headers.insert(
-        CACHE_CONTROL,
-        joined.unwrap_or(const { HeaderValue::from_static("private, no-store") }),
-    );
-}
-
-/// Splits a field at commas outside quoted strings.
-fn directives(field: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut quoted = false;
-    let mut escaped = false;
-    let parts = field.split(move |byte| {
-        let comma = *byte == b',' && !quoted;
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ => {}
-        }
-        comma
-    });
-    parts.map(<[u8]>::trim_ascii)
 }
 
 #[cfg(test)]

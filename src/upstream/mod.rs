@@ -30,7 +30,7 @@ mod upgrade;
 mod tests;
 
 pub use address::{HostPort, ParseUpstreamError, UpstreamUrl};
-pub use app_logout::{AppLogoutResponse, send_app_logout};
+pub use app_logout::{AppLogoutResponse, LoggingOut, send_app_logout};
 pub use by_label::{UpstreamHandle, Upstreams};
 pub use client::Upstream;
 pub use client_certificate::{ClientCertificate, ClientCertificateError};
@@ -41,6 +41,8 @@ pub use forward::{ForwardLimits, forward};
 pub use headers::HeaderPolicy;
 pub use headers::edge::{EdgeChanges, EdgeField};
 pub use request::{ClientPin, ForwardRequest};
-pub use target::{IdleReuse, UpstreamPlan, UpstreamPlanError, UpstreamProtocol, UpstreamSettings};
+pub use target::{
+    IdleReuse, UpstreamHost, UpstreamPlan, UpstreamPlanError, UpstreamProtocol, UpstreamSettings,
+};
 pub use template::{ByLabel, LABEL, UpstreamTemplate};
 pub use upgrade::Tunnels;

@@ -2,6 +2,7 @@
 
 use http::{HeaderName, HeaderValue};
 
+use crate::identity::header_edits::RequestFacts;
 use crate::types::body::ValidityCheck;
 use crate::types::net::ConnectionId;
 
@@ -12,6 +13,8 @@ pub struct ForwardRequest<'a> {
     pub target: &'a str,
     /// The identity headers.
     pub identity_headers: &'a [(HeaderName, HeaderValue)],
+    /// What templates of headers can contain, and `X-Request-Id`.
+    pub facts: RequestFacts<'a>,
     /// `X-Forwarded-For`.
     pub forwarded_for: &'a str,
     /// `X-Forwarded-Proto`.

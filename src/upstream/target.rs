@@ -23,6 +23,17 @@ pub(super) const ALPN_H2: &[u8] = b"h2";
 /// ALPN protocol ID of HTTP/1.1 (RFC 7301 section 6).
 const ALPN_HTTP1: &[u8] = b"http/1.1";
 
+/// The `Host` field of requests to a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamHost {
+    /// The public host.
+    Client,
+    /// The backend's own.
+    Upstream,
+    /// This host, with a port if it has one.
+    Fixed(HeaderValue),
+}
+
 /// The protocol of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamProtocol {
@@ -69,8 +80,8 @@ pub struct UpstreamSettings {
     pub tcp_keepalive: Option<Duration>,
     /// Maximum size of a response head in bytes; at least 8192.
     pub max_header_bytes: usize,
-    /// Whether `Host` is the public host, or the backend's own.
-    pub preserve_host: bool,
+    /// The `Host` field of requests.
+    pub host: UpstreamHost,
     /// Trusted CA certificates (PEM), instead of the system's.
     pub ca_certificates: Option<Vec<u8>>,
     /// The name for SNI and certificate verification, instead of the address's host.
@@ -164,7 +175,7 @@ impl UpstreamSettings {
             max_http2_streams: 100,
             tcp_keepalive: Some(Duration::from_secs(60)),
             max_header_bytes: 64 * 1024,
-            preserve_host: true,
+            host: UpstreamHost::Client,
             ca_certificates: None,
             server_name: None,
             client_certificate: None,
@@ -235,12 +246,15 @@ impl UpstreamPlan {
         }))
     }
 
-    /// The `Host` field of a request: the public host, or the backend's own.
+    /// The `Host` field of a request.
     pub(super) fn host_of(&self, request: &ForwardRequest<'_>) -> HeaderValue {
-        let public = HeaderValue::from_str(request.forwarded_host).ok();
-        public
-            .filter(|_| self.settings.preserve_host)
-            .unwrap_or_else(|| self.host.clone())
+        match &self.settings.host {
+            UpstreamHost::Client => {
+                HeaderValue::from_str(request.forwarded_host).unwrap_or_else(|_| self.host.clone())
+            }
+            UpstreamHost::Upstream => self.host.clone(),
+            UpstreamHost::Fixed(host) => host.clone(),
+        }
     }
 
     /// The client certificate, whose files must be watched for changes.

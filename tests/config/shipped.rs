@@ -110,7 +110,7 @@ fn reference_shows_the_defaults() {
                     app.auth
                 ),
                 (
-                    upstream.preserve_host,
+                    &upstream.host,
                     upstream.connect_timeout,
                     upstream.response_timeout
                 ),

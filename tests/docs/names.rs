@@ -19,7 +19,7 @@ const SESSIONS: &str = "docs/sessions.md";
 const CONCEPTS: &str = "docs/concepts.md";
 
 /// Names of protocols, formats and single fields, which are no codes of Doorward's.
-const PROTOCOL_NAMES: [&str; 93] = [
+const PROTOCOL_NAMES: [&str; 94] = [
     "absent_is_default",
     "access_denied",
     "access_token",
@@ -37,6 +37,7 @@ const PROTOCOL_NAMES: [&str; 93] = [
     "c_hash",
     "change_password_id",
     "client_id",
+    "client_ip",
     "client_secret",
     "code_challenge",
     "code_challenge_method",

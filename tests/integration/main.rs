@@ -53,6 +53,8 @@ mod fusionauth;
 #[cfg(test)]
 mod grpc;
 #[cfg(test)]
+mod header_edits;
+#[cfg(test)]
 mod http2;
 #[cfg(test)]
 mod identity_headers;

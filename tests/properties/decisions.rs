@@ -165,6 +165,8 @@ fn router(
         background_paths: BackgroundPaths::default(),
         allowed_ambiguities,
         headers: Vec::new(),
+        request_edits: Default::default(),
+        response_edits: Default::default(),
         cookies: CookieNames::new("doorward", &origin),
         native: Some(native()),
         limits: LIMITS,

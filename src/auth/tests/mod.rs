@@ -195,6 +195,8 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
         background_paths: BackgroundPaths::default(),
         allowed_ambiguities: PathAmbiguities::NONE,
         headers: Vec::new(),
+        request_edits: Default::default(),
+        response_edits: Default::default(),
         limits: Limits {
             idle: Duration::from_secs(1800),
             absolute: Duration::from_secs(43_200),

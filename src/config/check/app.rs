@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
 use rustls_pki_types::ServerName;
 use url::Url;
 
@@ -15,19 +16,22 @@ use super::rule_lists::RuleListFiles;
 use super::rules::RuleContext;
 use super::session::limits;
 use super::{
-    app_logout, bearer, check_host, check_name, client, elements, headers, native, nonzero, rules,
-    server, upstream_tls, web_origins, wildcard,
+    app_logout, bearer, check_host, check_name, client, elements, header_edits, headers, native,
+    nonzero, rules, server, upstream_tls, web_origins, wildcard,
 };
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::policy::app::{App, OptionalEndpoints};
 use crate::policy::background_paths::BackgroundPaths;
 use crate::policy::hosts::AppHosts;
+use crate::policy::request_info::is_host_and_port;
 use crate::policy::rules::{AuthMethods, Rules};
 use crate::session::cookie::CookieNames;
 use crate::session::validity::Limits;
 use crate::types::net::{Origin, is_loopback_host};
 use crate::types::oauth::{AppName, ProviderName};
-use crate::upstream::{IdleReuse, LABEL, UpstreamProtocol, UpstreamSettings, UpstreamUrl};
+use crate::upstream::{
+    IdleReuse, LABEL, UpstreamHost, UpstreamProtocol, UpstreamSettings, UpstreamUrl,
+};
 
 const PREFIX: &str = "/.doorward";
 pub(super) const COOKIE_NAME: &str = "doorward";
@@ -119,6 +123,7 @@ pub(super) fn check(
             &at.key("dangerously_forward_headers"),
         ),
     };
+    let header_edits = header_edits::check(&mut raw, &names, at);
     let bearer = raw
         .bearer
         .take()
@@ -171,6 +176,8 @@ pub(super) fn check(
         background_paths,
         allowed_ambiguities,
         headers,
+        request_edits: header_edits.requests,
+        response_edits: header_edits.responses,
         cookies,
         limits,
         optional_endpoints,
@@ -246,6 +253,7 @@ fn upstream_settings(
         .stream_max_age
         .map(|duration| nonzero(duration, &at.key("stream_max_age")));
 
+    let host = upstream_host(raw.upstream_host.take(), &at.key("upstream_host"));
     let limits = upstream_limits(&raw, protocol, at);
 
     let mut settings = UpstreamSettings::at(url?);
@@ -257,13 +265,33 @@ fn upstream_settings(
     settings.server_name = tls.server_name;
     settings.protocol = protocol;
     settings.ping_interval = ping_interval;
-    settings.preserve_host = raw.preserve_host.unwrap_or(settings.preserve_host);
+    settings.host = host?;
     settings.connect_timeout = connect_timeout.unwrap_or(settings.connect_timeout);
     settings.response_timeout = response_timeout.unwrap_or(settings.response_timeout);
     settings.body_idle_timeout = stream_idle_timeout.unwrap_or(settings.body_idle_timeout);
     settings.tunnel_idle_timeout = stream_idle_timeout.unwrap_or(settings.tunnel_idle_timeout);
     settings.stream_max_age = stream_max_age;
     Some(settings)
+}
+
+/// `"client"`, `"upstream"`, or a host with an optional port.
+fn upstream_host(raw: Option<String>, at: &Location<'_>) -> Option<UpstreamHost> {
+    match raw.as_deref() {
+        None | Some("client") => Some(UpstreamHost::Client),
+        Some("upstream") => Some(UpstreamHost::Upstream),
+        Some(host) => {
+            let value = HeaderValue::from_str(host).ok();
+            let value = value.filter(|_| is_host_and_port(host) && host.contains(['.', ':']));
+            if value.is_none() {
+                at.error(
+                    format!("{} is not a host", quoted(host)),
+                    "`\"client\"`, `\"upstream\"`, or a name with a dot or port, such as \
+                     `\"store.internal\"`",
+                );
+            }
+            value.map(UpstreamHost::Fixed)
+        }
+    }
 }
 
 /// The limits of the connections to an upstream. `None` is the default.

@@ -15,9 +15,11 @@ const HEADERS: [(&str, &str); 4] = [
     ("X-Forwarded-User", "{sub}"),
 ];
 
-/// Reserved headers: hop-by-hop (RFC 9110 section 7.6.1), framing, credentials, client address.
-const RESERVED: [&str; 26] = [
+/// Reserved headers: hop-by-hop (RFC 9110 section 7.6.1), framing, credentials, client address,
+/// request ID.
+const RESERVED: [&str; 28] = [
     "authorization",
+    "cdn-loop",
     "connection",
     "content-encoding",
     "content-length",
@@ -43,6 +45,7 @@ const RESERVED: [&str; 26] = [
     "x-forwarded-host",
     "x-forwarded-port",
     "x-forwarded-proto",
+    "x-request-id",
 ];
 
 /// Normalizes a header name for comparison: many servers do not distinguish `-` from `_` and other

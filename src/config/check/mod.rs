@@ -9,6 +9,7 @@ mod certificates;
 mod client;
 mod conditions;
 mod fusionauth;
+mod header_edits;
 mod headers;
 mod listeners;
 mod native;

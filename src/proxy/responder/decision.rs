@@ -11,7 +11,7 @@ use crate::policy::app::App;
 use crate::policy::client_kind::ClientKind;
 use crate::policy::described_request::{Dialect, InvalidDescription};
 use crate::proxy::messages;
-use crate::proxy::request_id::RequestId;
+use crate::types::request_id::RequestId;
 use crate::upstream::EdgeChanges;
 
 const REMOVE: HeaderName = HeaderName::from_static("doorward-remove-headers");

@@ -12,8 +12,8 @@ use crate::policy::app::App;
 use crate::policy::client_kind::ClientKind;
 use crate::proxy::messages::ErrorText;
 use crate::proxy::pages::{ErrorPage, Href, Link, Pages};
-use crate::proxy::request_id::RequestId;
 use crate::types::body::Body;
+use crate::types::request_id::RequestId;
 
 /// An error, independent of the format of its response.
 pub(super) struct ErrorResponse<'t> {

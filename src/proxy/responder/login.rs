@@ -11,8 +11,8 @@ use crate::policy::app::App;
 use crate::policy::client_kind::ClientKind;
 use crate::proxy::messages;
 use crate::proxy::pages::MAX_LINK;
-use crate::proxy::request_id::RequestId;
 use crate::session::login_loop::LoginLoopCause;
+use crate::types::request_id::RequestId;
 
 impl Responder {
     /// The response to a failed login. Its link starts another login that leads to `return_to`.

@@ -18,9 +18,9 @@ use crate::policy::app::App;
 use crate::policy::native::NativeCall;
 use crate::policy::native_request::NativeRequestError;
 use crate::proxy::request_body::ReadBodyError;
-use crate::proxy::request_id::RequestId;
 use crate::session::validity::NoSessionReason;
 use crate::types::body::Body;
+use crate::types::request_id::RequestId;
 
 /// How long browsers cache a preflight response.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(600);

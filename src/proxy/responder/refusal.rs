@@ -15,7 +15,7 @@ use crate::policy::request_info::InvalidRequest;
 use crate::proxy::challenge;
 use crate::proxy::messages;
 use crate::proxy::pages::{ForbiddenPage, FrameLoginPage, Page, PostNotPreservedPage};
-use crate::proxy::request_id::RequestId;
+use crate::types::request_id::RequestId;
 
 impl Responder {
     /// The response to a malformed or ambiguous request.

@@ -16,7 +16,7 @@ use crate::policy::client_kind::ClientKind;
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::AppRef;
 use crate::proxy::messages::{self, Operation};
-use crate::proxy::request_id::RequestId;
+use crate::types::request_id::RequestId;
 use crate::upstream::UpstreamError;
 
 impl Responder {

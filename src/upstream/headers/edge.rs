@@ -58,9 +58,10 @@ impl EdgeChanges {
 
 impl HeaderPolicy {
     /// The changes that turn the fields of `client` into those of the upstream request. `identity`
-    /// are the app's identity headers, which are removed in any case if they are not set.
+    /// are the app's identity headers, which are removed in any case if they are not set, as those
+    /// that the configuration sets or removes.
     pub(in crate::upstream) fn edge_changes<'a>(
-        &self,
+        &'a self,
         client: &'a HeaderMap,
         forward: &ForwardRequest<'_>,
         identity: impl Iterator<Item = &'a HeaderName>,
@@ -78,7 +79,7 @@ impl HeaderPolicy {
         });
         let removed = client.keys().filter(|name| !OF_THE_PROXY.contains(name));
         let mut remove: Vec<HeaderName> = Vec::new();
-        for name in removed.chain(identity) {
+        for name in removed.chain(identity).chain(self.request_edits.replaced()) {
             if !sent.contains_key(name) && !remove.contains(name) {
                 remove.push(name.clone());
             }
@@ -103,6 +104,8 @@ impl HeaderPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::header_edits::RequestFacts;
+    use crate::types::request_id::RequestId;
 
     fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -121,6 +124,12 @@ mod tests {
         let forward = ForwardRequest {
             target: "/",
             identity_headers: identity,
+            facts: RequestFacts {
+                request_id: RequestId::new(1),
+                client: None,
+                host: "a.test",
+                claims: None,
+            },
             forwarded_for: "192.0.2.1",
             forwarded_proto: "https",
             forwarded_host: "a.test",
@@ -166,6 +175,7 @@ mod tests {
                 "x-forwarded-host: a.test",
                 "x-forwarded-proto: https",
                 "x-forwarded-user: anna",
+                "x-request-id: 0000000000000001",
             ]
         );
         assert_eq!(changes.remove, ["x_forwarded_user", "remote-user"]);

@@ -4,6 +4,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::identity::header_edits::RequestFacts;
+use crate::types::request_id::RequestId;
 
 const IDENTITY: [&str; 3] = ["x-forwarded-user", "x-user", "remote-groups"];
 const PREFIXES: [&str; 2] = ["__Host-doorward_", "__Secure-doorward_"];
@@ -16,6 +18,12 @@ fn forward(identity_headers: &[(HeaderName, HeaderValue)]) -> ForwardRequest<'_>
     ForwardRequest {
         target: "/",
         identity_headers,
+        facts: RequestFacts {
+            request_id: RequestId::new(1),
+            client: None,
+            host: "store.test",
+            claims: None,
+        },
         forwarded_for: "192.0.2.1",
         forwarded_proto: "https",
         forwarded_host: "store.test",
@@ -53,6 +61,7 @@ fn fields(list: &[(&str, &str)]) -> Vec<(String, String)> {
         ("x-forwarded-for", "192.0.2.1"),
         ("x-forwarded-host", "store.test"),
         ("x-forwarded-proto", "https"),
+        ("x-request-id", "0000000000000001"),
     ];
     let mut all: Vec<_> = list
         .iter()
@@ -325,7 +334,11 @@ fn doorward_cookies_are_removed_and_app_cookies_pass() {
 
 fn cleaned(fields: &[(&str, &str)], authenticated: bool) -> Vec<(String, String)> {
     let mut headers = map(fields);
-    policy().sanitize_response(&mut headers, authenticated);
+    let forward = ForwardRequest {
+        authenticated,
+        ..forward(&[])
+    };
+    policy().sanitize_response(&mut headers, &forward);
     headers
         .iter()
         .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))

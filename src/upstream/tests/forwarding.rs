@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::{UpstreamSettings, UpstreamUrl};
+use super::super::{UpstreamHost, UpstreamSettings, UpstreamUrl};
 use super::support::{Backend, proxy_to, start_proxy};
 
 #[tokio::test]
@@ -36,8 +36,8 @@ async fn request_is_forwarded_as_authorized() {
 }
 
 #[tokio::test]
-async fn preserve_host_off_sends_the_backends_host() {
-    let proxy = start_proxy(|settings| settings.preserve_host = false).await;
+async fn host_of_the_upstream_is_sent_if_configured() {
+    let proxy = start_proxy(|settings| settings.host = UpstreamHost::Upstream).await;
     proxy.get("/").await;
     assert!(proxy.backend.received()[0].field("host")[0].starts_with("app.localhost:"));
 }

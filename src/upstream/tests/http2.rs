@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::super::{UpstreamProtocol, UpstreamSettings};
+use super::super::{UpstreamHost, UpstreamProtocol, UpstreamSettings};
 use super::http2_backend::{Backend, GoawayBackend};
 use super::support::{self, STREAM_LEN, TestProxy, eventually, proxy_to, read_until_idle};
 
@@ -526,7 +526,7 @@ async fn unix_socket_backend_works() {
         }
     });
     let proxy = http2_proxy_to(&format!("unix:{}", path.display()), |settings| {
-        settings.preserve_host = false
+        settings.host = UpstreamHost::Upstream
     })
     .await;
     assert!(proxy.get("/a").await.starts_with("HTTP/1.1 200"));

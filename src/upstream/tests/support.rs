@@ -20,9 +20,11 @@ use super::super::forward::send;
 use super::super::request::{ClientPin, ForwardRequest};
 use super::super::{HeaderPolicy, Tunnels, UpstreamPlan, UpstreamSettings};
 use crate::dns::Resolver;
+use crate::identity::header_edits::RequestFacts;
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::{Body, ValidityCheck};
 use crate::types::net::ConnectionId;
+use crate::types::request_id::RequestId;
 
 /// One request as the backend received it.
 #[derive(Clone, Debug)]
@@ -331,6 +333,12 @@ async fn handle(
     let forward = ForwardRequest {
         target: &target,
         identity_headers: &identity,
+        facts: RequestFacts {
+            request_id: RequestId::new(1),
+            client: None,
+            host: "store.test",
+            claims: None,
+        },
         forwarded_for: "192.0.2.1",
         forwarded_proto: "https",
         forwarded_host: "store.test",

@@ -8,6 +8,31 @@ errors! {
         "client_id = \"forum\"" =>
             "client_id = \"forum\"\ndangerously_forward_headers = [\"X-Real-IP\"]",
         at "\"X-Real-IP\"", "not one that can be forwarded", hint "X-SSL-Client-Cert";
+    identity_header_cannot_be_changed:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\n\
+             headers = { Remote-User = \"{sub}\" }\n\
+             request_headers = { remove = [\"remote_user\"] }",
+        at "\"remote_user\"", "is reserved", hint "under `headers`";
+    reserved_request_header_cannot_be_set:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\nrequest_headers = { set = { X_Forwarded_For = \"1\" } }",
+        at "X_Forwarded_For", "is reserved", hint "Doorward sets it";
+    claim_in_an_added_request_header_is_rejected:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\nrequest_headers = { add = { X-Team = \"{team}\" } }",
+        at "{ X-Team = \"{team}\" }", "the claim `team` is in a header that is added", hint "use `set`";
+    cookie_of_the_app_cannot_be_set:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\nresponse_headers = { set = { Set-Cookie = \"a=b\" } }",
+        at "Set-Cookie", "is reserved", hint "only the app";
+    header_that_is_set_and_removed_is_rejected:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\nresponse_headers = { set = { X-A = \"1\" }, remove = [\"x-a\"] }",
+        at "[\"x-a\"]", "is set too", hint "`set` replaces it";
+    word_as_upstream_host_is_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nupstream_host = \"public\"",
+        at "\"public\"", "is not a host", hint "\"client\"";
     own_identity_header_cannot_be_forwarded:
         "client_id = \"forum\"" =>
             "client_id = \"forum\"\n\
