@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 mod compose;
 mod configuration;
+#[cfg(test)]
 mod edges;
 mod image_build;
 mod production_build;
