@@ -13,7 +13,7 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion};
 use doorward::identity::claims::UnverifiedClaims;
 use doorward::identity::identity::{HeaderTemplate, Identity};
-use doorward::policy::app::{App, AppLogoutPolicy, OptionalEndpoints};
+use doorward::policy::app::{App, AppLogoutPolicy, LoginSite, OptionalEndpoints};
 use doorward::policy::background_paths::BackgroundPaths;
 use doorward::policy::client_address::TrustedProxies;
 use doorward::policy::condition::Condition;
@@ -228,6 +228,7 @@ fn sites() -> HostRouter {
         aliases: Vec::new(),
         hsts: false,
         hosts: AppHosts::One,
+        login: LoginSite::Own,
         prefix: "/.doorward".to_owned(),
         rules: Rules::new(rules, false, AuthMethods::BOTH),
         background_paths: BackgroundPaths::default(),

@@ -1,6 +1,7 @@
 //! Startup and graceful shutdown of all components.
 
 mod compose;
+mod login_host;
 mod observe;
 mod rule_lists;
 

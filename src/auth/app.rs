@@ -9,11 +9,14 @@ use super::purposes::{DpopNonce, SealedRevocationCommand, SealedRevocationEvent,
 use crate::limits::ClientKey;
 use crate::oidc::presented_token::{AccessTokenClaim, PresentedToken, TokenSubject};
 use crate::oidc::{ClientSettings, Provider};
-use crate::policy::app::App;
+use crate::policy::app::{App, LoginSite};
 use crate::session::attempt::{AttemptCookie, StateParameter, StoredReturnTo};
 use crate::session::grant::{ActivityCookie, HintCookie, RefreshCookie, StoredGrant};
 use crate::session::jwt::{JwtCookie, SessionJwt};
 use crate::session::last_user::LastUserCookie;
+use crate::session::login_host::{
+    HandoverParameter, HostStateParameter, LoginRequestParameter, SignedInCookie,
+};
 use crate::session::native::{DeviceToken, NativeAccess, NativeRefresh};
 use crate::session::preserved_post::StoredPost;
 use crate::session::seal::{Binding, KeyRing, Seal};
@@ -120,6 +123,14 @@ pub struct Seals {
     pub attempt: Seal<AttemptCookie>,
     /// The `state` parameter.
     pub state: Seal<StateParameter>,
+    /// The request of an app to its login host. Sealed for the login host.
+    pub login_request: Seal<LoginRequestParameter>,
+    /// `state` at a login host.
+    pub host_state: Seal<HostStateParameter>,
+    /// A hand-over code. Sealed for the app.
+    pub handover: Seal<HandoverParameter>,
+    /// The apps that a browser is signed in at through a login host.
+    pub signed_in: Seal<SignedInCookie>,
     /// Return targets in the store.
     pub return_to: Seal<StoredReturnTo>,
     /// Grants in the store.
@@ -159,6 +170,10 @@ impl Seals {
             hint: Seal::new(Arc::clone(ring), &binding),
             attempt: Seal::new(Arc::clone(ring), &binding),
             state: Seal::new(Arc::clone(ring), &binding),
+            login_request: Seal::new(Arc::clone(ring), &binding),
+            host_state: Seal::new(Arc::clone(ring), &binding),
+            handover: Seal::new(Arc::clone(ring), &binding),
+            signed_in: Seal::new(Arc::clone(ring), &binding),
             return_to: Seal::new(Arc::clone(ring), &binding),
             stored: Seal::new(Arc::clone(ring), &binding),
             native_access: Seal::new(Arc::clone(ring), &binding),
@@ -203,8 +218,12 @@ impl AppAuth {
     /// replicated under the seal of the configured app. `None` if the URL of the callback is invalid,
     /// which no host causes.
     pub(in crate::auth) fn at_host(&self, app: Arc<App>) -> Option<Self> {
+        let redirect_uri = match app.login {
+            LoginSite::Own | LoginSite::Host => Url::parse(&app.endpoint_url("callback")).ok()?,
+            LoginSite::Through(_) => self.client.redirect_uri.clone(),
+        };
         let client = ClientSettings {
-            redirect_uri: Url::parse(&app.endpoint_url("callback")).ok()?,
+            redirect_uri,
             ..self.client.clone()
         };
         let shared = Seals::new(&self.app, &self.provider, &self.client, &self.ring);

@@ -10,11 +10,12 @@ use super::error::{CALL_TIMEOUT, Unavailable};
 use super::events::Observer;
 use super::session_id::new_session_id;
 use crate::oidc::discovery::Metadata;
+use crate::policy::app::LoginSite;
 use crate::policy::route::AppRef;
 use crate::runtime::BackgroundRuntime;
 use crate::store::{Cursor, Outbox, Store, StoreError};
 use crate::types::host_label::HostLabel;
-use crate::types::oauth::SessionId;
+use crate::types::oauth::{AppName, SessionId};
 use crate::types::time::{Clock, Timestamp};
 
 /// Limit of concurrent provider calls on behalf of clients without a session.
@@ -127,6 +128,48 @@ impl Context {
         self.apps.get(index)
     }
 
+    /// The login host that completes the logins of `app`, if it is not the app's own host.
+    pub(in crate::auth) fn login_host_of(&self, app: &AppAuth) -> Option<&Arc<AppAuth>> {
+        let LoginSite::Through(origin) = &app.app.login else {
+            return None;
+        };
+        let mut hosts = self.apps.iter().filter(|host| host.app.is_login_host());
+        hosts.find(|host| host.app.origin == *origin)
+    }
+
+    /// The app whose [`crate::policy::app::App::login_name`] this is, if `host` completes its logins.
+    pub(in crate::auth) fn app_of_login_host(
+        &self,
+        host: &AppAuth,
+        login_name: &AppName,
+    ) -> Option<Arc<AppAuth>> {
+        let (name, label) = match login_name.as_str().split_once('@') {
+            None => (login_name.as_str(), None),
+            Some((name, label)) => (name, Some(HostLabel::parse(label)?)),
+        };
+        let mut apps = self.apps.iter().enumerate();
+        let (index, app) = apps.find(|(_, app)| app.app.name.as_str() == name)?;
+        if !is_through(app, host) {
+            return None;
+        }
+        match label {
+            None => app.app.hosts.wildcard().is_none().then(|| Arc::clone(app)),
+            Some(label) => {
+                let app = Arc::new(app.app.at_label(&label)?);
+                let app = self.app(AppRef { index, app: &app })?;
+                Some(Arc::clone(&app))
+            }
+        }
+    }
+
+    /// The configured apps whose logins `host` completes.
+    pub(in crate::auth) fn apps_of_login_host<'c>(
+        &'c self,
+        host: &'c AppAuth,
+    ) -> impl Iterator<Item = &'c Arc<AppAuth>> {
+        self.apps.iter().filter(move |app| is_through(app, host))
+    }
+
     /// The current time.
     pub(in crate::auth) fn now(&self) -> Timestamp {
         self.clock.now()
@@ -157,5 +200,12 @@ impl Context {
             tracing::warn!(app = %app.app.name, code = error.code(), %error, "provider_discovery_failed");
             Unavailable::of_provider(error.code())
         })
+    }
+}
+
+fn is_through(app: &AppAuth, host: &AppAuth) -> bool {
+    match &app.app.login {
+        LoginSite::Through(origin) => *origin == host.app.origin,
+        LoginSite::Own | LoginSite::Host => false,
     }
 }

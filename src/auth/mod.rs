@@ -7,6 +7,7 @@ pub(in crate::auth) mod context;
 pub(in crate::auth) mod error;
 pub(in crate::auth) mod events;
 pub mod login;
+pub mod login_host;
 pub mod logout;
 pub mod native;
 pub mod post_replay;
@@ -27,6 +28,7 @@ use bearer::authenticate::BearerAuthenticator;
 use bearer::dpop::{DpopTarget, DpopVerifier};
 use context::Context;
 use login::Login;
+use login_host::LoginHost;
 use logout::back_channel::BackchannelLogout;
 use logout::front_channel::FrontchannelLogout;
 use logout::rp_initiated::Logout;
@@ -75,6 +77,8 @@ pub struct Auth {
     pub bearer: BearerAuthenticator,
     /// Login.
     pub login: Login,
+    /// Logins of apps through a login host, and the logout of all of them.
+    pub login_host: LoginHost,
     /// RP-initiated logout.
     pub logout: Logout,
     /// Front-channel logout.
@@ -158,6 +162,7 @@ impl Auth {
             ),
             bearer: BearerAuthenticator::new(shared(), revocations.clone(), dpop),
             login: Login::new(shared(), Arc::clone(&session_writer)),
+            login_host: LoginHost::new(shared(), revoker.clone()),
             frontchannel_logout: FrontchannelLogout::new(shared(), revoker),
             backchannel_logout: BackchannelLogout::new(shared(), revocations.clone()),
             webhooks: WebhookReceiver::new(shared(), revocations.clone()),

@@ -33,7 +33,8 @@ pub use self::keys::{KeyFileError, RandomError, SealingKey};
 pub use self::problem::{Problem, ProblemLocation, Severity};
 pub use self::rule_list_file::{RuleListError, RuleListFile};
 pub use self::settings::{
-    AppConfig, BearerConfig, Config, LogConfig, ServerConfig, StoreBackend, StoreConfig, TlsConfig,
+    AppConfig, BearerConfig, Config, LogConfig, LoginHostConfig, ServerConfig, StoreBackend,
+    StoreConfig, TlsConfig,
 };
 
 use self::environment::Environment;

@@ -151,6 +151,8 @@ pub(super) struct RawRedis {
 pub(super) struct RawProvider {
     pub(super) issuer: Option<String>,
     pub(super) discovery_url: Option<String>,
+    pub(super) login_url: Option<String>,
+    pub(super) login_endpoint_prefix: Option<String>,
     pub(super) introspection_endpoint: Option<String>,
     pub(super) kind: Option<ProviderKind>,
     pub(super) ca_file: Option<String>,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 use ipnet::IpNet;
+use url::Url;
 
 use super::keys::SealingKey;
 use super::rule_list_file::RuleListFile;
@@ -38,6 +39,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// `[providers.…]`, by name.
     pub providers: Vec<ProviderSettings>,
+    /// The login hosts of providers.
+    pub login_hosts: Vec<LoginHostConfig>,
     /// `[apps.…]`, by name.
     pub apps: Vec<AppConfig>,
     /// The lists in files that access rules use, in the order of their IDs.
@@ -137,6 +140,17 @@ pub enum StoreBackend {
     Memory,
     /// In Redis, for several replicas.
     Redis(Box<RedisSettings>),
+}
+
+/// The login host of a provider: `login_url`.
+#[derive(Clone, Debug)]
+pub struct LoginHostConfig {
+    /// Its endpoints. It has no backend.
+    pub policy: App,
+    /// The provider.
+    pub provider: ProviderName,
+    /// The redirect URI of all apps.
+    pub callback: Url,
 }
 
 /// `[apps.NAME]`.

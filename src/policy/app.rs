@@ -29,6 +29,8 @@ pub struct App {
     pub aliases: Vec<Origin>,
     /// Whether responses over https tell browsers to use https only (RFC 6797).
     pub hsts: bool,
+    /// Where its logins are completed.
+    pub login: LoginSite,
     /// Path prefix of Doorward's endpoints, such as `/.doorward`, without a trailing slash.
     pub prefix: String,
     /// Its access rules.
@@ -59,6 +61,18 @@ pub struct App {
     pub native: Option<Native>,
     /// Access tokens of issuers. `None`: `Authorization` is passed to the app unread.
     pub bearer: Option<BearerPolicy>,
+}
+
+/// Where the logins of an app are completed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LoginSite {
+    /// At its own host.
+    #[default]
+    Own,
+    /// At the login host with this origin, which hands the session over to the app's host.
+    Through(Origin),
+    /// This is such a login host. It has no backend and no sessions of its own.
+    Host,
 }
 
 /// How access tokens of issuers are used.
@@ -124,6 +138,19 @@ impl App {
     /// The URL of an endpoint, such as `callback`.
     pub fn endpoint_url(&self, endpoint: &str) -> String {
         format!("{}{}/{endpoint}", self.origin, self.prefix)
+    }
+
+    /// Whether this is a login host.
+    pub fn is_login_host(&self) -> bool {
+        self.login == LoginSite::Host
+    }
+
+    /// Its name at its login host: with the label after `@` if it is a host of a wildcard.
+    pub fn login_name(&self) -> AppName {
+        match self.hosts.label() {
+            None => self.name.clone(),
+            Some(label) => AppName::new(format!("{}@{label}", self.name)),
+        }
     }
 
     /// The path of an endpoint.

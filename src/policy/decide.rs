@@ -5,6 +5,7 @@ mod caller;
 mod decision;
 mod endpoint;
 mod login;
+mod login_host;
 mod reason;
 
 use std::sync::Arc;

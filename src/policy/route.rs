@@ -156,9 +156,11 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// The app whose sessions apply: those of endpoints and apps, but not of an alias.
-    pub const fn session_app(&self) -> Option<AppRef<'a>> {
+    /// The app whose sessions apply: those of endpoints and apps, but not of an alias. A login host
+    /// has none.
+    pub fn session_app(&self) -> Option<AppRef<'a>> {
         match self {
+            Self::Endpoint(app_ref, _) if app_ref.app.is_login_host() => None,
             Self::Endpoint(app_ref, _) | Self::App(app_ref, _) => Some(*app_ref),
             Self::Alias(_) | Self::PlainHttp(_) | Self::UnsupportedPath(_) | Self::Misdirected => {
                 None
@@ -471,6 +473,7 @@ impl<'a> Route<'a> {
         }
         match endpoint_of(info.target.path(), app) {
             Some(endpoint) => Self::Endpoint(app_ref, endpoint),
+            None if app.is_login_host() => Self::Endpoint(app_ref, Endpoint::Unknown),
             None => Self::App(app_ref, app.rules.requirement(&info.method, &info.target)),
         }
     }

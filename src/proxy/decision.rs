@@ -126,6 +126,10 @@ impl Proxy {
             Decision::Refuse(refusal) => self.refuse(&refusal, request_id),
             Decision::ConfirmPostReplay { app_ref, .. }
             | Decision::FinishLogin { app_ref, .. }
+            | Decision::StartHostLogin { app_ref }
+            | Decision::FinishHostLogin { app_ref }
+            | Decision::ListSignedInApps { app_ref }
+            | Decision::LogoutEverywhere { app_ref }
             | Decision::ConfirmLogout { app_ref, .. }
             | Decision::Logout { app_ref }
             | Decision::BackchannelLogout { app_ref }

@@ -78,6 +78,16 @@ impl Proxy {
             Decision::AlreadySignedIn { app_ref, return_to } => {
                 self.already_signed_in(app_ref, &return_to, code, &context)
             }
+            Decision::StartHostLogin { app_ref } => {
+                self.start_host_login(app_ref, code, context).await
+            }
+            Decision::FinishHostLogin { app_ref } => self.finish_host_login(app_ref, context).await,
+            Decision::ListSignedInApps { app_ref } => {
+                self.list_signed_in_apps(app_ref, code, context).await
+            }
+            Decision::LogoutEverywhere { app_ref } => {
+                self.logout_everywhere(app_ref, code, context).await
+            }
             Decision::ConfirmLogout { app_ref, user } => {
                 responder.logout_confirm(app_ref.app, user.as_deref(), code)
             }

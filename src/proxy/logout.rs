@@ -49,6 +49,13 @@ impl Proxy {
         code: &'static str,
         context: &RequestContext<'_>,
     ) -> TaggedResponse {
+        let query = context.info.target.query().unwrap_or_default();
+        if app_ref.app.is_login_host()
+            && let Some(app) = self.auth.login_host.app_of_logout(app_ref, query)
+        {
+            let location = app.endpoint_url("signed-out");
+            return self.responder.redirect(StatusCode::FOUND, &location, code);
+        }
         let provider_may_remember = context.info.target.query() == Some(NOT_TOLD)
             || !self.auth.logout.can_end_provider_session(app_ref);
         self.responder

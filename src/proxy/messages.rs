@@ -185,6 +185,16 @@ pub(super) const fn login_failure_text(failure: &LoginFailure) -> ErrorText {
             "The response of the login page doesn't belong to a login that was started here.",
             LOG_IN_AGAIN,
         ),
+        LoginFailure::RequestInvalid | LoginFailure::HandoverInvalid => text(
+            "The login couldn't be completed",
+            "This address doesn't belong to a login that was started here.",
+            "Open the page that you want to use again.",
+        ),
+        LoginFailure::HandoverGone => text(
+            "The login couldn't be completed",
+            "We tried the login twice, and both times its result was no longer there.",
+            LOG_IN_AGAIN,
+        ),
         LoginFailure::CookieMissing => text(
             "Your browser didn't send the login cookie",
             "We tried the login twice, and both times your browser didn't send the cookie that belongs to it.",
@@ -311,6 +321,9 @@ pub(super) fn login_failure_detail(failure: &LoginFailure, app: &App) -> Option<
         LoginFailure::TooLarge(CookieWriteError::Unsealed)
         | LoginFailure::Malformed(_)
         | LoginFailure::StateInvalid
+        | LoginFailure::RequestInvalid
+        | LoginFailure::HandoverInvalid
+        | LoginFailure::HandoverGone
         | LoginFailure::CookieMissing
         | LoginFailure::BrowserMismatch
         | LoginFailure::AttemptExpired

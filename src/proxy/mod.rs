@@ -8,6 +8,7 @@ mod decision;
 mod event_stream;
 mod execute;
 mod login;
+mod login_host;
 mod logout;
 mod messages;
 mod native;

@@ -14,7 +14,7 @@ use minijinja::{Environment, Output, State, UndefinedBehavior, escape_formatter}
 use serde::Serialize;
 
 const STYLE: &str = include_str!("pages/style.css");
-const TEMPLATES: [(&str, &str); 8] = [
+const TEMPLATES: [(&str, &str); 9] = [
     ("layout.html", include_str!("pages/layout.html")),
     ("error.html", include_str!("pages/error.html")),
     ("forbidden.html", include_str!("pages/forbidden.html")),
@@ -22,6 +22,10 @@ const TEMPLATES: [(&str, &str); 8] = [
     (
         "logout_confirm.html",
         include_str!("pages/logout_confirm.html"),
+    ),
+    (
+        "signed_in_apps.html",
+        include_str!("pages/signed_in_apps.html"),
     ),
     (
         "post_not_preserved.html",
@@ -146,8 +150,20 @@ pub struct SignedOutPage<'a> {
     pub site: &'a str,
     /// Whether the provider's session may still exist, so that the next login may show no form.
     pub provider_may_remember: bool,
-    /// The app's start page.
-    pub home: &'a Href,
+    /// The app's start page, if it has one.
+    pub home: Option<&'a Href>,
+}
+
+/// The apps that a browser is signed in at through a login host, with a form that ends their
+/// sessions.
+#[derive(Clone, Debug, Serialize)]
+pub struct SignedInAppsPage<'a> {
+    /// The login host.
+    pub site: &'a str,
+    /// The hosts of the apps.
+    pub sites: &'a [&'a str],
+    /// The target of the form: `{prefix}/logout`.
+    pub action: &'a Href,
 }
 
 /// The form that `GET {prefix}/logout` returns.
@@ -256,6 +272,11 @@ impl Pages {
         self.page("signed_out.html", page, &self.never_framed)
     }
 
+    /// The page before a logout of all apps of a login host. See [`Self::logout_confirm`].
+    pub fn signed_in_apps(&self, page: &SignedInAppsPage<'_>) -> Page {
+        self.page("signed_in_apps.html", page, &self.never_framed)
+    }
+
     /// The page before a logout.
     ///
     /// Its response must not have `Referrer-Policy: no-referrer`, because browsers would then
@@ -338,7 +359,17 @@ impl Pages {
                 &SignedOutPage {
                     site,
                     provider_may_remember,
-                    home,
+                    home: Some(home),
+                },
+            )?;
+        }
+        for sites in [&[][..], &[site]] {
+            self.render(
+                "signed_in_apps.html",
+                &SignedInAppsPage {
+                    site,
+                    sites,
+                    action: home,
                 },
             )?;
         }

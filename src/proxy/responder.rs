@@ -5,6 +5,7 @@ mod decision;
 mod error;
 mod grpc;
 mod login;
+mod login_host;
 mod native;
 mod provider;
 mod refusal;

@@ -7,6 +7,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::StartError;
+use super::login_host::login_host;
 use super::observe::{MetricsObserver, NamedLimiters, refresh_gauges};
 use super::rule_lists::WatchedLists;
 use crate::admin::{Applied, Applying, CommandHandler, GaugeRefresher};
@@ -264,7 +265,7 @@ impl Components {
     }
 }
 
-/// The providers, and the apps in the order of the configuration.
+/// The providers, and the apps in the order of the configuration, then the login hosts.
 pub(super) struct AppComponents {
     providers: Vec<Arc<Provider>>,
     pub(super) apps: Vec<Arc<AppAuth>>,
@@ -299,10 +300,13 @@ pub(super) fn build_apps(
             None => auth,
         }))
     });
-    Ok(AppComponents {
-        apps: apps.collect::<Result<_, StartError>>()?,
-        providers,
-    })
+    let mut apps = apps.collect::<Result<Vec<_>, StartError>>()?;
+    for host in &config.login_hosts {
+        let provider = find_provider(&providers, &host.provider, &host.policy)?;
+        let max_revoked = config.store.max_revoked;
+        apps.push(Arc::new(login_host(host, provider, &ring, max_revoked)));
+    }
+    Ok(AppComponents { apps, providers })
 }
 
 fn find_provider(

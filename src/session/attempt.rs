@@ -116,6 +116,11 @@ impl BrowserHash {
         Self(hash.as_ref().first_chunk().copied().unwrap_or_default())
     }
 
+    /// It as text, for keys of the store.
+    pub fn to_text(self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
     /// Whether both belong to the same browser, in constant time.
     pub fn is(&self, other: &Self) -> bool {
         same_bytes(&self.0, &other.0)

@@ -38,6 +38,8 @@ pub struct CookieNames {
     pub login_loop: String,
     /// The last logged-in user.
     pub user: String,
+    /// At a login host: the apps that the browser is signed in at.
+    pub signed_in: String,
     stem: String,
     secure: bool,
 }
@@ -58,6 +60,7 @@ impl CookieNames {
             hint: format!("{path}{stem}_id_token_hint"),
             login_loop: format!("{host}{stem}_login_loop"),
             user: format!("{host}{stem}_last_user"),
+            signed_in: format!("{path}{stem}_signed_in"),
             stem: stem.to_owned(),
             secure,
         }
@@ -293,11 +296,12 @@ mod tests {
                 hint,
                 login_loop,
                 user,
+                signed_in,
                 stem: _,
                 secure: _,
             } = &names;
             for name in [
-                jwt, refresh, activity, browser, login, hint, login_loop, user,
+                jwt, refresh, activity, browser, login, hint, login_loop, user, signed_in,
             ] {
                 assert!(
                     names

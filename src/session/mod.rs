@@ -9,6 +9,7 @@ pub mod grant;
 pub mod jwt;
 pub mod last_user;
 pub mod layout;
+pub mod login_host;
 pub mod login_loop;
 pub mod native;
 pub mod preserved_post;

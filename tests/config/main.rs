@@ -19,6 +19,7 @@ mod binary;
 mod environment;
 mod errors;
 mod fusionauth;
+mod login_host;
 mod shipped;
 mod store;
 mod support;

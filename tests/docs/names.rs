@@ -377,10 +377,11 @@ fn cookie_names(origin: &str) -> Vec<String> {
         hint,
         login_loop,
         user,
+        signed_in,
         ..
     } = names;
     vec![
-        jwt, refresh, activity, browser, login, hint, login_loop, user,
+        jwt, refresh, activity, browser, login, hint, login_loop, user, signed_in,
     ]
 }
 

@@ -71,6 +71,8 @@ mod listeners;
 #[cfg(test)]
 mod log_sink;
 #[cfg(test)]
+mod login_host;
+#[cfg(test)]
 mod logs_and_metrics;
 #[cfg(test)]
 mod many_streams;

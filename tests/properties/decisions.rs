@@ -6,7 +6,7 @@ use std::sync::Arc;
 use doorward::identity::claims::Claims;
 use doorward::identity::credentials::Scheme;
 use doorward::identity::identity::{HeaderTemplate, Identity};
-use doorward::policy::app::{App, AppLogoutPolicy, BearerPolicy, OptionalEndpoints};
+use doorward::policy::app::{App, AppLogoutPolicy, BearerPolicy, LoginSite, OptionalEndpoints};
 use doorward::policy::background_paths::BackgroundPaths;
 use doorward::policy::client_address::TrustedProxies;
 use doorward::policy::client_kind::ClientKind;
@@ -41,6 +41,7 @@ const INSIDE: &str = "192.0.2.0/24";
 const CLIENT: [u8; 4] = [192, 0, 2, 1];
 
 const ORIGIN: &str = "https://store.example.com";
+const LOGIN_ORIGIN: &str = "https://login.example.com";
 const PREFIX: &str = "/.doorward";
 const PATHS: [&str; 21] = [
     "/",
@@ -66,7 +67,7 @@ const PATHS: [&str; 21] = [
     "/.doorward",
 ];
 const ALLOWED_ORIGIN: &str = "capacitor://localhost";
-const HEADERS: [(&str, &str); 18] = [
+const HEADERS: [(&str, &str); 19] = [
     ("accept", "text/html"),
     ("accept", "*/*"),
     ("sec-fetch-mode", "navigate"),
@@ -77,6 +78,7 @@ const HEADERS: [(&str, &str); 18] = [
     ("sec-fetch-site", "same-site"),
     ("sec-fetch-site", "cross-site"),
     ("origin", ORIGIN),
+    ("origin", LOGIN_ORIGIN),
     ("origin", "https://evil.example"),
     ("origin", "null"),
     ("origin", ALLOWED_ORIGIN),
@@ -155,11 +157,12 @@ fn router(
     optional_endpoints: OptionalEndpoints,
 ) -> HostRouter {
     let origin = Origin::parse(ORIGIN).unwrap();
-    HostRouter::new(vec![Arc::new(App {
+    let app = App {
         name: AppName::new("store"),
         aliases: vec![Origin::parse("https://shop.example.com").unwrap()],
         hsts: false,
         hosts: AppHosts::One,
+        login: LoginSite::Own,
         prefix: PREFIX.to_owned(),
         rules: Rules::new(rules, false, AuthMethods::BOTH),
         background_paths: BackgroundPaths::default(),
@@ -179,7 +182,19 @@ fn router(
         app_logout: AppLogoutPolicy::default(),
         max_preserved_post: 1024,
         websocket_origins: Vec::new(),
-    })])
+    };
+    let origin = Origin::parse(LOGIN_ORIGIN).unwrap();
+    let host = App {
+        name: AppName::new("login.example.com"),
+        aliases: Vec::new(),
+        cookies: CookieNames::new("doorward", &origin),
+        origin,
+        login: LoginSite::Host,
+        native: None,
+        bearer: None,
+        ..app.clone()
+    };
+    HostRouter::new(vec![Arc::new(app), Arc::new(host)])
 }
 
 fn native() -> Native {
@@ -366,6 +381,24 @@ fn check(
         );
         is_known = known(requirement, caller).is_some();
     }
+    if route
+        .app_ref()
+        .is_some_and(|app_ref| app_ref.app.is_login_host())
+    {
+        assert!(
+            matches!(
+                decision,
+                Decision::StartHostLogin { .. }
+                    | Decision::FinishHostLogin { .. }
+                    | Decision::ListSignedInApps { .. }
+                    | Decision::LogoutEverywhere { .. }
+                    | Decision::ShowSignedOut { .. }
+                    | Decision::BackchannelLogout { .. }
+                    | Decision::Refuse(_)
+            ),
+            "a login host has no app and no session: {decision:?}"
+        );
+    }
     match decision {
         Decision::Forward(permit) => {
             assert!(
@@ -457,6 +490,26 @@ fn check(
         Decision::FinishLogin { .. } => {
             assert!(matches!(route, Route::Endpoint(_, Endpoint::Callback)))
         }
+        Decision::StartHostLogin { app_ref } => {
+            assert!(app_ref.app.is_login_host() && info.client_kind == ClientKind::Navigation);
+            assert!(matches!(route, Route::Endpoint(_, Endpoint::Login)));
+        }
+        Decision::FinishHostLogin { app_ref } => {
+            assert!(app_ref.app.is_login_host() && info.method == Method::GET);
+            assert!(matches!(route, Route::Endpoint(_, Endpoint::Callback)));
+        }
+        Decision::ListSignedInApps { app_ref } => {
+            assert!(app_ref.app.is_login_host() && info.method != Method::POST);
+        }
+        Decision::LogoutEverywhere { app_ref } => {
+            assert!(app_ref.app.is_login_host() && info.method == Method::POST);
+            let origins: Vec<_> = headers.get_all("origin").iter().collect();
+            let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
+            assert!(
+                origins == [LOGIN_ORIGIN] || (origins.is_empty() && site == Some(b"same-origin")),
+                "{headers:?}"
+            );
+        }
         Decision::ConfirmLogout { user, .. } => assert_eq!(user.is_some(), is_signed_in),
         Decision::BackchannelLogout { .. } => {
             assert!(
@@ -518,7 +571,7 @@ proptest! {
     fn decision_matches_rule_caller_and_request(
         rules in rules(),
         (allows_ambiguities, has_endpoints) in any::<(bool, bool)>(),
-        host in select(&["store.example.com", "STORE.example.com:443", "shop.example.com", "evil.example"][..]),
+        host in select(&["store.example.com", "STORE.example.com:443", "shop.example.com", "login.example.com", "evil.example"][..]),
         path in prop_oneof![4 => select(PATHS.as_slice()).prop_map(str::to_owned), 1 => crate::adversarial_inputs::paths()],
         method in select(&["GET", "GET", "HEAD", "POST", "PUT", "OPTIONS", "get"][..]),
         lines in vec(select(HEADERS.as_slice()), 0..6),
@@ -537,8 +590,10 @@ proptest! {
         let Ok(request) = request.body(()) else { return Ok(()) };
         let (parts, ()) = request.into_parts();
         let Ok(info) = RequestInfo::read(&parts, Some(CLIENT.into()), &TrustedProxies::default()) else { return Ok(()) };
-        let caller = caller(credential, &roles, why);
         let found = router.find(&info);
+        let app_ref = Route::of(found.as_ref(), &info).app_ref();
+        let has_sessions = !app_ref.is_some_and(|app_ref| app_ref.app.is_login_host());
+        let caller = caller(credential.filter(|_| has_sessions), &roles, why);
         let decision = decide(&info, &parts.headers, Route::of(found.as_ref(), &info), caller.clone(), &AccessContext { lists: RuleLists::NONE });
         check(&decision, &Route::of(found.as_ref(), &info), &info, &parts.headers, &caller);
     }

@@ -4,14 +4,17 @@
 use super::source::{code, repository};
 
 /// The purposes of all versions. Add a new one; never rename or remove one.
-const PURPOSES: [&str; 17] = [
+const PURPOSES: [&str; 21] = [
     "announcement of an ending",
     "dpop nonce",
+    "handover code",
     "id token hint",
     "kept form",
     "last activity",
     "last person",
     "login attempt",
+    "login host state",
+    "login request",
     "native access token",
     "native device token",
     "native refresh token",
@@ -20,6 +23,7 @@ const PURPOSES: [&str; 17] = [
     "revocation order",
     "rotation state",
     "session jwt",
+    "signed-in apps",
     "state",
     "stored grant",
 ];

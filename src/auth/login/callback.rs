@@ -1,6 +1,7 @@
 //! The end of a login: the callback (RFC 6749 section 4.1.2). The code is redeemed once, and only
 //! for the browser that started the login (protection against login CSRF).
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::failure::LoginFailure;
@@ -14,6 +15,7 @@ use crate::auth::session::cookies::{SessionCookies, SetCookieHeaders, reset_logi
 use crate::auth::session_validity::key_of_jwt;
 use crate::identity::return_to::ReturnTo;
 use crate::oidc::callback::{Callback, Outcome};
+use crate::policy::app::LoginSite;
 use crate::policy::decide::Caller;
 use crate::policy::route::AppRef;
 use crate::session::attempt::{AttemptState, BrowserHash, LoginAttempt, MAX_RESTARTS};
@@ -98,7 +100,10 @@ impl Login {
         let Some(app) = &self.context.app(app_ref) else {
             return LoginOutcome::Failed(FailedLogin::early(LoginFailure::StateInvalid));
         };
-        let outcome = self.handle_callback(app, request).await;
+        let outcome = match app.app.login {
+            LoginSite::Through(_) => self.handle_handover(app, request).await,
+            LoginSite::Own | LoginSite::Host => self.handle_callback(app, request).await,
+        };
         let outcome = outcome.unwrap_or_else(LoginOutcome::Failed);
         let code = match &outcome {
             LoginOutcome::SignedIn { .. } => "signed_in",
@@ -129,19 +134,9 @@ impl Login {
         let state = app.seals.state.open(callback.state.expose());
         let state = state.ok_or_else(|| FailedLogin::early(LoginFailure::StateInvalid))?;
         let return_to = self.return_to_of(app, &state).await;
-        let attempt = match self.attempt_of(app, &state, request.cookies) {
-            Ok(attempt) => attempt,
-            // A second callback after the first finished: the attempt's cookie was cleared with the
-            // login.
-            Err(_) if matches!(request.caller, Caller::Authenticated(_)) => {
-                return self.already_signed_in(app, request.cookies, return_to);
-            }
-            Err(failure) => {
-                let none = SetCookieHeaders::new();
-                return self
-                    .restart(app, request, &state, return_to, failure, none)
-                    .await;
-            }
+        let attempt = match self.own_attempt(app, request, &state, &return_to).await? {
+            ControlFlow::Continue(attempt) => attempt,
+            ControlFlow::Break(outcome) => return Ok(outcome),
         };
         let cleared = self.clear_attempt(app, &attempt);
         let failed = |failure, set_cookies| FailedLogin {
@@ -149,11 +144,6 @@ impl Login {
             set_cookies,
             return_to: return_to.clone(),
         };
-        if let Some(cause) = loop_guard::loop_detected(app, request.cookies, request.hints) {
-            let mut set_cookies = cleared;
-            set_cookies.extend(reset_login_loop(app, request.cookies));
-            return Err(failed(LoginFailure::Loop(cause), set_cookies));
-        }
         let code = match callback.outcome {
             Outcome::Code(code) => code,
             Outcome::Refused {
@@ -186,19 +176,105 @@ impl Login {
             requested_at: state.began_at,
         };
         let redeemed = self.redeemer.redeem(app, response).await;
-        let started = redeemed.and_then(|grant| {
-            let cookies = self.start_session(app, &grant, request.cookies)?;
-            Ok((grant, cookies))
-        });
-        let (
-            grant,
-            SessionCookies {
-                mut set_cookies,
-                total,
-            },
-        ) = match started {
-            Ok(started) => started,
-            Err(failure) => return Err(failed(failure, cleared)),
+        let grant = redeemed.map_err(|failure| failed(failure, cleared.clone()))?;
+        self.sign_in(app, request, &state, &grant, return_to, cleared)
+    }
+
+    /// Completes a login by the hand-over code of the app's login host.
+    async fn handle_handover(
+        &self,
+        app: &Arc<AppAuth>,
+        request: CallbackRequest<'_>,
+    ) -> Result<LoginOutcome, FailedLogin> {
+        let code = handover_code(request.query);
+        let code = code.and_then(|code| app.seals.handover.open(&code));
+        let code = code.ok_or_else(|| FailedLogin::early(LoginFailure::HandoverInvalid))?;
+        // First: a code that another browser presents is of no use to anybody after that.
+        let claimed = self.handovers.claim(app, &code).await;
+        let state = code.attempt;
+        let return_to = self.return_to_of(app, &state).await;
+        let attempt = match self.own_attempt(app, request, &state, &return_to).await? {
+            ControlFlow::Continue(attempt) => attempt,
+            ControlFlow::Break(outcome) => return Ok(outcome),
+        };
+        let cleared = self.clear_attempt(app, &attempt);
+        match claimed {
+            Ok(grant) => self.sign_in(app, request, &state, &grant, return_to, cleared),
+            Err(LoginFailure::HandoverGone)
+                if matches!(request.caller, Caller::Authenticated(_)) =>
+            {
+                let outcome = self.already_signed_in(app, request.cookies, return_to)?;
+                Ok(outcome.with_cookies(cleared))
+            }
+            Err(failure @ LoginFailure::HandoverGone) => {
+                self.restart(app, request, &state, return_to, failure, cleared)
+                    .await
+            }
+            Err(failure) => Err(FailedLogin {
+                failure,
+                set_cookies: cleared,
+                return_to,
+            }),
+        }
+    }
+
+    /// The attempt that `state` names, if this browser started it and is not in a login loop.
+    /// Otherwise the outcome: to the page with an existing session, or a new attempt.
+    async fn own_attempt(
+        &self,
+        app: &Arc<AppAuth>,
+        request: CallbackRequest<'_>,
+        state: &AttemptState,
+        return_to: &ReturnTo,
+    ) -> Result<ControlFlow<LoginOutcome, LoginAttempt>, FailedLogin> {
+        let attempt = match self.attempt_of(app, state, request.cookies) {
+            Ok(attempt) => attempt,
+            // A second callback after the first finished: the attempt's cookie was cleared with the
+            // login.
+            Err(_) if matches!(request.caller, Caller::Authenticated(_)) => {
+                let outcome = self.already_signed_in(app, request.cookies, return_to.clone())?;
+                return Ok(ControlFlow::Break(outcome));
+            }
+            Err(failure) => {
+                let none = SetCookieHeaders::new();
+                let restarted = self.restart(app, request, state, return_to.clone(), failure, none);
+                return restarted.await.map(ControlFlow::Break);
+            }
+        };
+        if let Some(cause) = loop_guard::loop_detected(app, request.cookies, request.hints) {
+            let mut set_cookies = self.clear_attempt(app, &attempt);
+            set_cookies.extend(reset_login_loop(app, request.cookies));
+            return Err(FailedLogin {
+                failure: LoginFailure::Loop(cause),
+                set_cookies,
+                return_to: return_to.clone(),
+            });
+        }
+        Ok(ControlFlow::Continue(attempt))
+    }
+
+    /// Starts the session of `grant`. `cleared` are the headers that clear the attempt.
+    fn sign_in(
+        &self,
+        app: &Arc<AppAuth>,
+        request: CallbackRequest<'_>,
+        state: &AttemptState,
+        grant: &Grant,
+        return_to: ReturnTo,
+        cleared: SetCookieHeaders,
+    ) -> Result<LoginOutcome, FailedLogin> {
+        let SessionCookies {
+            mut set_cookies,
+            total,
+        } = match self.start_session(app, grant, request.cookies) {
+            Ok(cookies) => cookies,
+            Err(failure) => {
+                return Err(FailedLogin {
+                    failure,
+                    set_cookies: cleared,
+                    return_to,
+                });
+            }
         };
         set_cookies.extend(cleared);
         let counter = loop_guard::finished(app, request.cookies, state.logins, total);
@@ -330,10 +406,23 @@ impl Login {
     }
 }
 
+/// The hand-over code of a query, if it has exactly one.
+fn handover_code(query: &str) -> Option<String> {
+    let mut codes = url::form_urlencoded::parse(query.as_bytes())
+        .filter(|(name, _)| name == "handover")
+        .map(|(_, code)| code);
+    let code = codes.next()?;
+    codes.next().is_none().then(|| code.into_owned())
+}
+
 /// Whether the provider could not finish this attempt and may finish the next one: it was overloaded,
 /// its login form expired, or it expected a session that had ended. Such an error is also the result
 /// of `prompt=none`, which would have the same result again.
-fn is_cured_by_new_attempt(app: &AppAuth, error: &str, description: Option<&str>) -> bool {
+pub(in crate::auth) fn is_cured_by_new_attempt(
+    app: &AppAuth,
+    error: &str,
+    description: Option<&str>,
+) -> bool {
     let expired = description.is_some_and(|text| text.contains("authentication_expired"));
     let is_silent = app
         .client

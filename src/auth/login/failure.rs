@@ -18,6 +18,16 @@ pub enum LoginFailure {
     /// The cookie of the attempt is missing, for the second time.
     #[error("the browser did not return the cookie of the login attempt")]
     CookieMissing,
+    /// The request to a login host does not decrypt.
+    #[error("the login request was not sealed by an app of this login host")]
+    RequestInvalid,
+    /// The hand-over code does not decrypt.
+    #[error("the hand-over code was not sealed for this app")]
+    HandoverInvalid,
+    /// The session of the hand-over code was handed over before, has expired, or is in the store of
+    /// another replica.
+    #[error("the hand-over code is not known, was used before, or expired")]
+    HandoverGone,
     /// A different browser started the attempt, for the second time: possibly login CSRF.
     #[error("the login was started by a different browser")]
     BrowserMismatch,
@@ -79,6 +89,9 @@ impl LoginFailure {
         match self {
             Self::Malformed(error) => error.code(),
             Self::StateInvalid => "state_invalid",
+            Self::RequestInvalid => "login_request_invalid",
+            Self::HandoverInvalid => "handover_code_invalid",
+            Self::HandoverGone => "handover_code_unknown",
             Self::CookieMissing => "login_cookie_missing",
             Self::BrowserMismatch => "login_browser_mismatch",
             Self::AttemptExpired => "login_attempt_expired",

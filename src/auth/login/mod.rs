@@ -2,8 +2,10 @@
 //! switch.
 
 mod attempts;
+pub(in crate::auth) mod browser;
 pub mod callback;
 mod failure;
+pub(in crate::auth) mod handover;
 mod loop_guard;
 pub(in crate::auth) mod redeem;
 pub mod start;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use crate::auth::context::Context;
 use crate::auth::session::writer::SessionWriter;
 use attempts::Attempts;
+use handover::Handovers;
 use redeem::CodeRedeemer;
 use stored_targets::StoredTargets;
 
@@ -26,6 +29,7 @@ pub struct Login {
     context: Arc<Context>,
     sessions: Arc<SessionWriter>,
     redeemer: CodeRedeemer,
+    handovers: Handovers,
     attempts: Attempts,
     targets: StoredTargets,
 }
@@ -34,6 +38,7 @@ impl Login {
     pub(in crate::auth) fn new(context: Arc<Context>, sessions: Arc<SessionWriter>) -> Self {
         Self {
             redeemer: CodeRedeemer::new(Arc::clone(&context)),
+            handovers: Handovers::new(Arc::clone(&context)),
             targets: StoredTargets::new(Arc::clone(&context)),
             context,
             sessions,

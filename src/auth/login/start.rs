@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::browser::Browser;
 use super::{Login, loop_guard};
 use crate::auth::app::AppAuth;
 use crate::auth::error::Unavailable;
@@ -13,13 +14,14 @@ use crate::auth::session::cookies::SetCookieHeaders;
 use crate::identity::return_to::ReturnTo;
 use crate::oidc::authorize::{AuthorizeRequest, authorize_url};
 use crate::oidc::discovery::Metadata;
+use crate::policy::app::LoginSite;
 use crate::policy::route::AppRef;
 use crate::session::attempt::{
     ATTEMPT_LIFETIME, AttemptState, BrowserHash, LoginAttempt, MAX_ATTEMPTS, SealedVerifier,
-    browser_cookie, is_browser_cookie,
 };
 use crate::session::budget;
 use crate::session::cookie::RequestCookies;
+use crate::session::login_host::LoginRequest;
 use crate::session::login_loop::TransportHints;
 use crate::types::oauth::{Nonce, PkceVerifier, State};
 
@@ -37,7 +39,7 @@ pub(super) struct LoginContext {
 /// The redirect that starts a login.
 #[derive(Debug)]
 pub struct LoginStart {
-    /// The authorization request.
+    /// The authorization request, or the request to the app's login host.
     pub location: String,
     /// The cookie of the attempt, and the browser binding cookie for a new browser.
     pub set_cookies: SetCookieHeaders,
@@ -51,12 +53,6 @@ struct NewAttempt<'a> {
     /// See [`AttemptState::return_to`].
     return_to: &'a str,
     before: LoginContext,
-}
-
-/// The browser binding cookie.
-struct Browser {
-    cookie: String,
-    is_new: bool,
 }
 
 impl Login {
@@ -133,7 +129,7 @@ impl Login {
         let nonce = Nonce::new(random::random_id().ok()?);
         let verifier = PkceVerifier::from_entropy(random::bytes().ok()?);
         let browser = Browser::of_request(app, request_cookies)?;
-        let hash = BrowserHash::of(&browser.cookie);
+        let hash = browser.hash();
         let state = AttemptState {
             id: id.clone(),
             restarts: before.restarts,
@@ -142,7 +138,7 @@ impl Login {
             logins: before.logins,
             signs: before.hints,
         };
-        let state = State::new(app.seals.state.seal(&state, random::bytes().ok()?)?);
+        let challenge = verifier.challenge_s256();
         let attempt = LoginAttempt {
             id: id.clone(),
             nonce: nonce.clone(),
@@ -150,13 +146,19 @@ impl Login {
             browser: hash,
         };
         let attempt = app.seals.attempt.seal(&attempt, random::bytes().ok()?)?;
-        let request = AuthorizeRequest {
-            state: &state,
-            nonce: &nonce,
-            code_challenge: &verifier.challenge_s256(),
-            extra: &app.provider.settings().dialect.parameters(),
+        let location = match &app.app.login {
+            LoginSite::Through(_) => self.login_host_url(app, state)?,
+            LoginSite::Own | LoginSite::Host => {
+                let state = State::new(app.seals.state.seal(&state, random::bytes().ok()?)?);
+                let request = AuthorizeRequest {
+                    state: &state,
+                    nonce: &nonce,
+                    code_challenge: &challenge,
+                    extra: &app.provider.settings().dialect.parameters(),
+                };
+                authorize_url(&metadata.authorization_endpoint, &app.client, request).into()
+            }
         };
-        let location = authorize_url(&metadata.authorization_endpoint, &app.client, request).into();
 
         let names = &app.app.cookies;
         let path = app.app.endpoint_path("callback");
@@ -171,30 +173,29 @@ impl Login {
             .iter()
             .filter_map(|id| names.expire(&name(id), &path));
         set_cookies.extend(expired);
-        if browser.is_new {
-            set_cookies.push(names.set(&names.browser, &browser.cookie, "/", None)?);
-        }
+        set_cookies.extend(browser.set_cookie(app));
         Some(LoginStart {
             location,
             set_cookies,
             browser: hash,
         })
     }
-}
 
-impl Browser {
-    /// `None`: no randomness.
-    fn of_request(app: &AppAuth, request_cookies: &RequestCookies<'_>) -> Option<Self> {
-        let known = request_cookies.get(&app.app.cookies.browser);
-        Some(match known.filter(|value| is_browser_cookie(value)) {
-            Some(value) => Self {
-                cookie: value.to_owned(),
-                is_new: false,
-            },
-            None => Self {
-                cookie: browser_cookie(random::bytes().ok()?),
-                is_new: true,
-            },
-        })
+    /// The request to the login host that completes the attempt `state`. The host cannot be chosen by
+    /// a client, and only it can open the request.
+    fn login_host_url(&self, app: &AppAuth, state: AttemptState) -> Option<String> {
+        let host = self.context.login_host_of(app)?;
+        let request = LoginRequest {
+            app: app.app.login_name(),
+            attempt: state,
+        };
+        let sealed = host
+            .seals
+            .login_request
+            .seal(&request, random::bytes().ok()?)?;
+        Some(format!(
+            "{}?request={sealed}",
+            host.app.endpoint_url("login")
+        ))
     }
 }

@@ -81,7 +81,13 @@ impl BackchannelLogout {
         let app = self.context.app(app_ref);
         let app = &app.ok_or(BackchannelLogoutError::Rejected("internal_error"))?;
         let (logout, task_app) = (self.clone(), Arc::clone(app));
-        let task = async move { logout.revoke_by(&task_app, &token).await };
+        let task = async move {
+            if task_app.app.is_login_host() {
+                logout.revoke_at_apps(&task_app, &token).await
+            } else {
+                logout.revoke_by(&task_app, &token).await
+            }
+        };
         let revoked = self
             .context
             .anonymous_tasks
@@ -94,18 +100,54 @@ impl BackchannelLogout {
         revoked
     }
 
+    /// Revokes the sessions that a logout token names at all apps of a login host: their registration
+    /// has one address for logout tokens.
+    async fn revoke_at_apps(
+        &self,
+        host: &AppAuth,
+        token: &str,
+    ) -> Result<(), BackchannelLogoutError> {
+        let mut rejected = None;
+        let mut outcome = Err(BackchannelLogoutError::Rejected("internal_error"));
+        for app in self.context.apps_of_login_host(host) {
+            // A registration that the token is not for.
+            if rejected.as_ref() == Some(&app.client.client_id) {
+                continue;
+            }
+            let verified = match verified(app, token).await {
+                Ok(verified) => verified,
+                Err(error) => {
+                    rejected = Some(app.client.client_id.clone());
+                    if outcome.is_err() {
+                        outcome = Err(BackchannelLogoutError::of_token(&error));
+                    }
+                    continue;
+                }
+            };
+            let revoked = self.revoke_verified(app, verified).await;
+            if outcome.is_err() {
+                outcome = revoked;
+            }
+        }
+        if let Err(error) = outcome {
+            tracing::warn!(app = %host.app.name, code = error.code(), "logout_token_rejected");
+        }
+        outcome
+    }
+
     async fn revoke_by(&self, app: &AppAuth, token: &str) -> Result<(), BackchannelLogoutError> {
-        let provider = app.provider_of(token);
-        let audience = Audience {
-            client_id: &app.client.client_id,
-            audiences: app.audiences_at(provider),
-            mark: None,
-        };
-        let token = provider.verify_logout_token(audience, token).await;
-        let token = token.map_err(|rejected| {
+        let token = verified(app, token).await.map_err(|rejected| {
             tracing::warn!(app = %app.app.name, code = rejected.code(), error = %rejected, "logout_token_rejected");
             BackchannelLogoutError::of_token(&rejected)
         })?;
+        self.revoke_verified(app, token).await
+    }
+
+    async fn revoke_verified(
+        &self,
+        app: &AppAuth,
+        VerifiedLogout { provider, token }: VerifiedLogout<'_>,
+    ) -> Result<(), BackchannelLogoutError> {
         let now = self.context.now();
         let leeway = provider.settings().leeway;
         let key = replay_key(app, provider, &token);
@@ -155,6 +197,23 @@ impl BackchannelLogout {
         let ends_at = now.plus(app.app.limits.absolute);
         self.replicator.revoke(app, revocation, ends_at)
     }
+}
+
+/// A verified logout token, and its issuer.
+struct VerifiedLogout<'a> {
+    provider: &'a Arc<Provider>,
+    token: LogoutToken,
+}
+
+async fn verified<'a>(app: &'a AppAuth, token: &str) -> Result<VerifiedLogout<'a>, TokenRejected> {
+    let provider = app.provider_of(token);
+    let audience = Audience {
+        client_id: &app.client.client_id,
+        audiences: app.audiences_at(provider),
+        mark: None,
+    };
+    let token = provider.verify_logout_token(audience, token).await?;
+    Ok(VerifiedLogout { provider, token })
 }
 
 /// The store key of a used logout token. `jti` is unique for each issuer.

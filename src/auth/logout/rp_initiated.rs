@@ -128,7 +128,8 @@ impl Logout {
         reachability
     }
 
-    /// The provider's `end_session_endpoint`, if it has one.
+    /// The provider's `end_session_endpoint`, if it has one. It leads back by way of the login host,
+    /// whose address is the only one that is registered.
     async fn end_session_url(
         &self,
         app: &Arc<AppAuth>,
@@ -136,11 +137,17 @@ impl Logout {
         signed_out: &str,
     ) -> Option<String> {
         let metadata = self.context.provider_metadata(app).await.ok()?;
-        let return_to = Url::parse(signed_out).ok();
+        let host = self.context.login_host_of(app);
+        let by_host = host.map(|host| host.app.endpoint_url("signed-out"));
+        let return_to = Url::parse(by_host.as_deref().unwrap_or(signed_out)).ok();
         let dialect = &app.provider.settings().dialect;
-        dialect
-            .end_session_url(&metadata, &app.client, hint, return_to.as_ref())
-            .map(String::from)
+        let mut url = dialect.end_session_url(&metadata, &app.client, hint, return_to.as_ref())?;
+        if by_host.is_some() {
+            // The provider returns it, and the login host sends the browser on to the app.
+            url.query_pairs_mut()
+                .append_pair("state", app.app.login_name().as_str());
+        }
+        Some(url.into())
     }
 }
 

@@ -32,7 +32,7 @@ use crate::auth::session::open::SessionOpener;
 use crate::auth::session::writer::SessionWriter;
 use crate::auth::{Event, Observer, Stores};
 use crate::oidc::{ClientAuth, ClientSettings, Provider, ProviderSettings};
-use crate::policy::app::{App, AppLogoutPolicy, OptionalEndpoints};
+use crate::policy::app::{App, AppLogoutPolicy, LoginSite, OptionalEndpoints};
 use crate::policy::background_paths::BackgroundPaths;
 use crate::policy::hosts::AppHosts;
 use crate::policy::route::AppRef;
@@ -190,6 +190,7 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
         aliases: Vec::new(),
         hsts: false,
         hosts: AppHosts::One,
+        login: LoginSite::Own,
         prefix: "/.doorward".to_owned(),
         rules: Rules::new(Vec::new(), false, AuthMethods::SESSION),
         background_paths: BackgroundPaths::default(),

@@ -233,16 +233,39 @@ fn frontchannel(provider: &RawProvider, app: &RawApp, at: &Location<'_>) {
     }
 }
 
-/// An origin of an app, and the app's cookie name.
+/// An origin of an app or a login host, and its cookie name.
 struct Claimed<'c> {
     origin: Origin,
-    app: &'c str,
+    owner: Owner<'c>,
     cookie_name: &'c str,
     is_alias: bool,
 }
 
 fn hosts(raw: &RawConfig, root: &Location<'_>) {
     let mut claimed: Vec<Claimed<'_>> = Vec::new();
+    for (name, provider) in raw.providers.iter().flatten() {
+        let url = provider.as_ref().and_then(|one| one.login_url.as_deref());
+        let Some((url, Ok(origin))) = url.map(|url| (url, Origin::parse(url))) else {
+            continue;
+        };
+        let claim = Claimed {
+            origin,
+            owner: Owner::LoginHost(name),
+            cookie_name: COOKIE_NAME,
+            is_alias: false,
+        };
+        let other = claimed.iter().find(|other| {
+            other.has_same_host_and_port(&claim) || other.shares_cookies_with(&claim)
+        });
+        if let Some(other) = other {
+            let at = root.key("providers").key(name).key("login_url");
+            at.error(
+                format!("{} belongs to {}", quoted(url), other.owner),
+                "a login host belongs to one provider: responses of two could be mixed up",
+            );
+        }
+        claimed.push(claim);
+    }
     for (at, name, app) in apps(raw, root) {
         let main = app
             .public_url
@@ -258,7 +281,7 @@ fn hosts(raw: &RawConfig, root: &Location<'_>) {
             };
             let claim = Claimed {
                 origin,
-                app: name,
+                owner: Owner::App(name),
                 cookie_name,
                 is_alias,
             };
@@ -267,23 +290,37 @@ fn hosts(raw: &RawConfig, root: &Location<'_>) {
                 .find(|other| other.has_same_host_and_port(&claim))
             {
                 let hint = "each host and port belongs to one app and is listed once";
-                at.error(
-                    format!("{} belongs to the app {}", quoted(url), quoted(other.app)),
-                    hint,
-                );
+                at.error(format!("{} belongs to {}", quoted(url), other.owner), hint);
             } else if let Some(other) = claimed
                 .iter()
                 .find(|other| other.shares_cookies_with(&claim))
             {
                 at.error(
                     format!(
-                        "the app {} has the same host and cookie name, and cookies ignore ports",
-                        quoted(other.app)
+                        "{} has the same host and cookie name, and cookies ignore ports",
+                        other.owner
                     ),
                     "use another host, or set another `cookie_name` for one of them",
                 );
             }
             claimed.push(claim);
+        }
+    }
+}
+
+/// What a host belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner<'c> {
+    App(&'c str),
+    /// The login host of a provider.
+    LoginHost(&'c str),
+}
+
+impl std::fmt::Display for Owner<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::App(name) => write!(f, "the app {}", quoted(name)),
+            Self::LoginHost(name) => write!(f, "the login host of the provider {}", quoted(name)),
         }
     }
 }
@@ -294,8 +331,8 @@ impl Claimed<'_> {
     }
 
     fn shares_cookies_with(&self, other: &Self) -> bool {
-        let both_apps = self.app != other.app && !self.is_alias && !other.is_alias;
-        both_apps
+        let are_two = self.owner != other.owner && !self.is_alias && !other.is_alias;
+        are_two
             && self.origin.host() == other.origin.host()
             && self.cookie_name == other.cookie_name
     }

@@ -20,7 +20,7 @@ use super::{
     nonzero, rules, server, upstream_tls, web_origins, wildcard,
 };
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
-use crate::policy::app::{App, OptionalEndpoints};
+use crate::policy::app::{App, LoginSite, OptionalEndpoints};
 use crate::policy::background_paths::BackgroundPaths;
 use crate::policy::hosts::AppHosts;
 use crate::policy::request_info::is_host_and_port;
@@ -171,6 +171,8 @@ pub(super) fn check(
         hosts,
         aliases,
         hsts,
+        // Set when the login hosts are known.
+        login: LoginSite::Own,
         prefix,
         rules,
         background_paths,
@@ -352,7 +354,7 @@ impl UpstreamLimits {
     }
 }
 
-fn public_origin(
+pub(super) fn public_origin(
     text: &str,
     at: &Location<'_>,
     allow_http: bool,
@@ -441,7 +443,7 @@ fn ping_interval(
     nonzero(interval, &at)
 }
 
-fn prefix(raw: Option<String>, at: &Location<'_>) -> String {
+pub(super) fn prefix(raw: Option<String>, at: &Location<'_>) -> String {
     let Some(prefix) = raw else {
         return PREFIX.to_owned();
     };

@@ -2,19 +2,14 @@
 //! apps that none is valid for.
 
 use super::super::report::{Location, quoted};
-use super::super::settings::{AppConfig, ServerConfig};
+use super::super::settings::{AppConfig, LoginHostConfig, ServerConfig, TlsConfig};
 use crate::types::net::Origin;
 use crate::types::time::{Clock as _, SystemClock};
 use crate::types::x509::{Validity, ValidityProblem};
 
 /// Also notes the hosts that need a certificate.
 pub(super) fn check(server: &mut ServerConfig, apps: &[AppConfig], root: &Location<'_>) {
-    // A proxy in front may end TLS and use names of its own.
-    let reached_by_clients = server.trusted_proxies.is_empty()
-        || server
-            .listeners
-            .iter()
-            .any(|listener| listener.tls && listener.proxy_protocol);
+    let reached_by_clients = is_reached_by_clients(server);
     let Some(tls) = &mut server.tls else { return };
     let at = root.key("server").key("tls");
     for (index, certificate) in tls.certificates.validities().iter().enumerate() {
@@ -33,16 +28,48 @@ pub(super) fn check(server: &mut ServerConfig, apps: &[AppConfig], root: &Locati
         let aliases = aliases.map(|(index, alias)| (at.key("aliases").index(index), alias));
         let hosts = std::iter::once((at.key("public_url"), &app.policy.origin)).chain(aliases);
         for (at, origin) in hosts.filter(|(_, origin)| origin.is_secure()) {
-            let host = bare_host(origin);
-            if !tls.certificates.covers(&host) {
-                at.warning(
-                    format!("no certificate is valid for {}", quoted(&host)),
-                    "browsers will not connect: add one to `[[server.tls.certificates]]`",
-                );
-            }
-            tls.hosts.push(host);
+            check_host(tls, origin, &at);
         }
     }
+}
+
+/// The same for the hosts that complete logins.
+pub(super) fn check_login_hosts(
+    server: &mut ServerConfig,
+    hosts: &[LoginHostConfig],
+    root: &Location<'_>,
+) {
+    let reached_by_clients = is_reached_by_clients(server);
+    let Some(tls) = server.tls.as_mut().filter(|_| reached_by_clients) else {
+        return;
+    };
+    for host in hosts {
+        let at = root.key("providers").key(host.provider.as_str());
+        if host.policy.origin.is_secure() {
+            check_host(tls, &host.policy.origin, &at.key("login_url"));
+        }
+    }
+}
+
+/// A proxy in front may end TLS and use names of its own.
+fn is_reached_by_clients(server: &ServerConfig) -> bool {
+    server.trusted_proxies.is_empty()
+        || server
+            .listeners
+            .iter()
+            .any(|listener| listener.tls && listener.proxy_protocol)
+}
+
+/// Warns if no certificate is valid for a host, and notes it.
+fn check_host(tls: &mut TlsConfig, origin: &Origin, at: &Location<'_>) {
+    let host = bare_host(origin);
+    if !tls.certificates.covers(&host) {
+        at.warning(
+            format!("no certificate is valid for {}", quoted(&host)),
+            "browsers will not connect: add one to `[[server.tls.certificates]]`",
+        );
+    }
+    tls.hosts.push(host);
 }
 
 /// Warns if a certificate is not valid now, or not for long.

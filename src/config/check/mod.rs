@@ -12,6 +12,7 @@ mod fusionauth;
 mod header_edits;
 mod headers;
 mod listeners;
+mod login_host;
 mod native;
 mod provider;
 mod rule_advice;
@@ -50,8 +51,13 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
 
     let at = root.key("providers");
     let mut providers = Vec::new();
-    for (name, raw) in raw.providers.unwrap_or_default() {
-        providers.extend(raw.and_then(|raw| provider::check(&name, raw, &at.key(&name), folder)));
+    let mut login_hosts = Vec::new();
+    for (name, mut raw) in raw.providers.unwrap_or_default() {
+        let at = at.key(&name);
+        if let Some(raw) = &mut raw {
+            login_hosts.extend(login_host::check(&name, raw, &at, limits));
+        }
+        providers.extend(raw.and_then(|raw| provider::check(&name, raw, &at, folder)));
     }
     let at = root.key("apps");
     let rule_lists = RuleListFiles::new(folder);
@@ -63,17 +69,22 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
     }
     for app in &mut apps {
         fusionauth::offer_webhooks(app, &providers);
+        login_host::join(app, &mut login_hosts);
     }
     let mut server = server?;
     certificates::check(&mut server, &apps, root);
     listeners::check_hsts(&server, &apps, root);
+    certificates::check_login_hosts(&mut server, &login_hosts, root);
+    let store = store?;
+    login_host::check_store(&store, &login_hosts, root);
     Some(Config {
         server,
         log,
         keys: keys?,
         session_cache_size,
-        store: store?,
+        store,
         providers,
+        login_hosts,
         apps,
         rule_lists: rule_lists.into_files(),
     })

@@ -97,7 +97,7 @@ fn advise_registration(
     at.key("public_url").advice(
         format!("the provider must have registered the redirect URI {hosts}"),
         format!(
-            "the same holds for `{prefix}/signed-out` after a logout; most providers refuse wildcards, so register each host"
+            "the same holds for `{prefix}/signed-out` after a logout; most providers refuse wildcards, so register each host, or set `login_url` of the provider"
         ),
     );
 }

@@ -54,6 +54,26 @@ pub enum Decision<'a> {
         /// The caller before the login.
         caller: Caller,
     },
+    /// Redirect the browser from the login host to the provider, for a login at an app.
+    StartHostLogin {
+        /// The login host.
+        app_ref: AppRef<'a>,
+    },
+    /// Handle the provider's redirect to the callback of the login host, and hand the session over.
+    FinishHostLogin {
+        /// The login host.
+        app_ref: AppRef<'a>,
+    },
+    /// List the apps that the browser is signed in at through the login host.
+    ListSignedInApps {
+        /// The login host.
+        app_ref: AppRef<'a>,
+    },
+    /// Log out of all of them.
+    LogoutEverywhere {
+        /// The login host.
+        app_ref: AppRef<'a>,
+    },
     /// Ask whether to log out.
     ConfirmLogout {
         /// The app.
@@ -171,6 +191,10 @@ impl Decision<'_> {
             Self::PreservePost { .. } => "post_preserved",
             Self::ConfirmPostReplay { .. } => "post_replay_confirm",
             Self::FinishLogin { .. } => "finish_login",
+            Self::StartHostLogin { .. } => "login_host_start",
+            Self::FinishHostLogin { .. } => "login_host_finish",
+            Self::ListSignedInApps { .. } => "signed_in_apps",
+            Self::LogoutEverywhere { .. } => "logout_everywhere",
             Self::ConfirmLogout { .. } => "confirm_logout",
             Self::Logout { .. } => "logout",
             Self::BackchannelLogout { .. } => "backchannel_logout",

@@ -5,6 +5,7 @@ use http::{HeaderMap, Method};
 use super::caller::Caller;
 use super::decision::Decision;
 use super::login::{LoginRequest, require_login};
+use super::login_host::decide_login_host;
 use super::reason::Reason;
 use super::refuse;
 use crate::identity::post_id::PostId;
@@ -23,6 +24,9 @@ pub(super) fn decide_endpoint<'a>(
     endpoint: Endpoint,
     caller: Caller,
 ) -> Decision<'a> {
+    if app_ref.app.is_login_host() {
+        return decide_login_host(info, headers, app_ref, endpoint);
+    }
     let refuse = |reason| refuse(info, Some(app_ref), reason);
     let login = |return_to, reason| {
         let login = LoginRequest {

@@ -48,11 +48,19 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
             })
         }),
         (
+            "signed_in_apps",
+            pages.signed_in_apps(&SignedInAppsPage {
+                site: text,
+                sites: &[text],
+                action: home,
+            }),
+        ),
+        (
             "signed_out",
             pages.signed_out(&SignedOutPage {
                 site: text,
                 provider_may_remember: false,
-                home,
+                home: Some(home),
             }),
         ),
         (
@@ -60,7 +68,7 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
             pages.signed_out(&SignedOutPage {
                 site: text,
                 provider_may_remember: true,
-                home,
+                home: Some(home),
             }),
         ),
         ("logout_confirm", {

@@ -23,13 +23,28 @@ impl Responder {
         return_to: &ReturnTo,
         request_id: RequestId,
     ) -> TaggedResponse {
+        self.failed_login_page(FailedLoginPage {
+            app,
+            failure,
+            login: Some(login_path(app, return_to)),
+            request_id,
+        })
+    }
+
+    /// The page of a failed login.
+    pub(super) fn failed_login_page(&self, page: FailedLoginPage<'_>) -> TaggedResponse {
+        let FailedLoginPage {
+            app,
+            failure,
+            login,
+            request_id,
+        } = page;
         let status = status_of_login_failure(failure);
         let retry_after = if let LoginFailure::Unavailable(unavailable) = failure {
             Some(unavailable.retry_after)
         } else {
             None
         };
-        let login = Some(login_path(app, return_to));
         let link =
             (*failure == LoginFailure::Loop(LoginLoopCause::NotAllowed)).then_some(EndpointLink {
                 label: "Log out",
@@ -55,6 +70,17 @@ impl Responder {
             },
         )
     }
+}
+
+/// A failed login as its page shows it.
+pub(super) struct FailedLoginPage<'p> {
+    /// The site of the page.
+    pub(super) app: &'p App,
+    /// Why it failed.
+    pub(super) failure: &'p LoginFailure,
+    /// The path that starts another login.
+    pub(super) login: Option<String>,
+    pub(super) request_id: RequestId,
 }
 
 /// The path that starts a login which leads to `return_to`, or to its path alone where the link
@@ -98,6 +124,9 @@ fn status_of_login_failure(failure: &LoginFailure) -> StatusCode {
         LoginFailure::SessionRevoked | LoginFailure::UserBlocked => StatusCode::FORBIDDEN,
         LoginFailure::Malformed(_)
         | LoginFailure::StateInvalid
+        | LoginFailure::RequestInvalid
+        | LoginFailure::HandoverInvalid
+        | LoginFailure::HandoverGone
         | LoginFailure::CookieMissing
         | LoginFailure::BrowserMismatch
         | LoginFailure::AttemptExpired

@@ -91,12 +91,18 @@ impl Responder {
         provider_may_remember: bool,
         code: &'static str,
     ) -> TaggedResponse {
-        self.page_or_error(code, href("/"), |home| {
+        // A login host has no start page.
+        let home = if app.is_login_host() {
+            Some(None)
+        } else {
+            href("/").map(Some)
+        };
+        self.page_or_error(code, home, |home| {
             let site = app.origin.host();
             self.pages.signed_out(&SignedOutPage {
                 site,
                 provider_may_remember,
-                home: &home,
+                home: home.as_ref(),
             })
         })
     }
@@ -127,7 +133,7 @@ impl Responder {
 
     /// Renders a page. Paths of endpoints are always valid links, so the 500 response does not
     /// occur.
-    fn page_or_error<T>(
+    pub(super) fn page_or_error<T>(
         &self,
         code: &'static str,
         links: Option<T>,

@@ -20,6 +20,15 @@ errors! {
     unknown_provider_gets_a_suggestion:
         "[apps.forum]\nprovider = \"login\"" => "[apps.forum]\nprovider = \"logins\"",
         at "\"logins\"", "unknown provider `logins`", hint "`login`";
+    login_host_of_an_app_is_rejected:
+        "[apps.forum]" => "login_url = \"https://store.example.com\"\n[apps.forum]",
+        at "\"https://store.example.com\"", "belongs to the login host of the provider `login`", hint "one app";
+    http_login_url_is_rejected:
+        "[apps.forum]" => "login_url = \"http://signin.example.com\"\n[apps.forum]",
+        at "\"http://signin.example.com\"", "neither https nor a loopback address", hint "https";
+    login_url_with_a_path_is_rejected:
+        "[apps.forum]" => "login_url = \"https://signin.example.com/login\"\n[apps.forum]",
+        at "\"https://signin.example.com/login\"", "not an origin", hint "scheme";
     http_introspection_endpoint_is_rejected:
         "[apps.forum]" => "introspection_endpoint = \"http://login.example.com/i\"\n[apps.forum]",
         at "\"http://login.example.com/i\"", "not an https URL", hint "https";

@@ -245,6 +245,10 @@ impl Setup {
                 "store.example.test",
                 "forum.example.test",
                 "www.store.example.test",
+                "signin.example.test",
+                "wiki.other.test",
+                "one.tenants.test",
+                "two.tenants.test",
             ];
             let certificate = authority.certificate_for(&hosts);
             write(&folder, "chain.pem", &certificate.chain_pem);

@@ -1,0 +1,200 @@
+//! The callback of a login host (RFC 6749 section 4.1.2): the code is redeemed once, for the browser
+//! that came from the app, and the session is handed over to the app's host.
+
+use std::sync::Arc;
+
+use super::start::{AuthorizationStep, HostRedirect, page_of};
+use super::{FailedHostLogin, LoginHost};
+use crate::auth::app::AppAuth;
+use crate::auth::events::Event;
+use crate::auth::login::LoginFailure;
+use crate::auth::login::callback::is_cured_by_new_attempt;
+use crate::auth::login::redeem::CodeResponse;
+use crate::oidc::callback::{Callback, Outcome};
+use crate::policy::route::AppRef;
+use crate::session::attempt::{ATTEMPT_LIFETIME, BrowserHash, LoginAttempt, MAX_RESTARTS};
+use crate::session::cookie::RequestCookies;
+use crate::session::login_host::HostState;
+use crate::session::login_loop::TransportHints;
+use crate::types::oauth::AuthorizationCode;
+
+/// A callback request to a login host.
+#[derive(Clone, Copy)]
+pub struct HostCallback<'r> {
+    /// The authorization response.
+    pub query: &'r str,
+    /// The cookies of the request.
+    pub cookies: &'r RequestCookies<'r>,
+    /// The transport of the request.
+    pub hints: TransportHints,
+}
+
+/// The result of a callback.
+#[derive(Debug)]
+pub enum HostLoginOutcome {
+    /// To the app's host, with the hand-over code.
+    HandedOver(HostRedirect),
+    /// Back to the provider, because the request was lost.
+    Restarted(HostRedirect),
+    /// To an error page.
+    Failed(FailedHostLogin),
+}
+
+impl LoginHost {
+    /// Finishes the authorization request of a callback.
+    pub async fn finish(
+        &self,
+        host_ref: AppRef<'_>,
+        request: HostCallback<'_>,
+    ) -> HostLoginOutcome {
+        let Some(host) = &self.context.app(host_ref) else {
+            return HostLoginOutcome::Failed(FailedHostLogin::early(LoginFailure::StateInvalid));
+        };
+        let outcome = self.handle_callback(host, request).await;
+        let outcome = outcome.unwrap_or_else(HostLoginOutcome::Failed);
+        let code = match &outcome {
+            HostLoginOutcome::HandedOver(_) => "handed_over",
+            HostLoginOutcome::Restarted(_) => "restarted",
+            HostLoginOutcome::Failed(failed) => {
+                let failure = &failed.failure;
+                let target = failed.target.as_ref();
+                let app = target.map_or(&host.app.name, |target| &target.app.name);
+                tracing::warn!(%app, code = failure.code(), %failure, "login_failed");
+                failure.code()
+            }
+        };
+        let observer = &self.context.observer;
+        observer.record_event(host, Event::LoginFinished, code);
+        outcome
+    }
+
+    async fn handle_callback(
+        &self,
+        host: &Arc<AppAuth>,
+        request: HostCallback<'_>,
+    ) -> Result<HostLoginOutcome, FailedHostLogin> {
+        let early = FailedHostLogin::early;
+        let metadata = self.context.provider_metadata(host).await;
+        let metadata = metadata.map_err(|outage| early(LoginFailure::Unavailable(outage)))?;
+        let requires_iss = metadata.authorization_response_iss_parameter_supported;
+        let issuer = &host.provider.settings().issuer;
+        let callback = Callback::parse(request.query, issuer, requires_iss)
+            .map_err(|error| early(error.into()))?;
+        let state = host.seals.host_state.open(callback.state.expose());
+        let state = state.ok_or_else(|| early(LoginFailure::StateInvalid))?;
+        let app = self.app_named(host, &state.request.app);
+        let app = &app.ok_or_else(|| early(LoginFailure::StateInvalid))?;
+        if let Err(failure) = self.check_browser(host, &state, request.cookies) {
+            return self.restart(host, app, state, failure, request).await;
+        }
+        match callback.outcome {
+            Outcome::Code(code) => self.hand_over(host, app, state, code, request).await,
+            Outcome::Refused {
+                error,
+                description,
+                reason,
+            } => {
+                let is_curable = is_cured_by_new_attempt(app, &error, description.as_deref());
+                let reason = app.provider.settings().dialect.reason(reason.as_deref());
+                let failure = LoginFailure::Declined {
+                    error,
+                    description,
+                    reason,
+                };
+                if is_curable {
+                    self.restart(host, app, state, failure, request).await
+                } else {
+                    let page = page_of(app, &state.request.attempt);
+                    Err(FailedHostLogin::of(app, page, failure))
+                }
+            }
+        }
+    }
+
+    /// Whether this browser made the authorization request, and not too long ago.
+    fn check_browser(
+        &self,
+        host: &AppAuth,
+        state: &HostState,
+        request_cookies: &RequestCookies<'_>,
+    ) -> Result<(), LoginFailure> {
+        let browser = request_cookies.get(&host.app.cookies.browser);
+        let browser = browser.map(BrowserHash::of);
+        let browser = browser.ok_or(LoginFailure::CookieMissing)?;
+        if !browser.is(&state.browser) {
+            return Err(LoginFailure::BrowserMismatch);
+        }
+        if self.context.now().since(state.began_at) > ATTEMPT_LIFETIME {
+            return Err(LoginFailure::AttemptExpired);
+        }
+        Ok(())
+    }
+
+    /// Redeems the code and stores the grant for the app's host.
+    async fn hand_over(
+        &self,
+        host: &Arc<AppAuth>,
+        app: &Arc<AppAuth>,
+        state: HostState,
+        code: AuthorizationCode,
+        request: HostCallback<'_>,
+    ) -> Result<HostLoginOutcome, FailedHostLogin> {
+        let attempt = state.request.attempt;
+        let page = page_of(app, &attempt);
+        let response = CodeResponse {
+            attempt: LoginAttempt {
+                id: state.id,
+                nonce: state.nonce,
+                verifier: state.verifier,
+                browser: state.browser,
+            },
+            code,
+            requested_at: state.began_at,
+        };
+        let redeemed = self.redeemer.redeem(app, response).await;
+        let grant = redeemed.map_err(|failure| FailedHostLogin::of(app, page.clone(), failure))?;
+        // Listed before it is handed over, so that a logout misses no session.
+        let set_cookies = self.signed_in.add(host, app, request.cookies, &grant).await;
+        let code = self.handovers.store(app, attempt, &grant).await;
+        let code = code
+            .map_err(|outage| FailedHostLogin::of(app, page, LoginFailure::Unavailable(outage)))?;
+        let callback = app.app.endpoint_url("callback");
+        Ok(HostLoginOutcome::HandedOver(HostRedirect {
+            location: format!("{callback}?handover={code}"),
+            set_cookies,
+        }))
+    }
+
+    /// Repeats an authorization request once. The provider's own session usually completes it without
+    /// a form.
+    async fn restart(
+        &self,
+        host: &Arc<AppAuth>,
+        app: &Arc<AppAuth>,
+        state: HostState,
+        failure: LoginFailure,
+        request: HostCallback<'_>,
+    ) -> Result<HostLoginOutcome, FailedHostLogin> {
+        let page = page_of(app, &state.request.attempt);
+        if state.restarts >= MAX_RESTARTS {
+            let cause = state.hints.or(request.hints).cause();
+            let is_lost = failure == LoginFailure::CookieMissing;
+            let by_transport = cause.filter(|_| is_lost).map(LoginFailure::Loop);
+            return Err(FailedHostLogin::of(
+                app,
+                page,
+                by_transport.unwrap_or(failure),
+            ));
+        }
+        tracing::info!(app = %app.app.name, code = failure.code(), %failure, "login_restarted");
+        let step = AuthorizationStep {
+            request: state.request,
+            restarts: state.restarts + 1,
+            hints: request.hints,
+        };
+        self.authorize(host, app, request.cookies, step)
+            .await
+            .map(HostLoginOutcome::Restarted)
+            .map_err(|outage| FailedHostLogin::of(app, page, LoginFailure::Unavailable(outage)))
+    }
+}

@@ -1,0 +1,177 @@
+//! The start of a login at a login host: the request of an app becomes an authorization request
+//! (RFC 6749 section 4.1.1, RFC 7636).
+
+use std::sync::Arc;
+
+use super::{FailedHostLogin, LoginHost, LoginTarget};
+use crate::auth::app::AppAuth;
+use crate::auth::error::Unavailable;
+use crate::auth::login::LoginFailure;
+use crate::auth::login::browser::Browser;
+use crate::auth::random;
+use crate::auth::session::cookies::SetCookieHeaders;
+use crate::identity::return_to::ReturnTo;
+use crate::oidc::authorize::{AuthorizeRequest, authorize_url};
+use crate::policy::route::AppRef;
+use crate::session::attempt::{AttemptState, SealedVerifier};
+use crate::session::cookie::RequestCookies;
+use crate::session::login_host::{HostState, LoginRequest};
+use crate::session::login_loop::TransportHints;
+use crate::types::oauth::{AppName, Nonce, PkceVerifier, State};
+
+/// Where a login host sends the browser at the start of a login.
+#[derive(Debug)]
+pub enum HostLoginStart {
+    /// To the provider.
+    Provider(HostRedirect),
+    /// To the login endpoint of the app, which begins an attempt.
+    App(LoginTarget),
+}
+
+/// A redirect from the login host.
+#[derive(Debug)]
+pub struct HostRedirect {
+    /// Its target.
+    pub location: String,
+    /// The cookies of the login host.
+    pub set_cookies: SetCookieHeaders,
+}
+
+/// The parameters of a request to the login endpoint.
+#[derive(Debug, Default)]
+struct StartQuery {
+    request: Option<String>,
+    app: Option<String>,
+    return_to: Option<String>,
+}
+
+impl StartQuery {
+    /// `None`: a parameter occurs more than once.
+    fn parse(query: &str) -> Option<Self> {
+        let mut found = Self::default();
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            let slot = match name.as_ref() {
+                "request" => &mut found.request,
+                "app" => &mut found.app,
+                "return_to" => &mut found.return_to,
+                _ => continue,
+            };
+            if slot.replace(value.into_owned()).is_some() {
+                return None;
+            }
+        }
+        Some(found)
+    }
+}
+
+impl LoginHost {
+    /// Starts the login that an app requests. A link that only names an app leads to its login
+    /// endpoint.
+    ///
+    /// # Errors
+    /// The request is not one of an app, or the provider is unavailable.
+    pub async fn start(
+        &self,
+        host_ref: AppRef<'_>,
+        query: &str,
+        request_cookies: &RequestCookies<'_>,
+        hints: TransportHints,
+    ) -> Result<HostLoginStart, FailedHostLogin> {
+        let invalid = || FailedHostLogin::early(LoginFailure::RequestInvalid);
+        let host = &self.context.app(host_ref).ok_or_else(invalid)?;
+        let query = StartQuery::parse(query).ok_or_else(invalid)?;
+        let Some(sealed) = query.request else {
+            let name = AppName::new(query.app.ok_or_else(invalid)?);
+            let app = &self.app_named(host, &name).ok_or_else(invalid)?;
+            let return_to = query.return_to.unwrap_or_default();
+            let return_to = ReturnTo::parse(&return_to, &app.app.prefix);
+            return Ok(HostLoginStart::App(LoginTarget {
+                app: Arc::clone(&app.app),
+                return_to: return_to.unwrap_or_else(ReturnTo::root),
+            }));
+        };
+        let request = host.seals.login_request.open(&sealed);
+        let request = request.ok_or_else(invalid)?;
+        let app = &self.app_named(host, &request.app).ok_or_else(invalid)?;
+        let return_to = page_of(app, &request.attempt);
+        let step = AuthorizationStep {
+            request,
+            restarts: 0,
+            hints,
+        };
+        self.authorize(host, app, request_cookies, step)
+            .await
+            .map(HostLoginStart::Provider)
+            .map_err(|outage| {
+                FailedHostLogin::of(app, return_to, LoginFailure::Unavailable(outage))
+            })
+    }
+
+    /// The redirect to the provider.
+    pub(super) async fn authorize(
+        &self,
+        host: &Arc<AppAuth>,
+        app: &Arc<AppAuth>,
+        request_cookies: &RequestCookies<'_>,
+        step: AuthorizationStep,
+    ) -> Result<HostRedirect, Unavailable> {
+        let metadata = self.context.provider_metadata(app).await?;
+        let redirect = self.redirect_to(
+            &metadata.authorization_endpoint,
+            host,
+            app,
+            request_cookies,
+            step,
+        );
+        redirect.ok_or(Unavailable::internal("internal_error"))
+    }
+
+    /// `None`: no randomness, or a failed seal.
+    fn redirect_to(
+        &self,
+        endpoint: &url::Url,
+        host: &AppAuth,
+        app: &AppAuth,
+        request_cookies: &RequestCookies<'_>,
+        step: AuthorizationStep,
+    ) -> Option<HostRedirect> {
+        let nonce = Nonce::new(random::random_id().ok()?);
+        let verifier = PkceVerifier::from_entropy(random::bytes().ok()?);
+        let browser = Browser::of_request(host, request_cookies)?;
+        let state = HostState {
+            id: random::random_id().ok()?,
+            nonce: nonce.clone(),
+            verifier: SealedVerifier(verifier.expose().to_owned()),
+            browser: browser.hash(),
+            began_at: self.context.now(),
+            restarts: step.restarts,
+            hints: step.hints,
+            request: step.request,
+        };
+        let state = State::new(host.seals.host_state.seal(&state, random::bytes().ok()?)?);
+        let request = AuthorizeRequest {
+            state: &state,
+            nonce: &nonce,
+            code_challenge: &verifier.challenge_s256(),
+            extra: &app.provider.settings().dialect.parameters(),
+        };
+        Some(HostRedirect {
+            location: authorize_url(endpoint, &app.client, request).into(),
+            set_cookies: browser.set_cookie(host).into_iter().collect(),
+        })
+    }
+}
+
+/// An authorization request that is about to be made.
+pub(super) struct AuthorizationStep {
+    pub(super) request: LoginRequest,
+    /// How often it was repeated automatically.
+    pub(super) restarts: u8,
+    pub(super) hints: TransportHints,
+}
+
+/// The requested page, or the root if it is in the store.
+pub(super) fn page_of(app: &AppAuth, attempt: &AttemptState) -> ReturnTo {
+    let page = ReturnTo::parse(&attempt.return_to, &app.app.prefix);
+    page.unwrap_or_else(ReturnTo::root)
+}

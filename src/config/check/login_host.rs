@@ -1,0 +1,94 @@
+//! `login_url` of a provider: the login host that completes the logins of its apps.
+
+use url::Url;
+
+use super::super::raw::RawProvider;
+use super::super::report::Location;
+use super::super::settings::{AppConfig, LoginHostConfig, StoreBackend, StoreConfig};
+use super::app::{COOKIE_NAME, prefix, public_origin};
+use crate::identity::header_edits::HeaderEdits;
+use crate::policy::app::{App, AppLogoutPolicy, LoginSite, OptionalEndpoints};
+use crate::policy::background_paths::BackgroundPaths;
+use crate::policy::hosts::AppHosts;
+use crate::policy::rules::{AuthMethods, Rules};
+use crate::session::cookie::CookieNames;
+use crate::session::validity::Limits;
+use crate::types::oauth::{AppName, ProviderName};
+use crate::types::target::PathAmbiguities;
+
+/// Takes the keys of the login host out of `raw`.
+pub(super) fn check(
+    provider: &str,
+    raw: &mut RawProvider,
+    at: &Location<'_>,
+    limits: Limits,
+) -> Option<LoginHostConfig> {
+    let endpoint_prefix = raw.login_endpoint_prefix.take();
+    let prefix_at = at.key("login_endpoint_prefix");
+    if endpoint_prefix.is_some() && raw.login_url.is_none() {
+        prefix_at.warning(
+            "`login_endpoint_prefix` has no effect without `login_url`",
+            "set `login_url`, or remove the key",
+        );
+    }
+    let url = raw.login_url.take()?;
+    let prefix = prefix(endpoint_prefix, &prefix_at);
+    let origin = public_origin(&url, &at.key("login_url"), false, false)?;
+    let callback = Url::parse(&format!("{origin}{prefix}/callback")).ok()?;
+    let policy = App {
+        // No app has a name with a dot or a colon.
+        name: AppName::new(origin.authority()),
+        cookies: CookieNames::new(COOKIE_NAME, &origin),
+        origin,
+        aliases: Vec::new(),
+        hosts: AppHosts::One,
+        // Set when the apps are known.
+        hsts: false,
+        login: LoginSite::Host,
+        prefix,
+        rules: Rules::new(Vec::new(), false, AuthMethods::SESSION),
+        background_paths: BackgroundPaths::default(),
+        allowed_ambiguities: PathAmbiguities::NONE,
+        headers: Vec::new(),
+        limits,
+        optional_endpoints: OptionalEndpoints::default(),
+        app_logout: AppLogoutPolicy::default(),
+        max_preserved_post: 0,
+        websocket_origins: Vec::new(),
+        native: None,
+        bearer: None,
+        request_edits: HeaderEdits::default(),
+        response_edits: HeaderEdits::default(),
+    };
+    Some(LoginHostConfig {
+        policy,
+        provider: ProviderName::new(provider),
+        callback,
+    })
+}
+
+/// Makes the login host of the app's provider complete its logins.
+pub(super) fn join(app: &mut AppConfig, hosts: &mut [LoginHostConfig]) {
+    let mut hosts = hosts.iter_mut();
+    if let Some(host) = hosts.find(|host| host.provider == app.provider) {
+        host.policy.hsts |= app.policy.hsts && host.policy.origin.is_secure();
+        app.policy.login = LoginSite::Through(host.policy.origin.clone());
+        app.client.redirect_uri = host.callback.clone();
+    }
+}
+
+/// Says what several replicas need.
+pub(super) fn check_store(store: &StoreConfig, hosts: &[LoginHostConfig], root: &Location<'_>) {
+    let is_memory = match store.backend {
+        StoreBackend::Memory => true,
+        StoreBackend::Redis(_) => false,
+    };
+    for host in hosts.iter().filter(|_| is_memory) {
+        let at = root.key("providers").key(host.provider.as_str());
+        at.key("login_url").advice(
+            "with several replicas, logins through a login host fail without a shared store: the \
+             session is handed over in the memory of one replica",
+            "for more than one replica, set `store.url` to a Redis",
+        );
+    }
+}

@@ -1,0 +1,72 @@
+//! Responses of a login host: redirects to apps, failed logins, and the page that lists the apps.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use url::form_urlencoded::byte_serialize;
+
+use super::Responder;
+use super::error::href;
+use super::login::{FailedLoginPage, login_path};
+use super::response::TaggedResponse;
+use crate::auth::login_host::FailedHostLogin;
+use crate::identity::return_to::ReturnTo;
+use crate::policy::app::App;
+use crate::proxy::pages::SignedInAppsPage;
+use crate::types::request_id::RequestId;
+
+impl Responder {
+    /// A redirect to the login endpoint of an app.
+    pub fn redirect_to_login(
+        &self,
+        app: &App,
+        return_to: &ReturnTo,
+        code: &'static str,
+    ) -> TaggedResponse {
+        let location = format!("{}{}", app.origin, login_path(app, return_to));
+        self.redirect(StatusCode::FOUND, &location, code)
+    }
+
+    /// The response to a login that a login host did not complete. Its link leads to the login
+    /// endpoint of the app, by way of the login host.
+    pub fn host_login_failed(
+        &self,
+        host: &App,
+        failed: &FailedHostLogin,
+        request_id: RequestId,
+    ) -> TaggedResponse {
+        let login = failed.target.as_ref().map(|target| {
+            let name = target.app.login_name();
+            let name: String = byte_serialize(name.as_str().as_bytes()).collect();
+            let path = format!("{}&app={name}", login_path(host, &target.return_to));
+            if href(&path).is_some() {
+                path
+            } else {
+                format!("{}?app={name}", host.endpoint_path("login"))
+            }
+        });
+        self.failed_login_page(FailedLoginPage {
+            app: host,
+            failure: &failed.failure,
+            login,
+            request_id,
+        })
+    }
+
+    /// The page that lists the apps of a browser and asks whether to log out of them.
+    pub fn signed_in_apps(
+        &self,
+        host: &App,
+        apps: &[Arc<App>],
+        code: &'static str,
+    ) -> TaggedResponse {
+        let sites: Vec<&str> = apps.iter().map(|app| app.origin.authority()).collect();
+        self.page_or_error(code, href(&host.endpoint_path("logout")), |action| {
+            self.pages.signed_in_apps(&SignedInAppsPage {
+                site: host.origin.host(),
+                sites: &sites,
+                action: &action,
+            })
+        })
+    }
+}
