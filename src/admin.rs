@@ -3,6 +3,7 @@
 //! change anything.
 
 mod host;
+pub mod readiness;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 
+use readiness::{DependencyProbe, Readiness};
+
 use crate::downstream::Handler;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
@@ -19,6 +22,7 @@ use crate::types::body::Body;
 use crate::types::net::ConnectionInfo;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROMETHEUS: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
@@ -58,17 +62,19 @@ pub struct Admin {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     refresh_gauges: GaugeRefresher,
+    dependencies: DependencyProbe,
     commands: Arc<dyn CommandHandler>,
     hosts: Vec<String>,
 }
 
 impl Admin {
-    /// `refresh_gauges` is called at each scrape. `hosts` are names of the public DNS by which the
+    /// `refresh_gauges` is called at each scrape, `dependencies` at each request for readiness. `hosts` are names of the public DNS by which the
     /// listener is reached, in lower case.
     pub fn new(
         health: Arc<Health>,
         metrics: Arc<Metrics>,
         refresh_gauges: GaugeRefresher,
+        dependencies: DependencyProbe,
         commands: Arc<dyn CommandHandler>,
         hosts: Vec<String>,
     ) -> Self {
@@ -76,6 +82,7 @@ impl Admin {
             health,
             metrics,
             refresh_gauges,
+            dependencies,
             commands,
             hosts,
         }
@@ -165,15 +172,13 @@ impl Admin {
     }
 
     fn readiness(&self) -> (StatusCode, HeaderValue, String) {
-        let missing: Vec<_> = self.health.missing().collect();
-        if missing.is_empty() {
-            return (StatusCode::OK, TEXT, "ready\n".to_owned());
-        }
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            TEXT,
-            format!("not ready: {}\n", missing.join(", ")),
-        )
+        let readiness = Readiness::of(self.health.missing(), &(self.dependencies)());
+        let status = if readiness.is_ready {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        (status, JSON, readiness.text)
     }
 }
 
@@ -204,6 +209,7 @@ fn response(status: StatusCode, content_type: HeaderValue, text: String) -> Resp
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::readiness::Dependencies;
     use crate::types::net::{ConnectionId, ListenerKind};
 
     #[test]
@@ -212,6 +218,7 @@ mod tests {
             Arc::new(Health::new()),
             Arc::new(Metrics::new().unwrap()),
             Arc::new(|| {}),
+            Arc::new(Dependencies::default),
             Arc::new(TwoCommands),
             vec!["metrics.example.com".to_owned()],
         );
@@ -277,6 +284,7 @@ mod tests {
             Arc::new(health),
             Arc::new(Metrics::new().unwrap()),
             Arc::new(|| {}),
+            Arc::new(Dependencies::default),
             Arc::new(TwoCommands),
             Vec::new(),
         );
@@ -284,10 +292,9 @@ mod tests {
             request(&admin, &Method::GET, "/livez").await,
             (200, "alive\n".into())
         );
-        assert_eq!(
-            request(&admin, &Method::GET, "/readyz").await,
-            (503, "not ready: listening\n".into())
-        );
+        let (status, report) = request(&admin, &Method::GET, "/readyz").await;
+        assert_eq!(status, 503);
+        assert!(report.contains(r#""unmet":["listening"]"#), "{report}");
         listening.met();
         assert_eq!(request(&admin, &Method::GET, "/readyz").await.0, 200);
         assert!(

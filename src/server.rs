@@ -3,6 +3,7 @@
 mod compose;
 mod login_host;
 mod observe;
+mod readiness;
 mod rule_lists;
 
 use std::io;
@@ -222,6 +223,7 @@ impl Server {
             Arc::new(health),
             Arc::clone(&metrics),
             components.gauge_refresher(&metrics),
+            components.dependency_probe(config),
             components.command_handler(),
             config.server.admin_hosts.clone(),
         ));

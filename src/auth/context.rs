@@ -12,7 +12,7 @@ use super::session_id::new_session_id;
 use crate::oidc::discovery::Metadata;
 use crate::policy::app::LoginSite;
 use crate::policy::route::AppRef;
-use crate::runtime::BackgroundRuntime;
+use crate::runtime::{BackgroundRuntime, TaskError};
 use crate::store::{Cursor, Outbox, Store, StoreError};
 use crate::types::host_label::HostLabel;
 use crate::types::oauth::{AppName, SessionId};
@@ -181,6 +181,16 @@ impl Context {
         let store = &self.stores.sessions;
         let state = store.log_state(&Cursor::default(), self.now()).await?;
         new_session_id(state.time).map_err(|error| StoreError::Unavailable(error.to_string()))
+    }
+
+    /// The failure of a task that calls both the provider and the store. A timeout is the store's
+    /// while the store is unavailable.
+    pub(in crate::auth) fn failed_task(&self, error: TaskError) -> Unavailable {
+        if self.stores.sessions.is_up() == Some(false) {
+            Unavailable::of_store_task(error)
+        } else {
+            error.into()
+        }
     }
 
     /// The metadata of the app's provider, cached or fetched with a timeout.

@@ -1,5 +1,6 @@
 //! [`Unavailable`]: the outcome of a flow whose provider or store call failed.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::runtime::TaskError;
@@ -20,6 +21,18 @@ pub enum FailureCause {
     Client,
     /// A limit of Doorward, or an error that should not occur.
     Internal,
+}
+
+impl fmt::Display for FailureCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Provider => "the provider is unavailable",
+            Self::ProviderRefusal => "the provider refused",
+            Self::Store => "the store is unavailable",
+            Self::Client => "the client sent outdated cookies",
+            Self::Internal => "a limit or an internal error",
+        })
+    }
 }
 
 /// A call that the request needs failed. A session is neither valid nor over: the response is 503.

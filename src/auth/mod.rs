@@ -233,6 +233,11 @@ impl Auth {
         self.context.now()
     }
 
+    /// Whether the last call to the store of sessions succeeded. `None` before the first call.
+    pub fn is_store_up(&self) -> Option<bool> {
+        self.context.stores.sessions.is_up()
+    }
+
     /// How much this process holds in memory.
     pub fn holdings(&self) -> Holdings {
         let apps = self.context.apps.iter();

@@ -10,13 +10,15 @@ use figment::value::{Dict, Tag, Value};
 
 use super::source::names_a_secret;
 
-const PREFIX: &str = "DOORWARD_";
-const SEPARATOR: &str = "__";
+pub(super) const PREFIX: &str = "DOORWARD_";
+pub(super) const SEPARATOR: &str = "__";
 
 /// The variables that set keys.
 #[derive(Default)]
 pub(super) struct Environment {
     variables: Vec<Variable>,
+    /// The names of other variables that begin with the prefix.
+    others: Vec<String>,
 }
 
 /// A variable that sets one key.
@@ -34,17 +36,19 @@ impl Environment {
         file: &Dict,
     ) -> (Self, Vec<String>) {
         let mut selected = Vec::new();
+        let mut others = Vec::new();
         let mut not_utf8 = Vec::new();
         for (name, text) in variables {
             let Ok(name) = name.into_string() else {
                 continue;
             };
-            let Some(levels) = name
-                .strip_prefix(PREFIX)
-                .filter(|rest| rest.contains(SEPARATOR))
-            else {
+            let Some(levels) = name.strip_prefix(PREFIX) else {
                 continue;
             };
+            if !levels.contains(SEPARATOR) {
+                others.push(name);
+                continue;
+            }
             let path = key_path(file, levels.split(SEPARATOR));
             match text.into_string() {
                 Ok(text) => selected.push(Variable { name, path, text }),
@@ -55,8 +59,14 @@ impl Environment {
         selected.sort_by(|a, b| a.path.cmp(&b.path));
         let environment = Self {
             variables: selected,
+            others,
         };
         (environment, not_utf8)
+    }
+
+    /// The names of variables that begin with the prefix and set nothing.
+    pub(super) fn others(&self) -> &[String] {
+        &self.others
     }
 
     /// The values. Numbers, booleans, arrays in brackets and tables in braces are parsed.

@@ -8,6 +8,7 @@ mod diagnosis;
 mod environment;
 mod extract;
 mod files;
+mod flat_variables;
 mod keys;
 mod keywords;
 mod problem;
@@ -39,6 +40,7 @@ pub use self::settings::{
 
 use self::environment::Environment;
 use self::files::{Folder, describe, read_text};
+use self::flat_variables::flat_variable;
 use self::report::{Location, Report};
 use self::source::{Source, SyntaxError};
 use self::values::HumanDuration;
@@ -79,6 +81,7 @@ pub fn load(
     let (values, unsupported) = source.values();
     let (environment, not_text) = Environment::read(variables, &values);
     let report = Report::new(&source, &environment);
+    report_flat_variables(&environment, &values, &report.root());
     for name in not_text {
         report.root().error(
             format!("the environment variable `{name}` is not UTF-8 text"),
@@ -124,6 +127,25 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseDurationError> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a duration is a whole number with a unit, such as `90s`, `30m`, `12h` or `1d`")]
 pub struct ParseDurationError;
+
+/// Reports variables with `_` where `__` was meant.
+fn report_flat_variables(environment: &Environment, file: &Dict, root: &Location<'_>) {
+    let others = environment.others().iter();
+    for variable in others.filter_map(|name| flat_variable(name, file)) {
+        let name = variable.name;
+        let message = format!("the environment variable `{name}` sets nothing");
+        match variable.meant {
+            Some(meant) => root.error(
+                message,
+                format!("did you mean `{meant}`? `__` separates the levels of a key"),
+            ),
+            None => root.warning(
+                message,
+                "`__` separates the levels of a key: `DOORWARD_APPS__STORE__CLIENT_ID`",
+            ),
+        }
+    }
+}
 
 fn merged(file: Dict, environment: &Environment, root: &Location<'_>) -> Value {
     let from = |dict: Dict| Serialized::from(dict, Profile::Default);

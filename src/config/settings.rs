@@ -76,6 +76,8 @@ pub struct ServerConfig {
     pub requests: LimiterSettings,
     /// Uploads below this rate, in bytes per second, are aborted if requests are queued.
     pub min_upload_rate: u32,
+    /// How long after the start `/readyz` waits for providers that were never reached.
+    pub startup_provider_timeout: Duration,
     /// How long Doorward serves after a termination signal, before it drains.
     pub shutdown_delay: Duration,
     /// Connection limits and timeouts.

@@ -35,10 +35,38 @@ const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 /// The error of [`Listener::bind`] and [`Listener::open`].
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on `{address}`: {source}")]
+#[error("cannot listen on `{address}`: {}", cause(source))]
 pub struct ListenError {
     address: ListenAddr,
     source: io::Error,
+}
+
+/// The cause in words for operators.
+fn cause(error: &io::Error) -> String {
+    const KNOWN: [(io::ErrorKind, &str); 4] = [
+        (
+            io::ErrorKind::AddrInUse,
+            "another process listens on this address",
+        ),
+        (
+            io::ErrorKind::AddrNotAvailable,
+            "it is not an address of this machine",
+        ),
+        (
+            io::ErrorKind::PermissionDenied,
+            "no permission; ports below 1024 need the capability CAP_NET_BIND_SERVICE, and a socket \
+             needs a writable folder",
+        ),
+        (
+            io::ErrorKind::NotFound,
+            "the folder of the socket does not exist",
+        ),
+    ];
+    let known = KNOWN.iter().find(|(kind, _)| *kind == error.kind());
+    known.map_or_else(
+        || error.to_string(),
+        |(_, cause)| format!("{cause} ({error})"),
+    )
 }
 
 /// A bound socket and the connection counts that its duplicates share.

@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use url::Url;
+
 use super::claims::ClaimError;
 use super::discovery::MetadataError;
 use super::introspection::NoVerdict;
+use super::json;
 use super::jwks::KeysError;
 use super::jws::JwsError;
 
@@ -48,7 +51,21 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Why a request to the provider failed.
+/// The longest URL in an error, in characters.
+const MAX_URL: usize = 300;
+
+/// A URL for messages and logs: without credentials, query and fragment, which may hold secrets.
+pub fn displayed_url(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    // They fail for URLs that have no host, and so no credentials.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    json::printable(url.as_str(), MAX_URL)
+}
+
+/// Why a request to the provider failed. `url` is the URL of the request ([`displayed_url`]).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
     /// The HTTP client could not be built: an invalid CA certificate, or no trust store on this
@@ -56,16 +73,20 @@ pub enum ProviderError {
     #[error("the HTTP client for the provider could not be set up: {0}")]
     Setup(String),
     /// The URL is neither https nor allowed plain http.
-    #[error("the provider's {endpoint} endpoint is not at an https address")]
+    #[error("the provider's {endpoint} endpoint is not at an https address: {url}")]
     Insecure {
         /// The endpoint.
         endpoint: Endpoint,
+        /// The URL.
+        url: String,
     },
     /// The connection failed, so nothing was sent.
-    #[error("the provider's {endpoint} endpoint cannot be reached: {cause}")]
+    #[error("the provider's {endpoint} endpoint {url} cannot be reached: {cause}")]
     Unreachable {
         /// The endpoint.
         endpoint: Endpoint,
+        /// The URL.
+        url: String,
         /// The underlying error.
         cause: String,
     },
@@ -74,41 +95,61 @@ pub enum ProviderError {
     CircuitOpen,
     /// A timeout or a closed connection after the request may have been sent. It may have had an
     /// effect.
-    #[error("the provider's {endpoint} endpoint did not send a complete response: {cause}")]
+    #[error("the provider's {endpoint} endpoint {url} did not send a complete response: {cause}")]
     OutcomeUnknown {
         /// The endpoint.
         endpoint: Endpoint,
+        /// The URL.
+        url: String,
         /// The underlying error.
         cause: String,
     },
     /// An unexpected status; redirects are not followed and count as one.
-    #[error("the provider's {endpoint} endpoint responded with status {status}")]
+    #[error("the provider's {endpoint} endpoint {url} responded with status {status}")]
     Status {
         /// The endpoint.
         endpoint: Endpoint,
+        /// The URL.
+        url: String,
         /// The HTTP status.
         status: u16,
     },
     /// The body is larger than the limit.
-    #[error("the response of the provider's {endpoint} endpoint is larger than {limit} bytes")]
+    #[error(
+        "the response of the provider's {endpoint} endpoint {url} is larger than {limit} bytes"
+    )]
     TooLarge {
         /// The endpoint.
         endpoint: Endpoint,
+        /// The URL.
+        url: String,
         /// The limit, in bytes.
         limit: usize,
     },
     /// The body is not a JSON object with unique members.
-    #[error("the response of the provider's {endpoint} endpoint is not a JSON object")]
+    #[error("the response of the provider's {endpoint} endpoint {url} is not a JSON object")]
     NotJson {
         /// The endpoint.
         endpoint: Endpoint,
+        /// The URL.
+        url: String,
     },
     /// The discovery document cannot be used.
-    #[error(transparent)]
-    Metadata(#[from] MetadataError),
+    #[error("{error} ({url})")]
+    Metadata {
+        /// The URL.
+        url: String,
+        /// Why.
+        error: MetadataError,
+    },
     /// The key set cannot be used.
-    #[error(transparent)]
-    Keys(#[from] KeysError),
+    #[error("{error} ({url})")]
+    Keys {
+        /// The URL.
+        url: String,
+        /// Why.
+        error: KeysError,
+    },
     /// The provider's metadata has no such endpoint.
     #[error("the provider offers no {endpoint} endpoint")]
     NotOffered {
@@ -117,11 +158,19 @@ pub enum ProviderError {
     },
     /// The userinfo response is about another user (OpenID Connect Core section 5.3.2), or has no
     /// `sub`.
-    #[error("the provider's userinfo response is not about the signed-in user")]
-    OtherSubject,
+    #[error("the provider's userinfo response is not about the signed-in user ({url})")]
+    OtherSubject {
+        /// The URL.
+        url: String,
+    },
     /// The introspection response is invalid.
-    #[error(transparent)]
-    NoVerdict(#[from] NoVerdict),
+    #[error("{error} ({url})")]
+    NoVerdict {
+        /// The URL.
+        url: String,
+        /// Why.
+        error: NoVerdict,
+    },
 }
 
 impl ProviderError {
@@ -136,11 +185,11 @@ impl ProviderError {
             Self::Status { .. } => "provider_status",
             Self::TooLarge { .. } => "provider_response_too_large",
             Self::NotJson { .. } => "provider_response_not_json",
-            Self::Metadata(error) => error.code(),
-            Self::Keys(error) => error.code(),
+            Self::Metadata { error, .. } => error.code(),
+            Self::Keys { error, .. } => error.code(),
             Self::NotOffered { .. } => "provider_endpoint_missing",
-            Self::OtherSubject => "userinfo_subject_mismatch",
-            Self::NoVerdict(_) => "introspection_malformed",
+            Self::OtherSubject { .. } => "userinfo_subject_mismatch",
+            Self::NoVerdict { .. } => "introspection_malformed",
         }
     }
 }

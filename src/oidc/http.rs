@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::clock_skew::{ClockSkew, SkewChange};
 use super::discovery::PlainHttp;
-use super::error::{Endpoint, ProviderError};
+use super::error::{Endpoint, ProviderError, displayed_url};
 use super::json;
 use crate::dns::Resolver;
 use crate::types::oauth::ProviderName;
@@ -75,6 +75,8 @@ pub(super) enum Payload<'c> {
 /// A complete response with any status.
 pub(super) struct ProviderResponse {
     pub(super) endpoint: Endpoint,
+    /// See [`displayed_url`].
+    pub(super) url: String,
     pub(super) status: u16,
     /// May contain tokens, so it is zeroized.
     pub(super) body: Zeroizing<Vec<u8>>,
@@ -104,7 +106,7 @@ impl Http {
         url: &Url,
     ) -> Result<ProviderResponse, ProviderError> {
         let request = self.client(endpoint, url).await?.get(url.clone());
-        self.send(endpoint, request).await
+        self.send(endpoint, url, request).await
     }
 
     /// Sends a GET request with a bearer token.
@@ -119,7 +121,7 @@ impl Http {
             .await?
             .get(url.clone())
             .bearer_auth(token);
-        self.send(endpoint, request).await
+        self.send(endpoint, url, request).await
     }
 
     /// Posts a form, with an optional `Authorization` header.
@@ -140,7 +142,7 @@ impl Http {
         if let Some(value) = authorization {
             request = request.header(reqwest::header::AUTHORIZATION, value);
         }
-        self.send(endpoint, request).await
+        self.send(endpoint, url, request).await
     }
 
     /// Sends any other request.
@@ -170,12 +172,15 @@ impl Http {
             Payload::Form(form) => request.header(CONTENT_TYPE, FORM).body(encoded(form)),
             Payload::Json(text) => request.header(CONTENT_TYPE, "application/json").body(text),
         };
-        self.send(endpoint, request).await
+        self.send(endpoint, url, request).await
     }
 
     async fn client(&self, endpoint: Endpoint, url: &Url) -> Result<&Client, ProviderError> {
         if !self.settings.plain_http.permits(url) {
-            return Err(ProviderError::Insecure { endpoint });
+            return Err(ProviderError::Insecure {
+                endpoint,
+                url: displayed_url(url),
+            });
         }
         self.client
             .get_or_try_init(|| build(self.settings.clone(), self.resolver.clone()))
@@ -185,18 +190,20 @@ impl Http {
     async fn send(
         &self,
         endpoint: Endpoint,
+        url: &Url,
         request: RequestBuilder,
     ) -> Result<ProviderResponse, ProviderError> {
         let request = request.header(ACCEPT, "application/json");
         let response = request
             .send()
             .await
-            .map_err(|error| failure(endpoint, error))?;
+            .map_err(|error| failure(endpoint, url, error))?;
         self.record_date(&response);
         let status = response.status().as_u16();
-        let body = self.read(endpoint, response).await?;
+        let body = self.read(endpoint, url, response).await?;
         Ok(ProviderResponse {
             endpoint,
+            url: displayed_url(url),
             status,
             body,
         })
@@ -206,24 +213,29 @@ impl Http {
     async fn read(
         &self,
         endpoint: Endpoint,
+        url: &Url,
         mut response: Response,
     ) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
         let limit = self.settings.body_limit;
-        let too_large = ProviderError::TooLarge { endpoint, limit };
+        let too_large = || ProviderError::TooLarge {
+            endpoint,
+            url: displayed_url(url),
+            limit,
+        };
         if response
             .content_length()
             .is_some_and(|length| length > limit as u64)
         {
-            return Err(too_large);
+            return Err(too_large());
         }
         let mut body = Zeroizing::new(Vec::new());
         while let Some(chunk) = response
             .chunk()
             .await
-            .map_err(|error| failure(endpoint, error))?
+            .map_err(|error| failure(endpoint, url, error))?
         {
             if body.len().saturating_add(chunk.len()) > limit {
-                return Err(too_large);
+                return Err(too_large());
             }
             body.extend_from_slice(&chunk);
         }
@@ -275,6 +287,7 @@ impl ProviderResponse {
         }
         Err(ProviderError::Status {
             endpoint: self.endpoint,
+            url: self.url,
             status: self.status,
         })
     }
@@ -335,7 +348,7 @@ fn builder(settings: &HttpSettings, resolver: &Resolver) -> reqwest::Result<Clie
 }
 
 /// Classifies a failed request by whether anything was sent.
-fn failure(endpoint: Endpoint, error: reqwest::Error) -> ProviderError {
+fn failure(endpoint: Endpoint, url: &Url, error: reqwest::Error) -> ProviderError {
     let error = error.without_url();
     let cause = if error.is_timeout() {
         String::from("timed out")
@@ -343,12 +356,20 @@ fn failure(endpoint: Endpoint, error: reqwest::Error) -> ProviderError {
         cause_of(&error)
     };
     if error.is_connect() {
-        return ProviderError::Unreachable { endpoint, cause };
+        return ProviderError::Unreachable {
+            endpoint,
+            url: displayed_url(url),
+            cause,
+        };
     }
     if error.is_builder() {
         return ProviderError::Setup(cause);
     }
-    ProviderError::OutcomeUnknown { endpoint, cause }
+    ProviderError::OutcomeUnknown {
+        endpoint,
+        url: displayed_url(url),
+        cause,
+    }
 }
 
 /// The innermost cause of an error; outer ones only name a layer.

@@ -4,6 +4,7 @@
 //! Documents are fetched when first needed, and kept while the provider is unavailable. Requests
 //! are not retried; the caller decides, because it knows what a token is worth.
 
+mod reachability;
 mod requests;
 mod verification;
 
@@ -13,13 +14,14 @@ use std::time::Duration;
 use super::cached::{Cached, MinInterval};
 use super::circuit_breaker::CircuitBreaker;
 use super::discovery::{Metadata, PlainHttp};
-use super::error::{Endpoint, ProviderError};
+use super::error::{Endpoint, ProviderError, displayed_url};
 use super::fusionauth::tenants::VerifiedTenants;
 use super::http::Http;
 use super::jwks::KeySet;
 use super::settings::ProviderSettings;
 use crate::dns::Resolver;
 use crate::types::time::Clock;
+use reachability::Reachability;
 
 pub use self::verification::{Audience, LOGOUT_TOKEN_MAX_AGE};
 
@@ -40,6 +42,7 @@ pub struct Provider {
     tenants: VerifiedTenants,
     /// For refreshes.
     breaker: CircuitBreaker,
+    reachability: Reachability,
 }
 
 impl Provider {
@@ -63,6 +66,7 @@ impl Provider {
             keys: Cached::empty(),
             tenants: VerifiedTenants::default(),
             breaker: CircuitBreaker::default(),
+            reachability: Reachability::default(),
         })
     }
 
@@ -79,6 +83,21 @@ impl Provider {
     /// The keys, if they were fetched.
     pub fn keys(&self) -> Option<Arc<KeySet>> {
         self.keys.current()
+    }
+
+    /// Whether metadata and keys were fetched. True from then on, also during an outage.
+    pub fn was_reached(&self) -> bool {
+        self.known_metadata().is_some() && self.keys().is_some()
+    }
+
+    /// Why the last background fetch of metadata and keys failed, if it did.
+    pub fn last_failure(&self) -> Option<ProviderError> {
+        self.reachability.last_failure()
+    }
+
+    /// Whether the discovery document belongs to another issuer, since the last successful fetch.
+    pub fn is_other_issuer(&self) -> bool {
+        self.reachability.is_other_issuer()
     }
 
     /// Whether so many refreshes failed that only one a second is sent.
@@ -125,6 +144,12 @@ impl Provider {
     }
 
     async fn refresh_documents(&self) -> Result<(), ProviderError> {
+        let fetched = self.fetch_documents().await;
+        self.reachability.record(fetched.as_ref().err());
+        fetched
+    }
+
+    async fn fetch_documents(&self) -> Result<(), ProviderError> {
         let current = self.metadata.current();
         let metadata = self
             .metadata
@@ -158,7 +183,11 @@ impl Provider {
             .discovery_url(&self.settings.discovery_url);
         let document = self.http.get(Endpoint::Discovery, &url).await?.ok()?;
         let plain_http = PlainHttp::for_provider(&url, self.settings.allow_insecure_http);
-        let metadata = Metadata::parse(&document, &self.settings.issuer, plain_http)?;
+        let metadata = Metadata::parse(&document, &self.settings.issuer, plain_http);
+        let metadata = metadata.map_err(|error| ProviderError::Metadata {
+            url: displayed_url(&url),
+            error,
+        })?;
         self.log_unusable_members(&metadata);
         Ok(metadata)
     }
@@ -184,7 +213,10 @@ impl Provider {
             .get(Endpoint::Keys, &metadata.jwks_uri)
             .await?
             .ok()?;
-        let keys = KeySet::parse(&document)?;
+        let keys = KeySet::parse(&document).map_err(|error| ProviderError::Keys {
+            url: displayed_url(&metadata.jwks_uri),
+            error,
+        })?;
         for skipped in keys.skipped() {
             let kid = skipped.kid.as_deref().unwrap_or_default();
             tracing::warn!(provider = %self.settings.name, kid, reason = skipped.reason.code(), "provider_key_skipped");

@@ -9,10 +9,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
+use url::Url;
 use zeroize::Zeroizing;
 
 use super::client::{ClientAuth, ClientSettings};
-use super::error::{Endpoint, ProviderError};
+use super::error::{Endpoint, ProviderError, displayed_url};
 use super::json;
 use crate::types::oauth::{AccessToken, IdToken, ProviderSid, RefreshToken};
 
@@ -129,11 +130,11 @@ impl From<ProviderError> for TokenError {
             | ProviderError::CircuitOpen
             | ProviderError::Status { .. }
             | ProviderError::NotJson { .. }
-            | ProviderError::Metadata(_)
-            | ProviderError::Keys(_)
+            | ProviderError::Metadata { .. }
+            | ProviderError::Keys { .. }
             | ProviderError::NotOffered { endpoint: _ }
-            | ProviderError::OtherSubject
-            | ProviderError::NoVerdict(_) => Self::Unreachable(error),
+            | ProviderError::OtherSubject { .. }
+            | ProviderError::NoVerdict { .. } => Self::Unreachable(error),
         }
     }
 }
@@ -338,7 +339,11 @@ fn unavailable(status: u16, response: &Map<String, Value>) -> TokenError {
 
 /// Parses a revocation response. A 2xx means success; some errors mean that the provider cannot
 /// revoke this token type.
-pub(super) fn revocation_outcome(status: u16, body: &[u8]) -> Result<Revoked, ProviderError> {
+pub(super) fn revocation_outcome(
+    url: &Url,
+    status: u16,
+    body: &[u8],
+) -> Result<Revoked, ProviderError> {
     let unsupported = json::object(body).is_some_and(|response| {
         response
             .get("error")
@@ -349,6 +354,7 @@ pub(super) fn revocation_outcome(status: u16, body: &[u8]) -> Result<Revoked, Pr
         400 | 503 if unsupported => Ok(Revoked::NotOffered),
         _ => Err(ProviderError::Status {
             endpoint: Endpoint::Revocation,
+            url: displayed_url(url),
             status,
         }),
     }

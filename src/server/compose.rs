@@ -9,7 +9,9 @@ use std::time::Duration;
 use super::StartError;
 use super::login_host::login_host;
 use super::observe::{MetricsObserver, NamedLimiters, refresh_gauges};
+use super::readiness::Sources;
 use super::rule_lists::WatchedLists;
+use crate::admin::readiness::DependencyProbe;
 use crate::admin::{Applied, Applying, CommandHandler, GaugeRefresher};
 use crate::auth::app::{AppAuth, BearerAuth, IntrospectionSettings};
 use crate::auth::bearer::authenticate::TokenCache;
@@ -217,6 +219,18 @@ impl Components {
             };
             refresh_gauges(&auth, &providers, &limiters, &metrics);
         })
+    }
+
+    /// Reads the state of the dependencies for `/readyz`.
+    pub(super) fn dependency_probe(&self, config: &Config) -> DependencyProbe {
+        let sources = Sources::new(
+            config,
+            Arc::clone(&self.auth),
+            Arc::clone(&self.clock),
+            &self.providers,
+            &self.plans,
+        );
+        Arc::new(move || sources.read())
     }
 
     /// Handles revocation commands.

@@ -283,6 +283,11 @@ impl Store for InstrumentedStore {
         self.instrumented(Call::Compact, self.store.compact(until, entries, now))
     }
 
+    fn is_up(&self) -> Option<bool> {
+        let is_up = self.metrics.is_up.get()?;
+        Some(is_up.load(Ordering::Relaxed))
+    }
+
     fn held(&self) -> Option<usize> {
         self.store.held()
     }

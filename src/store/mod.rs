@@ -129,6 +129,11 @@ pub trait Store: Send + Sync + fmt::Debug {
         now: Timestamp,
     ) -> StoreFuture<'a, ()>;
 
+    /// Whether the last call succeeded, if that is known.
+    fn is_up(&self) -> Option<bool> {
+        None
+    }
+
     /// The number of entries in this process. `None` for an external store.
     fn held(&self) -> Option<usize>;
 

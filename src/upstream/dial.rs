@@ -72,6 +72,12 @@ impl Dialer {
     /// Connects to the backend within the connect timeout, TLS handshake included. With TLS,
     /// `protocol` selects the protocols offered by ALPN.
     pub(super) async fn dial(&self, protocol: UpstreamProtocol) -> Result<Dialled, UpstreamError> {
+        let dialled = self.try_dial(protocol).await;
+        self.plan.dial_record.record(dialled.as_ref().err());
+        dialled
+    }
+
+    async fn try_dial(&self, protocol: UpstreamProtocol) -> Result<Dialled, UpstreamError> {
         let deadline = Instant::now() + self.plan.settings.connect_timeout;
         let address = match &self.plan.settings.url {
             UpstreamUrl::Unix(path) => {

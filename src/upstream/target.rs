@@ -13,6 +13,7 @@ use rustls_platform_verifier::BuilderVerifierExt as _;
 
 use super::address::{HostPort, UpstreamUrl};
 use super::client_certificate::ClientCertificate;
+use super::dial_record::{DialRecord, LastDial};
 use super::headers::HeaderPolicy;
 use super::request::ForwardRequest;
 use super::template::ByLabel;
@@ -130,6 +131,7 @@ pub struct UpstreamPlan {
     pub(super) headers: HeaderPolicy,
     pub(super) host: HeaderValue,
     pub(super) tls: Option<Tls>,
+    pub(super) dial_record: Arc<DialRecord>,
 }
 
 #[derive(Clone, Debug)]
@@ -210,6 +212,7 @@ impl UpstreamPlan {
             headers,
             host,
             tls,
+            dial_record: Arc::default(),
         }))
     }
 
@@ -243,6 +246,7 @@ impl UpstreamPlan {
             headers: self.headers.clone(),
             host: HeaderValue::try_from(authority).ok()?,
             tls,
+            dial_record: Arc::clone(&self.dial_record),
         }))
     }
 
@@ -255,6 +259,16 @@ impl UpstreamPlan {
             UpstreamHost::Upstream => self.host.clone(),
             UpstreamHost::Fixed(host) => host.clone(),
         }
+    }
+
+    /// How the last attempt of any worker to connect ended. `None` before the first one.
+    pub fn last_dial(&self) -> Option<LastDial> {
+        self.dial_record.last()
+    }
+
+    /// The name of the app.
+    pub fn app(&self) -> &str {
+        &self.app
     }
 
     /// The client certificate, whose files must be watched for changes.

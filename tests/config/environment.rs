@@ -45,6 +45,23 @@ fn environment_overrides_the_file() {
 }
 
 #[test]
+fn variable_with_single_underscores_is_an_error_with_the_right_name() {
+    let folder = Folder::with(GOOD);
+    let name = "DOORWARD_APPS_STORE_CLIENT_ID";
+    let diagnosis = folder.load(&[(name, "other")]).unwrap_err();
+    let text = diagnosis.to_string();
+    for part in [name, "DOORWARD_APPS__STORE__CLIENT_ID"] {
+        assert!(text.contains(part), "{text}");
+    }
+    let misspelt = folder.load(&[("DOORWARD_APPS_STORE_CLEINT_ID", "other")]);
+    let warnings = misspelt.unwrap().warnings.to_string();
+    assert!(
+        warnings.contains("DOORWARD_APPS_STORE_CLEINT_ID"),
+        "{warnings}"
+    );
+}
+
+#[test]
 fn environment_problem_names_the_variable() {
     let cases = [
         (

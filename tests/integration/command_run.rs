@@ -113,7 +113,30 @@ fn run_names_a_port_in_use() {
         &variables,
     );
     assert_eq!(process.ended().code(), Some(1), "{:?}", process.said());
-    process.line_with(&address);
+    let line = process.line_with(&address);
+    assert!(
+        line.contains("another process listens on this address"),
+        "{line}"
+    );
+}
+
+#[test]
+fn run_names_the_cause_if_it_cannot_listen() {
+    let folder = Folder::with("doorward.toml", &one_public_app("http://127.0.0.1:1"));
+    let socket = format!("unix:{}", folder.path("absent/doorward.sock").display());
+    let file = folder.path("doorward.toml");
+    let arguments = ["run", "--config", file.to_str().expect("a plain name")];
+    for (address, cause) in [
+        ("192.0.2.1:8080", "it is not an address of this machine"),
+        (socket.as_str(), "the folder of the socket does not exist"),
+    ] {
+        let mut variables = ANY_PORTS.to_vec();
+        variables[0].1 = address;
+        let mut process = Process::start(&arguments, &variables);
+        assert_eq!(process.ended().code(), Some(1), "{:?}", process.said());
+        let line = process.line_with("cannot listen");
+        assert!(line.contains(cause) && line.contains(address), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -89,6 +89,8 @@ mod provider_quirks;
 #[cfg(test)]
 mod proxying;
 #[cfg(test)]
+mod readiness;
+#[cfg(test)]
 mod real_provider;
 #[cfg(test)]
 mod replicas;

@@ -165,6 +165,15 @@ async fn redis_outage_keeps_valid_sessions_and_starts_no_login() {
     let page = door.browser().visit(&door.store_url(CART)).await;
     assert_error_page(&page, 503, "store_unavailable");
     assert!(page.header("retry-after").is_some(), "{page}");
+    let text = page.text();
+    assert!(text.contains("storage"), "{text}");
+    // A first visitor was never logged in.
+    for other in ["login service", "logged out"] {
+        assert!(!text.contains(other), "{other}: {text}");
+    }
+    let (status, report) = door.readiness_of(0).await;
+    assert_eq!(status, 200, "an outage makes no replica unready");
+    assert_eq!(report["store"]["up"], false, "{report}");
     metric_reaches(&door, "doorward_store_up", 0.0).await;
     let lost = r#"doorward_store_calls_total{call="put_if_absent",outcome="store_unavailable"}"#;
     assert!(door.metric(lost).await >= 1.0);

@@ -75,7 +75,7 @@ pub enum LoginFailure {
     #[error("login loop: {}", .0.code())]
     Loop(LoginLoopCause),
     /// The provider or the store is unavailable.
-    #[error("the provider or the store is unavailable: {}", .0.code)]
+    #[error("{}: {}", .0.cause, .0.code)]
     Unavailable(Unavailable),
 }
 

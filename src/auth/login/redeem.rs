@@ -61,7 +61,7 @@ impl CodeRedeemer {
             .anonymous_tasks
             .run(REDEEM_TIMEOUT, task)
             .await
-            .unwrap_or_else(|error| Err(LoginFailure::Unavailable(error.into())))
+            .unwrap_or_else(|error| Err(LoginFailure::Unavailable(self.context.failed_task(error))))
     }
 
     async fn redeem_once(
@@ -117,7 +117,7 @@ impl CodeRedeemer {
             .exchange_code(&app.client, code, verifier)
             .await;
         let response = response.map_err(|error| {
-            tracing::warn!(app = %app.app.name, code = error.code(), %error, "code_exchange_failed");
+            tracing::warn!(app = %app.app.name, code = error.code(), %error, url = app.provider.token_url(), "code_exchange_failed");
             code_failure(&error)
         })?;
         let now = self.context.now();

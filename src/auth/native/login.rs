@@ -164,7 +164,9 @@ impl NativeLogin {
             .tasks
             .run(LOGIN_TIMEOUT, task)
             .await
-            .unwrap_or_else(|error| Err(NativeFailure::Unavailable(error.into())))?;
+            .unwrap_or_else(|error| {
+                Err(NativeFailure::Unavailable(self.context.failed_task(error)))
+            })?;
         let now = self.context.now();
         if app.revocations.snapshot().contains(key_of_jwt(&grant.jwt)) {
             return Err(NativeFailure::SessionOver(NoSessionReason::Revoked));
@@ -228,7 +230,7 @@ impl NativeLogin {
         let response = response.await.map_err(|error| match error {
             PasswordError::Rejected(refusal) => NativeFailure::Refused(refusal),
             PasswordError::Failed(error) => {
-                tracing::warn!(app = %app.app.name, code = error.code(), %error, "password_grant_failed");
+                tracing::warn!(app = %app.app.name, code = error.code(), %error, url = app.provider.token_url(), "password_grant_failed");
                 of_token_error(&error)
             }
         })?;

@@ -133,7 +133,7 @@ impl NativeRefresh {
             .require_synced(app)
             .map_err(NativeFailure::Unavailable)?;
         let refresh = refresher.refresh(app, native.refresh, Some(native.jwt));
-        match refresh.wait().await {
+        match refresh.wait().await.attributed(&self.context) {
             // Check again: a logout may have come during the refresh.
             Refreshed::Renewed(grant)
                 if app.revocations.snapshot().contains(key_of_jwt(&grant.jwt)) =>
@@ -169,12 +169,12 @@ impl NativeRefresh {
             let response = match app.provider.refresh(&app.client, &token).await {
                 Ok(response) => response,
                 Err(error @ TokenError::GrantRejected { .. }) => {
-                    tracing::info!(app = %app.app.name, code = error.code(), %error, "refresh_rejected");
+                    tracing::info!(app = %app.app.name, code = error.code(), %error, url = app.provider.refresh_url(), "refresh_rejected");
                     return Err(NativeFailure::SessionOver(NoSessionReason::RefreshRefused));
                 }
                 Err(error) => {
                     attempt.refund(&app).await;
-                    tracing::warn!(app = %app.app.name, code = error.code(), %error, "refresh_failed");
+                    tracing::warn!(app = %app.app.name, code = error.code(), %error, url = app.provider.refresh_url(), "refresh_failed");
                     return Err(of_token_error(&error));
                 }
             };
@@ -193,6 +193,8 @@ impl NativeRefresh {
             .tasks
             .run(LOGIN_TIMEOUT, task)
             .await
-            .unwrap_or_else(|error| Err(NativeFailure::Unavailable(error.into())))
+            .unwrap_or_else(|error| {
+                Err(NativeFailure::Unavailable(self.context.failed_task(error)))
+            })
     }
 }

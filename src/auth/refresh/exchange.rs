@@ -15,8 +15,8 @@ use crate::auth::events::Event;
 use crate::auth::refresh::generations::NewestGenerations;
 use crate::auth::refresh::lease::Lease;
 use crate::auth::refresh::outcome::{
-    Refreshed, after_refusal, is_refusal, is_revoked, log_failure, outage_of, outage_of_grant,
-    store_outage,
+    REFRESH_TOO_SLOW, Refreshed, after_refusal, is_refusal, is_revoked, log_failure, outage_of,
+    outage_of_grant, store_outage,
 };
 use crate::auth::refresh::result_writer::{PendingWrite, Renewal, ResultWriter};
 use crate::auth::refresh::revoke::{SessionKey, SessionRevoker};
@@ -123,7 +123,7 @@ impl RefreshExchange {
                 Ok(Some(step)) => return Ok(step),
                 Ok(None) if Instant::now() < deadline => sleep(LEASE_POLL_INTERVAL).await,
                 Ok(None) => {
-                    let outage = Unavailable::of_provider("refresh_too_slow");
+                    let outage = Unavailable::of_provider(REFRESH_TOO_SLOW);
                     return Ok(RefreshStep::Done(Refreshed::Unavailable(outage)));
                 }
                 Err(error)
@@ -278,7 +278,7 @@ impl RefreshExchange {
                 reason,
             })) => {
                 let used = &attempt.used;
-                tracing::info!(app = %app.app.name, sid = %used.sid, error, description, reason, "refresh_rejected");
+                tracing::info!(app = %app.app.name, sid = %used.sid, error, description, reason, url = app.provider.refresh_url(), "refresh_rejected");
                 let why = if is_revoked(app, used, attempt.old.as_ref()) {
                     NoSessionReason::Revoked
                 } else {
@@ -345,7 +345,7 @@ impl RefreshExchange {
         let Err(TokenError::OutcomeUnknown(error)) = &first else {
             return Ok(first);
         };
-        tracing::warn!(app = %app.app.name, code = error.code(), %error, "refresh_retried");
+        tracing::warn!(app = %app.app.name, code = error.code(), %error, url = app.provider.refresh_url(), "refresh_retried");
         match ensure_lease().await {
             Ok(true) => Ok(app.provider.refresh(&app.client, token).await),
             Ok(false) | Err(_) => Ok(first),

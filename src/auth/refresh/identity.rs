@@ -124,11 +124,11 @@ const fn is_transient(error: &ProviderError) -> bool {
         }
         ProviderError::Setup(_)
         | ProviderError::Insecure { .. }
-        | ProviderError::Metadata(_)
-        | ProviderError::Keys(_)
+        | ProviderError::Metadata { .. }
+        | ProviderError::Keys { .. }
         | ProviderError::NotOffered { .. }
-        | ProviderError::OtherSubject
-        | ProviderError::NoVerdict(_) => false,
+        | ProviderError::OtherSubject { .. }
+        | ProviderError::NoVerdict { .. } => false,
     }
 }
 

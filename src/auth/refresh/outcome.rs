@@ -5,17 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::app::AppAuth;
+use crate::auth::context::Context;
 use crate::auth::error::Unavailable;
 use crate::auth::refresh::rotation::Rotation;
 use crate::auth::refresh::tokens::GrantError;
 use crate::auth::session_id::start_of;
 use crate::oidc::ProviderError;
 use crate::oidc::token::TokenError;
+use crate::runtime::TaskError;
 use crate::session::grant::{Grant, RefreshGrant};
 use crate::session::jwt::SessionJwt;
 use crate::session::validity::NoSessionReason;
 use crate::store::{SessionKeyRef, StoreError};
 use crate::types::oauth::Generation;
+
+/// The code of a refresh that did not end while the request waited.
+pub(super) const REFRESH_TOO_SLOW: &str = "refresh_too_slow";
 
 /// The result of a refresh.
 #[derive(Clone, Debug)]
@@ -38,6 +43,25 @@ impl Refreshed {
                 outage.is_provider_outage() || outage.login_helps
             }
             Self::Renewed(_) | Self::SessionOver(_) => false,
+        }
+    }
+
+    /// The same result, but a timeout while the store is unavailable is the store's.
+    #[must_use]
+    pub(in crate::auth) fn attributed(self, context: &Context) -> Self {
+        match self {
+            Self::Unavailable(outage) if outage.code == REFRESH_TOO_SLOW => {
+                let cause = context.failed_task(TaskError::TooSlow);
+                Self::Unavailable(if cause.is_provider_outage() {
+                    outage
+                } else {
+                    cause
+                })
+            }
+            Self::Unavailable(_)
+            | Self::Renewed(_)
+            | Self::SessionOver(_)
+            | Self::LoginRequired(_) => self,
         }
     }
 
@@ -125,10 +149,11 @@ pub(super) fn is_revoked(app: &AppAuth, used: &RefreshGrant, jwt: Option<&Sessio
 
 /// Logs a failed call. The circuit breaker reports its own changes.
 pub(super) fn log_failure(app: &AppAuth, used: &RefreshGrant, error: &TokenError) {
-    let (app, sid, code) = (&app.app.name, &used.sid, error.code());
+    let (sid, code, url) = (&used.sid, error.code(), app.provider.refresh_url());
+    let app = &app.app.name;
     if matches!(error, TokenError::Unreachable(ProviderError::CircuitOpen)) {
-        tracing::debug!(%app, %sid, code, %error, "refresh_failed");
+        tracing::debug!(%app, %sid, code, %error, url, "refresh_failed");
     } else {
-        tracing::warn!(%app, %sid, code, %error, "refresh_failed");
+        tracing::warn!(%app, %sid, code, %error, url, "refresh_failed");
     }
 }

@@ -142,11 +142,11 @@ impl SessionRevoker {
                     | ProviderError::Status { .. }
                     | ProviderError::TooLarge { .. }
                     | ProviderError::NotJson { .. }
-                    | ProviderError::Metadata(_)
-                    | ProviderError::Keys(_)
+                    | ProviderError::Metadata { .. }
+                    | ProviderError::Keys { .. }
                     | ProviderError::NotOffered { .. }
-                    | ProviderError::OtherSubject
-                    | ProviderError::NoVerdict(_) => TokenRevocation::Failed,
+                    | ProviderError::OtherSubject { .. }
+                    | ProviderError::NoVerdict { .. } => TokenRevocation::Failed,
                 }
             }
         }

@@ -14,7 +14,7 @@ use crate::auth::context::{Context, MAX_CACHED_SESSIONS};
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
 use crate::auth::events::Event;
 use crate::auth::refresh::exchange::RefreshExchange;
-use crate::auth::refresh::outcome::Refreshed;
+use crate::auth::refresh::outcome::{REFRESH_TOO_SLOW, Refreshed};
 use crate::auth::refresh::result_writer::Renewal;
 use crate::limits::on_behalf_of;
 use crate::lock::lock;
@@ -53,7 +53,7 @@ impl RefreshHandle {
         match tokio::time::timeout(CALL_TIMEOUT, self.0.wait_for(Option::is_some)).await {
             Ok(Ok(result)) => result.clone().unwrap_or_else(internal_error),
             Ok(Err(_)) => internal_error(),
-            Err(_) => Refreshed::Unavailable(Unavailable::of_provider("refresh_too_slow")),
+            Err(_) => Refreshed::Unavailable(Unavailable::of_provider(REFRESH_TOO_SLOW)),
         }
     }
 }

@@ -184,6 +184,11 @@ impl RevocationReplicator {
         }
     }
 
+    /// Whether all published revocations are known here.
+    pub fn is_synced(&self) -> bool {
+        self.state.sync.is_synced()
+    }
+
     /// Publishes at shutdown what the store has not taken yet, at most for `limit`.
     pub async fn flush(&self, limit: Duration) {
         self.publisher.flush(limit).await;

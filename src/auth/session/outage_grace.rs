@@ -77,7 +77,8 @@ impl OutageGrace {
             .refresher
             .refresh(app, stale.refresh.clone(), old)
             .wait()
-            .await;
+            .await
+            .attributed(&self.context);
         if let Refreshed::Unavailable(outage) | Refreshed::LoginRequired(outage) = &refreshed
             && outage.is_provider_outage()
         {

@@ -12,6 +12,7 @@ mod fusionauth;
 mod header_edits;
 mod headers;
 mod listeners;
+mod log;
 mod login_host;
 mod native;
 mod provider;
@@ -43,7 +44,7 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
     across::check(&raw, root);
     rule_advice::check(&raw, root);
     let server = server::check(raw.server.unwrap_or_default(), &root.key("server"), folder);
-    let log = server::check_log(raw.log.unwrap_or_default());
+    let log = log::check(raw.log.unwrap_or_default());
     let session = raw.session.unwrap_or_default();
     let session_cache_size = session::cache_size(session.session_cache_size, &root.key("session"));
     let (keys, limits) = session::check(session, &root.key("session"), folder);

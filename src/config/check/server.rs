@@ -1,4 +1,4 @@
-//! `[server]` and `[log]`: listeners, limits, TLS and logs.
+//! `[server]`: listeners, limits and TLS.
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -10,10 +10,9 @@ use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::super::files::Folder;
-use super::super::keywords::LogLevel;
-use super::super::raw::{RawCertificate, RawLog, RawServer, RawTls};
+use super::super::raw::{RawCertificate, RawServer, RawTls};
 use super::super::report::{Location, quoted};
-use super::super::settings::{LogConfig, ServerConfig, TlsConfig};
+use super::super::settings::{ServerConfig, TlsConfig};
 use super::super::values::HumanDuration;
 use super::listeners::{self, ListenerContext, collide, listen};
 use super::{elements, is_host, nonzero};
@@ -40,6 +39,8 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 const HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The default of `progressDeadlineSeconds` in Kubernetes.
+const STARTUP_PROVIDER_TIMEOUT: Duration = Duration::from_secs(600);
 /// Long enough for load balancers to stop sending requests. Kubernetes takes a second or two.
 const SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -248,26 +249,17 @@ pub(super) fn check(
             MIN_UPLOAD_RATE,
             0..=1024 * 1024,
         ),
-        shutdown_delay: raw
-            .shutdown_delay
-            .map_or(SHUTDOWN_DELAY, |HumanDuration(delay)| delay),
+        startup_provider_timeout: or_default(
+            raw.startup_provider_timeout,
+            STARTUP_PROVIDER_TIMEOUT,
+        ),
+        shutdown_delay: or_default(raw.shutdown_delay, SHUTDOWN_DELAY),
         limits,
     })
 }
 
-pub(super) fn check_log(raw: RawLog) -> LogConfig {
-    let filter = match raw.level.unwrap_or(LogLevel::Info) {
-        LogLevel::Error => "error",
-        LogLevel::Warn => "warn",
-        LogLevel::Info => "info",
-        LogLevel::Debug => "debug",
-        LogLevel::Trace => "trace",
-    };
-    LogConfig {
-        format: raw.format.unwrap_or_default(),
-        filter,
-        access: raw.access.unwrap_or(true),
-    }
+fn or_default(value: Option<HumanDuration>, default: Duration) -> Duration {
+    value.map_or(default, |HumanDuration(duration)| duration)
 }
 
 fn workers(raw: Option<u32>, at: &Location<'_>) -> NonZeroUsize {

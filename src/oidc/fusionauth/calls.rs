@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use url::Url;
 
 use super::{FusionAuth, endpoint, token_response};
 use crate::oidc::discovery::Metadata;
@@ -13,6 +14,11 @@ use crate::oidc::token::{Revoked, TokenError, TokenResponse};
 use crate::types::oauth::RefreshToken;
 
 const TENANT_HEADER: &str = "X-FusionAuth-TenantId";
+
+/// The URL of refreshes.
+pub(in crate::oidc) fn jwt_refresh_url(metadata: &Metadata) -> Url {
+    endpoint(metadata, "/api/jwt/refresh")
+}
 
 impl FusionAuth {
     /// Refreshes through `POST /api/jwt/refresh`. One request without retry: a token sent twice may
@@ -29,7 +35,7 @@ impl FusionAuth {
             .call(Request {
                 endpoint: Endpoint::JwtRefresh,
                 method: "POST",
-                url: &endpoint(metadata, "/api/jwt/refresh"),
+                url: &jwt_refresh_url(metadata),
                 headers: &self.tenant_header(),
                 payload: Payload::Json(body),
                 timeout,
@@ -59,7 +65,7 @@ impl FusionAuth {
             let request = Request {
                 endpoint: revocation,
                 method: "DELETE",
-                url: &endpoint(metadata, "/api/jwt/refresh"),
+                url: &jwt_refresh_url(metadata),
                 headers: &headers,
                 // In the form, because URLs end up in logs.
                 payload: Payload::Form(&form),
@@ -68,7 +74,7 @@ impl FusionAuth {
             let response = http.call(request).await?;
             match response.status {
                 200..=299 | 404 => return Ok(Revoked::Done),
-                status => tracing::warn!(status, "fusionauth_api_key_rejected"),
+                status => tracing::warn!(url = response.url, status, "fusionauth_api_key_rejected"),
             }
         }
         let payload =
@@ -88,6 +94,7 @@ impl FusionAuth {
             200..=299 => Ok(Revoked::Done),
             status => Err(ProviderError::Status {
                 endpoint: revocation,
+                url: response.url,
                 status,
             }),
         }

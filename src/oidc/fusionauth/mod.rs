@@ -19,6 +19,8 @@ pub(super) mod token_response;
 use serde_json::{Map, Value};
 use url::Url;
 
+pub(in crate::oidc) use calls::jwt_refresh_url;
+
 use super::discovery::Metadata;
 use super::logout::{LogoutHint, LogoutRequest, end_session_url};
 use crate::types::oauth::ClientId;

@@ -9,8 +9,8 @@ use super::Provider;
 use super::verification::Audience;
 use crate::oidc::circuit_breaker::Change;
 use crate::oidc::client::ClientSettings;
-use crate::oidc::error::{Endpoint, ProviderError};
-use crate::oidc::fusionauth::RefreshBy;
+use crate::oidc::error::{Endpoint, ProviderError, displayed_url};
+use crate::oidc::fusionauth::{self, RefreshBy};
 use crate::oidc::http::ProviderResponse;
 use crate::oidc::introspection::{self, Introspected};
 use crate::oidc::json;
@@ -23,6 +23,24 @@ use crate::types::oauth::{
 };
 
 impl Provider {
+    /// The URL of token requests, for logs. Empty while the metadata are unknown.
+    pub fn token_url(&self) -> String {
+        let metadata = self.known_metadata();
+        metadata.map_or_else(String::new, |known| displayed_url(&known.token_endpoint))
+    }
+
+    /// The URL of refreshes, for logs. Empty while the metadata are unknown.
+    pub fn refresh_url(&self) -> String {
+        let by_api = self
+            .settings
+            .dialect
+            .fusionauth()
+            .is_some_and(|settings| settings.refresh_by == RefreshBy::JwtRefresh);
+        match self.known_metadata() {
+            Some(metadata) if by_api => displayed_url(&fusionauth::jwt_refresh_url(&metadata)),
+            Some(_) | None => self.token_url(),
+        }
+    }
     /// Exchanges a code for tokens (RFC 6749 section 4.1.3, RFC 7636 section 4.5). One request, no
     /// retry.
     ///
@@ -172,7 +190,7 @@ impl Provider {
                 self.settings.request_timeout,
             )
             .await?;
-        revocation_outcome(response.status, &response.body)
+        revocation_outcome(url, response.status, &response.body)
     }
 
     /// Fetches the claims of the token's user (OpenID Connect Core section 5.3).
@@ -196,9 +214,14 @@ impl Provider {
             .get_as_bearer(endpoint, url, token.expose())
             .await?
             .ok()?;
-        let claims = json::object(&body).ok_or(ProviderError::NotJson { endpoint })?;
+        let claims = json::object(&body).ok_or_else(|| ProviderError::NotJson {
+            endpoint,
+            url: displayed_url(url),
+        })?;
         if claims.get("sub").and_then(Value::as_str) != Some(expected.as_str()) {
-            return Err(ProviderError::OtherSubject);
+            return Err(ProviderError::OtherSubject {
+                url: displayed_url(url),
+            });
         }
         Ok(claims)
     }
@@ -251,11 +274,12 @@ impl Provider {
             audiences,
             mark: None,
         });
-        Ok(introspection::parse(
-            &response.ok()?,
-            profile,
-            self.clock.now(),
-        )?)
+        introspection::parse(&response.ok()?, profile, self.clock.now()).map_err(|error| {
+            ProviderError::NoVerdict {
+                url: displayed_url(&url),
+                error,
+            }
+        })
     }
 
     async fn token_request(

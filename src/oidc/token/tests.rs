@@ -7,6 +7,10 @@ use super::*;
 use crate::oidc::testing::with;
 use crate::types::oauth::{ClientId, ClientSecret};
 
+fn url() -> Url {
+    Url::parse("https://login.example.com/revoke").unwrap()
+}
+
 fn response() -> Value {
     json!({"access_token": "at", "token_type": "Bearer", "expires_in": 3600, "refresh_token": "rt", "id_token": "id"})
 }
@@ -264,14 +268,14 @@ fn client_credentials_follow_the_auth_method() {
 #[test]
 fn revocation_outcome_distinguishes_results() {
     let unsupported = br#"{"error":"unsupported_token_type"}"#;
-    assert_eq!(revocation_outcome(200, b"").unwrap(), Revoked::Done);
+    assert_eq!(revocation_outcome(&url(), 200, b"").unwrap(), Revoked::Done);
     assert_eq!(
-        revocation_outcome(400, unsupported).unwrap(),
+        revocation_outcome(&url(), 400, unsupported).unwrap(),
         Revoked::NotOffered
     );
     for (status, body) in [(400, "{}"), (401, ""), (500, ""), (302, "")] {
         assert!(
-            revocation_outcome(status, body.as_bytes()).is_err(),
+            revocation_outcome(&url(), status, body.as_bytes()).is_err(),
             "{status}"
         );
     }

@@ -4,7 +4,8 @@
 //! Public URLs have fixed ports (8080, or none over TLS). Browsers created here map them to the
 //! real ports, which are known only once the listeners are bound.
 
-use std::io::Write;
+mod replicas;
+
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -422,44 +423,6 @@ impl Doorward {
     pub async fn clicked(&self, times: usize) {
         let goal = self.store.count() + times;
         super::eventually("people click", || self.store.count() >= goal).await;
-    }
-
-    /// Starts another replica with the same file and keys and returns its number. The first is 0.
-    pub fn add_replica(&mut self) -> usize {
-        self.add_replica_by(self.clock.clone())
-    }
-
-    /// The same, with a clock of its own.
-    pub fn add_replica_by(&mut self, clock: Arc<dyn Clock>) -> usize {
-        let log: Box<dyn Write + Send> = Box::new(self.log.clone());
-        let server = Server::start(&self.config(), clock, Some(log)).expect("a server");
-        self.servers.push(server);
-        self.servers.len() - 1
-    }
-
-    /// Starts another replica with this key ring. The first key seals. Missing keys are generated.
-    pub fn add_replica_with_keys(&mut self, key_files: &[&str]) -> usize {
-        for file in key_files
-            .iter()
-            .map(|name| self.file.with_file_name(name))
-            .filter(|file| !file.exists())
-        {
-            SealingKey::generate()
-                .expect("randomness")
-                .write_new(&file)
-                .expect("a key file");
-        }
-        let text = std::fs::read_to_string(&self.file).expect("the file");
-        let ring = format!("key_files = {key_files:?}");
-        let lines = text.lines().map(|line| {
-            if line.starts_with("key_files = ") {
-                &ring
-            } else {
-                line
-            }
-        });
-        std::fs::write(&self.file, lines.collect::<Vec<_>>().join("\n")).expect("the file");
-        self.add_replica()
     }
 
     /// Signs `name` in at the provider, without roles: no form is shown.

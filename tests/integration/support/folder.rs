@@ -11,11 +11,12 @@ use tempfile::TempDir;
 
 use super::browser::Browser;
 
-/// Free ports, and no shutdown delay.
-pub const ANY_PORTS: [(&str, &str); 3] = [
+/// Free ports, no shutdown delay, and readiness without the provider.
+pub const ANY_PORTS: [(&str, &str); 4] = [
     ("DOORWARD_SERVER__LISTEN", "127.0.0.1:0"),
     ("DOORWARD_SERVER__ADMIN_LISTEN", "127.0.0.1:0"),
     ("DOORWARD_SERVER__SHUTDOWN_DELAY", "0s"),
+    ("DOORWARD_SERVER__STARTUP_PROVIDER_TIMEOUT", "0s"),
 ];
 /// An issuer whose port is closed.
 pub const NO_PROVIDER: &str = "https://login.localhost:1";

@@ -276,7 +276,8 @@ async fn plain_http_to_another_host_is_not_attempted() {
     assert_eq!(
         error,
         ProviderError::Insecure {
-            endpoint: Endpoint::Discovery
+            endpoint: Endpoint::Discovery,
+            url: String::from("http://login.example.com/d"),
         }
     );
 }
