@@ -5,6 +5,7 @@ mod login_host;
 mod observe;
 mod readiness;
 mod rule_lists;
+mod upstreams;
 
 use std::io;
 use std::net::SocketAddr;

@@ -50,8 +50,8 @@ struct Registry {
 struct Search {
     at: Instant,
     found: VecDeque<Candidate>,
-    /// Whether all idle connections were found.
-    is_complete: bool,
+    /// Whether no connection was idle.
+    found_none: bool,
 }
 
 struct Candidate {
@@ -119,18 +119,13 @@ impl ConnectionRegistry {
         let now = Instant::now();
         let is_current =
             |search: &Search| now.saturating_duration_since(search.at) < SEARCH_LIFETIME;
-        let is_complete = match registry.search.as_ref().filter(|search| is_current(search)) {
-            Some(search) => {
-                let is_complete = search.is_complete;
-                if registry.evict_found(now) {
-                    return true;
-                }
-                is_complete
+        if let Some(search) = registry.search.as_ref().filter(|search| is_current(search)) {
+            if search.found_none {
+                return false;
             }
-            None => false,
-        };
-        if is_complete {
-            return false;
+            if registry.evict_found(now) {
+                return true;
+            }
         }
         registry.search(now);
         registry.evict_found(now)
@@ -184,7 +179,7 @@ impl Registry {
         self.search = Some(Search {
             at: now,
             found,
-            is_complete: wanted == all_idle,
+            found_none: all_idle == 0,
         });
     }
 

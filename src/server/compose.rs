@@ -2,7 +2,6 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
-use std::num::NonZeroUsize;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use super::login_host::login_host;
 use super::observe::{MetricsObserver, NamedLimiters, refresh_gauges};
 use super::readiness::Sources;
 use super::rule_lists::WatchedLists;
+use super::upstreams::plan;
 use crate::admin::readiness::DependencyProbe;
 use crate::admin::{Applied, Applying, CommandHandler, GaugeRefresher};
 use crate::auth::app::{AppAuth, BearerAuth, IntrospectionSettings};
@@ -21,7 +21,6 @@ use crate::auth::session::open::SessionCache;
 use crate::auth::{Auth, Stores};
 use crate::config::{AppConfig, BearerConfig, Config, StoreBackend};
 use crate::dns::Resolver;
-use crate::identity::identity::HeaderTemplate;
 use crate::limits::{ByteBudget, LimiterSettings};
 use crate::oidc::Provider;
 use crate::policy::app::App;
@@ -37,7 +36,7 @@ use crate::telemetry::health::Condition;
 use crate::telemetry::metrics::Metrics;
 use crate::types::oauth::ProviderName;
 use crate::types::time::{Clock, Timestamp};
-use crate::upstream::{HeaderPolicy, Tunnels, UpstreamPlan, Upstreams};
+use crate::upstream::{Tunnels, UpstreamPlan, Upstreams};
 
 /// How often expired entries are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
@@ -459,44 +458,4 @@ fn key_ring(config: &Config) -> Result<KeyRing, StartError> {
         .map(|key| Key::new(key.material()).map_err(|_| StartError::Key));
     let sealing = keys.next().ok_or(StartError::Key)??;
     Ok(KeyRing::new(sealing, keys.collect::<Result<_, _>>()?))
-}
-
-/// The limit of connections is divided among the workers.
-fn plan(
-    app: &App,
-    settings: &AppConfig,
-    workers: NonZeroUsize,
-) -> Result<Arc<UpstreamPlan>, StartError> {
-    let beginnings = app.cookies.beginnings();
-    let client_header = app.bearer.iter().map(|bearer| &bearer.client_header);
-    let names = app
-        .headers
-        .iter()
-        .chain(client_header)
-        .map(HeaderTemplate::name);
-    let headers = HeaderPolicy::new(names, &beginnings.each_ref().map(String::as_str))
-        .detecting_loops(app.origin.authority());
-    let headers = if app.native.is_some() {
-        headers.dropping_dpop_proofs()
-    } else {
-        headers
-    };
-    let headers = if app.bearer.is_some() {
-        headers.dropping_access_tokens()
-    } else {
-        headers
-    };
-    let headers = headers
-        .editing_requests(app.request_edits.clone())
-        .editing_responses(app.response_edits.clone())
-        .forwarding(&settings.client_headers.forwarded_identity);
-    let headers = if settings.client_headers.removes_authorization {
-        headers.dropping_authorization()
-    } else {
-        headers
-    };
-    let mut upstream = settings.upstream.clone();
-    upstream.max_connections = upstream.max_connections.div_ceil(workers.get());
-    UpstreamPlan::new(app.name.as_str(), upstream, headers)
-        .map_err(|error| StartError::Upstream(app.name.to_string(), error))
 }

@@ -171,6 +171,7 @@ async fn shipped_configs_start_without_their_provider() {
         folder.write("tls/cert.pem", &certificate.chain_pem);
         folder.write("tls/key.pem", &certificate.key_pem);
         folder.write("tls/ca.pem", &authority.pem());
+        folder.write("lists/guests.txt", "guest@example.org\n");
         let discovery = format!("{NO_PROVIDER}/.well-known/openid-configuration");
         let mut variables = ANY_PORTS.to_vec();
         variables.extend([

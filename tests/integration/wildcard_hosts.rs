@@ -25,7 +25,7 @@ impl Tenants {
         let port = backend.url().rsplit(':').next().unwrap().to_owned();
         let app = format!(
             "[apps.tenants]\nprovider = \"login\"\npublic_url = \"http://*.tenants.localhost:8080\"\n\
-             upstream = \"http://{{label}}.backend.localhost:{port}\"\npreserve_host = false\n\
+             upstream = \"http://{{label}}.backend.localhost:{port}\"\nupstream_host = \"upstream\"\n\
              client_id = \"tenants\"\nclient_secret = \"tenants-secret\"\n{lines}\n\
              [apps.tenants.headers]\nX-Forwarded-User = \"{{sub}}\"\nX-Tenant = \"t-{{label}}\"\n\
              [[apps.tenants.rules]]\npaths = [\"/public/**\"]\nallow = \"public\"\n{more}"
