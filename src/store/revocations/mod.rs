@@ -1,6 +1,6 @@
 //! Revocations of one app in one process. Requests read an immutable snapshot; each revocation
 //! publishes a new one, which shares all but a few nodes with the one before. Revocations are never
-//! evicted: at the limit they are merged into fewer that revoke more ([`shrink`]).
+//! evicted: at the limit they are merged into fewer that revoke more (`shrink`).
 
 mod entry;
 mod event;
