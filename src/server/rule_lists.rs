@@ -47,7 +47,7 @@ impl WatchedLists {
         Arc::clone(&self.current)
     }
 
-    /// Checks the files forever. Returns at once if there are none.
+    /// Checks the files forever. Returns at once without files.
     pub(super) async fn keep_fresh(self: Arc<Self>) {
         if self.files.is_empty() {
             return;

@@ -8,7 +8,7 @@ use super::super::keywords::SecurityHeaders;
 use super::super::raw::{List, Named, RawApp, RawHeaderEdits};
 use super::super::report::{Location, quoted};
 use super::elements;
-use super::headers::{folded, is_reserved};
+use super::headers::{folded, is_reserved, templates};
 use crate::identity::header_edits::{HeaderEdits, REQUEST_FACTS};
 use crate::identity::identity::HeaderTemplate;
 
@@ -153,30 +153,8 @@ impl Message<'_> {
     }
 
     fn templates(&self, raw: Option<Named<String>>, at: &Location<'_>) -> Vec<HeaderTemplate> {
-        let mut templates = Vec::new();
-        let mut names: Vec<String> = Vec::new();
-        for (name, template) in raw.unwrap_or_default() {
-            let at = at.key(&name);
-            let folded = folded(&name);
-            if let Some(hint) = (self.reserved)(&folded) {
-                at.key_error(format!("the header {} is reserved", quoted(&name)), hint);
-            } else if names.contains(&folded) {
-                at.key_error(
-                    format!("duplicate header {}", quoted(&name)),
-                    "case is ignored, and `_` equals `-`",
-                );
-            } else if let Some(template) = template {
-                match HeaderTemplate::parse(&name, &template) {
-                    Ok(parsed) => templates.push(parsed),
-                    Err(error) => at.error(
-                        format!("{}: {error}", quoted(&template)),
-                        "text with claims, `{client_ip}`, `{request_id}` or `{host}`",
-                    ),
-                }
-            }
-            names.push(folded);
-        }
-        templates
+        let hint = "text with claims, `{client_ip}`, `{request_id}` or `{host}`";
+        templates(raw.unwrap_or_default(), at, self.reserved, hint)
     }
 
     fn names(&self, raw: Option<List<String>>, at: &Location<'_>) -> Vec<HeaderName> {

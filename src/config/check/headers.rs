@@ -100,13 +100,25 @@ pub(super) fn check(raw: Option<Named<String>>, at: &Location<'_>) -> Vec<Header
             .filter_map(|(name, template)| HeaderTemplate::parse(name, template).ok())
             .collect();
     };
+    let reserved =
+        |name: &str| is_reserved(name).then_some("choose another name, such as `X-Forwarded-User`");
+    templates(raw, at, reserved, "for example `\"{email}\"`")
+}
+
+/// Header templates by name. `reserved` tells why a folded name cannot be used; `hint` is an example
+/// of a template.
+pub(super) fn templates(
+    raw: Named<String>,
+    at: &Location<'_>,
+    reserved: impl Fn(&str) -> Option<&'static str>,
+    hint: &str,
+) -> Vec<HeaderTemplate> {
     let mut templates: Vec<HeaderTemplate> = Vec::new();
     let mut names: Vec<String> = Vec::new();
     for (name, template) in raw {
         let at = at.key(&name);
         let folded = folded(&name);
-        if is_reserved(&folded) {
-            let hint = "choose another name, such as `X-Forwarded-User`";
+        if let Some(hint) = reserved(&folded) {
             at.key_error(format!("the header {} is reserved", quoted(&name)), hint);
         } else if names.contains(&folded) {
             at.key_error(
@@ -116,10 +128,7 @@ pub(super) fn check(raw: Option<Named<String>>, at: &Location<'_>) -> Vec<Header
         } else if let Some(template) = template {
             match HeaderTemplate::parse(&name, &template) {
                 Ok(parsed) => templates.push(parsed),
-                Err(error) => at.error(
-                    format!("{}: {error}", quoted(&template)),
-                    "for example `\"{email}\"`",
-                ),
+                Err(error) => at.error(format!("{}: {error}", quoted(&template)), hint),
             }
         }
         names.push(folded);

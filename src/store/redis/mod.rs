@@ -192,7 +192,7 @@ impl Redis {
     async fn claim_then_get(
         &self,
         claim: Claim<'_>,
-        [one, other]: [&str; 2],
+        [first, second]: [&str; 2],
         now: Timestamp,
     ) -> Result<Claimed, StoreError> {
         let Claim {
@@ -201,10 +201,10 @@ impl Redis {
             ends_at,
         } = claim;
         let holder = self.put_if_absent(key, value, ends_at, now).await?;
-        let (one, other) = tokio::try_join!(self.get(one, now), self.get(other, now))?;
+        let (first, second) = tokio::try_join!(self.get(first, now), self.get(second, now))?;
         Ok(Claimed {
             holder,
-            others: [one, other],
+            others: [first, second],
         })
     }
 

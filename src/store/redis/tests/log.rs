@@ -28,17 +28,18 @@ async fn read_since(store: &Redis, since: &Cursor) -> (Vec<String>, bool, Cursor
 #[tokio::test]
 async fn data_loss_is_detected() {
     let mut server = RedisServer::start();
-    let (one, other) = (store(&at(&server)), store(&at(&server)));
-    publish(&one, "before").await;
-    let (_, _, read) = read_since(&other, &Cursor::default()).await;
+    let first = store(&at(&server));
+    let second = store(&at(&server));
+    publish(&first, "before").await;
+    let (_, _, read) = read_since(&second, &Cursor::default()).await;
     server.restart();
-    publish_again(&one, "after").await;
-    let (texts, lost, now_read) = read_since(&other, &read).await;
+    publish_again(&first, "after").await;
+    let (texts, lost, now_read) = read_since(&second, &read).await;
     assert_eq!((texts, lost), (vec!["after".to_owned()], true));
     assert_ne!(now_read.epoch, read.epoch);
-    assert!(!read_since(&other, &now_read).await.1, "reported once");
+    assert!(!read_since(&second, &now_read).await.1, "reported once");
     assert!(
-        !read_since(&other, &Cursor::default()).await.1,
+        !read_since(&second, &Cursor::default()).await.1,
         "not for the default cursor"
     );
 }
@@ -54,15 +55,16 @@ async fn publish_again(store: &Redis, text: &str) {
 #[tokio::test]
 async fn restart_without_data_loss_keeps_the_log() {
     let mut server = RedisServer::start_persistent();
-    let (one, other) = (store(&at(&server)), store(&at(&server)));
-    publish(&one, "1").await;
-    let (_, _, read) = read_since(&other, &Cursor::default()).await;
-    publish(&one, "2").await;
+    let first = store(&at(&server));
+    let second = store(&at(&server));
+    publish(&first, "1").await;
+    let (_, _, read) = read_since(&second, &Cursor::default()).await;
+    publish(&first, "2").await;
     server.restart();
-    publish_again(&one, "3").await;
-    let (texts, lost, read) = read_since(&other, &read).await;
+    publish_again(&first, "3").await;
+    let (texts, lost, read) = read_since(&second, &read).await;
     assert_eq!((texts, lost), (vec!["2".to_owned(), "3".to_owned()], false));
-    assert_eq!(read_since(&other, &read).await, (Vec::new(), false, read));
+    assert_eq!(read_since(&second, &read).await, (Vec::new(), false, read));
 }
 
 #[tokio::test]
@@ -211,19 +213,23 @@ async fn batches_are_bounded_by_bytes() {
 #[tokio::test]
 async fn store_is_intact_until_a_reader_finds_a_loss() {
     let server = RedisServer::start();
-    let (one, other) = (store(&at(&server)), store(&at(&server)));
-    publish(&one, "a").await;
-    let (_, _, read) = read_since(&one, &Cursor::default()).await;
+    let first = store(&at(&server));
+    let second = store(&at(&server));
+    publish(&first, "a").await;
+    let (_, _, read) = read_since(&first, &Cursor::default()).await;
     let intact = async |store: &Redis, since: &Cursor| {
         let state = store.log_state(since, NOW).await.unwrap();
         state.intact_for > Duration::from_secs(24 * 60 * 60)
     };
-    assert!(intact(&one, &read).await, "a new log has lost nothing");
+    assert!(intact(&first, &read).await, "a new log has lost nothing");
     server.command(&["FLUSHALL"]);
-    publish(&other, "b").await;
-    assert!(intact(&other, &Cursor::default()).await, "nobody knows yet");
-    assert!(!intact(&one, &read).await);
-    assert!(!intact(&other, &Cursor::default()).await);
+    publish(&second, "b").await;
+    assert!(
+        intact(&second, &Cursor::default()).await,
+        "nobody knows yet"
+    );
+    assert!(!intact(&first, &read).await);
+    assert!(!intact(&second, &Cursor::default()).await);
 }
 
 #[tokio::test]
