@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{ACCEPT, AGE, CONTENT_TYPE, DATE, HeaderName};
+use reqwest::header::{ACCEPT, AGE, CONTENT_TYPE, DATE, HeaderName, RETRY_AFTER};
 use reqwest::{Certificate, Client, ClientBuilder, Method, RequestBuilder, Response};
 use tokio::sync::OnceCell;
 use url::{Url, form_urlencoded};
@@ -78,6 +78,8 @@ pub(super) struct ProviderResponse {
     /// See [`displayed_url`].
     pub(super) url: String,
     pub(super) status: u16,
+    /// `Retry-After` (RFC 9110 section 10.2.3), not limited.
+    pub(super) retry_after: Option<Duration>,
     /// May contain tokens, so it is zeroized.
     pub(super) body: Zeroizing<Vec<u8>>,
 }
@@ -200,13 +202,25 @@ impl Http {
             .map_err(|error| failure(endpoint, url, error))?;
         self.record_date(&response);
         let status = response.status().as_u16();
+        let retry_after = self.retry_after(&response);
         let body = self.read(endpoint, url, response).await?;
         Ok(ProviderResponse {
             endpoint,
             url: displayed_url(url),
             status,
+            retry_after,
             body,
         })
+    }
+
+    fn retry_after(&self, response: &Response) -> Option<Duration> {
+        let value = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
+        if let Ok(seconds) = value.parse() {
+            return Some(Duration::from_secs(seconds));
+        }
+        let date = httpdate::parse_http_date(value).ok()?;
+        let date = date.duration_since(UNIX_EPOCH).ok()?;
+        Some(Timestamp::from_secs(date.as_secs()).since(self.clock.now()))
     }
 
     /// Reads the body up to the limit.

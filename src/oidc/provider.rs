@@ -40,8 +40,10 @@ pub struct Provider {
     metadata: Cached<Metadata>,
     keys: Cached<KeySet>,
     tenants: VerifiedTenants,
-    /// For refreshes.
+    /// For refreshes of sessions.
     breaker: CircuitBreaker,
+    /// For refreshes with plain tokens, which may be invented.
+    plain_breaker: CircuitBreaker,
     reachability: Reachability,
 }
 
@@ -66,6 +68,7 @@ impl Provider {
             keys: Cached::empty(),
             tenants: VerifiedTenants::default(),
             breaker: CircuitBreaker::default(),
+            plain_breaker: CircuitBreaker::default(),
             reachability: Reachability::default(),
         })
     }
@@ -100,7 +103,7 @@ impl Provider {
         self.reachability.is_other_issuer()
     }
 
-    /// Whether so many refreshes failed that only one a second is sent.
+    /// Whether so many refreshes of sessions failed that only one a second is sent.
     pub fn is_circuit_open(&self) -> bool {
         self.breaker.is_open()
     }

@@ -63,8 +63,8 @@ pub enum TokenError {
         /// The code of a dialect's known, more specific reason.
         reason: Option<&'static str>,
     },
-    /// The provider does not accept this client or this kind of request. A configuration error,
-    /// which never ends a session.
+    /// The provider does not accept this client or this kind of request, or its `error` is unknown.
+    /// Never ends a session.
     #[error("the provider rejected the client: `{error}`{}", described(description.as_deref()))]
     ClientRejected {
         /// `error`, or `http_` and the status if there was none.
@@ -74,14 +74,16 @@ pub enum TokenError {
         /// The code of a dialect's known, more specific reason.
         reason: Option<&'static str>,
     },
-    /// The provider is unavailable (5xx, 408, 425, 429, `temporarily_unavailable`). The grant can be retried
-    /// later.
+    /// The provider is unavailable: 5xx, 408, 425, 429, `temporarily_unavailable`, or a redirect or
+    /// page of a gateway in front of it. The grant can be retried later.
     #[error("the provider is unavailable (status {status}){}", described(description.as_deref()))]
     Unavailable {
         /// The HTTP status.
         status: u16,
         /// `error` and `error_description`, safe to display.
         description: Option<String>,
+        /// `Retry-After`.
+        retry_after: Option<Duration>,
     },
     /// Nothing was sent, so the grant was not used.
     #[error(transparent)]
@@ -116,6 +118,14 @@ impl TokenError {
             Self::Unreachable(error) | Self::OutcomeUnknown(error) => error.code(),
             Self::BadResponse(_) => "token_response_malformed",
         }
+    }
+
+    /// The same error, with the `Retry-After` of its response.
+    pub(super) fn with_retry_after(mut self, response: Option<Duration>) -> Self {
+        if let Self::Unavailable { retry_after, .. } = &mut self {
+            *retry_after = response;
+        }
+        self
     }
 }
 
@@ -198,9 +208,10 @@ pub fn parse_response(grant: Grant, status: u16, body: &[u8]) -> Result<TokenRes
     match (status, &response) {
         // Some providers report errors with 200, and some report none with an empty one.
         (200..=299, Some(response)) if !has_error(response) => read_tokens(response),
-        (200..=299, None) => Err(TokenError::BadResponse("not a JSON object")),
         (200..=299 | 400..=499, Some(response)) => Err(read_error(grant, status, response)),
         (400..=499, None) if is_empty => Err(read_error(grant, status, &Map::new())),
+        (200..=399, _) if grant == Grant::Refresh => Err(gateway_response(status)),
+        (200..=299, None) => Err(TokenError::BadResponse("not a JSON object")),
         _ => Err(TokenError::BadResponse(
             "neither tokens nor an error of RFC 6749",
         )),
@@ -268,9 +279,19 @@ fn scope(value: Option<&Value>) -> Result<Option<String>, TokenError> {
     }
 }
 
+/// A response to a refresh that no token endpoint sends: a redirect, or a page in place of JSON. A
+/// gateway in front of the provider sends it, for example during maintenance.
+pub(super) const fn gateway_response(status: u16) -> TokenError {
+    TokenError::Unavailable {
+        status,
+        description: None,
+        retry_after: None,
+    }
+}
+
 /// An error response (RFC 6749 section 5.2), or what some providers send instead. Without `error`
 /// the grant counts as rejected only if no gateway would respond alike: 400, or 403 with an empty
-/// body.
+/// body. An unknown `error` may be a gateway's, too.
 fn read_error(grant: Grant, status: u16, response: &Map<String, Value>) -> TokenError {
     let description = text(response, "error_description");
     let reason = None;
@@ -315,12 +336,32 @@ fn read_error(grant: Grant, status: u16, response: &Map<String, Value>) -> Token
             reason,
         },
         "temporarily_unavailable" | "server_error" | "slow_down" => unavailable(status, response),
+        name if grant == Grant::Refresh && !ends_session(name) => TokenError::ClientRejected {
+            error,
+            description,
+            reason,
+        },
         _ => TokenError::GrantRejected {
             error,
             description,
             reason,
         },
     }
+}
+
+/// Whether this `error` of a refresh means that the token or the user's consent is gone.
+fn ends_session(error: &str) -> bool {
+    const ENDS: [&str; 8] = [
+        "access_denied",
+        "account_selection_required",
+        "consent_required",
+        "expired_token",
+        "interaction_required",
+        "invalid_grant",
+        "invalid_token",
+        "login_required",
+    ];
+    ENDS.contains(&error) || error.contains("refresh_token")
 }
 
 fn text(response: &Map<String, Value>, name: &str) -> Option<String> {
@@ -334,6 +375,7 @@ fn unavailable(status: u16, response: &Map<String, Value>) -> TokenError {
     TokenError::Unavailable {
         status,
         description: (!texts.is_empty()).then(|| texts.join(": ")),
+        retry_after: None,
     }
 }
 

@@ -44,6 +44,28 @@ pub struct RefreshGrant {
     pub login: LoginClaims,
 }
 
+impl RefreshGrant {
+    /// In place of the session's JWT, where only its refresh token is known. It is never valid.
+    pub fn unknown_jwt(&self) -> SessionJwt {
+        SessionJwt {
+            jwt: PackedJwt::unknown(),
+            kept_claims: String::new(),
+            key: None,
+            valid_until: Timestamp::from_secs(0),
+            subject: self.subject.clone(),
+            provider_sid: self.provider_sid.clone(),
+            sid: self.sid.clone(),
+            generation: self.generation,
+            started_at: self.started_at,
+            sealed_at: self.sealed_at,
+            active_at: self.active_at,
+            bound_to: None,
+            identity_due: None,
+            identity_failing_since: None,
+        }
+    }
+}
+
 /// Claims of the login's ID token that a refreshed one must not change (OpenID Connect Core section
 /// 12.2). Absent ones are not compared.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

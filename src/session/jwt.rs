@@ -95,6 +95,16 @@ pub enum PackedJwt {
 }
 
 impl PackedJwt {
+    /// In place of a JWT that is not known.
+    pub const fn unknown() -> Self {
+        Self::AsIs(String::new())
+    }
+
+    /// Whether this is in place of a JWT that is not known.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::unknown()
+    }
+
     /// Packs a compact JWS.
     pub fn pack(jwt: &str) -> Self {
         decode_exactly(jwt).map_or_else(|| Self::AsIs(jwt.to_owned()), Self::Decoded)

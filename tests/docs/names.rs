@@ -19,11 +19,12 @@ const SESSIONS: &str = "docs/sessions.md";
 const CONCEPTS: &str = "docs/concepts.md";
 
 /// Names of protocols, formats and single fields, which are no codes of Doorward's.
-const PROTOCOL_NAMES: [&str; 94] = [
+const PROTOCOL_NAMES: [&str; 96] = [
     "absent_is_default",
     "access_denied",
     "access_token",
     "account_disabled",
+    "account_selection_required",
     "acr_values",
     "admin_listen",
     "as_number",
@@ -51,6 +52,7 @@ const PROTOCOL_NAMES: [&str; 94] = [
     "error_codes",
     "error_description",
     "error_reason",
+    "expired_token",
     "expires_at",
     "expires_in",
     "family_name",
@@ -70,6 +72,7 @@ const PROTOCOL_NAMES: [&str; 94] = [
     "jwt_expires_in",
     "jwt_refresh",
     "key_ops",
+    "log_state",
     "login_required",
     "login_url",
     "logout_hint",
@@ -77,7 +80,6 @@ const PROTOCOL_NAMES: [&str; 94] = [
     "logout_url",
     "max_age",
     "mfa_registration_required",
-    "log_state",
     "mfa_required",
     "middle_name",
     "password_change_required",

@@ -166,7 +166,7 @@ impl NativeRefresh {
             let sid = context.new_session_id().await;
             let sid = sid
                 .map_err(|error| NativeFailure::Unavailable(Unavailable::of_store(error.code())))?;
-            let response = match app.provider.refresh(&app.client, &token).await {
+            let response = match app.provider.refresh_plain(&app.client, &token).await {
                 Ok(response) => response,
                 Err(error @ TokenError::GrantRejected { .. }) => {
                     tracing::info!(app = %app.app.name, code = error.code(), %error, url = app.provider.refresh_url(), "refresh_rejected");

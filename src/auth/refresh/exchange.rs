@@ -242,7 +242,10 @@ impl RefreshExchange {
                     jwt,
                     refresh: Some(refresh),
                     ..
-                }) => return send(refresh, Some(jwt), rotation),
+                }) => {
+                    let old = (!jwt.jwt.is_unknown()).then_some(jwt);
+                    return send(refresh, old, rotation);
+                }
                 // The successor expired after its grace: the client has a newer token.
                 Some(_) | None if rotation.is_confirmed_after(used.generation) => {
                     Refreshed::Unavailable(Unavailable::of_client("rotated_token_gone"))
@@ -380,8 +383,9 @@ impl RefreshExchange {
         };
         tracing::warn!(app = %app.app.name, sid = %attempt.used.sid, code = error.code(), %error, "refresh_unusable");
         // The old token may be consumed: its replacement must not be lost with an unusable JWT.
-        if let (Some(token), Some(old), false) = (&new_token, &attempt.old, error.is_final()) {
-            let grant = stale_grant(&attempt.used, old.clone(), token.clone());
+        let is_kept = !error.is_final() && (attempt.old.is_some() || error.is_outage());
+        if let (Some(token), true) = (&new_token, is_kept) {
+            let grant = stale_grant(&attempt.used, attempt.old.clone(), token.clone());
             return self.store_unusable(app, attempt, grant, &error).await;
         }
         let refreshed = if error.is_final() || new_token.is_some() {

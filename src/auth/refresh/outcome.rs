@@ -115,6 +115,13 @@ pub(super) const fn is_refusal(error: &TokenError) -> bool {
 /// an outage of the provider.
 pub(super) const fn outage_of(error: &TokenError) -> Unavailable {
     match error {
+        TokenError::Unavailable {
+            retry_after: Some(retry_after),
+            ..
+        } => Unavailable {
+            retry_after: *retry_after,
+            ..Unavailable::of_provider(error.code())
+        },
         TokenError::Unavailable { .. }
         | TokenError::Unreachable(_)
         | TokenError::OutcomeUnknown(_)

@@ -23,7 +23,7 @@ use crate::session::jwt::SessionJwt;
 use crate::types::oauth::{Generation, SessionId};
 use crate::types::time::Timestamp;
 
-/// The longest backoff of a session that the provider refuses to refresh.
+/// The longest backoff of a session that the provider refuses to refresh, or asks to refresh later.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 /// A handle to a refresh that may be in flight.
@@ -82,6 +82,8 @@ struct Failure {
     generation: Generation,
     /// The number of refusals in a row.
     refusals: u32,
+    /// The start of the backoff.
+    since: Timestamp,
     /// The end of the backoff.
     until: Timestamp,
     refreshed: Refreshed,
@@ -175,30 +177,42 @@ impl TokenRefresher {
     }
 
     /// Starts or ends the backoff of a session after a refresh of `generation`. An outage ends by
-    /// itself, so its backoff is short. A refusal usually repeats, so its backoff doubles.
+    /// itself, so its backoff is short, unless the provider says more. A refusal usually repeats, so
+    /// its backoff doubles.
     fn back_off(&self, sid: &SessionId, generation: Generation, refreshed: Refreshed) -> Refreshed {
-        let refusals = match refreshed {
+        let before = self.failures.get(sid);
+        let outage = match &refreshed {
+            // The JWT before the failure, with a newer refresh token: the provider renewed nothing.
+            Refreshed::Renewed(grant)
+                if before
+                    .as_ref()
+                    .is_some_and(|failure| grant.jwt.sealed_at < failure.since) =>
+            {
+                return refreshed;
+            }
             Refreshed::Renewed(_) | Refreshed::SessionOver(_) => {
                 self.failures.remove(sid);
                 return refreshed;
             }
-            Refreshed::Unavailable(outage) | Refreshed::LoginRequired(outage)
-                if outage.login_helps =>
-            {
-                let before = self.failures.get(sid).map_or(0, |failure| failure.refusals);
-                before.saturating_add(1)
-            }
-            Refreshed::Unavailable(_) | Refreshed::LoginRequired(_) => 0,
+            Refreshed::Unavailable(outage) | Refreshed::LoginRequired(outage) => outage,
+        };
+        let refusals = match before {
+            Some(failure) if outage.login_helps => failure.refusals.saturating_add(1),
+            None if outage.login_helps => 1,
+            Some(_) | None => 0,
         };
         let factor = 1_u32
             .checked_shl(refusals.saturating_sub(1))
             .unwrap_or(u32::MAX);
-        let backoff = CALL_TIMEOUT.saturating_mul(factor).min(MAX_BACKOFF);
+        let backoff = CALL_TIMEOUT.saturating_mul(factor);
+        let backoff = backoff.max(outage.retry_after).min(MAX_BACKOFF);
+        let now = self.context.now();
         let refreshed = refreshed.with_retry_after(backoff);
         let failure = Failure {
             generation,
             refusals,
-            until: self.context.now().plus(backoff),
+            since: now,
+            until: now.plus(backoff),
             refreshed: refreshed.clone(),
         };
         self.failures.insert(sid.clone(), failure);

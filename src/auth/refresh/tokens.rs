@@ -290,13 +290,15 @@ fn login_claims(id_token: &VerifiedToken) -> LoginClaims {
     }
 }
 
-/// The old JWT with the new refresh token, as the next generation. It needs a refresh at once.
+/// The old JWT, if it is known, with the new refresh token, as the next generation. It needs a
+/// refresh at once.
 pub(in crate::auth) fn stale_grant(
     used: &RefreshGrant,
-    old: SessionJwt,
+    old: Option<SessionJwt>,
     token: RefreshToken,
 ) -> Grant {
     let generation = used.generation.next();
+    let old = old.unwrap_or_else(|| used.unknown_jwt());
     Grant {
         jwt: SessionJwt { generation, ..old },
         refresh: Some(RefreshGrant {

@@ -31,7 +31,7 @@ use crate::auth::session::key_rotation::KeyRotation;
 use crate::auth::session::open::SessionOpener;
 use crate::auth::session::writer::SessionWriter;
 use crate::auth::{Event, Observer, Stores};
-use crate::oidc::{ClientAuth, ClientSettings, Provider, ProviderSettings};
+use crate::oidc::{ClientAuth, ClientSettings, Provider, ProviderSettings, SessionTokenSource};
 use crate::policy::app::{App, AppLogoutPolicy, LoginSite, OptionalEndpoints};
 use crate::policy::background_paths::BackgroundPaths;
 use crate::policy::hosts::AppHosts;
@@ -82,6 +82,7 @@ struct Options {
     sessions: Arc<Memory>,
     on_refresh_token_reuse: OnReuse,
     outage_grace: Duration,
+    session_jwt: SessionTokenSource,
 }
 
 impl Default for Options {
@@ -90,6 +91,7 @@ impl Default for Options {
             sessions: Arc::new(Memory::new(10)),
             on_refresh_token_reuse: OnReuse::EndSession,
             outage_grace: Duration::ZERO,
+            session_jwt: SessionTokenSource::Access,
         }
     }
 }
@@ -216,7 +218,10 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
         revocation: RevocationMode::FailOpen,
     };
     let callback = Url::parse("https://store.example.com/.doorward/callback").unwrap();
-    let client = ClientSettings::new(ClientId::new("store"), ClientAuth::None, callback);
+    let client = ClientSettings {
+        session_jwt: options.session_jwt,
+        ..ClientSettings::new(ClientId::new("store"), ClientAuth::None, callback)
+    };
     let key = Key::new(&Secret::new([7; 32])).unwrap();
     let ring = Arc::new(KeyRing::new(key, Vec::new()));
     AppAuth::new(app, provider, client, settings, &ring, 10)

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -22,6 +23,8 @@ pub(super) enum Scripted {
     NoTokens,
     /// Status 503.
     Unavailable,
+    /// Status 503 with this `Retry-After`.
+    UnavailableFor(&'static str),
     /// The connection is closed without a response: the outcome is ambiguous.
     NoResponse,
 }
@@ -54,17 +57,20 @@ type Script = Arc<Mutex<VecDeque<Scripted>>>;
 pub(super) struct ScriptedProvider {
     server: FakeProvider,
     script: Script,
+    lacks_keys: Arc<AtomicBool>,
 }
 
 impl ScriptedProvider {
     pub(super) async fn start(script: impl IntoIterator<Item = Scripted>) -> Self {
         let script: Script = Arc::new(Mutex::new(script.into_iter().collect()));
-        let responses = Arc::clone(&script);
+        let (responses, lacks_keys) = (Arc::clone(&script), Arc::new(AtomicBool::new(false)));
+        let keys_fail = Arc::clone(&lacks_keys);
         let signer = Signer::es256("key");
         let server = FakeProvider::start(move |request| {
             let issuer = issuer_of(request);
             match request.path.as_str() {
                 "/.well-known/openid-configuration" => Reply::Json(200, discovery(&issuer)),
+                "/jwks" if keys_fail.load(Ordering::Relaxed) => Reply::Json(503, String::new()),
                 "/jwks" => Reply::Json(200, json!({"keys": [signer.jwk()]}).to_string()),
                 "/token" => match responses.lock().unwrap().pop_front() {
                     Some(Scripted::Tokens(tokens)) => {
@@ -80,6 +86,13 @@ impl ScriptedProvider {
                         Reply::Json(200, json!({"status": "error"}).to_string())
                     }
                     Some(Scripted::NoResponse) => Reply::Raw(Vec::new()),
+                    Some(Scripted::UnavailableFor(retry_after)) => Reply::Raw(
+                        format!(
+                            "HTTP/1.1 503 Busy\r\nRetry-After: {retry_after}\r\n\
+                            Content-Length: 0\r\n\r\n"
+                        )
+                        .into_bytes(),
+                    ),
                     Some(Scripted::Unavailable) | None => Reply::Json(503, String::new()),
                 },
                 _ => Reply::Json(200, String::new()),
@@ -88,7 +101,13 @@ impl ScriptedProvider {
         Self {
             server: server.await,
             script,
+            lacks_keys,
         }
+    }
+
+    /// Whether the key endpoint fails from now on.
+    pub(super) fn set_lacks_keys(&self, lacks_keys: bool) {
+        self.lacks_keys.store(lacks_keys, Ordering::Relaxed);
     }
 
     /// Adds a response of the token endpoint.

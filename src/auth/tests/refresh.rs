@@ -9,6 +9,7 @@ use crate::auth::app::OnReuse;
 use crate::auth::refresh::Refreshed;
 use crate::auth::refresh::revoke::SessionKey;
 use crate::auth::refresh::rotation::{GRACE, Rotation};
+use crate::oidc::SessionTokenSource;
 use crate::session::grant::Grant;
 use crate::session::jwt::{PackedJwt, SessionJwt};
 use crate::session::validity::NoSessionReason;
@@ -174,6 +175,50 @@ async fn backoff_after_refusals_doubles_up_to_a_minute() {
 }
 
 #[tokio::test]
+async fn backoff_lasts_as_long_as_the_provider_says_up_to_a_minute() {
+    for (retry_after, seconds) in [("20", 20), ("0", 5), ("3600", 60), ("soon", 5)] {
+        let provider = ScriptedProvider::start([Scripted::UnavailableFor(retry_after)]).await;
+        let setup = Setup::new(provider.address());
+        let Refreshed::Unavailable(outage) = setup.refreshed(FIRST).await else {
+            panic!("not unavailable");
+        };
+        assert_eq!(outage.retry_after.as_secs(), seconds, "{retry_after}");
+        setup.clock.advance(Duration::from_secs(seconds - 1));
+        setup.refreshed(FIRST).await;
+        assert_eq!(provider.token_calls(), 1, "{retry_after}");
+        setup.clock.advance(Duration::from_secs(1));
+        setup.refreshed(FIRST).await;
+        assert_eq!(provider.token_calls(), 2, "{retry_after}");
+    }
+}
+
+#[tokio::test]
+async fn delivery_of_an_unrenewed_jwt_does_not_reset_the_backoff() {
+    let expired = Tokens {
+        expires_in: -3600,
+        ..Tokens::default()
+    };
+    let script = [expired.clone(), expired].map(Scripted::Tokens);
+    let provider = ScriptedProvider::start(script).await;
+    let setup = Setup::new(provider.address());
+    setup.clock.advance(Duration::from_secs(1));
+    assert_eq!(code(&setup.refreshed_with_jwt().await), "token_expired");
+    setup.clock.advance(Duration::from_secs(5));
+    let Refreshed::Renewed(stale) = setup.refreshed_with_jwt().await else {
+        panic!("the new refresh token is not delivered");
+    };
+    assert_eq!((stale.jwt.sealed_at, provider.token_calls()), (START, 1));
+    let Grant { jwt, refresh, .. } = Grant::clone(&stale);
+    let refresh = setup
+        .refresher
+        .refresh(&setup.app, refresh.unwrap(), Some(jwt));
+    let Refreshed::LoginRequired(outage) = refresh.wait().await else {
+        panic!("not refused again");
+    };
+    assert_eq!(outage.retry_after.as_secs(), 10);
+}
+
+#[tokio::test]
 async fn newer_generation_does_not_wait_for_the_backoff() {
     let tokens = Scripted::Tokens(Tokens::default());
     let provider = ScriptedProvider::start([Scripted::Unavailable, tokens]).await;
@@ -246,6 +291,49 @@ async fn new_refresh_token_survives_an_unusable_jwt() {
     let successor = setup.stored_successor().await.unwrap();
     assert_eq!(successor.refresh.unwrap().token.expose(), "next");
     assert_eq!(successor.jwt.generation, FIRST.next());
+}
+
+/// The refresh cookie alone is a session, too.
+#[tokio::test]
+async fn new_refresh_token_without_any_jwt_survives_a_key_outage() {
+    let tokens = || Scripted::Tokens(Tokens::default());
+    let provider = ScriptedProvider::start([tokens(), tokens()]).await;
+    let setup = Setup::new(provider.address());
+    provider.set_lacks_keys(true);
+    let refreshed = setup.refreshed(FIRST).await;
+    assert_eq!(code(&refreshed), "provider_keys_unavailable");
+    assert!(!setup.is_revoked());
+    assert_eq!(provider.revocations(), 0);
+    provider.set_lacks_keys(false);
+    setup.clock.advance(Duration::from_secs(5));
+    let Refreshed::Renewed(grant) = setup.refreshed(FIRST).await else {
+        panic!("not renewed");
+    };
+    assert!(provider.last_body("/token").contains("refresh_token=next"));
+    assert_eq!(grant.jwt.generation, FIRST.next().next());
+    assert!(!grant.jwt.jwt.is_unknown());
+}
+
+/// Without a JWT there is nothing to continue.
+#[tokio::test]
+async fn session_whose_jwt_was_never_known_ends_without_a_new_one() {
+    let without = Tokens {
+        with_id_token: false,
+        ..Tokens::default()
+    };
+    let script = [Tokens::default(), without].map(Scripted::Tokens);
+    let provider = ScriptedProvider::start(script).await;
+    let options = Options {
+        session_jwt: SessionTokenSource::Id,
+        ..Options::default()
+    };
+    let setup = Setup::with(provider.address(), options);
+    provider.set_lacks_keys(true);
+    setup.refreshed(FIRST).await;
+    provider.set_lacks_keys(false);
+    setup.clock.advance(Duration::from_secs(5));
+    assert_eq!(code(&setup.refreshed(FIRST).await), "refresh_rejected");
+    assert!(setup.is_revoked());
 }
 
 #[tokio::test]

@@ -42,6 +42,7 @@ impl FusionAuth {
             })
             .await?;
         token_response::parse_jwt_refresh(response.status, &response.body)
+            .map_err(|error| error.with_retry_after(response.retry_after))
     }
 
     /// Revokes a refresh token. With an API key through `DELETE /api/jwt/refresh`, whose response

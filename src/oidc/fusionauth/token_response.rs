@@ -70,7 +70,7 @@ pub(in crate::oidc) fn parse_jwt_refresh(
         200..=299 => {
             let response = response
                 .as_ref()
-                .ok_or(TokenError::BadResponse("not a JSON object"))?;
+                .ok_or_else(|| token::gateway_response(status))?;
             let token =
                 text(Some(response), "token").ok_or(TokenError::BadResponse("no `token`"))?;
             Ok(TokenResponse {
@@ -89,10 +89,7 @@ pub(in crate::oidc) fn parse_jwt_refresh(
             description: None,
             reason: None,
         }),
-        408 | 425 | 429 | 500.. => Err(TokenError::Unavailable {
-            status,
-            description: None,
-        }),
+        300..=399 | 408 | 425 | 429 | 500.. => Err(token::gateway_response(status)),
         _ => Err(TokenError::BadResponse(
             "neither tokens nor an error of FusionAuth",
         )),
@@ -302,10 +299,10 @@ mod tests {
     #[test]
     fn refresh_api_outage_does_not_reject_the_grant() {
         for (status, body, result) in [
-            (200, "<html>", "invalid"),
+            (200, "<html>", "unavailable"),
             (200, "{}", "invalid"),
             (200, r#"{"token":7}"#, "invalid"),
-            (302, "", "invalid"),
+            (302, "", "unavailable"),
             (401, "", "registration"),
             (403, "", "registration"),
             (408, "", "unavailable"),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Provider;
 use super::verification::Audience;
-use crate::oidc::circuit_breaker::Change;
+use crate::oidc::circuit_breaker::{Change, CircuitBreaker};
 use crate::oidc::client::ClientSettings;
 use crate::oidc::error::{Endpoint, ProviderError, displayed_url};
 use crate::oidc::fusionauth::{self, RefreshBy};
@@ -62,8 +62,9 @@ impl Provider {
             .await
     }
 
-    /// Exchanges a refresh token (RFC 6749 section 6). One request, no retry: a token sent twice
-    /// may end the session. While the provider fails, at most one request a second is sent.
+    /// Exchanges the refresh token of a session (RFC 6749 section 6). One request, no retry: a token
+    /// sent twice may end the session. While the provider fails, at most one request a second is
+    /// sent.
     ///
     /// # Errors
     /// See [`TokenError`].
@@ -72,7 +73,30 @@ impl Provider {
         client: &ClientSettings,
         token: &RefreshToken,
     ) -> Result<TokenResponse, TokenError> {
-        if !self.breaker.permits(self.clock.now()) {
+        self.refresh_within(&self.breaker, client, token).await
+    }
+
+    /// As [`Self::refresh`], for a token that only the provider can tell from an invented one. Such
+    /// tokens have a circuit breaker of their own: invented ones must not open that of the sessions.
+    ///
+    /// # Errors
+    /// See [`TokenError`].
+    pub async fn refresh_plain(
+        &self,
+        client: &ClientSettings,
+        token: &RefreshToken,
+    ) -> Result<TokenResponse, TokenError> {
+        self.refresh_within(&self.plain_breaker, client, token)
+            .await
+    }
+
+    async fn refresh_within(
+        &self,
+        breaker: &CircuitBreaker,
+        client: &ClientSettings,
+        token: &RefreshToken,
+    ) -> Result<TokenResponse, TokenError> {
+        if !breaker.permits(self.clock.now()) {
             return Err(TokenError::Unreachable(ProviderError::CircuitOpen));
         }
         let refreshed = self.send_refresh(client, token).await;
@@ -85,10 +109,7 @@ impl Provider {
                 | TokenError::OutcomeUnknown(_))
         );
         let provider = &self.settings.name;
-        match self
-            .breaker
-            .record(session.finish(), responded, self.clock.now())
-        {
+        match breaker.record(session.finish(), responded, self.clock.now()) {
             Some(Change::Opened) => tracing::warn!(%provider, "provider_circuit_opened"),
             Some(Change::Closed { suppressed }) => {
                 tracing::info!(%provider, suppressed, "provider_circuit_closed");
@@ -293,6 +314,7 @@ impl Provider {
         self.settings
             .dialect
             .parse_response(grant, response.status, &response.body)
+            .map_err(|error| error.with_retry_after(response.retry_after))
     }
 
     async fn post_token(

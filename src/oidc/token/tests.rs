@@ -112,19 +112,30 @@ fn invalid_response_is_neither_tokens_nor_a_rejection() {
             "{name} {value:?}"
         );
     }
+    for (status, body) in [(400, "<html>"), (404, "not here")] {
+        for grant in [Grant::Code, Grant::Refresh] {
+            let result = parse_response(grant, status, body.as_bytes());
+            assert!(
+                matches!(result, Err(TokenError::BadResponse(_))),
+                "{status} {body}"
+            );
+        }
+    }
+}
+
+#[test]
+fn gateway_in_front_of_the_provider_is_an_outage_for_sessions() {
     for (status, body) in [
         (200, "<html>"),
         (200, ""),
-        (302, ""),
         (200, "[]"),
-        (400, "<html>"),
-        (404, "not here"),
+        (302, ""),
+        (307, r#"{"error":"moved"}"#),
     ] {
-        let result = parse_response(Grant::Refresh, status, body.as_bytes());
-        assert!(
-            matches!(result, Err(TokenError::BadResponse(_))),
-            "{status} {body}"
-        );
+        let code = |grant| code_of(grant, status, body);
+        assert_eq!(code(Grant::Refresh), "provider_unavailable", "{status}");
+        // At a login the operator should look at the URL.
+        assert_eq!(code(Grant::Code), "token_response_malformed", "{status}");
     }
 }
 
@@ -166,11 +177,17 @@ fn only_rejected_grants_end_a_session() {
         (400, r#"{"error":"invalid_scope"}"#, "client_rejected"),
         (400, r#"{"error":"invalid_request"}"#, "client_rejected"),
         (401, "", "client_rejected"),
+        (400, r#"{"error":"use_dpop_nonce"}"#, "client_rejected"),
+        // Unknown ones may be of a gateway.
+        (403, r#"{"error":"Forbidden"}"#, "client_rejected"),
+        (400, r#"{"error":"rate_limit_exceeded"}"#, "client_rejected"),
         (
             400,
             r#"{"error":"temporarily_unavailable"}"#,
             "provider_unavailable",
         ),
+        (400, r#"{"error":"server_error"}"#, "provider_unavailable"),
+        (200, r#"{"error":"server_error"}"#, "provider_unavailable"),
         (500, r#"{"error":"invalid_grant"}"#, "provider_unavailable"),
         (503, "<html>", "provider_unavailable"),
         (408, "<html>", "provider_unavailable"),

@@ -217,7 +217,7 @@ async fn client_secret_does_not_follow_redirects() {
     assert_error_page(
         &browser.step(&door.store_url(CART)).await,
         503,
-        "token_response_malformed",
+        "provider_unavailable",
     );
     journey::log_out(&mut browser, &door.site().store).await;
     assert_eq!(

@@ -16,10 +16,10 @@ const BACKOFF: u64 = 5;
 #[tokio::test]
 async fn failed_refresh_keeps_session_and_yields_503() {
     let cases = [
-        (Fault::Html, "token_response_malformed"),
-        (Fault::BrokenJson, "token_response_malformed"),
+        (Fault::Html, "provider_unavailable"),
+        (Fault::BrokenJson, "provider_unavailable"),
         (Fault::Huge(8_000_000), "token_response_malformed"),
-        (Fault::Status(302), "token_response_malformed"),
+        (Fault::Status(302), "provider_unavailable"),
         (Fault::Page(400), "token_response_malformed"),
         (Fault::Page(403), "token_response_malformed"),
         (Fault::Page(404), "token_response_malformed"),

@@ -45,8 +45,8 @@ fn refusals() -> Vec<Refusal> {
         Fault::Page(400),
         Fault::Page(403),
         Fault::Page(404),
+        Fault::Json(403, r#"{"error":"Forbidden","message":"by a gateway"}"#),
         Fault::Json(200, r#"{"status":"error"}"#),
-        Fault::Html,
     ];
     let tokens = [
         Flaw::Expired,
@@ -113,6 +113,10 @@ async fn outage_keeps_the_session_however_long_it_lasts() {
         Fault::Json(429, ""),
         Fault::Json(408, ""),
         Fault::Json(425, ""),
+        Fault::Json(400, r#"{"error":"temporarily_unavailable"}"#),
+        Fault::Html,
+        Fault::BrokenJson,
+        Fault::Redirect("https://status.example.com/".to_owned()),
         Fault::CutBefore,
     ] {
         let what = format!("{fault:?}");

@@ -1,5 +1,7 @@
 //! Requests to the provider: success, errors, redirects and plain http.
 
+use std::time::UNIX_EPOCH;
+
 use super::*;
 use crate::oidc::error::{Endpoint, ProviderError};
 
@@ -57,7 +59,7 @@ async fn refresh_errors_tell_whether_the_token_was_used() {
     .concat();
     let cases: Vec<Case> = vec![
         (
-            "token_response_malformed",
+            "provider_unavailable",
             Box::new(move || Reply::Raw(head("connection: close\r\n\r\n<html>"))),
         ),
         (
@@ -105,6 +107,44 @@ async fn refresh_errors_tell_whether_the_token_was_used() {
 }
 
 #[tokio::test]
+async fn invented_tokens_do_not_open_the_circuit_of_sessions() {
+    let test = TestProvider::new().await;
+    test.on("/token", || Reply::Json(500, String::new()));
+    let client = test.client();
+    for number in 0..6 {
+        let token = RefreshToken::new(format!("junk{number}"));
+        let refreshed = test.provider.refresh_plain(&client, &token).await;
+        let code = if number < 5 {
+            "provider_unavailable"
+        } else {
+            "provider_circuit_open"
+        };
+        assert_eq!(refreshed.unwrap_err().code(), code, "{number}");
+    }
+    assert!(!test.provider.is_circuit_open());
+    let refreshed = test.refresh().await;
+    assert_eq!(refreshed.unwrap_err().code(), "provider_unavailable");
+}
+
+#[tokio::test]
+async fn retry_after_is_read_in_both_forms() {
+    let test = TestProvider::new().await;
+    let now = test.provider.clock.now();
+    let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(now.secs() + 25));
+    for (value, seconds) in [("7", Some(7)), (&date, Some(25)), ("soon", None)] {
+        let reply = format!(
+            "HTTP/1.1 503 X\r\nretry-after: {value}\r\ncontent-length: 0\r\n\
+             connection: close\r\n\r\n"
+        );
+        test.on("/token", move || Reply::Raw(reply.clone().into_bytes()));
+        let Err(TokenError::Unavailable { retry_after, .. }) = test.refresh().await else {
+            panic!("not unavailable");
+        };
+        assert_eq!(retry_after.map(|after| after.as_secs()), seconds, "{value}");
+    }
+}
+
+#[tokio::test]
 async fn redirects_are_not_followed() {
     // Credentials must not be forwarded to another host (Go CVE-2023-45289).
     let test = TestProvider::new().await;
@@ -125,7 +165,7 @@ async fn redirects_are_not_followed() {
         match path {
             "/token" => assert_eq!(
                 test.refresh().await.unwrap_err().code(),
-                "token_response_malformed"
+                "provider_unavailable"
             ),
             "/revoke" => {
                 assert_eq!(
