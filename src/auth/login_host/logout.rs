@@ -88,7 +88,7 @@ impl LoginHost {
         let revoker = self.revoker.clone();
         let task = async move {
             for (app, session) in sessions {
-                revoker.revoke_with_tokens(&app, Some(&session), None).await;
+                revoker.revoke_with_tokens(&app, session.into()).await;
             }
         };
         if let Err(error) = self.context.runtime.run(REVOKE_TIMEOUT, task).await {

@@ -173,7 +173,7 @@ impl SignedIn {
         let revoker = self.revoker.clone();
         revoker.revoke(&app, &session);
         let spawned = self.context.runtime.spawn(async move {
-            revoker.revoke_with_tokens(&app, Some(&session), None).await;
+            revoker.revoke_with_tokens(&app, session.into()).await;
         });
         if spawned.is_err() {
             tracing::warn!("revocation_write_failed");

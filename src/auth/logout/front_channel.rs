@@ -12,9 +12,10 @@ use crate::auth::events::Event;
 use crate::auth::login::user_switch;
 use crate::auth::refresh::revoke::SessionRevoker;
 use crate::auth::session::cookies::{SetCookieHeaders, clear_session};
-use crate::auth::session::open::{open_jwt, open_refresh, session_key};
+use crate::auth::session::open::revocable_sessions;
 use crate::policy::route::AppRef;
 use crate::session::cookie::RequestCookies;
+use crate::types::oauth::ProviderSid;
 
 /// The session was ended.
 pub const FRONT_CHANNEL: &str = "front_channel";
@@ -86,23 +87,26 @@ impl FrontchannelLogout {
         if values("iss").any(|iss| iss != issuer) {
             return "front_channel_issuer_mismatch";
         }
-        let Some(session) = session_key(app, request_cookies) else {
+        let mut sessions = revocable_sessions(app, request_cookies);
+        if sessions.is_empty() {
             return NO_SESSION;
-        };
-        let by_jwt = open_jwt(app, request_cookies).and_then(|jwt| jwt.provider_sid);
-        let provider_sid = by_jwt.or_else(|| open_refresh(app, request_cookies)?.provider_sid);
-        let provider_sid = provider_sid.as_ref().map(|sid| sid.as_str());
-        if values("sid").any(|sid| Some(&*sid) != provider_sid) {
+        }
+        sessions.retain(|session| {
+            let provider_sid = session.provider_sid.as_ref().map(ProviderSid::as_str);
+            values("sid").all(|sid| Some(&*sid) == provider_sid)
+        });
+        if sessions.is_empty() {
             return "front_channel_sid_mismatch";
         }
-        self.revoker.revoke(app, &session);
+        for session in &sessions {
+            self.revoker.revoke(app, &session.key);
+        }
         // The store and the provider are called in the background: the logout page must not wait.
-        let token = open_refresh(app, request_cookies).map(|refresh| refresh.token);
         let (revoker, app) = (self.revoker.clone(), Arc::clone(app));
         let spawned = self.context.runtime.spawn(async move {
-            revoker
-                .revoke_with_tokens(&app, Some(&session), token)
-                .await;
+            for session in sessions {
+                revoker.revoke_with_tokens(&app, session).await;
+            }
         });
         if spawned.is_err() {
             tracing::warn!("front_channel_token_not_revoked");

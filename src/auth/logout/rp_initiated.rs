@@ -11,9 +11,9 @@ use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
 use crate::auth::events::Event;
 use crate::auth::login::user_switch;
-use crate::auth::refresh::revoke::{SessionKey, SessionRevoker, TokenRevocation};
+use crate::auth::refresh::revoke::{RevocableSession, SessionKey, SessionRevoker, TokenRevocation};
 use crate::auth::session::cookies::{SetCookieHeaders, clear_session, reset_login_loop};
-use crate::auth::session::open::{open_refresh, session_key};
+use crate::auth::session::open::revocable_sessions;
 use crate::policy::route::AppRef;
 use crate::session::cookie::RequestCookies;
 use crate::types::oauth::{IdToken, RefreshToken};
@@ -53,7 +53,7 @@ impl Logout {
         Self { context, revoker }
     }
 
-    /// Ends the session of `request_cookies`, if it has one.
+    /// Ends the session of `request_cookies`, or the sessions, if cookies of several were mixed.
     pub async fn log_out(
         &self,
         app_ref: AppRef<'_>,
@@ -66,12 +66,10 @@ impl Logout {
                 set_cookies: SetCookieHeaders::new(),
             };
         };
-        let token = open_refresh(app, request_cookies).map(|refresh| refresh.token);
-        let session = session_key(app, request_cookies);
-        let hint = session
-            .as_ref()
-            .and_then(|session| id_token_hint(app, request_cookies, session));
-        let location = match self.end_session(app, session, token).await {
+        let sessions = revocable_sessions(app, request_cookies);
+        let mut keys = sessions.iter().map(|session| &session.key);
+        let hint = keys.find_map(|session| id_token_hint(app, request_cookies, session));
+        let location = match self.end_sessions(app, sessions).await {
             Reachability::Reachable => self
                 .end_session_url(app, hint.as_ref(), &signed_out)
                 .await
@@ -98,23 +96,43 @@ impl Logout {
         metadata.is_some_and(|metadata| dialect.can_end_session(&metadata))
     }
 
-    /// Ends a session: here at once, then its rotation and refresh token.
-    pub(in crate::auth) async fn end_session(
+    /// Ends sessions: here at once, then their rotations and refresh tokens.
+    pub(in crate::auth) async fn end_sessions(
         &self,
         app: &Arc<AppAuth>,
-        session: Option<SessionKey>,
-        token: Option<RefreshToken>,
+        sessions: Vec<RevocableSession>,
     ) -> Reachability {
-        if let Some(session) = &session {
+        for session in &sessions {
             // First, whatever the store and the provider do.
-            self.revoker.revoke(app, session);
+            self.revoker.revoke(app, &session.key);
         }
         let (revoker, task_app) = (self.revoker.clone(), Arc::clone(app));
         let task = async move {
-            revoker
-                .revoke_with_tokens(&task_app, session.as_ref(), token)
-                .await
+            let mut result = TokenRevocation::NothingToRevoke;
+            for session in sessions {
+                result = result.max(revoker.revoke_with_tokens(&task_app, session).await);
+            }
+            result
         };
+        self.run(app, task).await
+    }
+
+    /// Revokes a token of which no session is known here.
+    pub(in crate::auth) async fn revoke_token(
+        &self,
+        app: &Arc<AppAuth>,
+        token: RefreshToken,
+    ) -> Reachability {
+        let (revoker, task_app) = (self.revoker.clone(), Arc::clone(app));
+        let task = async move { revoker.revoke_token(&task_app, &token).await };
+        self.run(app, task).await
+    }
+
+    async fn run(
+        &self,
+        app: &AppAuth,
+        task: impl Future<Output = TokenRevocation> + Send + 'static,
+    ) -> Reachability {
         let (outcome, reachability) = match self.context.runtime.run(REVOKE_TIMEOUT, task).await {
             Ok(TokenRevocation::NothingToRevoke) => ("no_refresh_token", Reachability::Reachable),
             Ok(TokenRevocation::Revoked) => ("refresh_token_revoked", Reachability::Reachable),

@@ -9,7 +9,7 @@ use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
 use crate::auth::logout::rp_initiated::Logout;
-use crate::auth::refresh::revoke::SessionKey;
+use crate::auth::refresh::revoke::RevocableSession;
 use crate::policy::native::{Native, Throttle, Tokens};
 use crate::policy::native_request::LogoutRequest;
 use crate::policy::route::AppRef;
@@ -22,12 +22,6 @@ pub struct NativeLogout {
     context: Arc<Context>,
     logout: Logout,
     throttle: PasswordThrottle,
-}
-
-/// The session of a sealed token.
-struct SealedSession {
-    session: SessionKey,
-    refresh_token: Option<RefreshToken>,
 }
 
 impl NativeLogout {
@@ -67,18 +61,15 @@ impl NativeLogout {
         };
         match native.tokens {
             Tokens::Sealed => {
-                if let Some(sealed) = SealedSession::read(app, &token) {
-                    let session = Some(sealed.session);
-                    self.logout
-                        .end_session(app, session, sealed.refresh_token)
-                        .await;
+                if let Some(session) = sealed_session(app, &token) {
+                    self.logout.end_sessions(app, vec![session]).await;
                 }
             }
             Tokens::Plain => {
                 // Only the provider knows whether it is a token.
                 self.count_revocation(app, native.throttle, address).await?;
                 let token = RefreshToken::new(token.as_str());
-                self.logout.end_session(app, None, Some(token)).await;
+                self.logout.revoke_token(app, token).await;
             }
         }
         Ok(NativeOutcome::LoggedOut(Vec::new()))
@@ -101,19 +92,10 @@ impl NativeLogout {
     }
 }
 
-impl SealedSession {
-    /// Reads a refresh or access token.
-    fn read(app: &AppAuth, token: &str) -> Option<Self> {
-        if let Some(native) = read(&app.seals.native_refresh, token) {
-            return Some(Self {
-                session: SessionKey::from(&native.jwt),
-                refresh_token: Some(native.refresh.token),
-            });
-        }
-        let jwt = read(&app.seals.native_access, token)?;
-        Some(Self {
-            session: SessionKey::from(&jwt),
-            refresh_token: None,
-        })
+/// The session of a sealed refresh or access token.
+fn sealed_session(app: &AppAuth, token: &str) -> Option<RevocableSession> {
+    if let Some(native) = read(&app.seals.native_refresh, token) {
+        return Some(native.refresh.into());
     }
+    read(&app.seals.native_access, token).map(RevocableSession::from)
 }

@@ -446,11 +446,8 @@ impl RefreshExchange {
             OnReuse::Refuse => observer.record_event(app, Event::RefreshTokenReuse, "refused"),
             OnReuse::EndSession => {
                 observer.record_event(app, Event::RefreshTokenReuse, "session_ended");
-                let session = SessionKey::from(used);
-                let token = used.token.clone();
-                self.revoker
-                    .revoke_with_tokens(app, Some(&session), Some(token))
-                    .await;
+                let session = used.clone().into();
+                self.revoker.revoke_with_tokens(app, session).await;
             }
         }
         Refreshed::SessionOver(NoSessionReason::RefreshTokenReused)

@@ -12,7 +12,7 @@ use crate::oidc::token::Revoked;
 use crate::session::grant::{Grant, RefreshGrant};
 use crate::session::jwt::SessionJwt;
 use crate::store::Revocation;
-use crate::types::oauth::{RefreshToken, SessionId, Subject};
+use crate::types::oauth::{ProviderSid, RefreshToken, SessionId, Subject};
 use crate::types::time::Timestamp;
 
 /// Identifies a session, valid or not.
@@ -43,13 +43,53 @@ impl From<&RefreshGrant> for SessionKey {
     }
 }
 
-/// The result of revoking a refresh token at the provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A session to revoke, as a client presented it.
+#[derive(Clone, Debug)]
+pub(in crate::auth) struct RevocableSession {
+    pub(in crate::auth) key: SessionKey,
+    /// The provider's session ID, if known.
+    pub(in crate::auth) provider_sid: Option<ProviderSid>,
+    /// The refresh token, if the client presented it.
+    pub(in crate::auth) token: Option<RefreshToken>,
+}
+
+impl From<SessionKey> for RevocableSession {
+    fn from(key: SessionKey) -> Self {
+        Self {
+            key,
+            provider_sid: None,
+            token: None,
+        }
+    }
+}
+
+impl From<SessionJwt> for RevocableSession {
+    fn from(jwt: SessionJwt) -> Self {
+        Self {
+            key: SessionKey::from(&jwt),
+            provider_sid: jwt.provider_sid,
+            token: None,
+        }
+    }
+}
+
+impl From<RefreshGrant> for RevocableSession {
+    fn from(refresh: RefreshGrant) -> Self {
+        Self {
+            key: SessionKey::from(&refresh),
+            provider_sid: refresh.provider_sid,
+            token: Some(refresh.token),
+        }
+    }
+}
+
+/// The result of revoking a refresh token at the provider. Of several the last in this order counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::auth) enum TokenRevocation {
-    /// The token is revoked.
-    Revoked,
     /// The session had no refresh token.
     NothingToRevoke,
+    /// The token is revoked.
+    Revoked,
     /// The provider has no revocation endpoint.
     NotOffered,
     /// The provider returned an error.
@@ -103,20 +143,15 @@ impl SessionRevoker {
         })
     }
 
-    /// Revokes a session, its rotation, and its newest refresh token at the provider. `token` is the
-    /// refresh token that the client presented.
+    /// Revokes a session, its rotation, and its newest refresh token at the provider.
     pub(in crate::auth) async fn revoke_with_tokens(
         &self,
         app: &AppAuth,
-        session: Option<&SessionKey>,
-        token: Option<RefreshToken>,
+        session: RevocableSession,
     ) -> TokenRevocation {
-        let newest = match session {
-            Some(session) => self.revoke_with_rotation(app, session).await,
-            None => None,
-        };
+        let newest = self.revoke_with_rotation(app, &session.key).await;
         let newest = newest.and_then(|grant| grant.refresh);
-        match newest.map(|refresh| refresh.token).or(token) {
+        match newest.map(|refresh| refresh.token).or(session.token) {
             Some(token) => self.revoke_token(app, &token).await,
             None => TokenRevocation::NothingToRevoke,
         }

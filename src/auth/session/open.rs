@@ -7,7 +7,7 @@ use quick_cache::sync::Cache;
 use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
 use crate::auth::refresh::generations::NewestGenerations;
-use crate::auth::refresh::revoke::SessionKey;
+use crate::auth::refresh::revoke::{RevocableSession, SessionKey};
 use crate::auth::refresh::rotations::Rotations;
 use crate::session::cookie::RequestCookies;
 use crate::session::grant::RefreshGrant;
@@ -160,6 +160,24 @@ pub(in crate::auth) fn open_refresh(
 pub(in crate::auth) fn open_jwt(app: &AppAuth, cookies: &RequestCookies<'_>) -> Option<SessionJwt> {
     let value = cookies.get_chunked(&app.app.cookies.jwt)?;
     app.seals.jwt.open(&value)
+}
+
+/// The sessions of the cookies, valid or not. They are two if the cookies were mixed: a logout must
+/// end both.
+pub(in crate::auth) fn revocable_sessions(
+    app: &AppAuth,
+    cookies: &RequestCookies<'_>,
+) -> Vec<RevocableSession> {
+    let jwt = open_jwt(app, cookies).map(RevocableSession::from);
+    let refresh = open_refresh(app, cookies).map(RevocableSession::from);
+    match (jwt, refresh) {
+        (Some(jwt), Some(refresh)) if jwt.key == refresh.key => vec![RevocableSession {
+            key: jwt.key,
+            provider_sid: jwt.provider_sid.or(refresh.provider_sid),
+            token: refresh.token,
+        }],
+        (jwt, refresh) => jwt.into_iter().chain(refresh).collect(),
+    }
 }
 
 /// Identifies the session of the cookies, valid or not.

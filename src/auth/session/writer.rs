@@ -10,13 +10,13 @@ use crate::auth::app::AppAuth;
 use crate::auth::context::{Context, MAX_CACHED_SESSIONS};
 use crate::auth::refresh::generations::NewestGenerations;
 use crate::auth::refresh::outcome::Refreshed;
-use crate::auth::refresh::revoke::SessionRevoker;
+use crate::auth::refresh::revoke::{RevocableSession, SessionRevoker};
 use crate::auth::session::authentication::SessionUpdate;
 use crate::auth::session::cookies::{
     self, CookieWriteError, SessionCookies, SetCookieHeaders, activity_cookie,
 };
 use crate::auth::session::key_rotation::to_reencrypt;
-use crate::auth::session::open::{last_activity, session_key};
+use crate::auth::session::open::{last_activity, revocable_sessions};
 use crate::auth::session_validity::{key_of_jwt, key_of_session};
 use crate::policy::route::AppRef;
 use crate::session::cookie::RequestCookies;
@@ -175,7 +175,7 @@ impl SessionWriter {
         is_late || self.generations.is_newer_known(&jwt.sid, jwt.generation)
     }
 
-    /// Writes the cookies of a new session and revokes the session of the request: no session ID
+    /// Writes the cookies of a new session and revokes the sessions of the request: no session ID
     /// survives a login (protection against session fixation).
     pub(in crate::auth) fn replace_session(
         &self,
@@ -186,8 +186,10 @@ impl SessionWriter {
         let activity = Some(self.context.now());
         let cookies = self.session_cookies(app, grant, request_cookies, activity)?;
         log_session_start(app, grant);
-        let previous = session_key(app, request_cookies);
-        if let Some(previous) = previous.filter(|previous| previous.sid != grant.jwt.sid) {
+        for RevocableSession { key: previous, .. } in revocable_sessions(app, request_cookies) {
+            if previous.sid == grant.jwt.sid {
+                continue;
+            }
             self.revoker.revoke(app, &previous);
             self.replaced.insert(previous.sid.clone(), ());
             let (revoker, app) = (self.revoker.clone(), Arc::clone(app));

@@ -90,6 +90,30 @@ async fn id_token_of_another_session_is_not_sent_to_the_provider() {
 }
 
 #[tokio::test]
+async fn logout_with_the_cookies_of_two_sessions_ends_both() {
+    let doorward = Setup::plain().start();
+    let mut alice = doorward.logged_in("alice", CART).await;
+    let mut bob = doorward.logged_in("bob", CART).await;
+    let mut mixed = alice.clone();
+    let name = doorward.cookie_name("refresh");
+    let of_bob = bob.jar.get(doorward.store_host(), &name);
+    let of_bob = of_bob.expect("bob's refresh token").value.clone();
+    mixed.jar.tamper(doorward.store_host(), &name, |_| of_bob);
+    let logout = doorward.store_url("/.doorward/logout");
+    let from = url::Url::parse(&logout).expect("a URL");
+    let post = RequestSpec::new(Kind::Navigation, &logout).method("POST");
+    let page = mixed.send(post.from(&from)).await;
+    assert_eq!(page.status(), 303, "{page}");
+    is_sent_to_log_in(&doorward, &mut alice).await;
+    is_sent_to_log_in(&doorward, &mut bob).await;
+    assert_eq!(
+        doorward.provider.revoked().len(),
+        1,
+        "the token in the cookie"
+    );
+}
+
+#[tokio::test]
 async fn get_logout_asks_for_confirmation() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
