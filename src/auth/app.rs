@@ -40,6 +40,8 @@ pub struct AppAuth {
     pub revocations: Arc<Revocations>,
     /// How access tokens are verified, if it accepts any.
     pub bearer: Option<BearerAuth>,
+    /// See [`App::claims_in_use`].
+    pub(in crate::auth) claims_in_use: Arc<[String]>,
     ring: Arc<KeyRing>,
 }
 
@@ -202,6 +204,7 @@ impl AppAuth {
         let seals = Seals::new(&app, &provider, &client, ring);
         let revocations = Arc::new(Revocations::new(max_revoked, app.limits.absolute));
         Self {
+            claims_in_use: app.claims_in_use().map(str::to_owned).collect(),
             app,
             provider,
             client,
@@ -233,6 +236,7 @@ impl AppAuth {
             ..Seals::new(&app, &self.provider, &client, &self.ring)
         };
         Some(Self {
+            claims_in_use: Arc::clone(&self.claims_in_use),
             app,
             provider: Arc::clone(&self.provider),
             client,

@@ -14,7 +14,7 @@ const PROTOCOL: [&str; 8] = ["iss", "sub", "aud", "azp", "exp", "nbf", "iat", "n
 /// Claims about the authentication at the provider (OpenID Connect Core section 2). ID tokens of a
 /// refresh need not repeat them, and they stay the same, because a refresh is no login. The UserInfo
 /// endpoint does not know them.
-const AUTHENTICATION: [&str; 3] = ["acr", "amr", "auth_time"];
+const AUTHENTICATION: [&str; 4] = ["acr", "amr", "auth_time", "sid"];
 
 /// The claims of the tokens of one response.
 #[derive(Clone, Copy, Debug)]
@@ -50,11 +50,11 @@ pub enum UserinfoResult {
 }
 
 /// The claims in `names` that the tokens of one response lack.
-pub fn missing<'n>(names: &[&'n str], tokens: NewTokens<'_>) -> Vec<&'n str> {
+pub fn missing<'n>(names: &'n [impl AsRef<str>], tokens: NewTokens<'_>) -> Vec<&'n str> {
     let has = |claims: Option<&Map<String, Value>>, name: &str| {
         claims.is_some_and(|claims| find(claims, name).is_some())
     };
-    let names = names.iter().copied();
+    let names = names.iter().map(AsRef::as_ref);
     names
         .filter(|name| !is_protocol(name) && !AUTHENTICATION.contains(name))
         .filter(|name| !has(tokens.jwt, name) && !has(tokens.id_token, name))
@@ -64,7 +64,7 @@ pub fn missing<'n>(names: &[&'n str], tokens: NewTokens<'_>) -> Vec<&'n str> {
 /// The claims to keep alongside the session's JWT, of those in `names`. `null` hides a claim of a
 /// JWT that continues.
 pub fn kept_claims(
-    names: &[&str],
+    names: &[impl AsRef<str>],
     tokens: NewTokens<'_>,
     userinfo: &UserinfoResult,
     previous: Option<&PreviousIdentity>,
@@ -82,14 +82,15 @@ pub fn kept_claims(
         previous,
     };
     let mut kept = Map::new();
-    for name in names.iter().map(|name| base_of(name)) {
+    for name in names.iter().map(|name| base_of(name.as_ref())) {
         if is_protocol(name) {
             continue;
         }
         source.keep(&mut kept, name, Absent::Gone);
     }
+    let uses = |claim| names.iter().any(|name| name.as_ref() == claim);
     for verified in [VerifiableClaim::EMAIL, VerifiableClaim::PHONE_NUMBER] {
-        if names.contains(&verified.claim) && !names.contains(&verified.mark) {
+        if uses(verified.claim) && !uses(verified.mark) {
             source.keep(&mut kept, verified.mark, Absent::Unknown);
         }
     }
@@ -123,7 +124,12 @@ impl Source<'_> {
             // The JWT continues, and newer claims replace those in it.
             (None, Some(previous)) => find(&previous.jwt, name),
         };
-        match (self.value(name).or_else(|| self.of_login(name)), in_jwt) {
+        let value = if AUTHENTICATION.contains(&name) {
+            self.in_id_token(name).or_else(|| self.of_login(name))
+        } else {
+            self.value(name)
+        };
+        match (value, in_jwt) {
             (None, None) => {}
             (None, Some(_)) if absent == Absent::Unknown => {}
             (None, Some(_)) => drop(kept.insert(name.to_owned(), Value::Null)),
@@ -134,24 +140,29 @@ impl Source<'_> {
 
     /// A claim about the authentication at the provider, from before the refresh.
     fn of_login(&self, name: &str) -> Option<&Value> {
-        let previous = self.previous.filter(|_| AUTHENTICATION.contains(&name))?;
-        previous.claims.get(name)
+        self.previous?.claims.get(name)
+    }
+
+    fn in_id_token(&self, name: &str) -> Option<&Value> {
+        self.tokens.id_token.and_then(|token| find(token, name))
     }
 
     fn value(&self, name: &str) -> Option<&Value> {
-        let in_id_token = self.tokens.id_token.and_then(|token| find(token, name));
-        in_id_token.or_else(|| match (self.userinfo, self.previous) {
-            (UserinfoResult::Claims(claims), _) => find(claims, name),
-            (UserinfoResult::Failed, Some(previous)) => previous.claims.get(name),
-            // Kept claims come from an ID token, which this response has or has not.
-            (UserinfoResult::NotRequested, Some(previous)) if self.tokens.id_token.is_none() => {
-                find(&previous.kept, name)
-            }
-            (
-                UserinfoResult::Refused | UserinfoResult::Failed | UserinfoResult::NotRequested,
-                _,
-            ) => None,
-        })
+        self.in_id_token(name)
+            .or_else(|| match (self.userinfo, self.previous) {
+                (UserinfoResult::Claims(claims), _) => find(claims, name),
+                (UserinfoResult::Failed, Some(previous)) => previous.claims.get(name),
+                // Kept claims come from an ID token, which this response has or has not.
+                (UserinfoResult::NotRequested, Some(previous))
+                    if self.tokens.id_token.is_none() =>
+                {
+                    find(&previous.kept, name)
+                }
+                (
+                    UserinfoResult::Refused | UserinfoResult::Failed | UserinfoResult::NotRequested,
+                    _,
+                ) => None,
+            })
     }
 }
 
@@ -199,8 +210,9 @@ mod tests {
 
     #[test]
     fn claims_about_the_authentication_outlast_a_refresh() {
-        let names = ["acr", "auth_time"];
-        let before = previous(json!({"sub": "a"}), json!({"acr": "mfa", "auth_time": 7}));
+        let names = ["acr", "auth_time", "sid"];
+        let at_login = json!({"acr": "mfa", "auth_time": 7, "sid": "p"});
+        let before = previous(json!({"sub": "a"}), at_login.clone());
         let kept = |jwt: &Value, id_token: Option<&Value>| {
             let (jwt, id_token) = (object(jwt.clone()), id_token.cloned().map(object));
             let tokens = NewTokens {
@@ -208,23 +220,21 @@ mod tests {
                 id_token: id_token.as_ref(),
             };
             assert_eq!(missing(&names, tokens), Vec::<&str>::new());
-            Value::Object(kept_claims(
-                &names,
-                tokens,
-                &UserinfoResult::NotRequested,
-                Some(&before),
-            ))
+            let [unasked, asked] = [UserinfoResult::NotRequested, says(json!({"acr": "other"}))]
+                .map(|userinfo| kept_claims(&names, tokens, &userinfo, Some(&before)));
+            assert_eq!(unasked, asked, "the UserInfo endpoint does not know them");
+            Value::Object(asked)
         };
         let jwt = json!({"sub": "a"});
-        let same = json!({"acr": "mfa", "auth_time": 7});
-        assert_eq!(kept(&jwt, None), same);
-        assert_eq!(kept(&jwt, Some(&jwt)), same);
+        assert_eq!(kept(&jwt, None), at_login);
+        assert_eq!(kept(&jwt, Some(&jwt)), at_login);
         let newer = json!({"acr": "pwd"});
         assert_eq!(
             kept(&jwt, Some(&newer)),
-            json!({"acr": "pwd", "auth_time": 7})
+            json!({"acr": "pwd", "auth_time": 7, "sid": "p"})
         );
-        assert_eq!(kept(&json!({"acr": "pwd"}), None), json!({"auth_time": 7}));
+        let by_jwt = json!({"acr": "pwd", "sid": "q"});
+        assert_eq!(kept(&by_jwt, None), json!({"auth_time": 7}));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! App: the settings of one app that routing and authorization use.
 
+use std::collections::BTreeSet;
+
 use http::{HeaderValue, Method};
 
 use crate::session::cookie::CookieNames;
@@ -159,16 +161,12 @@ impl App {
     }
 
     /// Every claim that a rule or header uses, once. Only these are kept from an ID token.
-    pub fn claims_in_use(&self) -> Vec<&str> {
-        let mut claims: Vec<&str> = self
-            .rules
-            .claims()
-            .chain(self.headers.iter().flat_map(HeaderTemplate::claims))
-            .chain(self.request_edits.claims())
-            .chain(self.response_edits.claims())
-            .collect();
-        claims.sort_unstable();
-        claims.dedup();
-        claims
+    pub fn claims_in_use(&self) -> impl Iterator<Item = &str> {
+        let rules = self.rules.claims();
+        let headers = self.headers.iter().flat_map(HeaderTemplate::claims);
+        let edits = [&self.request_edits, &self.response_edits];
+        let edits = edits.into_iter().flat_map(HeaderEdits::claims);
+        let claims: BTreeSet<&str> = rules.chain(headers).chain(edits).collect();
+        claims.into_iter()
     }
 }

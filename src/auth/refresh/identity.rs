@@ -51,12 +51,12 @@ pub(in crate::auth) async fn build(
     sources: IdentitySources<'_>,
     now: Timestamp,
 ) -> BuiltIdentity {
-    let names = app.app.claims_in_use();
+    let names = &*app.claims_in_use;
     let tokens = NewTokens {
         jwt: sources.jwt.map(VerifiedToken::claims),
         id_token: sources.id_token.map(VerifiedToken::claims),
     };
-    let missing = missing(&names, tokens);
+    let missing = missing(names, tokens);
     let userinfo = match missing.as_slice() {
         [] => UserinfoResult::NotRequested,
         missing => fetch_userinfo(app, &sources, missing).await,
@@ -71,7 +71,7 @@ pub(in crate::auth) async fn build(
         Some(_) | None => userinfo,
     };
     let previous = sources.previous.and_then(SessionJwt::identity);
-    let kept: Map<String, Value> = kept_claims(&names, tokens, &userinfo, previous.as_ref());
+    let kept: Map<String, Value> = kept_claims(names, tokens, &userinfo, previous.as_ref());
     BuiltIdentity {
         kept_claims: Value::Object(kept).to_string(),
         due: has_failed.then(|| now.plus(backoff(sources.previous))),
