@@ -265,7 +265,10 @@ impl AppAuth {
     /// The session of verified or sealed content.
     pub(in crate::auth) fn session_of(&self, jwt: &SessionJwt) -> Option<Session> {
         let unverified = self.provider.settings().unverified_claims;
-        Session::of(jwt, &self.app.headers, unverified)
+        let session = Session::of(jwt, &self.app.headers, unverified)?;
+        self.provider
+            .record_tenant(session.identity.claims.get("tid"));
+        Some(session)
     }
 
     /// The provider that issued a token by its unverified `iss`: that of the logins, or another

@@ -298,6 +298,38 @@ async fn other_tenant_is_ignored_once_the_own_is_known() {
     assert_login_starts(&door, &browser.step(&door.store_url(CART)).await);
 }
 
+/// A process learns tenants from its logins, and from sessions that began before it.
+#[tokio::test]
+async fn tenant_of_an_earlier_session_is_known_once_it_is_used() {
+    const FIRST: &str = "30663132-6464-6665-3032-326466613934";
+    const SECOND: &str = "7f3c1a2b-0000-4000-8000-000000000001";
+    let mut door = signed();
+    let users_are_of = |door: &Doorward, tenant: &str| {
+        let flaws = vec![Flaw::Claim("tid", json!(tenant))];
+        door.provider
+            .behave(|provider| provider.access_token_flaws = flaws);
+    };
+    users_are_of(&door, FIRST);
+    let earlier = alice(&door).await;
+    let restarted = door.add_replica();
+    users_are_of(&door, SECOND);
+    door.sign_in("bob");
+    let cart = door.store_url(CART);
+    assert_eq!(door.browser_of(restarted).visit(&cart).await.status(), 200);
+
+    let mut alice = door.moved_to(restarted, earlier);
+    assert_session_valid(&mut alice, &cart).await;
+    let event = event(
+        &door,
+        "user.deactivate",
+        json!({ "user": { "id": "alice-id" }, "tenantId": FIRST }),
+    );
+    let webhook = webhook(&door, &door.site().store, &event);
+    let answer = door.browser_of(restarted).send(webhook).await;
+    assert_eq!(answer.status(), 200, "{answer}");
+    assert_login_starts(&door, &alice.step(&cart).await);
+}
+
 #[tokio::test]
 async fn invalid_signature_ends_nothing() {
     let door = signed();

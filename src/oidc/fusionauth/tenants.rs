@@ -1,10 +1,9 @@
-//! The tenants of a FusionAuth whose tokens were verified here. Without `tenant_id` in the
-//! configuration they tell which events are about other tenants.
+//! The tenants of a FusionAuth whose tokens were verified or found in sessions here. Without
+//! `tenant_id` in the configuration they tell which events are about other tenants.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use serde_json::{Map, Value};
 
 /// The maximum number of tenants: with more, no event is ignored.
 const MAX_TENANTS: usize = 16;
@@ -15,10 +14,7 @@ pub(in crate::oidc) struct VerifiedTenants(ArcSwap<Vec<String>>);
 
 impl VerifiedTenants {
     /// Records the tenant of a verified token.
-    pub(in crate::oidc) fn record(&self, claims: &Map<String, Value>) {
-        let Some(tenant) = claims.get("tid").and_then(Value::as_str) else {
-            return;
-        };
+    pub(in crate::oidc) fn record(&self, tenant: &str) {
         let is_full_or_known = |known: &[String]| {
             known.len() > MAX_TENANTS || known.iter().any(|known| known == tenant)
         };
@@ -44,25 +40,17 @@ impl VerifiedTenants {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    fn record(tenants: &VerifiedTenants, tenant: Value) {
-        let claims = json!({ "tid": tenant });
-        tenants.record(claims.as_object().unwrap());
-    }
 
     #[test]
     fn tenant_without_a_verified_token_is_excluded_once_another_has_one() {
         let tenants = VerifiedTenants::default();
-        record(&tenants, json!(null));
         assert!(!tenants.excludes("a") && !tenants.excludes("b"));
         for _ in 0..2 {
-            record(&tenants, json!("a"));
+            tenants.record("a");
         }
         assert!(!tenants.excludes("A") && tenants.excludes("b"));
-        record(&tenants, json!("b"));
+        tenants.record("b");
         assert!(!tenants.excludes("a") && !tenants.excludes("b") && tenants.excludes("c"));
     }
 
@@ -70,7 +58,7 @@ mod tests {
     fn with_too_many_tenants_none_is_excluded() {
         let tenants = VerifiedTenants::default();
         for number in 0..100 {
-            record(&tenants, json!(number.to_string()));
+            tenants.record(&number.to_string());
         }
         assert!(!tenants.excludes("0") && !tenants.excludes("other"));
         assert_eq!(tenants.0.load().len(), MAX_TENANTS + 1);

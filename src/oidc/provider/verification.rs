@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Provider;
 use crate::oidc::access_token::{self, AccessTokenProfile};
@@ -62,7 +62,7 @@ impl Provider {
             leeway: self.settings.leeway,
         };
         let verified = id_token::check(signed, profile, expected, self.clock.now())?;
-        self.record_tenant(verified.claims());
+        self.record_tenant(verified.claims().get("tid"));
         Ok(verified)
     }
 
@@ -84,7 +84,7 @@ impl Provider {
             leeway: self.settings.leeway,
         };
         let verified = access_token::check(signed, profile, self.clock.now())?;
-        self.record_tenant(verified.claims());
+        self.record_tenant(verified.claims().get("tid"));
         Ok(verified)
     }
 
@@ -126,19 +126,22 @@ impl Provider {
         audience: Audience<'_>,
     ) -> Result<PresentedToken, TokenRejected> {
         let verified = presented_token::check(signed, self.profile(audience), self.clock.now())?;
-        self.record_tenant(verified.claims());
+        self.record_tenant(verified.claims().get("tid"));
         Ok(verified)
     }
 
-    /// With FusionAuth, tokens for the app's clients are of the app's tenants.
-    fn record_tenant(&self, claims: &Map<String, Value>) {
-        if self.settings.dialect.fusionauth().is_some() {
-            self.tenants.record(claims);
+    /// Records `tid` of a verified token, or of a session that began before this process. With
+    /// FusionAuth it is one of the app's tenants.
+    pub fn record_tenant(&self, tid: Option<&Value>) {
+        if self.settings.dialect.fusionauth().is_some()
+            && let Some(tenant) = tid.and_then(Value::as_str)
+        {
+            self.tenants.record(tenant);
         }
     }
 
     /// Whether an event about this tenant is not about the app's users: FusionAuth sends all of them
-    /// to one address. Without `tenant_id` in the configuration, the tenants of verified tokens tell.
+    /// to one address. Without `tenant_id` in the configuration, the tenants of tokens and sessions tell.
     pub fn is_other_tenant(&self, tenant: &str) -> bool {
         let fusionauth = self.settings.dialect.fusionauth();
         match fusionauth.and_then(|settings| settings.tenant_id.as_deref()) {
