@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::RevokedSet;
 use super::entry::Entry;
-use super::index::{Kind, Name, ProviderIndex};
+use super::index::{Kind, Name, ProviderIndex, RevocationIndex};
+use crate::types::oauth::Issuer;
 use crate::types::time::Timestamp;
 
 /// How revocations were merged.
@@ -22,8 +23,11 @@ pub struct Shrunk {
     pub everyone_until: Option<Timestamp>,
 }
 
-/// The revoked sessions of one user of the app's own provider.
+/// The revoked sessions of one user.
 struct SessionsOfUser {
+    /// The issuer, if that is not the app's own provider.
+    issuer: Option<Issuer>,
+    user: Arc<str>,
     count: usize,
     merged: Entry,
 }
@@ -45,62 +49,69 @@ impl RevokedSet {
     }
 
     fn merge_users(&mut self, goal: usize, shrunk: &mut Shrunk) {
-        let mut users: Vec<_> = self.sessions_by_user().into_iter().collect();
-        users.retain(|(_, of_user)| of_user.count > 1);
-        users.sort_by_key(|(_, of_user)| std::cmp::Reverse(of_user.count));
+        let mut users = self.sessions_by_user();
+        users.retain(|of_user| of_user.count > 1);
+        users.sort_by_key(|of_user| std::cmp::Reverse(of_user.count));
         let mut left = self.len();
-        let mut merged = HashMap::new();
-        for (user, of_user) in users {
+        let mut by_issuer: HashMap<Option<Issuer>, HashMap<Arc<str>, Entry>> = HashMap::new();
+        for of_user in users {
             if left <= goal {
                 break;
             }
             left -= of_user.count - 1;
             shrunk.users += 1;
             shrunk.sessions += of_user.count;
-            merged.insert(user, of_user.merged);
+            let merged = by_issuer.entry(of_user.issuer).or_default();
+            merged.insert(of_user.user, of_user.merged);
         }
+        for (issuer, merged) in by_issuer {
+            self.replace_sessions(issuer.as_ref(), &merged);
+        }
+    }
+
+    /// Replaces the revoked sessions of users by the entries of the users.
+    fn replace_sessions(&mut self, issuer: Option<&Issuer>, merged: &HashMap<Arc<str>, Entry>) {
         let stays = |_: &str, entry: &Entry| {
             let user = entry.user.as_ref();
             user.is_none_or(|user| !merged.contains_key(user))
         };
-        self.index.sessions.retain(stays);
-        let ProviderIndex {
+        let index = &mut self.index;
+        let provider = match issuer {
+            None => {
+                index.sessions.retain(stays);
+                Some(&mut index.own)
+            }
+            Some(issuer) => index.others.get_mut(issuer.as_str()),
+        };
+        if let Some(ProviderIndex {
             sessions, unnamed, ..
-        } = &mut self.index.own;
-        sessions.retain(stays);
-        // Each is covered by the revocation of its user.
-        unnamed.retain(|user, _| !merged.contains_key(user));
+        }) = provider
+        {
+            sessions.retain(stays);
+            // Each is covered by the revocation of its user.
+            unnamed.retain(|user, _| !merged.contains_key(user));
+        }
         for (user, entry) in merged {
             let name = Name {
-                issuer: None,
+                issuer,
                 kind: Kind::User,
-                name: &user,
+                name: user,
             };
-            self.add_user(name, entry);
+            self.add_user(name, entry.clone());
         }
     }
 
-    fn sessions_by_user(&self) -> HashMap<Arc<str>, SessionsOfUser> {
-        let mut users: HashMap<Arc<str>, SessionsOfUser> = HashMap::new();
-        let sessions = self.index.sessions.iter();
-        for (_, entry) in sessions.chain(self.index.own.sessions.iter()) {
-            let Some(user) = &entry.user else {
-                continue;
-            };
-            let entry = Entry {
-                user: None,
-                ..entry.clone()
-            };
-            users
-                .entry(Arc::clone(user))
-                .and_modify(|of_user| {
-                    of_user.count += 1;
-                    of_user.merged = of_user.merged.merge(&entry);
-                })
-                .or_insert(SessionsOfUser {
-                    count: 1,
-                    merged: entry,
-                });
+    fn sessions_by_user(&self) -> Vec<SessionsOfUser> {
+        let RevocationIndex {
+            sessions,
+            own,
+            others,
+        } = &self.index;
+        let own = sessions.iter().chain(own.sessions.iter());
+        let mut users = by_user(None, own.map(|(_, entry)| entry));
+        for (issuer, provider) in others {
+            let sessions = provider.sessions.iter().map(|(_, entry)| entry);
+            users.extend(by_user(Some(Issuer::new(&**issuer)), sessions));
         }
         users
     }
@@ -126,6 +137,36 @@ impl RevokedSet {
             self.add_everyone(entry);
         }
     }
+}
+
+/// The revoked sessions at one issuer by their user, if that is known.
+fn by_user<'e>(
+    issuer: Option<Issuer>,
+    sessions: impl Iterator<Item = &'e Entry>,
+) -> Vec<SessionsOfUser> {
+    let mut users: HashMap<Arc<str>, SessionsOfUser> = HashMap::new();
+    for session in sessions {
+        let Some(user) = &session.user else {
+            continue;
+        };
+        let entry = Entry {
+            user: None,
+            ..session.clone()
+        };
+        users
+            .entry(Arc::clone(user))
+            .and_modify(|of_user| {
+                of_user.count += 1;
+                of_user.merged = of_user.merged.merge(&entry);
+            })
+            .or_insert_with(|| SessionsOfUser {
+                issuer: issuer.clone(),
+                user: Arc::clone(user),
+                count: 1,
+                merged: entry.clone(),
+            });
+    }
+    users.into_values().collect()
 }
 
 #[cfg(test)]
@@ -196,23 +237,41 @@ mod tests {
     }
 
     #[test]
-    fn provider_sessions_are_merged_by_user_too() {
-        let revocations = Revocations::new(100, LIFE);
-        for number in 0..500 {
-            let revocation = Revocation::Provider(ProviderRevocation {
-                issuer: None,
-                sid: Some(ProviderSid::new(number.to_string())),
-                user: Some(UserSessions {
-                    subject: Subject::new("mallory"),
-                    started_until: at(20),
-                }),
-            });
-            let event = RevocationEvent::new(revocation, at(20).plus(LIFE));
-            revocations.revoke_all([event], at(20));
+    fn provider_sessions_are_merged_by_user_of_each_issuer() {
+        let (own, other) = (None, Some(Issuer::new("https://other.example")));
+        for (revoking, unaffected) in [(&own, &other), (&other, &own)] {
+            let revocations = Revocations::new(100, LIFE);
+            let mut shrunk = Shrunk::default();
+            for number in 0..500 {
+                let revocation = Revocation::Provider(ProviderRevocation {
+                    issuer: revoking.clone(),
+                    sid: Some(ProviderSid::new(number.to_string())),
+                    user: Some(UserSessions {
+                        subject: Subject::new("mallory"),
+                        started_until: at(20),
+                    }),
+                });
+                let event = RevocationEvent::new(revocation, at(20).plus(LIFE));
+                let changes = revocations.revoke_all([event], at(20));
+                shrunk = changes.shrunk.unwrap_or(shrunk);
+            }
+            assert_eq!(shrunk.everyone_until, None, "{revoking:?}");
+            let is_revoked = |issuer: &Option<Issuer>, user: &str, started_at| {
+                revocations.snapshot().contains(SessionKeyRef {
+                    issuer: issuer.as_ref(),
+                    sid: &SessionId::new("any"),
+                    provider_sid: None,
+                    subject: &Subject::new(user),
+                    started_at: at(started_at),
+                    order: None,
+                    is_access_token: true,
+                })
+            };
+            assert!(is_revoked(revoking, "mallory", 20), "{revoking:?}");
+            assert!(!is_revoked(revoking, "mallory", 21), "{revoking:?}");
+            assert!(!is_revoked(revoking, "alice", 5), "{revoking:?}");
+            assert!(!is_revoked(unaffected, "mallory", 20), "{revoking:?}");
         }
-        assert!(is_revoked(&revocations, "any", "mallory", 20));
-        assert!(!is_revoked(&revocations, "later", "mallory", 21));
-        assert!(!is_revoked(&revocations, "any", "alice", 5));
     }
 
     #[test]
