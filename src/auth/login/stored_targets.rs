@@ -1,5 +1,5 @@
 //! Return targets that are too long for `state`: sealed in the store while the user is at the
-//! provider. Their total size is limited, because anybody can start logins.
+//! provider. Their total size is limited, with a share per client, because anybody can start logins.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -12,6 +12,7 @@ use crate::auth::context::Context;
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
 use crate::auth::random;
 use crate::identity::return_to::ReturnTo;
+use crate::limits::{ByteBudget, ClientKey, Reservation, current_client};
 use crate::lock::lock;
 use crate::session::attempt::ATTEMPT_LIFETIME;
 use crate::types::time::Timestamp;
@@ -28,28 +29,28 @@ const LIFETIME: Duration = Duration::from_secs(2 * ATTEMPT_LIFETIME.as_secs());
 /// Stores return targets.
 pub(super) struct StoredTargets {
     context: Arc<Context>,
-    held: Mutex<Held>,
+    quota: Quota,
 }
 
-/// What this process stored.
-#[derive(Debug, Default)]
-struct Held {
-    bytes: usize,
+/// The limit of what this process stored.
+#[derive(Debug)]
+struct Quota {
+    budget: Arc<ByteBudget>,
     /// Oldest first.
-    targets: VecDeque<Charge>,
+    stored: Mutex<VecDeque<Stored>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Charge {
+#[derive(Debug)]
+struct Stored {
     ends_at: Timestamp,
-    bytes: usize,
+    _size: Reservation,
 }
 
 impl StoredTargets {
     pub(super) fn new(context: Arc<Context>) -> Self {
         Self {
             context,
-            held: Mutex::default(),
+            quota: Quota::new(),
         }
     }
 
@@ -75,25 +76,20 @@ impl StoredTargets {
         let sealed = app.seals.return_to.seal_at(&key, &text, nonce);
         let sealed = Bytes::from(sealed.ok_or("internal_error")?);
         let now = self.context.now();
-        let charge = Charge {
-            ends_at: now.plus(LIFETIME),
-            bytes: sealed.len().max(MIN_CHARGE),
-        };
-        if !lock(&self.held).add(charge, now) {
-            return Err("quota_exceeded");
-        }
+        let ends_at = now.plus(LIFETIME);
+        let size = self.quota.reserve(current_client(), sealed.len(), now);
+        let size = size.ok_or("quota_exceeded")?;
         let context = Arc::clone(&self.context);
         let put = async move {
             let store = &context.stores.anonymous;
-            store.put(&key, sealed, charge.ends_at, now).await
+            store.put(&key, sealed, ends_at, now).await
         };
-        let stored = match self.context.anonymous_tasks.run(CALL_TIMEOUT, put).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error.code(),
-            Err(error) => Unavailable::of_store_task(error).code,
-        };
-        lock(&self.held).remove(charge);
-        Err(stored)
+        let stored = self.context.anonymous_tasks.run(CALL_TIMEOUT, put).await;
+        stored
+            .map_err(|error| Unavailable::of_store_task(error).code)?
+            .map_err(|error| error.code())?;
+        self.quota.hold(size, ends_at);
+        Ok(())
     }
 
     /// The stored return target of the attempt `id`, or the root if it is gone.
@@ -113,29 +109,35 @@ impl StoredTargets {
     }
 }
 
-impl Held {
-    /// Adds a return target, unless it exceeds the limit.
-    fn add(&mut self, charge: Charge, now: Timestamp) -> bool {
-        while let Some(oldest) = self.targets.front().copied()
-            && oldest.ends_at <= now
-        {
-            self.targets.pop_front();
-            self.bytes = self.bytes.saturating_sub(oldest.bytes);
+impl Quota {
+    fn new() -> Self {
+        Self {
+            budget: Arc::new(ByteBudget::new(MAX_BYTES)),
+            stored: Mutex::default(),
         }
-        let bytes = self.bytes.saturating_add(charge.bytes);
-        if bytes > MAX_BYTES {
-            return false;
-        }
-        self.bytes = bytes;
-        self.targets.push_back(charge);
-        true
     }
 
-    fn remove(&mut self, charge: Charge) {
-        if let Some(at) = self.targets.iter().rposition(|held| *held == charge) {
-            self.targets.remove(at);
-            self.bytes = self.bytes.saturating_sub(charge.bytes);
+    /// Reserves the size of a return target, unless it exceeds the limit or the client's share.
+    fn reserve(
+        &self,
+        client: Option<ClientKey>,
+        bytes: usize,
+        now: Timestamp,
+    ) -> Option<Reservation> {
+        let mut stored = lock(&self.stored);
+        while stored.front().is_some_and(|oldest| oldest.ends_at <= now) {
+            stored.pop_front();
         }
+        self.budget.reserve(client, bytes.max(MIN_CHARGE))
+    }
+
+    /// Keeps the reservation of a return target until it expires.
+    fn hold(&self, size: Reservation, ends_at: Timestamp) {
+        let stored = Stored {
+            ends_at,
+            _size: size,
+        };
+        lock(&self.stored).push_back(stored);
     }
 }
 
@@ -151,20 +153,29 @@ mod tests {
         Timestamp::from_secs(secs)
     }
 
+    /// How many return targets of this size a client can store at `now`.
+    fn stored(quota: &Quota, client: &str, bytes: usize, now: Timestamp) -> usize {
+        let client = Some(ClientKey::of_test(client));
+        std::iter::from_fn(|| quota.reserve(client, bytes, now))
+            .map(|size| quota.hold(size, now.plus(LIFETIME)))
+            .count()
+    }
+
     #[test]
-    fn stored_targets_are_limited_until_they_expire() {
-        let mut held = Held::default();
-        let charge = |ends_at| Charge {
-            ends_at: at(ends_at),
-            bytes: MAX_BYTES / 4,
-        };
-        for end in 100..104 {
-            assert!(held.add(charge(end), at(0)));
-        }
-        assert!(!held.add(charge(105), at(99)));
-        assert!(held.add(charge(105), at(100)));
-        assert!(!held.add(charge(106), at(100)));
-        held.remove(charge(105));
-        assert!(held.add(charge(106), at(100)));
+    fn stored_targets_are_limited_per_client_until_they_expire() {
+        let quota = Quota::new();
+        let all = MAX_BYTES / MIN_CHARGE;
+        assert_eq!(stored(&quota, "greedy", 1, at(0)), all / 2);
+        assert_eq!(stored(&quota, "other", 1, at(0)), all / 4);
+        assert_eq!(stored(&quota, "greedy", 1, at(0)), 0);
+        let expired = at(0).plus(LIFETIME);
+        assert_eq!(stored(&quota, "greedy", MAX_BYTES / 4, expired), 2);
+    }
+
+    #[test]
+    fn return_target_that_was_not_stored_takes_no_quota() {
+        let quota = Quota::new();
+        drop(quota.reserve(None, MAX_BYTES, at(0)));
+        assert!(quota.reserve(None, MAX_BYTES, at(0)).is_some());
     }
 }

@@ -1,7 +1,7 @@
 //! Deep links: a login leads to the requested page, however long its query is and whatever is in it.
 
 use super::{CART, is_sent_to_log_in, location};
-use crate::support::browser::Browser;
+use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 
 fn long_page() -> String {
@@ -64,4 +64,25 @@ async fn unusual_characters_in_a_query_survive_the_login() {
         arrives_at(&doorward, &mut doorward.browser(), page).await;
     }
     is_sent_to_log_in(&doorward, &mut doorward.browser()).await;
+}
+
+#[tokio::test]
+async fn raw_utf8_in_a_query_survives_the_login() {
+    let doorward = Setup::plain().start();
+    doorward.sign_in("alice");
+    let mut browser = doorward.browser();
+    let page = RequestSpec::new(Kind::Navigation, &doorward.store_url("/search?q=RAW"));
+    let request = String::from_utf8(browser.request_bytes(&page, &[])).expect("ASCII");
+    let request = request.replace("RAW", "caf\u{e9}");
+    let mut wire = browser.connect(&page.url).await.expect("a connection");
+    wire.write(request.as_bytes()).await.expect("sent");
+    let start = wire.read_head().await.expect("a response").expect("a head");
+    // The browser has no cookie of this attempt, so the login begins once more.
+    let login = start.header("location").expect("a redirect");
+    let answer = browser.visit(login).await;
+    assert_eq!(
+        (answer.status(), answer.url.as_str()),
+        (200, doorward.store_url("/search?q=caf%C3%A9").as_str()),
+        "{answer}"
+    );
 }
