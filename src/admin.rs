@@ -1,4 +1,4 @@
-//! Admin endpoints: liveness, readiness, metrics, version and revocation commands. A command is
+//! Admin endpoints: liveness, readiness, metrics, version, and commands of operators. A command is
 //! sealed with the deployment key, so a web page that reaches the listener through loopback cannot
 //! change anything.
 
@@ -13,7 +13,9 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 
-use readiness::{DependencyProbe, Readiness};
+use tokio::time::timeout;
+
+use readiness::{Dependencies, Readiness};
 
 use crate::downstream::Handler;
 use crate::telemetry::health::Health;
@@ -29,21 +31,56 @@ const PROMETHEUS: HeaderValue =
 /// The path of revocation commands.
 pub const REVOKE_PATH: &str = "/revoke";
 
+/// The path of reload commands.
+pub const RELOAD_PATH: &str = "/reload";
+
+/// What precedes a key in the response to a reload command.
+pub const NEEDS_RESTART: &str = "needs a restart: ";
+
+const UNREADABLE: &str = "the command cannot be read";
+
 /// The largest command, in bytes.
 const MAX_COMMAND: usize = 1024 * 1024;
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Sets the gauges that are not updated by events.
-pub type GaugeRefresher = Arc<dyn Fn() + Send + Sync>;
+/// What the admin listener shows and does, in the configuration at the time.
+pub trait Operations: Send + Sync {
+    /// Sets the gauges that are not updated by events. Called at each scrape.
+    fn refresh_gauges(&self);
 
-/// Applies revocation commands.
-pub trait CommandHandler: Send + Sync {
-    /// Applies the commands in `message`. The error says why no command was applied.
-    fn apply<'a>(&'a self, message: &'a str) -> Applying<'a>;
+    /// The state of the dependencies, for `/readyz`.
+    fn dependencies(&self) -> Dependencies;
+
+    /// Names of the public DNS by which the listener is reached, in lower case.
+    fn hosts(&self) -> Arc<[String]>;
+
+    /// Applies the revocation commands in `message`. The error says why none was applied.
+    fn revoke<'a>(&'a self, message: &'a str) -> Operation<'a, Result<Applied, String>>;
+
+    /// Applies the configuration as it is now, if `message` is a reload command.
+    fn reload<'a>(&'a self, message: &'a str) -> Operation<'a, Result<Reloaded, ReloadError>>;
 }
 
-/// The future of [`CommandHandler::apply`].
-pub type Applying<'a> = Pin<Box<dyn Future<Output = Result<Applied, String>> + Send + 'a>>;
+/// A call of [`Operations`] that may wait.
+pub type Operation<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A valid configuration was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// The number of values and files that have changed.
+    pub changes: usize,
+    /// The keys whose values need a restart.
+    pub restart_keys: Vec<String>,
+}
+
+/// The configuration in use was kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReloadError {
+    /// The command was rejected.
+    Rejected(String),
+    /// The configuration is invalid.
+    Invalid(String),
+}
 
 /// Commands that were applied in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,34 +94,24 @@ pub struct Applied {
 /// The second line of the response to commands that other replicas do not know yet.
 pub const NOT_PUBLISHED: &str = "known here only, will be published";
 
-/// Handles `/livez`, `/readyz`, `/metrics`, `/version` and `/revoke`.
+/// Handles `/livez`, `/readyz`, `/metrics`, `/version`, `/revoke` and `/reload`.
 pub struct Admin {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
-    refresh_gauges: GaugeRefresher,
-    dependencies: DependencyProbe,
-    commands: Arc<dyn CommandHandler>,
-    hosts: Vec<String>,
+    operations: Arc<dyn Operations>,
 }
 
 impl Admin {
-    /// `refresh_gauges` is called at each scrape, `dependencies` at each request for readiness. `hosts` are names of the public DNS by which the
-    /// listener is reached, in lower case.
+    /// The endpoints of a process.
     pub fn new(
         health: Arc<Health>,
         metrics: Arc<Metrics>,
-        refresh_gauges: GaugeRefresher,
-        dependencies: DependencyProbe,
-        commands: Arc<dyn CommandHandler>,
-        hosts: Vec<String>,
+        operations: Arc<dyn Operations>,
     ) -> Self {
         Self {
             health,
             metrics,
-            refresh_gauges,
-            dependencies,
-            commands,
-            hosts,
+            operations,
         }
     }
 
@@ -93,23 +120,18 @@ impl Admin {
         let named = request.uri().authority().map(|name| Some(name.as_str()));
         let fields = request.headers().get_all(HOST).iter();
         let fields = fields.map(|value| value.to_str().ok());
+        let hosts = self.operations.hosts();
         connection.peer.is_none()
             || named
                 .into_iter()
                 .chain(fields)
-                .all(|name| name.is_some_and(|name| host::is_permitted(name, &self.hosts)))
+                .all(|name| name.is_some_and(|name| host::is_permitted(name, &hosts)))
     }
 
     async fn revoke(&self, body: Body) -> Response<Body> {
-        let collected =
-            tokio::time::timeout(COMMAND_TIMEOUT, Limited::new(body, MAX_COMMAND).collect()).await;
-        let message = collected
-            .ok()
-            .and_then(Result::ok)
-            .map(|collected| collected.to_bytes());
-        let applied = match message.as_deref().map(std::str::from_utf8) {
-            Some(Ok(message)) => self.commands.apply(message).await,
-            Some(Err(_)) | None => Err("the command cannot be read".to_owned()),
+        let applied = match read_command(body).await {
+            Some(message) => self.operations.revoke(&message).await,
+            None => Err(UNREADABLE.to_owned()),
         };
         match applied {
             Ok(Applied {
@@ -125,6 +147,32 @@ impl Admin {
             }
             Err(error) => {
                 tracing::warn!(error, "revocation_command_rejected");
+                response(StatusCode::FORBIDDEN, TEXT, format!("{error}\n"))
+            }
+        }
+    }
+
+    async fn reload(&self, body: Body) -> Response<Body> {
+        let reloaded = match read_command(body).await {
+            Some(message) => self.operations.reload(&message).await,
+            None => Err(ReloadError::Rejected(UNREADABLE.to_owned())),
+        };
+        match reloaded {
+            Ok(Reloaded {
+                changes,
+                restart_keys,
+            }) => {
+                let mut text = format!("changes: {changes}\n");
+                for key in restart_keys {
+                    text.push_str(&format!("{NEEDS_RESTART}{key}\n"));
+                }
+                response(StatusCode::OK, TEXT, text)
+            }
+            Err(ReloadError::Invalid(problems)) => {
+                response(StatusCode::UNPROCESSABLE_ENTITY, TEXT, problems)
+            }
+            Err(ReloadError::Rejected(error)) => {
+                tracing::warn!(error, "reload_command_rejected");
                 response(StatusCode::FORBIDDEN, TEXT, format!("{error}\n"))
             }
         }
@@ -160,7 +208,7 @@ impl Admin {
     }
 
     fn metrics(&self) -> (StatusCode, HeaderValue, String) {
-        (self.refresh_gauges)();
+        self.operations.refresh_gauges();
         match self.metrics.text() {
             Ok(text) => (StatusCode::OK, PROMETHEUS, text),
             Err(error) => (
@@ -172,7 +220,7 @@ impl Admin {
     }
 
     fn readiness(&self) -> (StatusCode, HeaderValue, String) {
-        let readiness = Readiness::of(self.health.missing(), &(self.dependencies)());
+        let readiness = Readiness::of(self.health.missing(), &self.operations.dependencies());
         let status = if readiness.is_ready {
             StatusCode::OK
         } else {
@@ -191,8 +239,18 @@ impl Handler for Admin {
         if request.method() == Method::POST && request.uri().path() == REVOKE_PATH {
             return self.revoke(request.into_body()).await;
         }
+        if request.method() == Method::POST && request.uri().path() == RELOAD_PATH {
+            return self.reload(request.into_body()).await;
+        }
         self.respond(request.method(), request.uri().path())
     }
+}
+
+/// The text of a command. `None` if it is too large, too slow or not UTF-8.
+async fn read_command(body: Body) -> Option<String> {
+    let collected = timeout(COMMAND_TIMEOUT, Limited::new(body, MAX_COMMAND).collect()).await;
+    let bytes = collected.ok()?.ok()?.to_bytes();
+    String::from_utf8(bytes.to_vec()).ok()
 }
 
 fn response(status: StatusCode, content_type: HeaderValue, text: String) -> Response<Body> {
@@ -209,7 +267,6 @@ fn response(status: StatusCode, content_type: HeaderValue, text: String) -> Resp
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::readiness::Dependencies;
     use crate::types::net::{ConnectionId, ListenerKind};
 
     #[test]
@@ -217,10 +274,7 @@ mod tests {
         let admin = Admin::new(
             Arc::new(Health::new()),
             Arc::new(Metrics::new().unwrap()),
-            Arc::new(|| {}),
-            Arc::new(Dependencies::default),
             Arc::new(TwoCommands),
-            vec!["metrics.example.com".to_owned()],
         );
         let tcp = ConnectionInfo {
             peer: Some("127.0.0.1:50000".parse().unwrap()),
@@ -254,8 +308,18 @@ mod tests {
     /// Applies two commands only.
     struct TwoCommands;
 
-    impl CommandHandler for TwoCommands {
-        fn apply<'a>(&'a self, message: &'a str) -> Applying<'a> {
+    impl Operations for TwoCommands {
+        fn refresh_gauges(&self) {}
+
+        fn dependencies(&self) -> Dependencies {
+            Dependencies::default()
+        }
+
+        fn hosts(&self) -> Arc<[String]> {
+            Arc::from(["metrics.example.com".to_owned()])
+        }
+
+        fn revoke<'a>(&'a self, message: &'a str) -> Operation<'a, Result<Applied, String>> {
             let is_published = message == "valid";
             let is_known = is_published || message == "not published";
             let applied = Applied {
@@ -264,6 +328,18 @@ mod tests {
             };
             let applied = is_known.then_some(applied).ok_or("no".to_owned());
             Box::pin(std::future::ready(applied))
+        }
+
+        fn reload<'a>(&'a self, message: &'a str) -> Operation<'a, Result<Reloaded, ReloadError>> {
+            let reloaded = match message {
+                "valid" => Ok(Reloaded {
+                    changes: 2,
+                    restart_keys: vec!["server.workers".to_owned()],
+                }),
+                "of an invalid file" => Err(ReloadError::Invalid("line 1\n".to_owned())),
+                _ => Err(ReloadError::Rejected("no".to_owned())),
+            };
+            Box::pin(std::future::ready(reloaded))
         }
     }
 
@@ -283,10 +359,7 @@ mod tests {
         let admin = Admin::new(
             Arc::new(health),
             Arc::new(Metrics::new().unwrap()),
-            Arc::new(|| {}),
-            Arc::new(Dependencies::default),
             Arc::new(TwoCommands),
-            Vec::new(),
         );
         assert_eq!(
             request(&admin, &Method::GET, "/livez").await,
@@ -333,5 +406,21 @@ mod tests {
                 .status(),
             403
         );
+        for (command, status, expected) in [
+            (
+                "valid",
+                200,
+                "changes: 2\nneeds a restart: server.workers\n",
+            ),
+            ("of an invalid file", 422, "line 1\n"),
+            ("other", 403, "no\n"),
+        ] {
+            let (head, body) = admin.reload(Body::full(command)).await.into_parts();
+            let text = body.collect().await.unwrap().to_bytes();
+            assert_eq!(
+                (head.status.as_u16(), &*text),
+                (status, expected.as_bytes())
+            );
+        }
     }
 }

@@ -1,7 +1,9 @@
-//! Command line: `doorward run`, `check`, `keygen`, `revoke` and `demo`.
+//! Command line: `doorward run`, `check`, `keygen`, `reload`, `revoke` and `demo`.
 
+mod admin_client;
 #[cfg(feature = "demo")]
 mod demo;
+mod reload;
 mod revoke;
 mod revoke_until;
 mod run;
@@ -14,10 +16,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Config, Diagnosis, SealingKey};
+use crate::config::{self, Diagnosis, Loaded, SealingKey};
 
 #[cfg(feature = "demo")]
 pub use self::demo::{DemoArgs, demo};
+pub use self::reload::{ReloadArgs, reload};
 pub use self::revoke::{RevokeArgs, revoke};
 pub use self::run::run;
 
@@ -39,6 +42,8 @@ pub enum Command {
     Check(ConfigArgs),
     /// Generate a key that seals cookies
     Keygen(KeygenArgs),
+    /// Let a running server read its configuration again
+    Reload(ReloadArgs),
     /// Revoke sessions: of a user, a single one, or all of an app
     Revoke(RevokeArgs),
     /// Try Doorward with an identity provider and two apps, a store and a forum, on loopback
@@ -209,14 +214,14 @@ fn load(
     file: &Path,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     output: &mut Output<'_>,
-) -> io::Result<Result<Config, Exit>> {
+) -> io::Result<Result<Loaded, Exit>> {
     match config::load(file, variables) {
         Ok(loaded) => {
-            let warnings = loaded.warnings.without_advice();
+            let warnings = loaded.warnings.clone().without_advice();
             output
                 .err
                 .write_all(warnings.render(output.styled).as_bytes())?;
-            Ok(Ok(loaded.config))
+            Ok(Ok(loaded))
         }
         Err(diagnosis) => {
             write_errors(&diagnosis, output)?;

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => cli::run(arguments, std::env::vars_os(), &mut output),
         Command::Check(arguments) => cli::check(arguments, std::env::vars_os(), &mut output),
         Command::Keygen(arguments) => cli::keygen(arguments, &mut output),
+        Command::Reload(arguments) => cli::reload(arguments, std::env::vars_os(), &mut output),
         Command::Revoke(arguments) => cli::revoke(arguments, std::env::vars_os(), &mut output),
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => cli::demo(arguments, &mut output),

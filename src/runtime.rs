@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::limits::{TaskLimit, current_client, on_behalf_of};
 
@@ -20,6 +21,17 @@ const RESTART_DELAY: Duration = Duration::from_secs(1);
 pub struct BackgroundRuntime {
     handle: Handle,
     limit: TaskLimit,
+}
+
+/// A supervised task, which ends when this is dropped.
+#[derive(Debug)]
+#[must_use = "the task ends with it"]
+pub struct SupervisedTask(AbortHandle);
+
+impl Drop for SupervisedTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Errors of a task.
@@ -107,7 +119,19 @@ impl BackgroundRuntime {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.supervise_with(name, RESTART_DELAY, make);
+        let _detached = self.supervise_with(name, RESTART_DELAY, make);
+    }
+
+    /// Like [`Self::supervise`], until the returned task is dropped.
+    pub fn supervise_while_held<F>(
+        &self,
+        name: &'static str,
+        make: impl Fn() -> F + Send + 'static,
+    ) -> SupervisedTask
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        SupervisedTask(self.supervise_with(name, RESTART_DELAY, make))
     }
 
     fn supervise_with<F>(
@@ -115,19 +139,26 @@ impl BackgroundRuntime {
         name: &'static str,
         delay: Duration,
         make: impl Fn() -> F + Send + 'static,
-    ) where
+    ) -> AbortHandle
+    where
         F: Future<Output = ()> + Send + 'static,
     {
         let handle = self.handle.clone();
-        self.handle.spawn(async move {
-            // A cancelled task means that the runtime ends.
-            while let Err(error) = handle.spawn(make()).await
-                && error.is_panic()
-            {
+        let supervisor = self.handle.spawn(async move {
+            loop {
+                // Aborts the task if the supervisor is aborted.
+                let mut task = JoinSet::new();
+                task.spawn_on(make(), &handle);
+                match task.join_next().await {
+                    Some(Err(error)) if error.is_panic() => {}
+                    // It is over, or the runtime ends.
+                    Some(_) | None => return,
+                }
                 tracing::error!(task = name, "background_task_restarted");
                 tokio::time::sleep(delay).await;
             }
         });
+        supervisor.abort_handle()
     }
 
     /// Starts `task`, and waits for its result until `timeout`.
@@ -182,7 +213,7 @@ mod tests {
         let starts = Arc::new(AtomicU32::new(0));
         let (done, mut ended) = tokio::sync::mpsc::channel(1);
         let counted = Arc::clone(&starts);
-        runtime.supervise_with("test", Duration::ZERO, move || {
+        let _detached = runtime.supervise_with("test", Duration::ZERO, move || {
             let number = counted.fetch_add(1, Ordering::Relaxed);
             let done = done.clone();
             async move {
@@ -193,5 +224,21 @@ mod tests {
         assert_eq!(ended.recv().await, Some(()));
         assert_eq!(ended.recv().await, None, "a task that returned is over");
         assert_eq!(starts.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test]
+    async fn held_task_ends_when_it_is_dropped() {
+        let runtime = BackgroundRuntime::on(Handle::current());
+        let (running, mut ended) = tokio::sync::mpsc::channel::<()>(1);
+        let task = runtime.supervise_while_held("test", move || {
+            let running = running.clone();
+            async move {
+                let _ = running.send(()).await;
+                std::future::pending::<()>().await;
+            }
+        });
+        assert_eq!(ended.recv().await, Some(()));
+        drop(task);
+        assert_eq!(ended.recv().await, None);
     }
 }

@@ -1,11 +1,20 @@
 //! Startup and graceful shutdown of all components.
 
+mod apps;
+mod certificates;
 mod compose;
+mod listeners;
 mod login_host;
 mod observe;
+mod operations;
+mod providers;
 mod readiness;
-mod rule_lists;
+mod reload;
+mod restart;
+mod stores;
+mod tasks;
 mod upstreams;
+mod watch;
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,26 +23,28 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, ReloadError, Reloaded};
 use crate::auth::app::AppAuth;
-use crate::auth::revocation::replication::RevocationReplicator;
-use crate::config::Config;
-use crate::dns::Resolver;
-use crate::downstream::{
-    self, ActivatedSockets, CertificateMonitor, DrainTrigger, ListenError, Listener,
-    ListenerSettings, Role, SocketAccess,
-};
+use crate::auth::reload_command::sealed_reload_command;
+use crate::config::{Config, Loaded};
+use crate::downstream::{self, ActivatedSockets, DrainTrigger, ListenError};
 use crate::runtime::BackgroundRuntime;
 use crate::store::RedisSettingsError;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::health::{Condition, Health};
 use crate::telemetry::metrics::Metrics;
 use crate::types::time::{Clock, SystemClock};
-use crate::upstream::{Tunnels, UpstreamPlanError};
+use crate::upstream::UpstreamPlanError;
 use crate::worker::{Worker, WorkerListener};
-use compose::Components;
+use compose::{Configured, Process};
+use listeners::Listeners;
+use operations::ServerOperations;
+use reload::{Reloader, ReloaderParts};
+
+pub use reload::Trigger;
 
 /// How long the shutdown waits until the store has the revocations of this process.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -47,7 +58,7 @@ pub struct Server {
     admin_trigger: DrainTrigger,
     serving: Condition,
     workers: Vec<JoinHandle<io::Result<()>>>,
-    revocations: RevocationReplicator,
+    reloader: Arc<Reloader>,
     // Dropped in this order, after the workers have ended.
     runtime: Runtime,
     access: Option<AccessLog>,
@@ -60,7 +71,25 @@ pub struct Server {
 pub fn apps(config: &Config) -> Result<Vec<Arc<AppAuth>>, StartError> {
     crate::oidc::install_crypto();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    compose::build_apps(config, &clock, &Resolver::default()).map(|components| components.apps)
+    compose::apps_of(config, &clock)
+}
+
+/// The message that orders a server with one of these keys to reload. `None`: no randomness.
+///
+/// # Errors
+/// See [`StartError`].
+pub fn reload_command(config: &Config) -> Result<Option<String>, StartError> {
+    let now = SystemClock.now();
+    let mut message = String::new();
+    // The server may not have the first key yet.
+    for ring in apps::single_key_rings(config)? {
+        let Some(command) = sealed_reload_command(&ring, now) else {
+            return Ok(None);
+        };
+        message.push_str(&command);
+        message.push('\n');
+    }
+    Ok(Some(message))
 }
 
 /// Errors at startup.
@@ -104,71 +133,17 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
-/// Opens the listeners for clients. Their connections share one set of limits.
-fn open_listeners(
-    config: &Config,
-    inherited: &mut ActivatedSockets,
-) -> Result<Vec<WorkerListener>, ListenError> {
-    let tls = config.server.tls.as_ref();
-    let mut listeners: Vec<WorkerListener> = Vec::new();
-    for (index, one) in config.server.listeners.iter().enumerate() {
-        let settings = ListenerSettings {
-            proxy_protocol: one.proxy_protocol,
-            redirects_to_https: one.redirects_to_https,
-            socket_access: one.socket_access,
-            ..config.server.limits.clone()
-        };
-        let opened = Listener::open(Role::Listen(index), &one.address, &settings, inherited)?;
-        let listener = match listeners.first() {
-            Some(first) => opened.sharing_limits_of(&first.listener),
-            None => opened,
-        };
-        listeners.push(WorkerListener {
-            listener,
-            tls: tls.filter(|_| one.tls).map(|tls| Arc::clone(&tls.config)),
-            settings: Arc::new(settings),
-        });
-    }
-    Ok(listeners)
-}
-
-/// Opens the decision listener. The requests to it are those of clients with a description added to
-/// them. A Unix domain socket has the permissions of the first listener's.
-fn open_decision_listener(
-    config: &Config,
-    inherited: &mut ActivatedSockets,
-) -> Result<Option<WorkerListener>, ListenError> {
-    /// Fields that a description adds.
-    const ADDED_FIELDS: usize = 20;
-    let Some(address) = &config.server.decision_listen else {
-        return Ok(None);
-    };
-    let limits = &config.server.limits;
-    let first = config.server.listeners.first();
-    let settings = ListenerSettings {
-        max_header_bytes: limits.max_header_bytes.saturating_mul(2),
-        max_header_count: limits.max_header_count.saturating_add(ADDED_FIELDS),
-        socket_access: first.map_or_else(SocketAccess::default, |first| first.socket_access),
-        ..limits.clone()
-    };
-    Ok(Some(WorkerListener {
-        listener: Listener::open(Role::DecisionListen, address, &settings, inherited)?,
-        tls: None,
-        settings: Arc::new(settings),
-    }))
-}
-
 impl Server {
     /// Starts all components. The provider need not be available yet.
     ///
     /// # Errors
     /// See [`StartError`]. Nothing is left running.
     pub fn start(
-        config: &Config,
+        loaded: Loaded,
         clock: Arc<dyn Clock>,
         access_to: Option<Box<dyn io::Write + Send>>,
     ) -> Result<Self, StartError> {
-        Self::start_on(ActivatedSockets::default(), config, clock, access_to)
+        Self::start_on(ActivatedSockets::default(), loaded, clock, access_to)
     }
 
     /// Like [`Self::start`], with sockets from socket activation.
@@ -177,88 +152,74 @@ impl Server {
     /// See [`StartError`]. Nothing is left running.
     pub fn start_on(
         mut inherited: ActivatedSockets,
-        config: &Config,
+        loaded: Loaded,
         clock: Arc<dyn Clock>,
         access_to: Option<Box<dyn io::Write + Send>>,
     ) -> Result<Self, StartError> {
         crate::oidc::install_crypto();
+        let Loaded {
+            config,
+            inputs,
+            source,
+            ..
+        } = loaded;
         let metrics = Arc::new(Metrics::new()?);
         let mut health = Health::new();
         let serving = health.condition("serving");
         let revocations_known = health.condition("revocations");
         let workers_alive = health.liveness("workers");
         let access = access_to.map(AccessLog::start).transpose()?;
-        // Probes do not pass a load balancer.
-        let admin_settings = Arc::new(ListenerSettings {
-            proxy_protocol: false,
-            // Its permissions are those of the process.
-            socket_access: SocketAccess::default(),
-            ..config.server.limits.clone()
-        });
-        let listeners = open_listeners(config, &mut inherited)?;
-        let admin = Listener::open(
-            Role::AdminListen,
-            &config.server.admin_listen,
-            &admin_settings,
-            &mut inherited,
-        )?;
-        let decision = open_decision_listener(config, &mut inherited)?;
+        let (listeners, controls) = Listeners::open(&config, &mut inherited)?;
         if let Some(unused) = inherited.unused() {
             return Err(StartError::UnusedSocket(unused));
         }
-        let addresses = listeners.iter().map(|open| open.listener.local_addr());
-        let addresses = addresses.collect();
-        let admin_address = admin.local_addr();
-        let decision_address = decision
-            .as_ref()
-            .and_then(|open| open.listener.local_addr());
+        let addresses = listeners.clients.iter();
+        let addresses = addresses.map(|open| open.listener.local_addr()).collect();
+        let admin_address = listeners.admin.listener.local_addr();
+        let decision = listeners.decision.as_ref();
+        let decision_address = decision.and_then(|open| open.listener.local_addr());
 
         let (background, runtime) = BackgroundRuntime::start()?;
-        let first = listeners.first().ok_or(StartError::NoListener)?;
+        let first = listeners.clients.first().ok_or(StartError::NoListener)?;
         let bytes = Arc::clone(first.listener.byte_budget());
-        let components = Components::new(config, &background, &metrics, bytes, Arc::clone(&clock))?;
+        let process = Process::new(background.clone(), Arc::clone(&metrics), clock, bytes)?;
+        let number = config.server.workers.get();
+        let configured = Configured::at_start(config, &process)?;
+        let proxies = (0..number).map(|_| {
+            let buffer = access.as_ref().map(|access| access.buffer(&metrics));
+            Arc::new(ArcSwap::from_pointee(configured.proxy(buffer, &process)))
+        });
+        let proxies: Vec<_> = proxies.collect();
+        let reloader = Reloader::new(ReloaderParts {
+            process,
+            configured,
+            inputs,
+            source,
+            workers: proxies.clone(),
+            listeners: controls,
+        });
         let (trigger, drain) = downstream::drain();
         let (admin_trigger, admin_drain) = downstream::drain();
         // First, so that probes are answered while revocations are read.
-        let admin_handler = Arc::new(Admin::new(
-            Arc::new(health),
-            Arc::clone(&metrics),
-            components.gauge_refresher(&metrics),
-            components.dependency_probe(config),
-            components.command_handler(),
-            config.server.admin_hosts.clone(),
-        ));
-        let admin_metrics = Arc::clone(&metrics);
-        background.supervise("admin_listener", move || {
-            let admin = admin.try_clone();
-            let settings = Arc::clone(&admin_settings);
-            let handler = Arc::clone(&admin_handler);
-            let (metrics, drain) = (Arc::clone(&admin_metrics), admin_drain.clone());
-            async move {
-                let served = match admin {
-                    Ok(admin) => {
-                        downstream::serve(admin, None, settings, handler, metrics, drain).await
-                    }
-                    Err(error) => Err(error),
-                };
-                if let Err(error) = served {
-                    tracing::error!(%error, "admin_listener_failed");
-                }
-            }
-        });
-        components.start_replication(&background, revocations_known);
-        let tunnels = Tunnels::new(&metrics);
-        let mut workers = Vec::with_capacity(config.server.workers.get());
-        for index in 0..config.server.workers.get() {
-            let buffer = access.as_ref().map(|access| access.buffer(&metrics));
-            let duplicates = listeners.iter().map(WorkerListener::try_clone);
-            let decision = decision.as_ref().map(WorkerListener::try_clone);
+        let operations = Arc::new(ServerOperations(Arc::clone(&reloader)));
+        let admin_handler = Admin::new(Arc::new(health), Arc::clone(&metrics), operations);
+        tasks::serve_admin(
+            &background,
+            listeners.admin,
+            Arc::new(admin_handler),
+            &metrics,
+            admin_drain,
+        );
+        tasks::start_replication(&reloader, revocations_known);
+        let mut workers = Vec::with_capacity(number);
+        for (index, proxy) in proxies.into_iter().enumerate() {
+            let duplicates = listeners.clients.iter().map(WorkerListener::try_clone);
+            let decision = listeners.decision.as_ref().map(WorkerListener::try_clone);
             let worker = Worker {
                 listeners: duplicates.collect::<io::Result<_>>()?,
                 decision: decision.transpose()?,
-                drain_timeout: config.server.limits.drain_timeout,
-                proxy: Arc::new(components.proxy(buffer, &metrics, &tunnels)),
-                tunnels: Arc::clone(&tunnels),
+                proxy,
+                tunnels: Arc::clone(&reloader.process().tunnels),
                 metrics: Arc::clone(&metrics),
                 drain: drain.clone(),
                 alive: workers_alive.clone(),
@@ -266,18 +227,7 @@ impl Server {
             workers.push(worker.start(index)?);
         }
         // After the workers, which can serve without provider metadata and trust store.
-        components.start_background_tasks(&background, &metrics);
-        if let Some(tls) = &config.server.tls {
-            let certificates = Arc::clone(&tls.certificates);
-            let monitor = CertificateMonitor::new(
-                Arc::clone(&metrics),
-                Arc::clone(&components.clock),
-                tls.hosts.clone(),
-            );
-            background.supervise("certificate_reload", move || {
-                Arc::clone(&certificates).keep_fresh(Arc::clone(&monitor))
-            });
-        }
+        tasks::start_periodic(&reloader);
         serving.met();
         Ok(Self {
             addresses,
@@ -287,10 +237,23 @@ impl Server {
             admin_trigger,
             serving,
             workers,
-            revocations: components.revocations(),
+            reloader,
             runtime,
             access,
         })
+    }
+
+    /// Reads the configuration again and uses it. The outcome is logged.
+    ///
+    /// # Errors
+    /// The configuration is invalid. The one in use stays.
+    pub async fn reload(&self, trigger: Trigger) -> Result<Reloaded, ReloadError> {
+        self.reloader.reload(trigger).await
+    }
+
+    /// How long to serve after a termination signal, before [`Self::shut_down`].
+    pub fn shutdown_delay(&self) -> Duration {
+        self.reloader.current().config.server.shutdown_delay
     }
 
     /// The address of the first listener for clients. `None` for a Unix domain socket.
@@ -338,8 +301,8 @@ impl Server {
                 Err(_) => tracing::error!(error = "panicked", "worker_failed"),
             }
         }
-        self.runtime
-            .block_on(self.revocations.flush(PUBLISH_TIMEOUT));
+        let revocations = self.reloader.current().auth.revocations.clone();
+        self.runtime.block_on(revocations.flush(PUBLISH_TIMEOUT));
         // Last, so that probes and metrics are available while the rest drains.
         self.admin_trigger.start();
         // Background tasks such as refreshes may still run, but no request waits for them.

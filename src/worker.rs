@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use tokio::runtime::Builder;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::downstream::{self, ConnectionIds, Drain, Handler, Listener, ListenerSettings};
+use crate::downstream::{self, ConnectionIds, ConnectionSettings, Drain, Handler, Listener};
 use crate::proxy::Proxy;
 use crate::telemetry::health::Condition;
 use crate::telemetry::metrics::Metrics;
@@ -22,10 +24,8 @@ use crate::upstream::Tunnels;
 pub struct WorkerListener {
     /// A clone of the listening socket.
     pub listener: Listener,
-    /// TLS settings, if the listener terminates TLS.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// Connection limits and timeouts.
-    pub settings: Arc<ListenerSettings>,
+    /// TLS, connection limits and timeouts.
+    pub settings: watch::Receiver<ConnectionSettings>,
 }
 
 impl WorkerListener {
@@ -36,8 +36,7 @@ impl WorkerListener {
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {
             listener: self.listener.try_clone()?,
-            tls: self.tls.clone(),
-            settings: Arc::clone(&self.settings),
+            settings: self.settings.clone(),
         })
     }
 }
@@ -48,10 +47,8 @@ pub struct Worker {
     pub listeners: Vec<WorkerListener>,
     /// The listener of other proxies that ask for decisions.
     pub decision: Option<WorkerListener>,
-    /// How long requests may take once draining has started.
-    pub drain_timeout: Duration,
-    /// The request handler.
-    pub proxy: Arc<Proxy>,
+    /// The request handler of the current configuration.
+    pub proxy: Arc<ArcSwap<Proxy>>,
     /// The upgraded connections of all workers.
     pub tunnels: Arc<Tunnels>,
     /// The metrics of the process.
@@ -79,7 +76,7 @@ impl Drop for EndGuard {
 
 /// The proxy as a connection handler. Adds `Connection: close` once shutdown has begun.
 struct ProxyHandler {
-    proxy: Arc<Proxy>,
+    proxy: Arc<ArcSwap<Proxy>>,
     drain: Drain,
 }
 
@@ -89,7 +86,8 @@ struct DecisionHandler(ProxyHandler);
 impl Handler for DecisionHandler {
     async fn handle(&self, request: Request<Body>, arrival: ConnectionInfo) -> Response<Body> {
         let version = request.version();
-        let response = self.0.proxy.check(request, arrival).await;
+        let proxy = self.0.proxy.load_full();
+        let response = proxy.check(request, arrival).await;
         self.0.announce_shutdown(version, response)
     }
 
@@ -120,26 +118,29 @@ impl ProxyHandler {
 impl Handler for ProxyHandler {
     async fn handle(&self, request: Request<Body>, arrival: ConnectionInfo) -> Response<Body> {
         let version = request.version();
-        let response = self.proxy.handle(request, arrival).await;
+        // A request is handled in one configuration until its end.
+        let proxy = self.proxy.load_full();
+        let response = proxy.handle(request, arrival).await;
         self.announce_shutdown(version, response)
     }
 
     fn https_origin(&self, host: &str) -> Option<String> {
-        self.proxy.router.https_origin(host)
+        self.proxy.load().router.https_origin(host)
     }
 
     fn rejected(&self, connection: ConnectionInfo, reason: &'static str, status: StatusCode) {
         self.proxy
+            .load()
             .telemetry
             .record_rejected(connection, reason, status);
     }
 
     fn drain_started(&self) {
-        self.proxy.telemetry.drain_started();
+        self.proxy.load().telemetry.drain_started();
     }
 
     fn cut_off(&self) {
-        self.proxy.telemetry.cut_off();
+        self.proxy.load().telemetry.cut_off();
     }
 }
 
@@ -164,7 +165,7 @@ impl Worker {
     async fn run(self) -> io::Result<()> {
         let mut drain = self.drain.clone();
         let tunnels = self.tunnels;
-        let drain_timeout = self.drain_timeout;
+        let settings = self.listeners.first().map(|first| first.settings.clone());
         let handler = Arc::new(ProxyHandler {
             proxy: self.proxy,
             drain: self.drain.clone(),
@@ -174,7 +175,6 @@ impl Worker {
         for served in self.listeners {
             listeners.spawn(downstream::serve(
                 served.listener.numbering_by(ids.clone()),
-                served.tls,
                 served.settings,
                 Arc::clone(&handler),
                 Arc::clone(&self.metrics),
@@ -184,7 +184,6 @@ impl Worker {
         if let Some(decision) = self.decision {
             listeners.spawn(downstream::serve(
                 decision.listener.numbering_by(ids),
-                decision.tls,
                 decision.settings,
                 Arc::new(DecisionHandler(ProxyHandler {
                     proxy: Arc::clone(&handler.proxy),
@@ -204,7 +203,8 @@ impl Worker {
         // Upgraded connections are not part of the listener's drain, but run on this runtime.
         let closing_tunnels = async {
             drain.started().await;
-            close_tunnels(&tunnels, drain_timeout).await;
+            let drain_timeout = settings.map(|settings| settings.borrow().limits.drain_timeout);
+            close_tunnels(&tunnels, drain_timeout.unwrap_or_default()).await;
         };
         let (served, ()) = tokio::join!(serving, closing_tunnels);
         served

@@ -1,14 +1,10 @@
 //! Readiness report: the JSON body of `/readyz`. Probes need only the status.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::types::time::Timestamp;
-
-/// Reads the current state of the dependencies.
-pub type DependencyProbe = Arc<dyn Fn() -> Dependencies + Send + Sync>;
 
 /// The state of the components that a process depends on. Nothing is called to find it out.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -34,6 +30,23 @@ pub struct ConfigurationStatus {
     pub apps: usize,
     /// The number of providers.
     pub providers: usize,
+    /// Identifies it, as in the metric `doorward_config_info`.
+    pub hash: String,
+    /// The last attempt to load another one. `None` before the first.
+    pub last_reload: Option<LastReload>,
+    /// Keys whose values need a restart.
+    pub restart_keys: Vec<String>,
+}
+
+/// An attempt to load another configuration.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LastReload {
+    /// When, in seconds since the epoch.
+    pub at: Timestamp,
+    /// Whether the configuration was valid.
+    pub successful: bool,
+    /// The first problems of an invalid one.
+    pub problems: Vec<String>,
 }
 
 /// The store.

@@ -192,17 +192,16 @@ impl Seals {
 }
 
 impl AppAuth {
-    /// Creates an app that seals with `ring` and keeps at most `max_revoked` revocations.
+    /// Creates an app that seals with `ring` and has these revocations.
     pub fn new(
         app: Arc<App>,
         provider: Arc<Provider>,
         client: ClientSettings,
         settings: AuthSettings,
         ring: &Arc<KeyRing>,
-        max_revoked: usize,
+        revocations: Arc<Revocations>,
     ) -> Self {
         let seals = Seals::new(&app, &provider, &client, ring);
-        let revocations = Arc::new(Revocations::new(max_revoked, app.limits.absolute));
         Self {
             claims_in_use: app.claims_in_use().map(str::to_owned).collect(),
             app,

@@ -27,6 +27,14 @@ const MAX_LEASE_TASKS: usize = 4096;
 /// Limit of leases whose release is tried again beside the callers. Others expire.
 const MAX_LATE_RELEASES: usize = 256;
 
+/// Limit of concurrent provider calls that verify unknown access tokens. Anybody can invent tokens,
+/// and must not block logins with them.
+const MAX_BEARER_TASKS: usize = 256;
+
+/// Limit of concurrent password logins, so that a flood of them does not block other logins.
+/// Providers hash passwords slowly on purpose.
+const MAX_PASSWORD_TASKS: usize = 128;
+
 /// Capacity of each cache that is keyed by session.
 pub(in crate::auth) const MAX_CACHED_SESSIONS: usize = 50_000;
 
@@ -62,6 +70,10 @@ pub(in crate::auth) struct Context {
     pub(in crate::auth) lease_tasks: BackgroundRuntime,
     /// Releases of leases that the store has not taken yet.
     pub(in crate::auth) late_releases: BackgroundRuntime,
+    /// Verification of access tokens.
+    pub(in crate::auth) bearer_tasks: BackgroundRuntime,
+    /// Password logins.
+    pub(in crate::auth) password_tasks: BackgroundRuntime,
     pub(in crate::auth) stores: Stores,
     pub(in crate::auth) clock: Arc<dyn Clock>,
     pub(in crate::auth) observer: Arc<dyn Observer>,
@@ -92,18 +104,35 @@ impl Context {
         stores: Stores,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        let wildcards = apps.iter().filter_map(|app| app.app.hosts.wildcard());
-        let matched = Cache::new(wildcards.map(|wildcard| wildcard.max_hosts).sum());
         Self {
+            matched: hosts_cache(&apps),
             apps,
-            matched,
             anonymous_tasks: runtime.with_limit(MAX_ANONYMOUS_TASKS),
             lease_tasks: runtime.with_limit(MAX_LEASE_TASKS),
             late_releases: runtime.with_limit(MAX_LATE_RELEASES),
+            bearer_tasks: runtime.with_limit(MAX_BEARER_TASKS),
+            password_tasks: runtime.with_limit(MAX_PASSWORD_TASKS),
             runtime,
             stores,
             clock,
             observer,
+        }
+    }
+
+    /// The same with other apps. All limits are shared.
+    pub(in crate::auth) fn with_apps(&self, apps: Vec<Arc<AppAuth>>) -> Self {
+        Self {
+            matched: hosts_cache(&apps),
+            apps,
+            runtime: self.runtime.clone(),
+            anonymous_tasks: self.anonymous_tasks.clone(),
+            lease_tasks: self.lease_tasks.clone(),
+            late_releases: self.late_releases.clone(),
+            bearer_tasks: self.bearer_tasks.clone(),
+            password_tasks: self.password_tasks.clone(),
+            stores: self.stores.clone(),
+            clock: Arc::clone(&self.clock),
+            observer: Arc::clone(&self.observer),
         }
     }
 
@@ -120,6 +149,21 @@ impl Context {
         let app = Arc::new(configured.at_host(Arc::clone(app_ref.app))?);
         self.matched.insert(key, Arc::clone(&app));
         Some(AppHandle::Matched(app))
+    }
+
+    /// An app of another configuration as it is in this one. `None`: it was removed.
+    pub(in crate::auth) fn counterpart(&self, app: &AppAuth) -> Option<Arc<AppAuth>> {
+        let mut apps = self.apps.iter().enumerate();
+        let (index, configured) = apps.find(|(_, other)| other.app.name == app.app.name)?;
+        let Some(label) = app.app.hosts.label() else {
+            return Some(Arc::clone(configured));
+        };
+        let matched = Arc::new(configured.app.at_label(label)?);
+        let app_ref = AppRef {
+            index,
+            app: &matched,
+        };
+        self.app(app_ref).map(|app| Arc::clone(&app))
     }
 
     /// The configured app with this index. It has the revocations of all its hosts, but not their
@@ -211,6 +255,11 @@ impl Context {
             Unavailable::of_provider(error.code())
         })
     }
+}
+
+fn hosts_cache(apps: &[Arc<AppAuth>]) -> Cache<(usize, HostLabel), Arc<AppAuth>> {
+    let wildcards = apps.iter().filter_map(|app| app.app.hosts.wildcard());
+    Cache::new(wildcards.map(|wildcard| wildcard.max_hosts).sum())
 }
 
 fn is_through(app: &AppAuth, host: &AppAuth) -> bool {

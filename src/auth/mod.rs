@@ -14,10 +14,12 @@ pub mod post_replay;
 pub mod purposes;
 pub mod random;
 pub mod refresh;
+pub mod reload_command;
 pub mod revocation;
 pub mod session;
 mod session_id;
 pub(in crate::auth) mod session_validity;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -37,7 +39,6 @@ use native::authenticate::NativeRequest;
 use native::{NativeFlows, NativeServices};
 use post_replay::PostReplay;
 use refresh::exchange::RefreshExchange;
-use refresh::generations::NewestGenerations;
 use refresh::restore::SuccessorRestorer;
 use refresh::revoke::SessionRevoker;
 use refresh::single_flight::TokenRefresher;
@@ -48,6 +49,7 @@ use session::authentication::Authentication;
 use session::key_rotation::KeyRotation;
 use session::open::{SessionCache, SessionOpener};
 use session::writer::SessionWriter;
+use state::FlowState;
 
 use crate::limits::ClientKey;
 use crate::policy::decide::Caller;
@@ -55,7 +57,7 @@ use crate::policy::native::NativeCredentials;
 use crate::policy::route::{AppRef, ResumeMode};
 use crate::runtime::BackgroundRuntime;
 use crate::session::cookie::RequestCookies;
-use crate::store::Store;
+use crate::store::{LogLimits, Store};
 use crate::types::oauth::Subject;
 use crate::types::time::{Clock, Timestamp};
 
@@ -66,9 +68,9 @@ pub use events::{Event, Observer};
 /// All authentication flows of one process.
 pub struct Auth {
     context: Arc<Context>,
+    state: FlowState,
     key_rotation: Arc<KeyRotation>,
     refresher: Arc<TokenRefresher>,
-    generations: Arc<NewestGenerations>,
     /// Authentication by session cookie.
     pub sessions: SessionAuthenticator,
     /// Session cookies of responses.
@@ -123,23 +125,41 @@ impl Auth {
         stores: Stores,
         observer: Arc<dyn Observer>,
     ) -> Arc<Self> {
-        let context = Arc::new(Context::new(apps, runtime, clock, stores, observer));
+        let context = Context::new(apps, runtime, clock, stores, observer);
+        let state = FlowState::new(&context);
+        Self::with(context, state)
+    }
+
+    /// The flows of another configuration of the same process. Refreshes in flight, limits,
+    /// throttles and everything else that the process knows continue.
+    #[must_use]
+    pub fn with_apps(&self, apps: Vec<Arc<AppAuth>>) -> Arc<Self> {
+        Self::with(self.context.with_apps(apps), self.state.clone())
+    }
+
+    fn with(context: Context, state: FlowState) -> Arc<Self> {
+        let context = Arc::new(context);
         let shared = || Arc::clone(&context);
-        let generations = Arc::new(NewestGenerations::default());
-        let revocations = RevocationReplicator::new(shared());
+        let generations = &state.generations;
+        let revocations = RevocationReplicator::new(shared(), Arc::clone(&state.replication));
         let revoker = SessionRevoker::new(shared(), revocations.clone());
         let exchange = RefreshExchange::new(
             shared(),
             revoker.clone(),
             revocations.clone(),
-            Arc::clone(&generations),
+            Arc::clone(generations),
         );
-        let refresher = Arc::new(TokenRefresher::new(shared(), exchange));
-        let key_rotation = Arc::new(KeyRotation::new(shared()));
-        let opener = Arc::new(SessionOpener::new(shared(), Arc::clone(&generations)));
-        let session_writer =
-            SessionWriter::new(shared(), revoker.clone(), Arc::clone(&generations));
-        let session_writer = Arc::new(session_writer);
+        let refresher = TokenRefresher::new(shared(), exchange, Arc::clone(&state.refreshes));
+        let refresher = Arc::new(refresher);
+        let previous_keys = Arc::clone(&state.previous_keys);
+        let key_rotation = Arc::new(KeyRotation::new(shared(), previous_keys));
+        let opener = Arc::new(SessionOpener::new(shared(), Arc::clone(generations)));
+        let session_writer = Arc::new(SessionWriter::new(
+            shared(),
+            revoker.clone(),
+            Arc::clone(generations),
+            Arc::clone(&state.replaced),
+        ));
         let dpop = DpopVerifier::new(shared());
         let logout = Logout::new(shared(), revoker.clone());
         let services = NativeServices {
@@ -151,6 +171,7 @@ impl Auth {
             session_writer: Arc::clone(&session_writer),
             dpop: dpop.clone(),
             logout: logout.clone(),
+            known_subjects: Arc::clone(&state.known_subjects),
         };
         Arc::new(Self {
             sessions: SessionAuthenticator::new(
@@ -159,19 +180,28 @@ impl Auth {
                 Arc::clone(&refresher),
                 opener,
                 Arc::clone(&key_rotation),
+                Arc::clone(&state.grace_failures),
             ),
             bearer: BearerAuthenticator::new(shared(), revocations.clone(), dpop),
-            login: Login::new(shared(), Arc::clone(&session_writer)),
+            login: Login::new(
+                shared(),
+                Arc::clone(&session_writer),
+                state.started_logins.clone(),
+            ),
             login_host: LoginHost::new(shared(), revoker.clone()),
             frontchannel_logout: FrontchannelLogout::new(shared(), revoker),
             backchannel_logout: BackchannelLogout::new(shared(), revocations.clone()),
             webhooks: WebhookReceiver::new(shared(), revocations.clone()),
             native: NativeFlows::new(services),
-            post_replay: PostReplay::new(shared()),
-            revocation_commands: RevocationCommands::new(shared(), revocations.clone()),
+            post_replay: PostReplay::new(shared(), Arc::clone(&state.posts)),
+            revocation_commands: RevocationCommands::new(
+                shared(),
+                revocations.clone(),
+                Arc::clone(&state.applied_commands),
+            ),
             successor_restorer: SuccessorRestorer::new(
                 shared(),
-                Arc::clone(&generations),
+                Arc::clone(generations),
                 revocations.clone(),
             ),
             revocations,
@@ -179,7 +209,7 @@ impl Auth {
             session_writer,
             key_rotation,
             refresher,
-            generations,
+            state,
             context,
         })
     }
@@ -249,7 +279,7 @@ impl Auth {
             revocations,
             refreshes: self.refresher.in_flight(),
             pending_revocations: self.context.stores.outbox.len(),
-            successors: self.generations.successors.len(),
+            successors: self.state.generations.successors.len(),
         }
     }
 
@@ -265,6 +295,11 @@ impl Auth {
         })
     }
 
+    /// Sets the limits of the revocation log.
+    pub fn set_log_limits(&self, limits: LogLimits) {
+        self.context.stores.sessions.set_log_limits(limits);
+    }
+
     /// Drops expired entries. Called periodically.
     pub fn sweep(&self) {
         let now = self.now();
@@ -274,7 +309,7 @@ impl Auth {
         for app in &self.context.apps {
             app.revocations.sweep(now);
         }
-        self.generations.successors.sweep(now);
+        self.state.generations.successors.sweep(now);
         self.key_rotation.sweep(now);
         self.post_replay.sweep(now);
     }

@@ -1,4 +1,4 @@
-//! Purposes of seals that are not cookies: revocation commands and events, DPoP nonces, and entries
+//! Purposes of seals that are not cookies: commands of operators, revocation events, DPoP nonces, and entries
 //! of the store.
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,22 @@ pub struct RevocationCommand {
     // Absent in commands of earlier versions.
     #[serde(deserialize_with = "absent_is_default")]
     pub block: Option<Timestamp>,
+}
+
+/// The purpose of a reload command.
+#[derive(Debug)]
+pub struct SealedReloadCommand;
+
+impl Purpose for SealedReloadCommand {
+    type Payload = ReloadCommand;
+    const NAME: &'static str = "reload command";
+}
+
+/// The command of an operator to read the configuration again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadCommand {
+    /// When the operator gave the command.
+    pub given_at: Timestamp,
 }
 
 /// The purpose of a revocation event.

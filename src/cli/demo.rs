@@ -66,14 +66,14 @@ pub fn demo(arguments: &DemoArgs, output: &mut Output<'_>) -> io::Result<Exit> {
     };
     let files = DemoFiles::write(&demo, &key.to_text())?;
     // The demo's configuration is fixed: its warnings are of no use to the user.
-    let config = match config::load(&files.config_file(), []) {
-        Ok(loaded) => loaded.config,
+    let loaded = match config::load(&files.config_file(), []) {
+        Ok(loaded) => loaded,
         Err(diagnosis) => {
             write_errors(&diagnosis, output)?;
             return Ok(Exit::Config);
         }
     };
-    let server = match Server::start(&config, Arc::new(SystemClock), None) {
+    let server = match Server::start(loaded, Arc::new(SystemClock), None) {
         Ok(server) => server,
         Err(error) => return fail(output, &error),
     };

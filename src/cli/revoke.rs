@@ -3,16 +3,11 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
 
 use clap::{ArgGroup, Args};
-use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use http::StatusCode;
 
+use super::admin_client::{Response, post, reachable};
 use super::revoke_until::Until;
 use super::{ConfigArgs, Exit, Output, count, fail};
 use crate::admin::{NOT_PUBLISHED, REVOKE_PATH};
@@ -24,14 +19,8 @@ use crate::types::net::ListenAddr;
 use crate::types::oauth::Subject;
 use crate::types::time::{Clock as _, SystemClock, Timestamp};
 
-/// The timeout of the request to the admin listener.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
 /// The longest `sub` or `sid` that is replicated, in bytes.
 const MAX_NAME: usize = 1024;
-
-/// The largest response, in bytes.
-const MAX_RESPONSE: usize = 64 * 1024;
 
 /// The options of `doorward revoke`.
 #[derive(Debug, Args)]
@@ -69,7 +58,7 @@ pub fn revoke(
     output: &mut Output<'_>,
 ) -> io::Result<Exit> {
     let config = match super::load(&arguments.config.config, variables, output)? {
-        Ok(config) => config,
+        Ok(loaded) => loaded.config,
         Err(exit) => return Ok(exit),
     };
     let now = SystemClock.now();
@@ -98,11 +87,7 @@ pub fn revoke(
         .admin
         .clone()
         .unwrap_or_else(|| reachable(&config.server.admin_listen));
-    match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(send(&admin, command.message))
-    {
+    match sent(&admin, command.message)? {
         Ok(reach) => {
             writeln!(
                 output.out,
@@ -200,64 +185,21 @@ const fn note(target: &RevocationTarget) -> Option<&'static str> {
     }
 }
 
-/// The address to connect to: loopback for a listener on all addresses.
-fn reachable(listen: &ListenAddr) -> ListenAddr {
-    match listen {
-        ListenAddr::Tcp(address) if address.ip().is_unspecified() => {
-            let loopback = match address.ip() {
-                IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-                IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-            };
-            ListenAddr::Tcp(SocketAddr::new(loopback, address.port()))
-        }
-        ListenAddr::Tcp(_) | ListenAddr::Unix(_) => listen.clone(),
-    }
-}
-
-async fn send(admin: &ListenAddr, message: String) -> Result<Reach, String> {
-    let posted = async {
-        match admin {
-            ListenAddr::Tcp(address) => post(TcpStream::connect(address).await, message).await,
-            ListenAddr::Unix(path) => post(UnixStream::connect(path).await, message).await,
-        }
+/// Sends a command. The error says why it was not applied.
+fn sent(admin: &ListenAddr, message: String) -> io::Result<Result<Reach, String>> {
+    let response = match post(admin, REVOKE_PATH, message)? {
+        Ok(response) => response,
+        Err(error) => return Ok(Err(error)),
     };
-    tokio::time::timeout(TIMEOUT, posted)
-        .await
-        .unwrap_or_else(|_| Err("timed out".to_owned()))
-}
-
-async fn post<S>(stream: io::Result<S>, message: String) -> Result<Reach, String>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let stream = stream.map_err(|error| error.to_string())?;
-    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(REVOKE_PATH)
-        .header(header::HOST, "doorward")
-        .body(Full::new(bytes::Bytes::from(message)))
-        .map_err(|error| error.to_string())?;
-    let exchange = async {
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|error| error.to_string())?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_RESPONSE)
-            .collect()
-            .await
-            .map_err(|error| error.to_string())?;
-        let text = String::from_utf8_lossy(&body.to_bytes()).trim().to_owned();
-        match status {
-            StatusCode::OK => Ok(Reach::Published),
-            StatusCode::ACCEPTED => Ok(Reach::LocalOnly),
-            _ => Err(format!("{status}: {text}")),
-        }
-    };
-    tokio::select! {
-        result = exchange => result,
-        Err(error) = connection => Err(error.to_string()),
-    }
+    Ok(match response {
+        Response {
+            status: StatusCode::OK,
+            ..
+        } => Ok(Reach::Published),
+        Response {
+            status: StatusCode::ACCEPTED,
+            ..
+        } => Ok(Reach::LocalOnly),
+        Response { status, text } => Err(format!("{status}: {text}")),
+    })
 }

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::{ConfigArgs, Exit, Output, fail, load, service};
 use crate::config::Config;
 use crate::downstream::ActivatedSockets;
-use crate::server::Server;
+use crate::server::{Server, Trigger};
 use crate::telemetry::log;
 use crate::types::net::ListenAddr;
 use crate::types::time::SystemClock;
@@ -24,7 +24,7 @@ const SOCKET_NAMES: &str = "LISTEN_FDNAMES";
 /// How often `run` looks whether all workers are alive.
 const WORKER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// `doorward run`: serves until SIGTERM or SIGINT. Then it reports not ready, but serves for
+/// `doorward run`: serves until SIGTERM or SIGINT, and reloads at SIGHUP. Then it reports not ready, but serves for
 /// `shutdown_delay` or until another signal, and drains.
 ///
 /// # Errors
@@ -46,10 +46,11 @@ pub fn run(
             return fail(output, &format_args!("socket activation: {error}"));
         }
     };
-    let config = match load(&arguments.config, variables, output)? {
-        Ok(config) => config,
+    let loaded = match load(&arguments.config, variables, output)? {
+        Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };
+    let config = loaded.config.clone();
     let _log = match log::start(config.log.format, config.log.filter) {
         Ok(log) => log,
         Err(error) => return fail(output, &error),
@@ -59,7 +60,7 @@ pub fn run(
     let mut stop = Stop::new()?;
     let access: Option<Box<dyn Write + Send>> =
         config.log.access.then(|| Box::new(io::stdout()) as _);
-    let server = match Server::start_on(inherited, &config, Arc::new(SystemClock), access) {
+    let server = match Server::start_on(inherited, loaded, Arc::new(SystemClock), access) {
         Ok(server) => server,
         Err(error) => return fail(output, &error),
     };
@@ -75,12 +76,12 @@ pub fn run(
     service::tell_ready();
     let failed = stop.runtime.block_on(async {
         tokio::select! {
-            () = stop.signals.received() => {}
+            () = serve(&mut stop.signals, &server) => {}
             () = service::keep_alive(|| server.all_workers_alive()) => {}
             // A process that serves with some of its workers only is hard to notice from outside.
             () = worker_ended(&server) => return true,
         }
-        let delay = config.server.shutdown_delay;
+        let delay = server.shutdown_delay();
         if !delay.is_zero() {
             service::tell_stopping("waiting for shutdown_delay");
             server.begin_shutdown();
@@ -93,6 +94,22 @@ pub fn run(
     tracing::info!("draining");
     server.shut_down();
     Ok(if failed { Exit::Runtime } else { Exit::Success })
+}
+
+/// Reloads the configuration at each SIGHUP. Returns at a signal that ends the process.
+async fn serve(signals: &mut Signals, server: &Server) {
+    loop {
+        match signals.next().await {
+            Received::Stop => return,
+            Received::Hangup => {
+                service::tell_reloading();
+                // The outcome was logged.
+                let _ = server.reload(Trigger::Signal).await;
+                service::tell_ready();
+            }
+            Received::Other(signal) => tracing::warn!(signal, "signal_ignored"),
+        }
+    }
 }
 
 /// Returns when a worker has ended although nothing told it to.

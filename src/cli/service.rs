@@ -42,6 +42,14 @@ pub(super) fn tell_ready() {
     tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
 }
 
+/// Reports that a reload has begun. [`tell_ready`] ends it.
+pub(super) fn tell_reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "sd_notify_failed"),
+    }
+}
+
 /// Reports that the shutdown has begun. `status` describes its stage.
 pub(super) fn tell_stopping(status: &str) {
     tell(&[NotifyState::Stopping, NotifyState::Status(status)]);

@@ -11,6 +11,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
+use super::inputs::InputFile;
 use super::report::{Location, quoted};
 
 /// The largest file that is read, in bytes.
@@ -151,8 +152,10 @@ impl Folder {
         missing: Missing,
     ) -> Option<Zeroizing<String>> {
         let path = self.path(name);
+        let file = InputFile::before_reading(at.key_path(), &path);
         match read_text(&path) {
             Ok((text, mode)) => {
+                at.note_file(file.with_content(text.as_bytes()));
                 if confidentiality == Confidentiality::Secret && mode & 0o007 != 0 {
                     let hint = format!("run `chmod o-rwx {}`", path.display());
                     at.warning(
@@ -166,6 +169,7 @@ impl Folder {
                 Some(text)
             }
             Err(error) => {
+                at.note_file(file);
                 let hint = if name.is_empty() {
                     String::new()
                 } else if missing == Missing::Generated && error.kind() == io::ErrorKind::NotFound {

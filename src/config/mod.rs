@@ -9,6 +9,7 @@ mod environment;
 mod extract;
 mod files;
 mod flat_variables;
+mod inputs;
 mod keys;
 mod keywords;
 mod problem;
@@ -22,7 +23,8 @@ mod source;
 mod values;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use figment::providers::Serialized;
@@ -30,6 +32,7 @@ use figment::value::{Dict, Value};
 use figment::{Figment, Profile};
 
 pub use self::diagnosis::Diagnosis;
+pub use self::inputs::{Change, Inputs};
 pub use self::keys::{KeyFileError, RandomError, SealingKey};
 pub use self::problem::{Problem, ProblemLocation, Severity};
 pub use self::rule_list_file::{RuleListError, RuleListFile};
@@ -41,6 +44,7 @@ pub use self::settings::{
 use self::environment::Environment;
 use self::files::{Folder, describe, read_text};
 use self::flat_variables::flat_variable;
+use self::inputs::InputFile;
 use self::report::{Location, Report};
 use self::source::{Source, SyntaxError};
 use self::values::HumanDuration;
@@ -55,6 +59,64 @@ pub struct Loaded {
     pub config: Config,
     /// The warnings and the advice.
     pub warnings: Diagnosis,
+    /// What it was read from.
+    pub inputs: Inputs,
+    /// Where it can be read again.
+    pub source: ConfigSource,
+}
+
+/// An invalid configuration.
+#[derive(Debug)]
+pub struct InvalidConfig {
+    /// Its problems.
+    pub diagnosis: Diagnosis,
+    /// What it was read from.
+    pub inputs: Inputs,
+}
+
+/// Where a configuration is read from.
+#[derive(Clone)]
+pub struct ConfigSource {
+    file: PathBuf,
+    variables: Vec<(OsString, OsString)>,
+}
+
+impl ConfigSource {
+    /// Reads `file`. Those of `variables` that begin with `DOORWARD_` and contain `__` override it.
+    pub fn new(file: &Path, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let is_own = |(name, _): &(OsString, OsString)| {
+            let bytes = name.as_encoded_bytes();
+            bytes.starts_with(environment::PREFIX.as_bytes())
+        };
+        Self {
+            file: file.to_path_buf(),
+            variables: variables.into_iter().filter(is_own).collect(),
+        }
+    }
+
+    /// Loads the configuration as it is now.
+    ///
+    /// # Errors
+    /// All problems of the configuration.
+    pub fn load(&self) -> Result<Loaded, InvalidConfig> {
+        let Attempt { inputs, result } = read(&self.file, self.variables.iter().cloned());
+        match result {
+            Ok(Checked { config, warnings }) => Ok(Loaded {
+                config,
+                warnings,
+                inputs,
+                source: self.clone(),
+            }),
+            Err(diagnosis) => Err(InvalidConfig { diagnosis, inputs }),
+        }
+    }
+}
+
+impl fmt::Debug for ConfigSource {
+    /// The variables may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ConfigSource").field(&self.file).finish()
+    }
 }
 
 /// Loads `file`. Those of `variables` that begin with `DOORWARD_` and contain `__` override it.
@@ -65,18 +127,37 @@ pub fn load(
     file: &Path,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Loaded, Diagnosis> {
+    let loaded = ConfigSource::new(file, variables).load();
+    loaded.map_err(|invalid| invalid.diagnosis)
+}
+
+/// An attempt to read a configuration.
+struct Attempt {
+    inputs: Inputs,
+    result: Result<Checked, Diagnosis>,
+}
+
+struct Checked {
+    config: Config,
+    warnings: Diagnosis,
+}
+
+fn read(file: &Path, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Attempt {
+    let config_file = InputFile::before_reading(String::new(), file);
+    let failed = |config_file: InputFile, diagnosis: Diagnosis| Attempt {
+        inputs: Inputs::unparsed(config_file),
+        result: Err(diagnosis),
+    };
     let text = match read_text(file) {
         Ok((text, _)) => text,
         Err(error) => {
-            return Err(unreadable(
-                file,
-                format!("cannot be read: {}", describe(&error)),
-            ));
+            let message = format!("cannot be read: {}", describe(&error));
+            return failed(config_file, unreadable(file, message));
         }
     };
     let (source, errors) = Source::parse(file.to_path_buf(), &text);
     if !errors.is_empty() {
-        return Err(not_toml(&source, errors));
+        return failed(config_file, not_toml(&source, errors));
     }
     let (values, unsupported) = source.values();
     let (environment, not_text) = Environment::read(variables, &values);
@@ -96,21 +177,26 @@ pub fn load(
         );
         at.mark_invalid();
     }
-    let (raw, unknown) = extract::extract(merged(values, &environment, &report.root()), &report);
+    let values = merged(values, &environment, &report.root());
+    let (raw, unknown) = extract::extract(values.clone(), &report);
     let config = check::check(raw, &report.root(), &Folder::of(file));
+    let mut files = report.take_files();
+    files.insert(0, config_file);
+    let inputs = Inputs::new(&values, files);
     let (problems, has_errors) = report.into_problems();
     let diagnosis = Diagnosis {
         file: file.to_path_buf(),
         text: source.masked(&unknown),
         problems,
     };
-    match config {
-        Some(config) if !has_errors => Ok(Loaded {
+    let result = match config {
+        Some(config) if !has_errors => Ok(Checked {
             config,
             warnings: diagnosis,
         }),
         Some(_) | None => Err(diagnosis),
-    }
+    };
+    Attempt { inputs, result }
 }
 
 /// Parses a duration: a whole number with the unit `s`, `m`, `h` or `d`.

@@ -70,6 +70,7 @@ pub(super) struct RawServer {
     pub(super) tcp_keepalive: Option<HumanDuration>,
     pub(super) write_stall_timeout: Option<HumanDuration>,
     pub(super) half_close_timeout: Option<HumanDuration>,
+    pub(super) watch_files: Option<bool>,
     pub(super) startup_provider_timeout: Option<HumanDuration>,
     pub(super) shutdown_delay: Option<HumanDuration>,
     pub(super) drain_timeout: Option<HumanDuration>,

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::fmt::Display;
 
 use super::environment::Environment;
+use super::inputs::InputFile;
 use super::problem::{Problem, ProblemLocation, Severity};
 use super::source::{Part, Source, has_credentials};
 
@@ -17,6 +18,8 @@ pub(super) struct Report<'s> {
     problems: RefCell<Vec<Problem>>,
     /// The paths of values that were reported and left out.
     invalid: RefCell<Vec<Vec<String>>>,
+    /// The files that were read, or should have been.
+    files: RefCell<Vec<InputFile>>,
 }
 
 /// The location of a key in the configuration.
@@ -33,6 +36,7 @@ impl<'s> Report<'s> {
             environment,
             problems: RefCell::default(),
             invalid: RefCell::default(),
+            files: RefCell::default(),
         }
     }
 
@@ -47,6 +51,11 @@ impl<'s> Report<'s> {
     /// The location of `path`.
     pub(super) const fn location(&self, path: Vec<String>) -> Location<'_> {
         Location { report: self, path }
+    }
+
+    /// Takes the files that were read, or should have been.
+    pub(super) fn take_files(&self) -> Vec<InputFile> {
+        self.files.take()
     }
 
     /// The problems in the order of the file, and whether one is an error.
@@ -167,6 +176,16 @@ impl<'r> Location<'r> {
             message.into(),
             hint_of(hint),
         );
+    }
+
+    /// The key, as it is shown.
+    pub(super) fn key_path(&self) -> String {
+        self.path.join(".")
+    }
+
+    /// Notes a file that was read, or should have been.
+    pub(super) fn note_file(&self, file: InputFile) {
+        self.report.files.borrow_mut().push(file);
     }
 
     /// Marks the value as invalid and reported, so that it is not reported as missing too.

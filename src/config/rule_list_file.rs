@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::files::{describe, read_text};
+use super::inputs::InputFile;
+use super::report::Location;
 use crate::policy::rule_lists::{ListContent, ListError, ListKind};
-use crate::types::files::FileFingerprint;
 
 /// A list in a file that an access rule uses.
 #[derive(Clone, Debug)]
@@ -15,9 +16,7 @@ pub struct RuleListFile {
     pub path: PathBuf,
     /// What its entries are.
     pub kind: ListKind,
-    /// The file's fingerprint before it was read.
-    pub fingerprint: FileFingerprint,
-    /// Its content at the start.
+    /// Its content.
     pub content: Arc<ListContent>,
 }
 
@@ -33,19 +32,25 @@ pub enum RuleListError {
 }
 
 impl RuleListFile {
-    /// Reads the file at `path`.
-    ///
-    /// # Errors
-    /// [`RuleListError`].
-    pub fn open(path: PathBuf, kind: ListKind) -> Result<Self, RuleListError> {
-        // Before the text, so that a change in between is seen by the next check.
-        let fingerprint = FileFingerprint::of(&path);
-        let (text, _) = read_text(&path)?;
+    /// Reads the file at `path` for the key at `at`.
+    pub(super) fn read(
+        path: PathBuf,
+        kind: ListKind,
+        at: &Location<'_>,
+    ) -> Result<Self, RuleListError> {
+        let file = InputFile::before_reading(at.key_path(), &path);
+        let text = match read_text(&path) {
+            Ok((text, _)) => text,
+            Err(error) => {
+                at.note_file(file);
+                return Err(error.into());
+            }
+        };
+        at.note_file(file.with_content(text.as_bytes()));
         let content = Arc::new(ListContent::parse(kind, &text)?);
         Ok(Self {
             path,
             kind,
-            fingerprint,
             content,
         })
     }

@@ -76,6 +76,8 @@ pub struct ServerConfig {
     pub requests: LimiterSettings,
     /// Uploads below this rate, in bytes per second, are aborted if requests are queued.
     pub min_upload_rate: u32,
+    /// Whether the configuration is reloaded when one of its files changes.
+    pub watch_files: bool,
     /// How long after the start `/readyz` waits for providers that were never reached.
     pub startup_provider_timeout: Duration,
     /// How long Doorward serves after a termination signal, before it drains.
@@ -85,7 +87,7 @@ pub struct ServerConfig {
 }
 
 /// A listener for clients: `server.listen`, or one of `[[server.listeners]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerConfig {
     /// Its address.
     pub address: ListenAddr,
@@ -198,6 +200,16 @@ pub struct BearerConfig {
     pub introspection: Option<Duration>,
     /// Whether DPoP proofs must have a nonce from Doorward.
     pub dpop_nonce: bool,
+}
+
+impl StoreBackend {
+    /// Its name in reports.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Redis(_) => "redis",
+        }
+    }
 }
 
 impl Config {

@@ -34,12 +34,12 @@ impl CertificateMonitor {
         })
     }
 
-    pub(super) fn metrics(&self) -> &Metrics {
+    fn metrics(&self) -> &Metrics {
         &self.reporter.metrics
     }
 
     /// Whether the last report is a day old.
-    pub(super) fn is_due(&self) -> bool {
+    pub fn is_due(&self) -> bool {
         self.reporter.is_due()
     }
 

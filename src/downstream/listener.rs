@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
-use tokio::sync::Semaphore;
+use socket2::SockRef;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -19,8 +19,8 @@ use super::deadline_timer::DeadlineTimer;
 use super::drain::{self, Drain};
 use super::handshake::AcceptedSocket;
 use super::http1;
-use super::settings::ListenerSettings;
-use super::socket::ListeningSocket;
+use super::settings::{ConnectionSettings, ListenerSettings};
+use super::socket::{ListeningSocket, set_keepalive};
 use super::socket_activation::{ActivatedSockets, Role};
 use crate::limits::ByteBudget;
 use crate::telemetry::metrics::Metrics;
@@ -192,6 +192,15 @@ impl Acceptor {
         }
     }
 
+    /// Sets the idle time before keepalive probes, for connections that are accepted later.
+    fn set_keepalive(&self, idle: Option<Duration>) {
+        if let Self::Tcp(socket) = self
+            && let Err(error) = set_keepalive(SockRef::from(socket), idle)
+        {
+            tracing::warn!(%error, "tcp_keepalive_not_set");
+        }
+    }
+
     async fn accept(&self) -> io::Result<AcceptedSocket> {
         match self {
             Self::Tcp(socket) => socket
@@ -206,14 +215,14 @@ impl Acceptor {
     }
 }
 
-/// Accepts and serves connections on the current runtime until draining is complete.
+/// Accepts and serves connections on the current runtime until draining is complete. Connections
+/// keep the settings with which they were accepted.
 ///
 /// # Errors
 /// The socket cannot be registered with this runtime.
 pub async fn serve<H: Handler>(
     listener: Listener,
-    tls: Option<Arc<ServerConfig>>,
-    settings: Arc<ListenerSettings>,
+    mut settings: watch::Receiver<ConnectionSettings>,
     handler: Arc<H>,
     metrics: Arc<Metrics>,
     mut drain: Drain,
@@ -221,24 +230,34 @@ pub async fn serve<H: Handler>(
     let acceptor = Acceptor::new(listener.socket)?;
     // Connections drain later than the accept loop stops.
     let (connections_trigger, connections_drain) = drain::drain();
-    let context = Arc::new(ConnectionContext {
-        parser: http1::parser(&settings),
-        deadline_timer: DeadlineTimer::start(&settings, connections_drain.clone()),
-        tls: tls.map(TlsAcceptor::from),
-        settings: Arc::clone(&settings),
-        handler,
-        metrics,
-        drain: connections_drain,
-        registry: listener.registry,
-        bytes: listener.bytes,
-        ids: listener.ids,
-    });
+    let context_with = |ConnectionSettings { tls, limits }: ConnectionSettings| {
+        Arc::new(ConnectionContext {
+            parser: http1::parser(&limits),
+            deadline_timer: DeadlineTimer::start(&limits, connections_drain.clone()),
+            tls: tls.map(TlsAcceptor::from),
+            settings: limits,
+            handler: Arc::clone(&handler),
+            metrics: Arc::clone(&metrics),
+            drain: connections_drain.clone(),
+            registry: listener.registry.clone(),
+            bytes: Arc::clone(&listener.bytes),
+            ids: listener.ids.clone(),
+        })
+    };
+    let initial = settings.borrow_and_update().clone();
+    let mut context = context_with(initial);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             biased;
             () = drain.started() => break,
             Some(_) = connections.join_next() => continue,
+            Ok(()) = settings.changed() => {
+                let changed = settings.borrow_and_update().clone();
+                acceptor.set_keepalive(changed.limits.tcp_keepalive);
+                context = context_with(changed);
+                continue;
+            }
             accepted = acceptor.accept() => accepted,
         };
         let socket = match accepted {
@@ -279,7 +298,8 @@ pub async fn serve<H: Handler>(
         connections_trigger.start();
         while connections.join_next().await.is_some() {}
     };
-    if timeout(settings.drain_timeout, all_closed).await.is_err() {
+    let drain_timeout = settings.borrow().limits.drain_timeout;
+    if timeout(drain_timeout, all_closed).await.is_err() {
         tracing::warn!(left = connections.len(), "connections_cut");
         context.handler.cut_off();
     }

@@ -35,7 +35,7 @@ pub use certificate_monitor::{CertificateMonitor, CertificateValidity};
 pub use connection_context::{ConnectionIds, Handler};
 pub use drain::{Drain, DrainTrigger, drain};
 pub use listener::{ListenError, Listener, serve};
-pub use settings::{ListenerSettings, SocketAccess};
+pub use settings::{ConnectionSettings, ListenerSettings, SocketAccess};
 pub use socket_activation::{ActivatedSockets, Role};
 pub use tls::{CertificateFiles, Certificates};
 pub use tls_error::TlsError;

@@ -1,11 +1,34 @@
 //! Listener settings: connection limits, timeouts and header limits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rustls::ServerConfig;
+
+/// What may change while a listener is open. New connections get the new settings.
+#[derive(Clone, Debug)]
+pub struct ConnectionSettings {
+    /// TLS settings, if the listener terminates TLS.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Connection limits and timeouts.
+    pub limits: Arc<ListenerSettings>,
+}
+
+impl ConnectionSettings {
+    /// Whether connections are treated the same.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let is_same_tls = match (&self.tls, &other.tls) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        is_same_tls && self.limits == other.limits
+    }
+}
 
 /// Limits and timeouts of a listener's connections.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerSettings {
     /// Maximum number of open connections over all workers, upgraded ones included. Accepting
     /// pauses beyond it.

@@ -36,14 +36,10 @@ impl ListeningSocket {
 
     /// Sets the idle time before keepalive probes. Accepted connections inherit it.
     pub(super) fn set_keepalive(&self, idle: Option<Duration>) -> io::Result<()> {
-        let (Self::Tcp(socket), Some(idle)) = (self, idle) else {
-            return Ok(());
-        };
-        let keepalive = TcpKeepalive::new()
-            .with_time(idle)
-            .with_interval(KEEPALIVE_INTERVAL)
-            .with_retries(KEEPALIVE_RETRIES);
-        SockRef::from(socket).set_tcp_keepalive(&keepalive)
+        match self {
+            Self::Tcp(socket) => set_keepalive(SockRef::from(socket), idle),
+            Self::Unix(_) => Ok(()),
+        }
     }
 
     pub(super) fn try_clone(&self) -> io::Result<Self> {
@@ -124,6 +120,18 @@ impl SocketAccess {
             None => Ok(()),
         }
     }
+}
+
+/// Sets the idle time before keepalive probes. Without one, none are sent.
+pub(super) fn set_keepalive(socket: SockRef<'_>, idle: Option<Duration>) -> io::Result<()> {
+    let Some(idle) = idle else {
+        return socket.set_keepalive(false);
+    };
+    let keepalive = TcpKeepalive::new()
+        .with_time(idle)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_RETRIES);
+    socket.set_tcp_keepalive(&keepalive)
 }
 
 #[cfg(test)]

@@ -1,34 +1,26 @@
 //! TLS for client connections: versions 1.2 and 1.3, no early data, ALPN for HTTP/2 and HTTP/1.1,
-//! certificate selection by SNI and key type, and certificate reload when the files change, without
-//! closing connections.
+//! and certificate selection by SNI and key type.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SignatureAlgorithm};
-use tokio::task::spawn_blocking;
-use tokio::time::sleep;
 
 use super::certificate_monitor::{CertificateMonitor, CertificateValidity};
-use super::client_certificates::ClientAuthorities;
+use super::client_certificates::client_verifier;
 use super::tls_error::TlsError;
-use crate::types::files::FileFingerprint;
 use crate::types::x509::Validity;
 
 /// ALPN protocol ID of HTTP/2 over TLS (RFC 9113 section 3.1).
 pub(super) const ALPN_H2: &[u8] = b"h2";
-
-/// How often the files are checked for changes.
-const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Paths of a certificate chain and its key, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,15 +36,9 @@ pub struct CertificateFiles {
 /// key types: clients that support ECDSA do not get RSA, which is slower.
 pub struct Certificates {
     files: Vec<CertificateFiles>,
-    current: ArcSwap<Vec<Arc<CertifiedKey>>>,
+    certificates: Vec<Arc<CertifiedKey>>,
     /// Set if client certificates are required.
-    client_authorities: Option<Arc<ClientAuthorities>>,
-}
-
-/// The fingerprints of all files, and the result of a reload if any of them changed.
-struct FileCheck {
-    fingerprints: Vec<FileFingerprint>,
-    reloaded: Option<Result<(), TlsError>>,
+    client_verifier: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl fmt::Debug for Certificates {
@@ -79,15 +65,14 @@ impl Certificates {
         files: Vec<CertificateFiles>,
         client_ca_file: Option<PathBuf>,
     ) -> Result<Arc<Self>, TlsError> {
-        let current = ArcSwap::from_pointee(load_all(&files)?);
-        let client_authorities = client_ca_file
-            .map(ClientAuthorities::read)
-            .transpose()?
-            .map(Arc::new);
+        let certificates = load_all(&files)?;
+        let client_verifier = client_ca_file
+            .map(|file| client_verifier(&file))
+            .transpose()?;
         Ok(Arc::new(Self {
             files,
-            current,
-            client_authorities,
+            certificates,
+            client_verifier,
         }))
     }
 
@@ -104,14 +89,12 @@ impl Certificates {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder =
             ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        let builder = match &self.client_authorities {
-            Some(authorities) => {
-                builder.with_client_cert_verifier(Arc::<ClientAuthorities>::clone(authorities))
-            }
+        let builder = match &self.client_verifier {
+            Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::<Self>::clone(self));
-        if self.client_authorities.is_some() {
+        if self.client_verifier.is_some() {
             // No session resumption: it would skip the certificate check after an authority was
             // removed.
             config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -123,53 +106,14 @@ impl Certificates {
         Ok(Arc::new(config))
     }
 
-    /// Checks the files forever and reloads them when they change. New certificates apply to new
-    /// connections. If one cannot be loaded, the current ones stay in use. Reports certificates that
-    /// expire, and names without a certificate.
-    pub async fn keep_fresh(self: Arc<Self>, monitor: Arc<CertificateMonitor>) {
-        self.keep_fresh_every(CHECK_INTERVAL, monitor).await;
-    }
-
-    pub(super) async fn keep_fresh_every(
-        self: Arc<Self>,
-        interval: Duration,
-        monitor: Arc<CertificateMonitor>,
-    ) {
-        let reloads = &monitor.metrics().certificate_reloads;
-        let mut known = None;
-        loop {
-            let this = Arc::clone(&self);
-            let Ok(check) = spawn_blocking(move || this.check_files(known)).await else {
-                return;
-            };
-            known = Some(check.fingerprints);
-            match check.reloaded {
-                None => {}
-                Some(Ok(())) => {
-                    reloads.with_label_values(&["loaded"]).inc();
-                    tracing::info!("certificates_loaded");
-                    self.report_to(&monitor);
-                }
-                Some(Err(error)) => {
-                    reloads.with_label_values(&["refused"]).inc();
-                    tracing::error!(%error, "certificates_refused");
-                }
-            }
-            if monitor.is_due() {
-                self.report_to(&monitor);
-            }
-            sleep(interval).await;
-        }
-    }
-
-    fn report_to(&self, monitor: &CertificateMonitor) {
+    /// Reports certificates that expire, and names without a certificate.
+    pub fn report_to(&self, monitor: &CertificateMonitor) {
         monitor.report(&self.validities(), |host| self.covers(host));
     }
 
     /// The validity of each certificate, with its file.
     pub fn validities(&self) -> Vec<CertificateValidity> {
-        let certificates = self.current.load();
-        let pairs = self.files.iter().zip(certificates.iter());
+        let pairs = self.files.iter().zip(&self.certificates);
         let read = pairs.filter_map(|(files, certificate)| {
             Some(CertificateValidity {
                 cert_file: files.cert_file.clone(),
@@ -190,46 +134,15 @@ impl Certificates {
         let Ok(name) = ServerName::try_from(&*host) else {
             return false;
         };
-        self.current
-            .load()
+        self.certificates
             .iter()
             .any(|certificate| is_valid_for(certificate, &name))
-    }
-
-    /// Reloads the files if their fingerprints differ from `known`. Fingerprints are taken before
-    /// the reload, so that the next check sees a change in between.
-    fn check_files(&self, known: Option<Vec<FileFingerprint>>) -> FileCheck {
-        let pairs = self
-            .files
-            .iter()
-            .flat_map(|files| [files.cert_file.as_path(), &files.key_file]);
-        let authorities = self
-            .client_authorities
-            .iter()
-            .map(|authorities| authorities.file());
-        let fingerprints: Vec<FileFingerprint> =
-            pairs.chain(authorities).map(FileFingerprint::of).collect();
-        let changed = known.is_some_and(|known| known != fingerprints);
-        FileCheck {
-            fingerprints,
-            reloaded: changed.then(|| self.reload()),
-        }
-    }
-
-    /// Replaces all certificates, or none on an error.
-    fn reload(&self) -> Result<(), TlsError> {
-        let certificates = load_all(&self.files)?;
-        if let Some(authorities) = &self.client_authorities {
-            authorities.replace(authorities.reload()?);
-        }
-        self.current.store(Arc::new(certificates));
-        Ok(())
     }
 }
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let certificates = self.current.load();
+        let certificates = &self.certificates;
         let sni = hello
             .server_name()
             .and_then(|name| ServerName::try_from(name).ok());

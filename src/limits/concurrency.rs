@@ -85,6 +85,11 @@ impl ConcurrencyLimiter {
         }
     }
 
+    /// Its settings.
+    pub const fn settings(&self) -> LimiterSettings {
+        self.settings
+    }
+
     /// Waits until another request of `client` may be in flight. Requests of no known client have
     /// no share.
     ///

@@ -12,7 +12,7 @@ use super::token::{self, Grant, TokenError, TokenResponse};
 use crate::types::oauth::{ClientId, IdToken, ProviderSid};
 
 /// A provider's dialect.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Dialect {
     /// OpenID Connect and OAuth 2 as standardized.
     #[default]

@@ -13,7 +13,7 @@ use crate::identity::claims::UnverifiedClaims;
 use crate::types::oauth::{Issuer, ProviderName};
 
 /// One identity provider.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderSettings {
     /// The name in the configuration file.
     pub name: ProviderName,

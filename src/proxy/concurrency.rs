@@ -31,15 +31,16 @@ const BODY_READS: LimiterSettings = LimiterSettings {
     queue_timeout: Duration::from_secs(5),
 };
 
-/// The limiters that all workers share.
+/// The limiters that all workers share. A limiter whose settings a reload does not change is kept,
+/// with its requests in flight.
 #[derive(Debug)]
 pub struct Limiters {
     /// Limits all requests.
-    pub server: ConcurrencyLimiter,
+    pub server: Arc<ConcurrencyLimiter>,
     /// Limit the requests of one app each, by app index.
-    pub apps: Vec<Option<ConcurrencyLimiter>>,
+    pub apps: Vec<Option<Arc<ConcurrencyLimiter>>>,
     /// Limits the bodies that are read for Doorward's own endpoints.
-    pub body_reads: ConcurrencyLimiter,
+    pub body_reads: Arc<ConcurrencyLimiter>,
     /// Limits what requests and responses take in memory.
     pub bytes: Arc<ByteBudget>,
     /// Uploads below this rate, in bytes per second, are aborted if requests are queued.
@@ -47,26 +48,14 @@ pub struct Limiters {
 }
 
 impl Limiters {
-    /// Limiters without requests.
-    pub fn new(
-        server: LimiterSettings,
-        apps: impl IntoIterator<Item = Option<LimiterSettings>>,
-        bytes: Arc<ByteBudget>,
-        min_upload_rate: u32,
-    ) -> Self {
-        let apps = apps.into_iter();
-        Self {
-            server: ConcurrencyLimiter::new(server),
-            apps: apps.map(|app| app.map(ConcurrencyLimiter::new)).collect(),
-            body_reads: ConcurrencyLimiter::new(BODY_READS),
-            bytes,
-            min_upload_rate,
-        }
+    /// A limiter of the bodies that are read for Doorward's own endpoints.
+    pub fn body_reads() -> Arc<ConcurrencyLimiter> {
+        Arc::new(ConcurrencyLimiter::new(BODY_READS))
     }
 
     /// The limiter of an app. `None` for an app without a limit.
     pub(super) fn app(&self, index: usize) -> Option<&ConcurrencyLimiter> {
-        self.apps.get(index).and_then(Option::as_ref)
+        self.apps.get(index).and_then(Option::as_deref)
     }
 }
 

@@ -18,11 +18,11 @@ mod request_body;
 mod request_telemetry;
 mod responder;
 mod stream_limits;
+mod upload_observer;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, header};
 
@@ -61,7 +61,7 @@ use request_telemetry::RequestRecord;
 pub use request_telemetry::RequestTelemetry;
 pub use responder::Responder;
 
-/// Handles the requests of one worker.
+/// Handles the requests of one worker in one configuration. A request uses one of these until its end.
 pub struct Proxy {
     /// The apps by host.
     pub router: Arc<HostRouter>,
@@ -73,7 +73,7 @@ pub struct Proxy {
     /// The authentication flows.
     pub auth: Arc<Auth>,
     /// The lists in files that access rules use.
-    pub rule_lists: Arc<ArcSwap<RuleLists>>,
+    pub rule_lists: Arc<RuleLists>,
     /// The app backends, by app index.
     pub upstreams: Upstreams,
     /// Decrypted sessions of this worker.
@@ -270,9 +270,8 @@ impl Proxy {
         };
         let response = match caller {
             Ok(caller) => {
-                let lists = route.uses_lists().then(|| self.rule_lists.load());
                 let context = AccessContext {
-                    lists: lists.as_deref().map_or(RuleLists::NONE, Arc::as_ref),
+                    lists: &self.rule_lists,
                 };
                 let decision = decide(&info, &parts.headers, route, caller, &context);
                 let context = RequestContext {

@@ -15,6 +15,7 @@ use super::concurrency::REQUEST_BYTES;
 use super::event_stream::{EndedByDrain, end_with_drain};
 use super::responder::TaggedResponse;
 use super::stream_limits::{LimitChecker, StreamLimits};
+use super::upload_observer::{LimitedUploadObserver, UploadObserver};
 use crate::auth::Unavailable;
 use crate::limits::{Reservation, UploadProgress};
 use crate::policy::decide::Caller;
@@ -37,10 +38,15 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 pub struct RequestTelemetry(Arc<Shared>);
 
 struct Shared {
+    worker: Arc<WorkerTelemetry>,
+    apps: Vec<(String, AppMetrics)>,
+}
+
+/// What is the same in every configuration.
+struct WorkerTelemetry {
     clock: Arc<dyn Clock>,
     access: Option<AccessBuffer>,
     metrics: Arc<Metrics>,
-    apps: Vec<(String, AppMetrics)>,
     without_app: AppMetrics,
     request_ids: AtomicU64,
     /// Whether the drain has started.
@@ -60,26 +66,33 @@ impl RequestTelemetry {
         seed: u64,
     ) -> Self {
         let without_app = metrics.app("", &[]);
-        Self(Arc::new(Shared {
+        let worker = Arc::new(WorkerTelemetry {
             clock,
             access,
             metrics,
-            apps,
             without_app,
             request_ids: AtomicU64::new(seed),
             draining: watch::Sender::new(false),
             cut_off: AtomicBool::new(false),
-        }))
+        });
+        Self(Arc::new(Shared { worker, apps }))
+    }
+
+    /// Telemetry of the same worker for other apps.
+    #[must_use]
+    pub fn with_apps(&self, apps: Vec<(String, AppMetrics)>) -> Self {
+        let worker = Arc::clone(&self.0.worker);
+        Self(Arc::new(Shared { worker, apps }))
     }
 
     /// From now on, event streams end after their current event.
     pub fn drain_started(&self) {
-        self.0.draining.send_replace(true);
+        self.0.worker.draining.send_replace(true);
     }
 
     /// From now on, requests that end early were cut off by Doorward and not by their clients.
     pub fn cut_off(&self) {
-        self.0.cut_off.store(true, Ordering::Relaxed);
+        self.0.worker.cut_off.store(true, Ordering::Relaxed);
     }
 
     /// Records a request that was rejected before its head could be parsed.
@@ -99,6 +112,7 @@ impl RequestTelemetry {
     /// Counts a request for a decision.
     pub fn count_check(&self, dialect: &str, outcome: &str) {
         self.0
+            .worker
             .metrics
             .checks
             .with_label_values(&[dialect, outcome])
@@ -111,6 +125,7 @@ impl RequestTelemetry {
         // of requests.
         let request_id = self
             .0
+            .worker
             .request_ids
             .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         RequestRecord {
@@ -134,7 +149,7 @@ impl RequestTelemetry {
     }
 }
 
-impl Shared {
+impl WorkerTelemetry {
     /// The code of a request or response that did not reach its end.
     fn early_end(&self) -> &'static str {
         if self.cut_off.load(Ordering::Relaxed) {
@@ -259,7 +274,7 @@ impl RequestRecord {
         let Some((app, _)) = self.app.and_then(|index| self.shared.apps.get(index)) else {
             return;
         };
-        let metrics = &self.shared.metrics;
+        let metrics = &self.shared.worker.metrics;
         let rejected = if matches!(reason, NoSessionReason::TokenRefused(_)) {
             &metrics.tokens_rejected
         } else {
@@ -293,7 +308,7 @@ impl RequestRecord {
         }
         let TaggedResponse { code, response } = response;
         let (response, ended_by_drain) =
-            end_with_drain(response, || self.shared.draining.subscribe());
+            end_with_drain(response, || self.shared.worker.draining.subscribe());
         let limits = LimitChecker::new(std::mem::take(&mut self.limits));
         let mut observer = ResponseObserver {
             record: self,
@@ -327,13 +342,13 @@ impl RequestRecord {
         } = *outcome;
         let app = self.app.and_then(|index| self.shared.apps.get(index));
         let took = self.started.elapsed();
-        let metrics = app.map_or(&self.shared.without_app, |(_, metrics)| metrics);
+        let metrics = app.map_or(&self.shared.worker.without_app, |(_, metrics)| metrics);
         metrics.observe_request(code, status, took, self.upstream);
-        let Some(access) = &self.shared.access else {
+        let Some(access) = &self.shared.worker.access else {
             return;
         };
         access.write(&AccessEntry {
-            time: self.shared.clock.now(),
+            time: self.shared.worker.clock.now(),
             request_id: self.request_id.as_str(),
             app: app.map(|(name, _)| name.as_str()),
             client: self.client,
@@ -362,60 +377,13 @@ impl Drop for RequestRecord {
         let (code, status) = if std::thread::panicking() {
             ("internal_error", 500)
         } else {
-            (self.shared.early_end(), CLIENT_CLOSED_REQUEST)
+            (self.shared.worker.early_end(), CLIENT_CLOSED_REQUEST)
         };
         self.record(&Outcome {
             code,
             status,
             bytes_out: 0,
         });
-    }
-}
-
-/// Reports the progress of a request body.
-struct UploadObserver(Arc<UploadProgress>);
-
-impl BodyObserver for UploadObserver {
-    fn admit(&mut self) -> Result<(), BodyError> {
-        self.0.on_poll();
-        Ok(())
-    }
-
-    fn passed(&mut self, bytes: usize) {
-        self.0.on_data(bytes);
-    }
-
-    fn ended(self: Box<Self>, _end: BodyEnd) {
-        self.0.on_end();
-    }
-}
-
-/// The same for a body that ends when its limits are reached.
-struct LimitedUploadObserver {
-    progress: UploadObserver,
-    limits: LimitChecker,
-    is_cut: Arc<AtomicBool>,
-}
-
-impl BodyObserver for LimitedUploadObserver {
-    fn admit(&mut self) -> Result<(), BodyError> {
-        self.progress.admit()?;
-        self.limits.check()
-    }
-
-    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
-        self.limits.poll_waiting(cx)
-    }
-
-    fn passed(&mut self, bytes: usize) {
-        self.progress.passed(bytes);
-    }
-
-    fn ended(self: Box<Self>, end: BodyEnd) {
-        if end == BodyEnd::Cut {
-            self.is_cut.store(true, Ordering::Relaxed);
-        }
-        self.progress.0.on_end();
     }
 }
 
@@ -490,7 +458,7 @@ impl BodyObserver for ResponseObserver {
             }
             BodyEnd::Complete | BodyEnd::Cut => {}
             BodyEnd::Broken => self.code = "upstream_body_aborted",
-            BodyEnd::Abandoned => self.code = self.record.shared.early_end(),
+            BodyEnd::Abandoned => self.code = self.record.shared.worker.early_end(),
             BodyEnd::Stalled => self.code = "client_stalled",
         }
         self.record_end();

@@ -7,6 +7,7 @@ use crate::auth::app::{AppAuth, AuthSettings, OnReuse, RevocationMode, Userinfo}
 use crate::config::LoginHostConfig;
 use crate::oidc::{ClientAuth, ClientSettings, Provider};
 use crate::session::seal::KeyRing;
+use crate::store::Revocations;
 use crate::types::oauth::ClientId;
 
 /// A login host. It has no registration of its own: it uses that of the app of each login.
@@ -14,7 +15,7 @@ pub(super) fn login_host(
     host: &LoginHostConfig,
     provider: Arc<Provider>,
     ring: &Arc<KeyRing>,
-    max_revoked: usize,
+    revocations: Arc<Revocations>,
 ) -> AppAuth {
     let client = ClientSettings::new(ClientId::new(""), ClientAuth::None, host.callback.clone());
     let settings = AuthSettings {
@@ -24,5 +25,5 @@ pub(super) fn login_host(
         revocation: RevocationMode::FailOpen,
     };
     let app = Arc::new(host.policy.clone());
-    AppAuth::new(app, provider, client, settings, ring, max_revoked)
+    AppAuth::new(app, provider, client, settings, ring, revocations)
 }

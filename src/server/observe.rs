@@ -93,9 +93,9 @@ impl Observer for MetricsObserver {
 }
 
 /// Sets the gauges to their current values.
-pub(super) fn refresh_gauges(
+pub(super) fn refresh_gauges<'a>(
     auth: &Auth,
-    providers: &[Arc<Provider>],
+    providers: impl Iterator<Item = &'a Provider>,
     limiters: &NamedLimiters<'_>,
     metrics: &Metrics,
 ) {
@@ -175,6 +175,23 @@ pub(super) fn refresh_gauges(
                 .set(gauge_value(keys.skipped().len()));
         }
     }
+}
+
+/// Removes the values of apps, providers and certificates that are gone. The others are set again.
+pub(super) fn reset_gauges(metrics: &Metrics) {
+    for gauge in [
+        &metrics.requests_in_flight,
+        &metrics.requests_queued,
+        &metrics.provider_circuit_open,
+        &metrics.provider_clock_skew,
+        &metrics.provider_keys,
+        &metrics.provider_keys_skipped,
+        &metrics.certificate_expiry,
+    ] {
+        gauge.reset();
+    }
+    metrics.revocation_limit_ratio.reset();
+    metrics.hosts_without_certificate.set(0);
 }
 
 fn gauge_value(count: usize) -> i64 {

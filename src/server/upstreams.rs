@@ -9,11 +9,13 @@ use crate::identity::identity::HeaderTemplate;
 use crate::policy::app::App;
 use crate::upstream::{HeaderPolicy, UpstreamPlan};
 
-/// The limit of connections is divided among the workers.
+/// The limit of connections is divided among the workers. The backend of one of the `previous` plans
+/// is kept if its settings are the same.
 pub(super) fn plan(
     app: &App,
     settings: &AppConfig,
     workers: NonZeroUsize,
+    previous: &[Arc<UpstreamPlan>],
 ) -> Result<Arc<UpstreamPlan>, StartError> {
     let beginnings = app.cookies.beginnings();
     let client_header = app.bearer.iter().map(|bearer| &bearer.client_header);
@@ -45,6 +47,13 @@ pub(super) fn plan(
     };
     let mut upstream = settings.upstream.clone();
     upstream.max_connections = upstream.max_connections.div_ceil(workers.get());
+    let mut previous = previous.iter();
+    let is_same = |before: &&Arc<UpstreamPlan>| {
+        before.app() == app.name.as_str() && *before.settings() == upstream
+    };
+    if let Some(before) = previous.find(is_same) {
+        return Ok(before.with_headers(headers));
+    }
     UpstreamPlan::new(app.name.as_str(), upstream, headers)
         .map_err(|error| StartError::Upstream(app.name.to_string(), error))
 }

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::{
-    Claim, Claimed, Cursor, LogBatch, LogEntry, LogState, Store, StoreError, StoreFuture, StoreTime,
+    Claim, Claimed, Cursor, LogBatch, LogEntry, LogLimits, LogState, Store, StoreError,
+    StoreFuture, StoreTime,
 };
 use crate::telemetry::metrics::Metrics;
 use crate::types::time::Timestamp;
@@ -290,6 +291,10 @@ impl Store for InstrumentedStore {
 
     fn held(&self) -> Option<usize> {
         self.store.held()
+    }
+
+    fn set_log_limits(&self, limits: LogLimits) {
+        self.store.set_log_limits(limits);
     }
 
     fn sweep(&self, now: Timestamp) {

@@ -37,6 +37,10 @@ impl Log {
         }
     }
 
+    pub(super) const fn set_max_entries(&mut self, max_entries: usize) {
+        self.max_entries = max_entries;
+    }
+
     /// Restores the entries of the journal at `path`, and writes to it from now on. Blocks.
     pub(super) fn attach_journal(&mut self, path: &Path, now: Timestamp) -> io::Result<()> {
         // A compaction may add more entries than the limit of single ones.

@@ -12,7 +12,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::log::{Log, Pending};
 use super::{
-    Claim, Claimed, Cursor, LogBatch, LogEntry, LogState, Store, StoreError, StoreFuture, StoreTime,
+    Claim, Claimed, Cursor, LogBatch, LogEntry, LogLimits, LogState, Store, StoreError,
+    StoreFuture, StoreTime,
 };
 use crate::limits::{ClientKey, current_client, within_share};
 use crate::lock::lock;
@@ -337,6 +338,10 @@ impl Store for Memory {
 
     fn time_bound(&self, now: Timestamp) -> Option<StoreTime> {
         Some(self.next_time(now))
+    }
+
+    fn set_log_limits(&self, limits: LogLimits) {
+        self.log().set_max_entries(limits.max_entries);
     }
 
     fn compact<'a>(

@@ -137,6 +137,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The number of entries in this process. `None` for an external store.
     fn held(&self) -> Option<usize>;
 
+    /// Sets the limits of the log. What is in it stays.
+    fn set_log_limits(&self, limits: LogLimits);
+
     /// Removes expired entries. Called periodically.
     fn sweep(&self, now: Timestamp);
 }

@@ -217,17 +217,23 @@ metric_families! {
     pub connection_errors: IntCounterVec = "doorward_connection_errors_total", ["reason"];
     /// Requests of clients in flight over HTTP/2.
     pub http2_streams: IntGauge = "doorward_http2_streams";
-    /// Certificate reloads, by outcome.
-    pub certificate_reloads: IntCounterVec = "doorward_certificate_reloads_total", ["outcome"];
-    /// Lists of access rules that were read again, by outcome.
-    pub rule_list_reloads: IntCounterVec = "doorward_rule_list_reloads_total", ["outcome"];
-    /// Lists of access rules whose file cannot be used, so that older content is in use.
-    pub rule_lists_outdated: IntGauge = "doorward_rule_lists_outdated";
     /// When the certificate expires, in seconds since the epoch.
     pub certificate_expiry: IntGaugeVec =
         "doorward_certificate_expiry_timestamp_seconds", ["cert_file"];
     /// Hosts of apps that no certificate is valid for.
     pub hosts_without_certificate: IntGauge = "doorward_hosts_without_certificate";
+
+    /// Configuration reloads, by trigger and outcome.
+    pub config_reloads: IntCounterVec = "doorward_config_reloads_total", ["trigger", "outcome"];
+    /// Whether the last attempt to load the configuration succeeded.
+    pub config_last_reload_successful: IntGauge = "doorward_config_last_reload_successful";
+    /// When the configuration was last loaded successfully, in seconds since the epoch.
+    pub config_last_reload_success: IntGauge =
+        "doorward_config_last_reload_success_timestamp_seconds";
+    /// The configuration in use, by its hash.
+    pub config_info: IntGaugeVec = "doorward_config_info", ["hash"];
+    /// Configuration keys whose values need a restart.
+    pub config_restart_keys: IntGauge = "doorward_config_restart_keys";
 
     /// Access log entries dropped because the writer could not keep up.
     pub access_log_dropped: IntCounter = "doorward_access_log_dropped_total";

@@ -24,7 +24,7 @@ pub struct Upstreams {
 }
 
 /// What every client needs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct ClientParts {
     resolver: Resolver,
     tunnels: Arc<Tunnels>,
@@ -37,12 +37,66 @@ enum AppUpstreams {
     ByLabel(Box<LabelUpstreams>),
 }
 
+impl AppUpstreams {
+    fn plan(&self) -> &Arc<UpstreamPlan> {
+        match self {
+            Self::One(upstream) => &upstream.plan,
+            Self::ByLabel(by_label) => &by_label.plan,
+        }
+    }
+
+    /// Clients with the same connections for `plan`, which differs in its headers only.
+    fn with_plan(&self, plan: &Arc<UpstreamPlan>) -> Self {
+        match self {
+            Self::One(upstream) => Self::One(upstream.with_plan(Arc::clone(plan))),
+            Self::ByLabel(by_label) => Self::ByLabel(Box::new(by_label.with_plan(plan))),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct LabelUpstreams {
     plan: Arc<UpstreamPlan>,
     pools: Cache<HostLabel, Arc<LabelUpstream>>,
     open: IntGauge,
     closed: IntCounter,
+}
+
+impl LabelUpstreams {
+    fn new(plan: &Arc<UpstreamPlan>, max_labels: usize, metrics: &Metrics) -> Self {
+        let app = [plan.app.as_str()];
+        Self {
+            plan: Arc::clone(plan),
+            pools: Cache::new(max_labels),
+            open: metrics.upstream_label_pools.with_label_values(&app),
+            closed: metrics.upstream_label_pools_closed.with_label_values(&app),
+        }
+    }
+
+    fn with_plan(&self, plan: &Arc<UpstreamPlan>) -> Self {
+        let successor = Self {
+            plan: Arc::clone(plan),
+            pools: Cache::new(plan.max_labels().unwrap_or_default()),
+            open: self.open.clone(),
+            closed: self.closed.clone(),
+        };
+        for (label, pool) in self.pools.iter() {
+            if let Some(plan) = plan.at_label(&label) {
+                let client = pool.upstream.with_plan(plan);
+                successor.pools.insert(label, successor.counted(client));
+            }
+        }
+        successor
+    }
+
+    fn counted(&self, upstream: Upstream) -> Arc<LabelUpstream> {
+        self.open.inc();
+        Arc::new(LabelUpstream {
+            upstream,
+            open: self.open.clone(),
+            closed: self.closed.clone(),
+        })
+    }
 }
 
 /// The client for one label. It is counted while it is in use.
@@ -95,20 +149,25 @@ impl Upstreams {
             tunnels: Arc::clone(tunnels),
             metrics: Arc::clone(metrics),
         };
-        let app = |plan: &Arc<UpstreamPlan>| match plan.max_labels() {
-            None => AppUpstreams::One(parts.client(Arc::clone(plan))),
-            Some(max) => {
-                let app = [plan.app.as_str()];
-                AppUpstreams::ByLabel(Box::new(LabelUpstreams {
-                    plan: Arc::clone(plan),
-                    pools: Cache::new(max),
-                    open: metrics.upstream_label_pools.with_label_values(&app),
-                    closed: metrics.upstream_label_pools_closed.with_label_values(&app),
-                }))
+        let apps = plans.iter().map(|plan| parts.app(plan)).collect();
+        Self { apps, parts }
+    }
+
+    /// Clients of the same worker for the plans of another configuration. They continue to use the
+    /// connections to each backend that is the same.
+    #[must_use]
+    pub fn with_plans(&self, plans: &[Arc<UpstreamPlan>]) -> Self {
+        let app = |plan: &Arc<UpstreamPlan>| {
+            let mut before = self.apps.iter();
+            match before.find(|app| plan.is_same_backend(app.plan())) {
+                Some(app) => app.with_plan(plan),
+                None => self.parts.app(plan),
             }
         };
-        let apps = plans.iter().map(app).collect();
-        Self { apps, parts }
+        Self {
+            apps: plans.iter().map(app).collect(),
+            parts: self.parts.clone(),
+        }
     }
 
     /// The client for requests to an app. `None` if it has none, which no request causes.
@@ -122,12 +181,7 @@ impl Upstreams {
             Some(found) => found,
             None => {
                 let plan = by_label.plan.at_label(label)?;
-                by_label.open.inc();
-                let opened = Arc::new(LabelUpstream {
-                    upstream: self.parts.client(plan),
-                    open: by_label.open.clone(),
-                    closed: by_label.closed.clone(),
-                });
+                let opened = by_label.counted(self.parts.client(plan));
                 by_label.pools.insert(label.clone(), Arc::clone(&opened));
                 opened
             }
@@ -137,6 +191,15 @@ impl Upstreams {
 }
 
 impl ClientParts {
+    fn app(&self, plan: &Arc<UpstreamPlan>) -> AppUpstreams {
+        match plan.max_labels() {
+            None => AppUpstreams::One(self.client(Arc::clone(plan))),
+            Some(max) => {
+                AppUpstreams::ByLabel(Box::new(LabelUpstreams::new(plan, max, &self.metrics)))
+            }
+        }
+    }
+
     fn client(&self, plan: Arc<UpstreamPlan>) -> Upstream {
         let (resolver, tunnels) = (self.resolver.clone(), Arc::clone(&self.tunnels));
         Upstream::new(plan, resolver, tunnels, &self.metrics)

@@ -23,7 +23,7 @@ pub struct Upstream {
     pub(super) plan: Arc<UpstreamPlan>,
     pub(super) tunnels: Arc<Tunnels>,
     /// Set if the backend is configured for HTTP/2.
-    pub(super) h2_pool: Option<H2Pool>,
+    pub(super) h2_pool: Option<Arc<H2Pool>>,
     pub(super) idle_pool: Arc<IdlePool>,
     /// Connections that the backend may have authenticated.
     pub(super) pinned: Arc<PinnedPool>,
@@ -56,7 +56,7 @@ impl Upstream {
         ));
         let dialer = Arc::new(Dialer::new(Arc::clone(&plan), resolver, metrics));
         let h2_pool = (plan.settings.protocol == UpstreamProtocol::Http2)
-            .then(|| H2Pool::new(&plan, Arc::clone(&dialer), metrics));
+            .then(|| Arc::new(H2Pool::new(&plan, Arc::clone(&dialer), metrics)));
         Self {
             plan,
             tunnels,
@@ -67,6 +67,21 @@ impl Upstream {
             slots,
             opened,
             errors: metrics.upstream_errors.clone(),
+        }
+    }
+
+    /// A client with the same connections for `plan`, which differs in its headers only.
+    pub(super) fn with_plan(&self, plan: Arc<UpstreamPlan>) -> Self {
+        Self {
+            plan,
+            tunnels: Arc::clone(&self.tunnels),
+            h2_pool: self.h2_pool.clone(),
+            idle_pool: Arc::clone(&self.idle_pool),
+            pinned: Arc::clone(&self.pinned),
+            dialer: Arc::clone(&self.dialer),
+            slots: Arc::clone(&self.slots),
+            opened: self.opened.clone(),
+            errors: self.errors.clone(),
         }
     }
 

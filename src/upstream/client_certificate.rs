@@ -1,48 +1,23 @@
-//! Client certificate for mutual TLS with a backend (RFC 8446 section 4.3.2). Changed files are
-//! reloaded within seconds, for new connections. If they cannot be loaded, the current certificate
-//! stays in use.
+//! Client certificate for mutual TLS with a backend (RFC 8446 section 4.3.2).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use tokio::task::spawn_blocking;
-use tokio::time::sleep;
 
 use crate::telemetry::certificates::CertificateReporter;
-use crate::types::files::FileFingerprint;
 use crate::types::x509::Validity;
-
-/// How often the files are checked for changes.
-const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A certificate chain and its private key, both from PEM files.
 pub struct ClientCertificate {
     cert_file: PathBuf,
     key_file: PathBuf,
-    /// The files' fingerprints before the first load.
-    initial: Fingerprints,
-    current: ArcSwap<CertifiedKey>,
-}
-
-/// Fingerprints of both files.
-#[derive(Clone, PartialEq, Eq)]
-struct Fingerprints {
-    cert: FileFingerprint,
-    key: FileFingerprint,
-}
-
-/// The fingerprints of both files, and the result of a reload if they changed.
-struct FileCheck {
-    fingerprints: Fingerprints,
-    reloaded: Option<Result<(), ClientCertificateError>>,
+    certificate: Arc<CertifiedKey>,
 }
 
 /// Why a client certificate cannot be loaded.
@@ -70,74 +45,35 @@ impl ClientCertificate {
         cert_file: PathBuf,
         key_file: PathBuf,
     ) -> Result<Arc<Self>, ClientCertificateError> {
-        let initial = Fingerprints::of(&cert_file, &key_file);
-        let current = ArcSwap::from_pointee(load(&cert_file, &key_file)?);
+        let certificate = Arc::new(load(&cert_file, &key_file)?);
         Ok(Arc::new(Self {
             cert_file,
             key_file,
-            initial,
-            current,
+            certificate,
         }))
-    }
-
-    /// Checks the files forever and reloads them when they change. Reports a certificate that
-    /// expires.
-    pub async fn keep_fresh(self: Arc<Self>, reporter: Arc<CertificateReporter>) {
-        let reloads = &reporter.metrics.certificate_reloads;
-        let mut known = self.initial.clone();
-        loop {
-            if reporter.is_due() {
-                self.report_to(&reporter);
-            }
-            sleep(CHECK_INTERVAL).await;
-            let this = Arc::clone(&self);
-            let Ok(check) = spawn_blocking(move || this.check_files(&known)).await else {
-                return;
-            };
-            known = check.fingerprints;
-            match check.reloaded {
-                None => {}
-                Some(Ok(())) => {
-                    reloads.with_label_values(&["loaded"]).inc();
-                    self.report_to(&reporter);
-                    tracing::info!(file = %self.cert_file.display(), "certificates_loaded");
-                }
-                Some(Err(error)) => {
-                    reloads.with_label_values(&["refused"]).inc();
-                    tracing::error!(%error, "certificates_refused");
-                }
-            }
-        }
     }
 
     /// The validity of the certificate. `None` if it cannot be read.
     pub fn validity(&self) -> Option<Validity> {
-        Validity::of(self.current.load().cert.first()?)
+        Validity::of(self.certificate.cert.first()?)
     }
 
-    fn report_to(&self, reporter: &CertificateReporter) {
+    /// Reports a certificate that expires.
+    pub fn report_to(&self, reporter: &CertificateReporter) {
         if let Some(validity) = self.validity() {
             reporter.report(&self.cert_file, validity);
         }
     }
+}
 
-    /// Reloads the files if their fingerprints differ from `known`. Fingerprints are taken before
-    /// the reload, so that the next check sees a change in between.
-    fn check_files(&self, known: &Fingerprints) -> FileCheck {
-        let fingerprints = Fingerprints::of(&self.cert_file, &self.key_file);
-        let changed = fingerprints != *known;
-        FileCheck {
-            fingerprints,
-            reloaded: changed.then(|| self.reload()),
-        }
-    }
-
-    fn reload(&self) -> Result<(), ClientCertificateError> {
-        let certificate = load(&self.cert_file, &self.key_file)?;
-        self.current.store(Arc::new(certificate));
-        Ok(())
+impl PartialEq for ClientCertificate {
+    /// The key belongs to the certificate.
+    fn eq(&self, other: &Self) -> bool {
+        self.certificate.cert == other.certificate.cert
     }
 }
+
+impl Eq for ClientCertificate {}
 
 impl ResolvesClientCert for ClientCertificate {
     /// Always the one certificate, whatever authorities the backend accepts. A backend that does
@@ -147,7 +83,7 @@ impl ResolvesClientCert for ClientCertificate {
         _authorities: &[&[u8]],
         _schemes: &[SignatureScheme],
     ) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.load_full())
+        Some(Arc::clone(&self.certificate))
     }
 
     fn has_certs(&self) -> bool {
@@ -161,15 +97,6 @@ impl fmt::Debug for ClientCertificate {
             .field(&self.cert_file)
             .field(&self.key_file)
             .finish()
-    }
-}
-
-impl Fingerprints {
-    fn of(cert_file: &Path, key_file: &Path) -> Self {
-        Self {
-            cert: FileFingerprint::of(cert_file),
-            key: FileFingerprint::of(key_file),
-        }
     }
 }
 
@@ -198,47 +125,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn check_files_loads_new_files_and_rejects_bad_ones() {
+    fn certificates_are_the_same_by_content() {
         let folder = tempfile::tempdir().unwrap();
-        let cert = folder.path().join("cert.pem");
-        let key = folder.path().join("key.pem");
+        let read = |name: &str| {
+            let path = |extension: &str| folder.path().join(name).with_extension(extension);
+            ClientCertificate::read(path("pem"), path("key"))
+        };
         let issue = |name: &str| {
             let issued = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-            std::fs::write(&cert, issued.cert.pem()).unwrap();
-            std::fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
-            issued.cert.der().clone()
+            let write = |extension: &str, text: String| {
+                std::fs::write(folder.path().join(name).with_extension(extension), text).unwrap();
+            };
+            write("pem", issued.cert.pem());
+            write("key", issued.signing_key.serialize_pem());
         };
-        let current = |certificate: &ClientCertificate| {
-            certificate.resolve(&[], &[]).unwrap().cert[0].clone()
-        };
+        assert!(read("one").unwrap_err().to_string().contains("one.pem"));
+        issue("one");
+        let first = read("one").unwrap();
+        assert!(*first == *read("one").unwrap());
+        issue("one");
+        assert!(*first != *read("one").unwrap());
 
-        assert!(
-            ClientCertificate::read(cert.clone(), key.clone())
-                .unwrap_err()
-                .to_string()
-                .contains("cert.pem")
-        );
-        let first = issue("one.test");
-        let certificate = ClientCertificate::read(cert.clone(), key.clone()).unwrap();
-        assert_eq!(current(&certificate), first);
-        assert!(
-            certificate
-                .check_files(&certificate.initial)
-                .reloaded
-                .is_none()
-        );
-
-        std::fs::write(&key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
-        let check = certificate.check_files(&certificate.initial);
-        assert!(matches!(
-            check.reloaded,
-            Some(Err(ClientCertificateError::Pair(_)))
-        ));
-        assert_eq!(current(&certificate), first);
-
-        let second = issue("two.test");
-        let check = certificate.check_files(&check.fingerprints);
-        assert!(check.reloaded.unwrap().is_ok());
-        assert_eq!(current(&certificate), second);
+        let other = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        std::fs::write(folder.path().join("one.key"), other).unwrap();
+        assert!(matches!(read("one"), Err(ClientCertificateError::Pair(_))));
     }
 }

@@ -46,7 +46,7 @@ pub enum UpstreamProtocol {
 }
 
 /// The settings of one backend. Connection limits are per worker.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamSettings {
     /// The address.
     pub url: UpstreamUrl,
@@ -214,6 +214,30 @@ impl UpstreamPlan {
             tls,
             dial_record: Arc::default(),
         }))
+    }
+
+    /// The same backend with other header rules.
+    #[must_use]
+    pub fn with_headers(&self, headers: HeaderPolicy) -> Arc<Self> {
+        Arc::new(Self {
+            app: self.app.clone(),
+            settings: self.settings.clone(),
+            headers,
+            host: self.host.clone(),
+            tls: self.tls.clone(),
+            dial_record: Arc::clone(&self.dial_record),
+        })
+    }
+
+    /// The settings.
+    pub const fn settings(&self) -> &UpstreamSettings {
+        &self.settings
+    }
+
+    /// Whether this is the same backend as in another configuration: its connections can be used
+    /// with either.
+    pub(super) fn is_same_backend(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.dial_record, &other.dial_record)
     }
 
     /// How many labels have connections of their own. `None` without addresses by label.

@@ -95,6 +95,14 @@ fn command_lines_are_valid() {
         };
         assert_eq!(run.config, PathBuf::from(CONFIG), "{arguments:?}");
     }
+    let reload = instruction(UNIT, "ExecReload=").split(' ').skip(1);
+    let reload: Vec<_> = reload.map(str::to_owned).collect();
+    assert!(matches!(
+        parsed(&reload),
+        Ok(Cli {
+            command: Command::Reload(_)
+        })
+    ));
     assert!(parsed(&["run".to_owned(), "--confg".to_owned(), CONFIG.to_owned()]).is_err());
 }
 

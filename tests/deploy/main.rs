@@ -390,10 +390,11 @@ fn image_complaints(dockerfile: &str) -> Vec<String> {
     expect.complaints
 }
 
-const UNIT_LINES: [&str; 18] = [
-    "Type=notify",
+const UNIT_LINES: [&str; 19] = [
+    "Type=notify-reload",
     "WatchdogSec=30s",
     "ExecStart=/usr/local/bin/doorward run --config /etc/doorward/doorward.toml",
+    "ExecReload=/usr/local/bin/doorward reload --config /etc/doorward/doorward.toml",
     "LoadCredential=session.key:/etc/doorward/session.key",
     "LoadCredential=client-secret:/etc/doorward/client-secret",
     "RestartPreventExitStatus=64 78",

@@ -1,8 +1,6 @@
 //! Conditions of access rules: combinations, verified addresses, networks, lists in files, and roles
 //! in the shapes that providers write.
 
-use std::fs;
-
 use serde_json::{Value, json};
 
 use crate::support::assertions::{
@@ -173,25 +171,18 @@ allow = { emails = { file = "staff.txt" } }
     let door = Setup::plain()
         .store_rules(RULES)
         .file("staff.txt", "# staff\nbob@example.com\n")
+        .server("watch_files = true")
         .start();
     let url = door.store_url("/staff/x");
     let mut browser = alice(&door).await;
     assert_eq!(browser.step(&url).await.status(), 403);
-    let file = door.config().rule_lists[0].path.clone();
-    let replace = |text: &str| {
-        let new = file.with_extension("new");
-        fs::write(&new, text).expect("a file");
-        fs::rename(&new, &file).expect("a file");
+    door.replace_file("staff.txt", "bob@example.com\nAlice@example.com\n");
+    let reloads = |outcome: &str| {
+        format!("doorward_config_reloads_total{{outcome=\"{outcome}\",trigger=\"files\"}}")
     };
-    replace("bob@example.com\nAlice@example.com\n");
-    metric_reaches(
-        &door,
-        "doorward_rule_list_reloads_total{outcome=\"loaded\"}",
-        1.0,
-    )
-    .await;
+    metric_reaches(&door, &reloads("applied"), 1.0).await;
     assert_eq!(browser.step(&url).await.status(), 200);
-    replace("alice at example.com\n");
-    metric_reaches(&door, "doorward_rule_lists_outdated", 1.0).await;
+    door.replace_file("staff.txt", "alice at example.com\n");
+    metric_reaches(&door, &reloads("refused"), 1.0).await;
     assert_eq!(browser.step(&url).await.status(), 200);
 }

@@ -93,6 +93,8 @@ mod readiness;
 #[cfg(test)]
 mod real_provider;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod replicas;
 #[cfg(test)]
 mod request_smuggling;

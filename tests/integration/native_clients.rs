@@ -80,7 +80,7 @@ inline_refresh = true
         std::fs::write(folder.path().join("doorward.toml"), text).expect("a file");
         let loaded = config::load(&folder.path().join("doorward.toml"), []);
         let loaded = loaded.unwrap_or_else(|diagnosis| panic!("{}", diagnosis.render(false)));
-        let server = Server::start(&loaded.config, Arc::new(SystemClock), None).expect("it starts");
+        let server = Server::start(loaded, Arc::new(SystemClock), None).expect("it starts");
         Self {
             provider,
             backend,

@@ -296,8 +296,8 @@ impl Environment {
     fn doorward(&self) -> Replica {
         let loaded = config::load(&self.folder.path().join("doorward.toml"), []);
         let loaded = loaded.unwrap_or_else(|diagnosis| panic!("{}", diagnosis.render(false)));
-        let server = Server::start(&loaded.config, Arc::<RunsAhead>::clone(&self.clock), None)
-            .expect("it starts");
+        let server =
+            Server::start(loaded, Arc::<RunsAhead>::clone(&self.clock), None).expect("it starts");
         let port = server.address().expect("a port").port();
         Replica {
             server: Some(server),

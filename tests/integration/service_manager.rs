@@ -94,11 +94,16 @@ fn service_manager_is_notified() {
     for _ in 0..3 {
         assert_eq!(told(), "WATCHDOG=1\n");
     }
+    let mut others = std::iter::repeat_with(told).filter(|told| told != "WATCHDOG=1\n");
+    process.send("HUP");
+    let reloading = others.next().expect("a message");
+    assert!(
+        reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="),
+        "{reloading}"
+    );
+    assert_eq!(others.next().as_deref(), Some("READY=1\nSTATUS=serving\n"));
     process.terminate();
-    let stopping: Vec<_> = std::iter::repeat_with(told)
-        .filter(|told| told != "WATCHDOG=1\n")
-        .take(2)
-        .collect();
+    let stopping: Vec<_> = others.take(2).collect();
     let stages = ["waiting for shutdown_delay", "draining"];
     assert_eq!(
         stopping,

@@ -4,7 +4,7 @@
 use super::source::{code, repository};
 
 /// The purposes of all versions. Add a new one; never rename or remove one.
-const PURPOSES: [&str; 21] = [
+const PURPOSES: [&str; 22] = [
     "announcement of an ending",
     "dpop nonce",
     "handover code",
@@ -19,6 +19,7 @@ const PURPOSES: [&str; 21] = [
     "native device token",
     "native refresh token",
     "refresh token",
+    "reload command",
     "return target",
     "revocation order",
     "rotation state",

@@ -35,10 +35,6 @@ use crate::types::host_label::HostLabel;
 use crate::types::oauth::{JwkThumbprint, SessionId};
 use crate::types::time::Timestamp;
 
-/// Limit of concurrent provider calls that verify unknown access tokens. Anybody can invent tokens,
-/// and must not block logins with them.
-const MAX_TASKS: usize = 256;
-
 /// Verified tokens by app and token hash. One cache per worker.
 pub struct TokenCache(Cache<(usize, TokenHash), CachedToken>);
 
@@ -130,7 +126,7 @@ impl BearerAuthenticator {
         replicator: RevocationReplicator,
         dpop: DpopVerifier,
     ) -> Self {
-        let tasks = context.runtime.with_limit(MAX_TASKS);
+        let tasks = context.bearer_tasks.clone();
         let introspection = |app: &Arc<AppAuth>| {
             let settings = app.bearer.as_ref()?.introspection?;
             let context = Arc::clone(&context);
@@ -187,7 +183,9 @@ impl BearerAuthenticator {
                 return false;
             };
             let revoked = app.revocations.snapshot();
-            context.now() < token.ends_at && !revoked.contains(key_of_token(&token))
+            !app.revocations.is_removed()
+                && context.now() < token.ends_at
+                && !revoked.contains(key_of_token(&token))
         })
     }
 
@@ -199,7 +197,7 @@ impl BearerAuthenticator {
         ValidityCheck::new(move || {
             context.configured_app(index).is_some_and(|app| {
                 let revoked = app.revocations.snapshot();
-                !revoked.contains(key_of_token(&token))
+                !app.revocations.is_removed() && !revoked.contains(key_of_token(&token))
             })
         })
     }

@@ -19,7 +19,7 @@ use crate::auth::session::writer::SessionWriter;
 use attempts::Attempts;
 use handover::Handovers;
 use redeem::CodeRedeemer;
-use stored_targets::StoredTargets;
+use stored_targets::{StoredTargets, TargetQuota};
 
 pub use failure::LoginFailure;
 pub use loop_guard::LoginLoop;
@@ -30,19 +30,30 @@ pub struct Login {
     sessions: Arc<SessionWriter>,
     redeemer: CodeRedeemer,
     handovers: Handovers,
-    attempts: Attempts,
+    attempts: Arc<Attempts>,
     targets: StoredTargets,
 }
 
+/// The logins that this process has started, in any configuration.
+#[derive(Clone, Default)]
+pub(in crate::auth) struct StartedLogins {
+    attempts: Arc<Attempts>,
+    targets: Arc<TargetQuota>,
+}
+
 impl Login {
-    pub(in crate::auth) fn new(context: Arc<Context>, sessions: Arc<SessionWriter>) -> Self {
+    pub(in crate::auth) fn new(
+        context: Arc<Context>,
+        sessions: Arc<SessionWriter>,
+        started: StartedLogins,
+    ) -> Self {
         Self {
             redeemer: CodeRedeemer::new(Arc::clone(&context)),
             handovers: Handovers::new(Arc::clone(&context)),
-            targets: StoredTargets::new(Arc::clone(&context)),
+            targets: StoredTargets::new(Arc::clone(&context), started.targets),
             context,
             sessions,
-            attempts: Attempts::default(),
+            attempts: started.attempts,
         }
     }
 }

@@ -29,12 +29,12 @@ const LIFETIME: Duration = Duration::from_secs(2 * ATTEMPT_LIFETIME.as_secs());
 /// Stores return targets.
 pub(super) struct StoredTargets {
     context: Arc<Context>,
-    quota: Quota,
+    quota: Arc<TargetQuota>,
 }
 
-/// The limit of what this process stored.
+/// The limit of what this process stored, in any configuration.
 #[derive(Debug)]
-struct Quota {
+pub(super) struct TargetQuota {
     budget: Arc<ByteBudget>,
     /// Oldest first.
     stored: Mutex<VecDeque<Stored>>,
@@ -47,11 +47,8 @@ struct Stored {
 }
 
 impl StoredTargets {
-    pub(super) fn new(context: Arc<Context>) -> Self {
-        Self {
-            context,
-            quota: Quota::new(),
-        }
+    pub(super) const fn new(context: Arc<Context>, quota: Arc<TargetQuota>) -> Self {
+        Self { context, quota }
     }
 
     /// Stores the return target of the attempt `id`. Returns whether it is stored.
@@ -109,14 +106,16 @@ impl StoredTargets {
     }
 }
 
-impl Quota {
-    fn new() -> Self {
+impl Default for TargetQuota {
+    fn default() -> Self {
         Self {
             budget: Arc::new(ByteBudget::new(MAX_BYTES)),
             stored: Mutex::default(),
         }
     }
+}
 
+impl TargetQuota {
     /// Reserves the size of a return target, unless it exceeds the limit or the client's share.
     fn reserve(
         &self,
@@ -154,7 +153,7 @@ mod tests {
     }
 
     /// How many return targets of this size a client can store at `now`.
-    fn stored(quota: &Quota, client: &str, bytes: usize, now: Timestamp) -> usize {
+    fn stored(quota: &TargetQuota, client: &str, bytes: usize, now: Timestamp) -> usize {
         let client = Some(ClientKey::of_test(client));
         std::iter::from_fn(|| quota.reserve(client, bytes, now))
             .map(|size| quota.hold(size, now.plus(LIFETIME)))
@@ -163,7 +162,7 @@ mod tests {
 
     #[test]
     fn stored_targets_are_limited_per_client_until_they_expire() {
-        let quota = Quota::new();
+        let quota = TargetQuota::default();
         let all = MAX_BYTES / MIN_CHARGE;
         assert_eq!(stored(&quota, "greedy", 1, at(0)), all / 2);
         assert_eq!(stored(&quota, "other", 1, at(0)), all / 4);
@@ -174,7 +173,7 @@ mod tests {
 
     #[test]
     fn return_target_that_was_not_stored_takes_no_quota() {
-        let quota = Quota::new();
+        let quota = TargetQuota::default();
         drop(quota.reserve(None, MAX_BYTES, at(0)));
         assert!(quota.reserve(None, MAX_BYTES, at(0)).is_some());
     }

@@ -30,15 +30,13 @@ use logout::NativeLogout;
 use refresh::{NativeRefresh, NativeRefreshParts};
 use throttle::PasswordThrottle;
 
+pub(in crate::auth) use throttle::KnownSubjects;
+
 pub use failure::NativeFailure;
 pub use tokens::NativeTokens;
 
 /// How long a native app waits for a login or a refresh.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Limit of concurrent password logins, so that a flood of them does not block other logins.
-/// Providers hash passwords slowly on purpose.
-const MAX_PASSWORD_TASKS: usize = 128;
 
 /// The flows of native apps.
 pub struct NativeFlows {
@@ -62,6 +60,7 @@ pub(in crate::auth) struct NativeServices {
     pub(in crate::auth) session_writer: Arc<SessionWriter>,
     pub(in crate::auth) dpop: DpopVerifier,
     pub(in crate::auth) logout: Logout,
+    pub(in crate::auth) known_subjects: Arc<KnownSubjects>,
 }
 
 impl NativeFlows {
@@ -75,9 +74,10 @@ impl NativeFlows {
             session_writer,
             dpop,
             logout,
+            known_subjects,
         } = services;
-        let tasks = context.runtime.with_limit(MAX_PASSWORD_TASKS);
-        let throttle = PasswordThrottle::new(Arc::clone(&context));
+        let tasks = context.password_tasks.clone();
+        let throttle = PasswordThrottle::new(Arc::clone(&context), known_subjects);
         let parts = NativeRefreshParts {
             replicator: replicator.clone(),
             refresher,

@@ -66,9 +66,17 @@ impl AccountName {
 #[derive(Clone)]
 pub(in crate::auth) struct PasswordThrottle {
     context: Arc<Context>,
-    /// The subjects of accounts that were logged in to, by app and account key: an account may have
-    /// several names, such as a user name and an email address.
-    subjects: Arc<Cache<String, SubjectKey>>,
+    subjects: Arc<KnownSubjects>,
+}
+
+/// The subjects of accounts that were logged in to, by app and account key: an account may have
+/// several names, such as a user name and an email address.
+pub(in crate::auth) struct KnownSubjects(Cache<String, SubjectKey>);
+
+impl Default for KnownSubjects {
+    fn default() -> Self {
+        Self(Cache::new(MAX_KNOWN_SUBJECTS))
+    }
 }
 
 /// The key of a subject, hashed because it is stored.
@@ -114,11 +122,8 @@ struct Counted<L: Limit> {
 }
 
 impl PasswordThrottle {
-    pub(in crate::auth) fn new(context: Arc<Context>) -> Self {
-        Self {
-            context,
-            subjects: Arc::new(Cache::new(MAX_KNOWN_SUBJECTS)),
-        }
+    pub(in crate::auth) const fn new(context: Arc<Context>, subjects: Arc<KnownSubjects>) -> Self {
+        Self { context, subjects }
     }
 
     /// An attempt that is not counted yet.
@@ -154,7 +159,7 @@ impl PasswordThrottle {
                     key: store_key(app, "account", &account.collation_key),
                     code: ACCOUNT,
                 });
-                let subject = self.subjects.get(&name);
+                let subject = self.subjects.0.get(&name);
                 let bucket = subject.map(|subject| of_subject(app, limits, &subject));
                 attempt.failures.extend(bucket);
                 attempt.failures.extend(address.map(of_address));
@@ -254,7 +259,7 @@ impl PasswordAttempt {
             warn(app, buckets.give_back(bucket, Outcome::Success).await);
         }
         if let Some(name) = &self.name {
-            self.throttle.subjects.insert(name.clone(), subject);
+            self.throttle.subjects.0.insert(name.clone(), subject);
         }
     }
 

@@ -133,8 +133,7 @@ pub struct PostReplay {
 }
 
 impl PostReplay {
-    pub(in crate::auth) fn new(context: Arc<Context>) -> Self {
-        let quota = Arc::new(PostQuota::new(context.stores.max_anonymous));
+    pub(in crate::auth) const fn new(context: Arc<Context>, quota: Arc<PostQuota>) -> Self {
         Self { context, quota }
     }
 

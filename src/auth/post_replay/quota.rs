@@ -60,7 +60,7 @@ pub struct QuotaUsage {
 
 /// The POSTs that this process stored or is reading.
 #[derive(Debug)]
-pub(super) struct PostQuota {
+pub(in crate::auth) struct PostQuota {
     limit: Amount,
     held: Mutex<Held>,
 }
@@ -95,7 +95,7 @@ struct Amount {
 
 impl PostQuota {
     /// Creates a quota for a store of `max_entries`, of which POSTs use at most a quarter.
-    pub(super) fn new(max_entries: usize) -> Self {
+    pub(in crate::auth) fn new(max_entries: usize) -> Self {
         let limit = Amount {
             posts: max_entries / 4,
             bytes: MAX_BYTES,

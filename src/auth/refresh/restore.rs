@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
 use crate::auth::refresh::generations::NewestGenerations;
 use crate::auth::refresh::rotations::Rotations;
@@ -43,12 +44,13 @@ impl SuccessorRestorer {
         }
     }
 
-    /// Waits for losses of the store forever.
-    pub async fn run(self) {
-        let mut losses = self.replicator.losses();
+    /// Waits for losses of the store forever. `current` returns the restorer of the configuration at
+    /// the time.
+    pub async fn run(current: impl Fn() -> Self) {
+        let mut losses = current().replicator.losses();
         // An error means that the replicator is gone.
         while losses.changed().await.is_ok() {
-            self.restore_all().await;
+            current().restore_all().await;
         }
     }
 
@@ -90,16 +92,19 @@ struct Restored {
 }
 
 async fn restore(context: Arc<Context>, successor: Arc<Successor>) -> Restored {
-    let (app, grant) = (&successor.app, &successor.grant);
-    let is_revoked = app.revocations.snapshot().contains(key_of_jwt(&grant.jwt));
-    let result = if is_revoked {
-        Ok(false)
-    } else {
-        let rotations = Rotations::new(&context, app);
-        let now = context.now();
-        rotations
-            .restore_successor(grant, successor.ends_at, now)
-            .await
+    let grant = &successor.grant;
+    let is_revoked = |app: &AppAuth| app.revocations.snapshot().contains(key_of_jwt(&grant.jwt));
+    // The keys may have changed since.
+    let app = context.counterpart(&successor.app);
+    let result = match app.filter(|app| !is_revoked(app)) {
+        None => Ok(false),
+        Some(app) => {
+            let rotations = Rotations::new(&context, &app);
+            let now = context.now();
+            rotations
+                .restore_successor(grant, successor.ends_at, now)
+                .await
+        }
     };
     Restored { successor, result }
 }

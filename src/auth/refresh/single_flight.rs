@@ -67,13 +67,26 @@ struct InFlight {
     handle: RefreshHandle,
 }
 
+/// The refreshes in flight and the last failures of recent sessions, in any configuration.
+pub(in crate::auth) struct RefreshState {
+    in_flight: InFlightRefreshes,
+    failures: Cache<SessionId, Failure>,
+}
+
+impl Default for RefreshState {
+    fn default() -> Self {
+        Self {
+            in_flight: InFlightRefreshes::default(),
+            failures: Cache::new(MAX_CACHED_SESSIONS),
+        }
+    }
+}
+
 /// Refreshes sessions.
 pub(in crate::auth) struct TokenRefresher {
     context: Arc<Context>,
     exchange: RefreshExchange,
-    in_flight: InFlightRefreshes,
-    /// The last failure of recent sessions.
-    failures: Cache<SessionId, Failure>,
+    state: Arc<RefreshState>,
 }
 
 /// The last failure of a session's refresh.
@@ -97,12 +110,15 @@ impl Failure {
 }
 
 impl TokenRefresher {
-    pub(in crate::auth) fn new(context: Arc<Context>, exchange: RefreshExchange) -> Self {
+    pub(in crate::auth) const fn new(
+        context: Arc<Context>,
+        exchange: RefreshExchange,
+        state: Arc<RefreshState>,
+    ) -> Self {
         Self {
             context,
             exchange,
-            in_flight: InFlightRefreshes::default(),
-            failures: Cache::new(MAX_CACHED_SESSIONS),
+            state,
         }
     }
 
@@ -117,7 +133,7 @@ impl TokenRefresher {
         old: Option<SessionJwt>,
     ) -> RefreshHandle {
         let generation = used.generation;
-        let mut in_flight = lock(&self.in_flight.0);
+        let mut in_flight = lock(&self.state.in_flight.0);
         let before = match in_flight.get(&used.sid) {
             Some(same) if same.generation == generation => return same.handle.clone(),
             Some(other) => Some(other.handle.clone()),
@@ -152,12 +168,13 @@ impl TokenRefresher {
 
     /// How many refreshes are in flight.
     pub(in crate::auth) fn in_flight(&self) -> usize {
-        lock(&self.in_flight.0).len()
+        lock(&self.state.in_flight.0).len()
     }
 
     /// Whether a refresh of this session failed a moment ago.
     pub(in crate::auth) fn is_backing_off(&self, sid: &SessionId, now: Timestamp) -> bool {
-        self.failures
+        self.state
+            .failures
             .get(sid)
             .is_some_and(|failure| failure.is_recent(now))
     }
@@ -165,7 +182,7 @@ impl TokenRefresher {
     /// The failure of the provider after which the session of `used` backs off. Other generations
     /// are not concerned.
     fn recent_failure(&self, used: &RefreshGrant, now: Timestamp) -> Option<Refreshed> {
-        let failure = self.failures.get(&used.sid)?;
+        let failure = self.state.failures.get(&used.sid)?;
         if !failure.is_recent(now) || used.generation != failure.generation {
             return None;
         }
@@ -180,7 +197,7 @@ impl TokenRefresher {
     /// itself, so its backoff is short, unless the provider says more. A refusal usually repeats, so
     /// its backoff doubles.
     fn back_off(&self, sid: &SessionId, generation: Generation, refreshed: Refreshed) -> Refreshed {
-        let before = self.failures.get(sid);
+        let before = self.state.failures.get(sid);
         let outage = match &refreshed {
             // The JWT before the failure, with a newer refresh token: the provider renewed nothing.
             Refreshed::Renewed(grant)
@@ -191,7 +208,7 @@ impl TokenRefresher {
                 return refreshed;
             }
             Refreshed::Renewed(_) | Refreshed::SessionOver(_) => {
-                self.failures.remove(sid);
+                self.state.failures.remove(sid);
                 return refreshed;
             }
             Refreshed::Unavailable(outage) | Refreshed::LoginRequired(outage) => outage,
@@ -215,7 +232,7 @@ impl TokenRefresher {
             until: now.plus(backoff),
             refreshed: refreshed.clone(),
         };
-        self.failures.insert(sid.clone(), failure);
+        self.state.failures.insert(sid.clone(), failure);
         refreshed
     }
 
@@ -229,7 +246,7 @@ impl TokenRefresher {
     ) {
         let sid = used.sid.clone();
         let guard = RefreshGuard {
-            in_flight: &self.in_flight,
+            in_flight: &self.state.in_flight,
             sid: &sid,
             generation: used.generation,
         };

@@ -21,7 +21,7 @@ use crate::types::oauth::{ProviderSid, SessionId, Subject};
 use crate::types::time::Timestamp;
 
 /// The maximum age of a command, and the accepted clock difference.
-const MAX_AGE: Duration = Duration::from_secs(60);
+pub(in crate::auth) const MAX_AGE: Duration = Duration::from_secs(60);
 
 /// The maximum number of commands in one message.
 const MAX_COMMANDS: usize = 1000;
@@ -115,9 +115,12 @@ impl RevocationTarget {
 pub struct RevocationCommands {
     context: Arc<Context>,
     replicator: RevocationReplicator,
-    /// Commands that were applied, until they are too old to come again.
-    seen: Mutex<HashMap<SealId, Timestamp>>,
+    applied: Arc<AppliedCommands>,
 }
+
+/// Commands that were applied, until they are too old to come again.
+#[derive(Default)]
+pub(in crate::auth) struct AppliedCommands(Mutex<HashMap<SealId, Timestamp>>);
 
 struct OpenedCommand<'a> {
     app: &'a Arc<AppAuth>,
@@ -126,11 +129,15 @@ struct OpenedCommand<'a> {
 }
 
 impl RevocationCommands {
-    pub(in crate::auth) fn new(context: Arc<Context>, replicator: RevocationReplicator) -> Self {
+    pub(in crate::auth) const fn new(
+        context: Arc<Context>,
+        replicator: RevocationReplicator,
+        applied: Arc<AppliedCommands>,
+    ) -> Self {
         Self {
             context,
             replicator,
-            seen: Mutex::default(),
+            applied,
         }
     }
 
@@ -201,11 +208,11 @@ impl RevocationCommands {
     /// Whether a command comes for the first time. A copy of it must not end sessions that have
     /// started since.
     fn is_first(&self, id: SealId, now: Timestamp) -> bool {
-        let mut seen = lock(&self.seen);
-        if seen.len() >= MAX_SEEN {
-            seen.retain(|_, at| now.since(*at) <= MAX_AGE * 2);
+        let mut applied = lock(&self.applied.0);
+        if applied.len() >= MAX_SEEN {
+            applied.retain(|_, at| now.since(*at) <= MAX_AGE * 2);
         }
-        seen.insert(id, now).is_none()
+        applied.insert(id, now).is_none()
     }
 }
 

@@ -103,17 +103,21 @@ impl Publication {
 #[derive(Clone)]
 pub(super) struct Publisher {
     context: Arc<Context>,
-    /// Publications in flight.
+    publications: Arc<Publications>,
+}
+
+/// The publications of this process, in any configuration.
+#[derive(Debug, Default)]
+pub(super) struct Publications {
     in_flight: Arc<AtomicUsize>,
-    overflowed: Arc<AtomicBool>,
+    overflowed: AtomicBool,
 }
 
 impl Publisher {
-    pub(super) fn new(context: Arc<Context>) -> Self {
+    pub(super) const fn new(context: Arc<Context>, publications: Arc<Publications>) -> Self {
         Self {
             context,
-            in_flight: Arc::default(),
-            overflowed: Arc::default(),
+            publications,
         }
     }
 
@@ -121,7 +125,7 @@ impl Publisher {
     pub(super) fn start(&self, entry: LogEntry) -> Publication {
         let (sender, receiver) = oneshot::channel();
         let publisher = self.clone();
-        let in_flight = InFlight::begin(&self.in_flight);
+        let in_flight = InFlight::begin(&self.publications.in_flight);
         let kept = entry.clone();
         let spawned = self.context.runtime.spawn(async move {
             let _in_flight = in_flight;
@@ -143,7 +147,7 @@ impl Publisher {
     /// The publication of a revocation that was known here already.
     pub(super) fn earlier(&self) -> Publication {
         Publication(State::Earlier(Earlier {
-            in_flight: Arc::clone(&self.in_flight),
+            in_flight: Arc::clone(&self.publications.in_flight),
             outbox: Arc::clone(&self.context.stores.outbox),
         }))
     }
@@ -177,7 +181,7 @@ impl Publisher {
     fn check_kept(&self, kept: Result<(), StoreError>) {
         match kept {
             Ok(()) => {}
-            Err(StoreError::Full) => self.overflowed.store(true, Ordering::Release),
+            Err(StoreError::Full) => self.publications.overflowed.store(true, Ordering::Release),
             Err(error @ StoreError::Unavailable(_)) => {
                 tracing::error!(code = error.code(), %error, "revocation_journal_failed");
             }
@@ -186,7 +190,7 @@ impl Publisher {
 
     /// Whether entries could not be kept, so that all that is known must be published again.
     pub(super) fn take_overflow(&self) -> bool {
-        self.overflowed.swap(false, Ordering::AcqRel)
+        self.publications.overflowed.swap(false, Ordering::AcqRel)
     }
 
     /// Publishes the entries that were kept.
@@ -223,7 +227,8 @@ impl Publisher {
 
     /// Whether all revocations of this process are in the store.
     pub(super) fn is_done(&self) -> bool {
-        self.in_flight.load(Ordering::Acquire) == 0 && self.context.stores.outbox.is_empty()
+        self.publications.in_flight.load(Ordering::Acquire) == 0
+            && self.context.stores.outbox.is_empty()
     }
 
     /// Publishes what is left, at most for `limit`, and logs what could not be published.
@@ -237,7 +242,7 @@ impl Publisher {
             }
         }
         let outbox = &self.context.stores.outbox;
-        let count = outbox.len() + self.in_flight.load(Ordering::Acquire);
+        let count = outbox.len() + self.publications.in_flight.load(Ordering::Acquire);
         if count > 0 {
             let durable = outbox.is_durable();
             tracing::error!(count, durable, "revocations_not_published");

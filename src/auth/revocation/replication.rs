@@ -15,13 +15,13 @@ use crate::auth::context::Context;
 use crate::auth::error::Unavailable;
 use crate::auth::revocation::event_log::{RawEntry, log_entry, open};
 use crate::auth::revocation::limit::LimitWatch;
-use crate::auth::revocation::publication::{Publication, Publisher, Reach};
+use crate::auth::revocation::publication::{Publication, Publications, Publisher, Reach};
 use crate::auth::revocation::recovery::{Loss, Recovery};
 use crate::auth::revocation::sync::{Phase, SETTLE_TIME, SyncState};
 use crate::auth::session_id::start_of;
 use crate::session::seal::KeyAge;
 use crate::store::{
-    Block, LogBatch, LogEntry, LogState, Revocation, RevocationEvent, StoreError, StoreTime,
+    Block, Cursor, LogBatch, LogEntry, LogState, Revocation, RevocationEvent, StoreError, StoreTime,
 };
 use crate::telemetry::health::Condition;
 use crate::types::time::Timestamp;
@@ -55,14 +55,15 @@ pub const MAX_BLOCK: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 pub struct RevocationReplicator {
     context: Arc<Context>,
     publisher: Publisher,
+    limits: Arc<LimitWatch>,
     state: Arc<ReplicationState>,
 }
 
-/// The replication state of this process.
-struct ReplicationState {
+/// The replication state of this process, in any configuration.
+pub(in crate::auth) struct ReplicationState {
     sync: SyncState,
     recovery: Recovery,
-    limits: LimitWatch,
+    publications: Arc<Publications>,
     /// How often the store was found to have lost data.
     losses: watch::Sender<u64>,
     /// An invalid event was logged. Only the first one is; the metric counts all.
@@ -72,20 +73,26 @@ struct ReplicationState {
     saw_previous_key: AtomicBool,
 }
 
-impl RevocationReplicator {
-    pub(in crate::auth) fn new(context: Arc<Context>) -> Self {
-        let state = ReplicationState {
+impl Default for ReplicationState {
+    fn default() -> Self {
+        Self {
             sync: SyncState::default(),
             recovery: Recovery::default(),
-            limits: LimitWatch::new(context.apps.len()),
+            publications: Arc::default(),
             losses: watch::Sender::new(0),
             invalid_logged: AtomicBool::new(false),
             saw_previous_key: AtomicBool::new(false),
-        };
+        }
+    }
+}
+
+impl RevocationReplicator {
+    pub(in crate::auth) fn new(context: Arc<Context>, state: Arc<ReplicationState>) -> Self {
         Self {
-            publisher: Publisher::new(Arc::clone(&context)),
+            publisher: Publisher::new(Arc::clone(&context), Arc::clone(&state.publications)),
+            limits: Arc::new(LimitWatch::new(context.apps.len())),
             context,
-            state: Arc::new(state),
+            state,
         }
     }
 
@@ -157,30 +164,51 @@ impl RevocationReplicator {
         self.state.sync.caught_up().await;
     }
 
-    /// Polls the revocation log forever.
-    pub async fn listen(self) {
+    /// Polls the revocation log forever, for the apps of the configuration that `current` returns at
+    /// the time.
+    pub async fn listen(current: impl Fn() -> Self) {
+        let mut polled = current();
         let mut last_read = Instant::now();
         loop {
-            match self.poll().await {
-                Ok(is_complete) => {
-                    last_read = Instant::now();
-                    self.state.sync.outage_ended(last_read);
-                    if is_complete {
-                        self.set_phase(Phase::Synced);
-                    }
-                }
-                Err(error) => {
-                    tracing::debug!(code = error.code(), %error, "revocation_poll_failed");
-                    self.state.sync.outage_began(Instant::now());
-                    if self.state.sync.is_catching_up() {
-                        tracing::warn!(code = error.code(), %error, "revocation_catch_up_failed");
-                        self.set_phase(Phase::Unsynced);
-                    } else if last_read.elapsed() >= STALE_AFTER {
-                        self.set_phase(Phase::Unsynced);
-                    }
+            let replicator = current();
+            if replicator.has_apps_beside(&polled) {
+                // The log may have revocations of an app that was unknown when they were read.
+                replicator.state.sync.set_cursor(Cursor::default());
+            }
+            replicator.poll_once(&mut last_read).await;
+            polled = replicator;
+            sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    /// Whether there are apps here that `before` does not know.
+    fn has_apps_beside(&self, before: &Self) -> bool {
+        let known = |app: &AppAuth| {
+            let mut apps = before.context.apps.iter();
+            apps.any(|other| Arc::ptr_eq(&other.revocations, &app.revocations))
+        };
+        !self.context.apps.iter().all(|app| known(app))
+    }
+
+    async fn poll_once(&self, last_read: &mut Instant) {
+        match self.poll().await {
+            Ok(is_complete) => {
+                *last_read = Instant::now();
+                self.state.sync.outage_ended(*last_read);
+                if is_complete {
+                    self.set_phase(Phase::Synced);
                 }
             }
-            sleep(POLL_INTERVAL).await;
+            Err(error) => {
+                tracing::debug!(code = error.code(), %error, "revocation_poll_failed");
+                self.state.sync.outage_began(Instant::now());
+                if self.state.sync.is_catching_up() {
+                    tracing::warn!(code = error.code(), %error, "revocation_catch_up_failed");
+                    self.set_phase(Phase::Unsynced);
+                } else if last_read.elapsed() >= STALE_AFTER {
+                    self.set_phase(Phase::Unsynced);
+                }
+            }
         }
     }
 
@@ -308,7 +336,7 @@ impl RevocationReplicator {
         if changes.new > 0 {
             let mut apps = self.context.apps.iter();
             let index = apps.position(|other| other.app.name == app.app.name);
-            self.state.limits.check(index, app, &changes);
+            self.limits.check(index, app, &changes);
         }
         changes.new
     }

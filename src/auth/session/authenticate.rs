@@ -10,7 +10,7 @@ use crate::auth::revocation::replication::RevocationReplicator;
 use crate::auth::session::authentication::{Authentication, SessionUpdate};
 use crate::auth::session::key_rotation::KeyRotation;
 use crate::auth::session::open::{SessionCache, SessionOpener, open_jwt, open_refresh};
-use crate::auth::session::outage_grace::{OutageGrace, StaleRequest};
+use crate::auth::session::outage_grace::{GraceFailures, OutageGrace, StaleRequest};
 use crate::auth::session_validity::{SessionValidity, is_known_key, key_of_session};
 use crate::policy::decide::Caller;
 use crate::policy::route::{AppRef, ResumeMode};
@@ -44,9 +44,12 @@ impl SessionAuthenticator {
         refresher: Arc<TokenRefresher>,
         opener: Arc<SessionOpener>,
         key_rotation: Arc<KeyRotation>,
+        grace_failures: Arc<GraceFailures>,
     ) -> Self {
+        let outage_grace =
+            OutageGrace::new(Arc::clone(&context), Arc::clone(&refresher), grace_failures);
         Self {
-            outage_grace: OutageGrace::new(Arc::clone(&context), Arc::clone(&refresher)),
+            outage_grace,
             context,
             replicator,
             refresher,
@@ -199,7 +202,9 @@ impl SessionAuthenticator {
             };
             let age = context.now().since(session.started_at);
             let revoked = app.revocations.snapshot();
-            !revoked.contains(key_of_session(&session)) && age < app.app.limits.absolute
+            !app.revocations.is_removed()
+                && !revoked.contains(key_of_session(&session))
+                && age < app.app.limits.absolute
         })
     }
 }

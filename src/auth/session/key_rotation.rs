@@ -23,7 +23,7 @@ const BEFORE_REFRESH: Duration = Duration::from_secs(10);
 
 /// Sessions last seen under a previous key, each until its idle timeout.
 #[derive(Debug, Default)]
-struct PreviousKeySessions {
+pub(in crate::auth) struct PreviousKeySessions {
     ends: Mutex<HashMap<SessionId, Timestamp>>,
     /// The number of entries. While it is zero, no lock is taken.
     count: AtomicUsize,
@@ -63,15 +63,15 @@ impl PreviousKeySessions {
 /// Counts the sessions on previous keys.
 pub(in crate::auth) struct KeyRotation {
     context: Arc<Context>,
-    sessions: PreviousKeySessions,
+    sessions: Arc<PreviousKeySessions>,
 }
 
 impl KeyRotation {
-    pub(in crate::auth) fn new(context: Arc<Context>) -> Self {
-        Self {
-            context,
-            sessions: PreviousKeySessions::default(),
-        }
+    pub(in crate::auth) const fn new(
+        context: Arc<Context>,
+        sessions: Arc<PreviousKeySessions>,
+    ) -> Self {
+        Self { context, sessions }
     }
 
     /// Records the key that sealed a live session.

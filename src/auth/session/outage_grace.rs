@@ -32,20 +32,32 @@ pub(in crate::auth) struct StaleRequest<'r> {
     pub(in crate::auth) now: Timestamp,
 }
 
+/// When the provider last failed to refresh a session with an expired JWT, of recent sessions.
+pub(in crate::auth) struct GraceFailures(Cache<SessionId, Timestamp>);
+
+impl Default for GraceFailures {
+    fn default() -> Self {
+        Self(Cache::new(MAX_CACHED_SESSIONS))
+    }
+}
+
 /// Authenticates requests whose session needs a refresh.
 pub(in crate::auth) struct OutageGrace {
     context: Arc<Context>,
     refresher: Arc<TokenRefresher>,
-    /// When the provider last failed to refresh a session with an expired JWT.
-    failures: Cache<SessionId, Timestamp>,
+    failures: Arc<GraceFailures>,
 }
 
 impl OutageGrace {
-    pub(in crate::auth) fn new(context: Arc<Context>, refresher: Arc<TokenRefresher>) -> Self {
+    pub(in crate::auth) const fn new(
+        context: Arc<Context>,
+        refresher: Arc<TokenRefresher>,
+        failures: Arc<GraceFailures>,
+    ) -> Self {
         Self {
             context,
             refresher,
-            failures: Cache::new(MAX_CACHED_SESSIONS),
+            failures,
         }
     }
 
@@ -61,7 +73,7 @@ impl OutageGrace {
             mode,
             now,
         } = request;
-        let failed_at = self.failures.get(&stale.refresh.sid);
+        let failed_at = self.failures.0.get(&stale.refresh.sid);
         let failed_lately = failed_at.is_some_and(|at| now.since(at) < NO_WAIT);
         if failed_lately && let Some(live) = session_in_grace(app, &stale, now) {
             return self.continue_in_grace(&request, stale, live);
@@ -83,7 +95,7 @@ impl OutageGrace {
             && outage.is_provider_outage()
         {
             let now = self.context.now();
-            self.failures.insert(stale.refresh.sid.clone(), now);
+            self.failures.0.insert(stale.refresh.sid.clone(), now);
             if let Some(live) = session_in_grace(app, &stale, now) {
                 return Authentication::new(
                     Ok(Caller::Authenticated(live.clone())),

@@ -48,9 +48,17 @@ pub struct SessionWriter {
     context: Arc<Context>,
     revoker: SessionRevoker,
     generations: Arc<NewestGenerations>,
-    /// Sessions that a login on the same browser replaced. A late response must not clear the
-    /// cookies of the new session.
-    replaced: Cache<SessionId, ()>,
+    replaced: Arc<ReplacedSessions>,
+}
+
+/// Recent sessions that a login on the same browser replaced. A late response must not clear the
+/// cookies of the new session.
+pub(in crate::auth) struct ReplacedSessions(Cache<SessionId, ()>);
+
+impl Default for ReplacedSessions {
+    fn default() -> Self {
+        Self(Cache::new(MAX_CACHED_SESSIONS))
+    }
 }
 
 /// A response that is about to be written.
@@ -62,16 +70,17 @@ struct Pending<'r> {
 }
 
 impl SessionWriter {
-    pub(in crate::auth) fn new(
+    pub(in crate::auth) const fn new(
         context: Arc<Context>,
         revoker: SessionRevoker,
         generations: Arc<NewestGenerations>,
+        replaced: Arc<ReplacedSessions>,
     ) -> Self {
         Self {
             context,
             revoker,
             generations,
-            replaced: Cache::new(MAX_CACHED_SESSIONS),
+            replaced,
         }
     }
 
@@ -158,7 +167,7 @@ impl SessionWriter {
         // A login may have replaced these cookies meanwhile, at another replica too: it revokes the
         // previous session of the browser.
         let was_replaced =
-            self.replaced.get(sid).is_some() || (timed_out && response.revoked.has_session(sid));
+            self.replaced.0.get(sid).is_some() || (timed_out && response.revoked.has_session(sid));
         if was_replaced {
             return SetCookieHeaders::new();
         }
@@ -191,7 +200,7 @@ impl SessionWriter {
                 continue;
             }
             self.revoker.revoke(app, &previous);
-            self.replaced.insert(previous.sid.clone(), ());
+            self.replaced.0.insert(previous.sid.clone(), ());
             let (revoker, app) = (self.revoker.clone(), Arc::clone(app));
             let spawned = self.context.runtime.spawn(async move {
                 revoker.revoke_with_rotation(&app, &previous).await;

@@ -19,7 +19,7 @@ use url::Url;
 
 use crate::auth::app::{AppAuth, AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::auth::context::Context;
-use crate::auth::login::Login;
+use crate::auth::login::{Login, StartedLogins};
 use crate::auth::refresh::exchange::RefreshExchange;
 use crate::auth::refresh::generations::NewestGenerations;
 use crate::auth::refresh::revoke::SessionRevoker;
@@ -42,7 +42,7 @@ use crate::session::cookie::CookieNames;
 use crate::session::grant::{LoginClaims, RefreshGrant};
 use crate::session::seal::{Key, KeyRing};
 use crate::session::validity::Limits;
-use crate::store::{Memory, Outbox};
+use crate::store::{Memory, Outbox, Revocations};
 use crate::types::net::Origin;
 use crate::types::oauth::{
     AppName, ClientId, Generation, Issuer, ProviderName, RefreshToken, SessionId, Subject,
@@ -133,7 +133,7 @@ impl Setup {
             Arc::new(NoObserver),
         ));
         let shared = || Arc::clone(&context);
-        let replicator = RevocationReplicator::new(shared());
+        let replicator = RevocationReplicator::new(shared(), Arc::default());
         let revoker = SessionRevoker::new(shared(), replicator.clone());
         let generations = Arc::new(NewestGenerations::default());
         let exchange = RefreshExchange::new(
@@ -142,17 +142,23 @@ impl Setup {
             replicator.clone(),
             Arc::clone(&generations),
         );
-        let refresher = Arc::new(TokenRefresher::new(shared(), exchange));
+        let refresher = Arc::new(TokenRefresher::new(shared(), exchange, Arc::default()));
         let opener = Arc::new(SessionOpener::new(shared(), Arc::clone(&generations)));
-        let writer = Arc::new(SessionWriter::new(shared(), revoker.clone(), generations));
+        let writer = Arc::new(SessionWriter::new(
+            shared(),
+            revoker.clone(),
+            generations,
+            Arc::default(),
+        ));
         Self {
-            login: Login::new(shared(), Arc::clone(&writer)),
+            login: Login::new(shared(), Arc::clone(&writer), StartedLogins::default()),
             sessions: SessionAuthenticator::new(
                 shared(),
                 replicator,
                 Arc::clone(&refresher),
                 opener,
-                Arc::new(KeyRotation::new(shared())),
+                Arc::new(KeyRotation::new(shared(), Arc::default())),
+                Arc::default(),
             ),
             writer,
             refresher,
@@ -224,7 +230,8 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
     };
     let key = Key::new(&Secret::new([7; 32])).unwrap();
     let ring = Arc::new(KeyRing::new(key, Vec::new()));
-    AppAuth::new(app, provider, client, settings, &ring, 10)
+    let revocations = Arc::new(Revocations::new(10, app.limits.absolute));
+    AppAuth::new(app, provider, client, settings, &ring, revocations)
 }
 
 /// An address where nothing listens.

@@ -44,7 +44,7 @@ impl<'f> RuleListFiles<'f> {
         if let Some(index) = known {
             return Some(ListId::new(index));
         }
-        let file = match RuleListFile::open(path.clone(), kind) {
+        let file = match RuleListFile::read(path.clone(), kind, &at) {
             Ok(file) => file,
             Err(error) => {
                 let hint = match &error {

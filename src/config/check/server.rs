@@ -249,6 +249,7 @@ pub(super) fn check(
             MIN_UPLOAD_RATE,
             0..=1024 * 1024,
         ),
+        watch_files: raw.watch_files.unwrap_or(true),
         startup_provider_timeout: or_default(
             raw.startup_provider_timeout,
             STARTUP_PROVIDER_TIMEOUT,

@@ -12,10 +12,13 @@ use hyper::body::{Body as _, Frame};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::super::{DrainTrigger, Handler, Listener, ListenerSettings, drain, serve};
+use super::super::{
+    ConnectionSettings, DrainTrigger, Handler, Listener, ListenerSettings, drain, serve,
+};
 use crate::limits::ByteBudget;
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::{Body, BodyError};
@@ -111,6 +114,7 @@ pub(super) struct TestServer {
     pub(super) bytes: Arc<ByteBudget>,
     pub(super) trigger: DrainTrigger,
     pub(super) task: JoinHandle<std::io::Result<()>>,
+    pub(super) settings: watch::Sender<ConnectionSettings>,
     echo: Arc<Echo>,
 }
 
@@ -124,10 +128,11 @@ pub(super) fn start(
     let echo = Arc::new(Echo::default());
     let metrics = Arc::new(Metrics::new().unwrap());
     let (trigger, drain) = drain();
+    let limits = Arc::new(settings);
+    let (settings, receiver) = watch::channel(ConnectionSettings { tls, limits });
     let task = tokio::spawn(serve(
         listener,
-        tls,
-        Arc::new(settings),
+        receiver,
         Arc::clone(&echo),
         Arc::clone(&metrics),
         drain,
@@ -138,11 +143,18 @@ pub(super) fn start(
         bytes,
         trigger,
         task,
+        settings,
         echo,
     }
 }
 
 impl TestServer {
+    /// Uses these TLS settings for the connections that are accepted from now on.
+    pub(super) fn use_tls(&self, tls: Arc<rustls::ServerConfig>) {
+        self.settings
+            .send_modify(|settings| settings.tls = Some(tls));
+    }
+
     pub(super) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }

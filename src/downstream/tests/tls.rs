@@ -1,4 +1,4 @@
-//! TLS: the handshake timeout, certificate selection by SNI, and certificate reload with open
+//! TLS: the handshake timeout, certificate selection by SNI, and new certificates with open
 //! connections.
 
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
 use super::super::{CertificateFiles, CertificateMonitor, Certificates, ListenerSettings};
@@ -230,7 +230,7 @@ async fn client_without_ecdsa_gets_the_rsa_certificate_of_a_name() {
 }
 
 #[tokio::test]
-async fn reload_uses_new_files_rejects_bad_ones_keeps_connections() {
+async fn new_certificates_are_used_for_new_connections_only() {
     let folder = tempfile::tempdir().unwrap();
     let (files, first) = issue(folder.path(), "one", "a.test");
     let certificates = Certificates::read(vec![files.clone()]).unwrap();
@@ -238,59 +238,24 @@ async fn reload_uses_new_files_rejects_bad_ones_keeps_connections() {
         ListenerSettings::default(),
         Some(certificates.server_config().unwrap()),
     );
-    let monitor = CertificateMonitor::new(
-        Arc::clone(&server.metrics),
-        Arc::new(SystemClock),
-        vec!["a.test".to_owned(), "b.test".to_owned()],
-    );
-    let watching = certificates.keep_fresh_every(Duration::from_millis(10), monitor);
-    let watching = tokio::spawn(watching);
-    let reloads = |outcome: &'static str| {
-        server
-            .metrics
-            .certificate_reloads
-            .with_label_values(&[outcome])
-            .get()
-    };
-    let wait_for_reload = async |outcome: &'static str| {
-        timeout(Duration::from_secs(5), async {
-            while reloads(outcome) == 0 {
-                sleep(Duration::from_millis(10)).await;
-            }
-        })
-        .await
-        .unwrap();
-    };
     let mut old = connect(&server, "a.test", &[&first]).await.unwrap();
-    sleep(Duration::from_millis(100)).await;
-    assert_eq!(
-        (reloads("loaded"), reloads("refused")),
-        (0, 0),
-        "no file has changed yet"
-    );
-
-    std::fs::write(&files.cert_file, "no certificate").unwrap();
-    wait_for_reload("refused").await;
-    assert!(
-        connect(&server, "a.test", &[&first]).await.is_ok(),
-        "the old certificate is no longer used"
-    );
 
     let (_, second) = issue(folder.path(), "one", "a.test");
-    wait_for_reload("loaded").await;
-    // The two files are written one after the other, so a reload may have read a mismatched pair.
-    timeout(Duration::from_secs(5), async {
-        while connect(&server, "a.test", &[&second]).await.is_err() {
-            sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await
-    .unwrap();
+    assert!(connect(&server, "a.test", &[&first]).await.is_ok());
+    let certificates = Certificates::read(vec![files.clone()]).unwrap();
+    server.use_tls(certificates.server_config().unwrap());
+    assert!(connect(&server, "a.test", &[&second]).await.is_ok());
     assert!(connect(&server, "a.test", &[&first]).await.is_err());
     assert!(
         send_request(&mut old).await.contains(" body=]"),
         "a connection was lost"
     );
+
+    certificates.report_to(&CertificateMonitor::new(
+        Arc::clone(&server.metrics),
+        Arc::new(SystemClock),
+        vec!["a.test".to_owned(), "b.test".to_owned()],
+    ));
     let metrics = server.metrics.text().unwrap();
     let file = files.cert_file.display();
     // rcgen's certificates expire in the year 4096.
@@ -302,5 +267,4 @@ async fn reload_uses_new_files_rejects_bad_ones_keeps_connections() {
     ] {
         assert!(metrics.contains(&line), "{line} is not in:\n{metrics}");
     }
-    watching.abort();
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
+use tokio::sync::watch;
 
-use super::super::{Listener, ListenerSettings, SocketAccess, drain, serve};
+use super::super::{ConnectionSettings, Listener, ListenerSettings, SocketAccess, drain, serve};
 use super::support::{Echo, read_until_idle};
 use crate::telemetry::metrics::Metrics;
 use crate::types::net::ListenAddr;
@@ -48,10 +49,13 @@ async fn unix_socket_serves_and_replaces_only_stale_files() {
     );
     let (_trigger, drain) = drain();
     let metrics = Arc::new(Metrics::new().unwrap());
+    let (_settings, receiver) = watch::channel(ConnectionSettings {
+        tls: None,
+        limits: settings,
+    });
     tokio::spawn(serve(
         listener,
-        None,
-        settings,
+        receiver,
         Arc::new(Echo::default()),
         metrics,
         drain,

@@ -28,7 +28,7 @@ use crate::types::secret::Secret;
 use sender::SenderProofs;
 
 /// The settings of a FusionAuth.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FusionAuth {
     /// The tenant's id, required with several tenants.
     pub tenant_id: Option<String>,

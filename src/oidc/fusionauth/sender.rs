@@ -15,7 +15,7 @@ use crate::types::secret::{Secret, same_bytes};
 const SIGNATURE_HEADER: &str = "x-fusionauth-signature-jwt";
 
 /// The authentication methods of webhooks. Each one that is set is required; at least one is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SenderProofs {
     /// `X-FusionAuth-Signature-JWT`, over the body.
     pub signature: Option<SignatureKey>,
@@ -27,7 +27,7 @@ pub struct SenderProofs {
 
 /// The key for signatures. Only one kind is accepted, so that a key of one kind is never used as
 /// the other.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignatureKey {
     /// The provider's published keys, by `kid`; asymmetric exactly_one.
     KeySet,

@@ -66,9 +66,10 @@ impl Redis {
     pub(super) async fn publish_entries(&self, entries: Vec<LogEntry>) -> Result<(), StoreError> {
         for part in entries.chunks(MAX_WRITTEN) {
             let mut command = self.log_script(PUBLISH)?;
+            let limits = **self.limits.load();
             command
-                .arg(seconds_to_keep(self.limits.max_lifetime))
-                .arg(self.limits.max_entries);
+                .arg(seconds_to_keep(limits.max_lifetime))
+                .arg(limits.max_entries);
             for entry in part {
                 command.arg(text_of(entry)?);
             }
@@ -167,7 +168,7 @@ impl Redis {
             .arg(&self.log.stream);
         command
             .arg(hex(&epoch))
-            .arg(seconds_to_keep(self.limits.max_lifetime));
+            .arg(seconds_to_keep(self.limits.load().max_lifetime));
         Ok(command)
     }
 }

@@ -17,6 +17,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use redis::{Cmd, Value};
 use tokio::sync::Semaphore;
@@ -52,7 +53,7 @@ pub struct Redis {
     /// Limits the calls in flight.
     calls: Semaphore,
     log: LogKeys,
-    limits: LogLimits,
+    limits: Arc<ArcSwap<LogLimits>>,
 }
 
 #[derive(Debug)]
@@ -102,7 +103,7 @@ impl Redis {
             &settings.key_prefix,
             space,
             max_calls,
-            limits,
+            Arc::new(ArcSwap::from_pointee(limits)),
         ))
     }
 
@@ -116,7 +117,7 @@ impl Redis {
             key_prefix,
             space,
             max_calls,
-            self.limits,
+            Arc::clone(&self.limits),
         )
     }
 
@@ -125,7 +126,7 @@ impl Redis {
         key_prefix: &str,
         space: &str,
         max_calls: usize,
-        limits: LogLimits,
+        limits: Arc<ArcSwap<LogLimits>>,
     ) -> Self {
         let prefix = format!("{key_prefix}{space}:");
         let log = LogKeys::new(&prefix);
@@ -367,6 +368,10 @@ impl Store for Redis {
 
     fn log_state<'a>(&'a self, since: &'a Cursor, _now: Timestamp) -> StoreFuture<'a, LogState> {
         Box::pin(self.state_since(since))
+    }
+
+    fn set_log_limits(&self, limits: LogLimits) {
+        self.limits.store(Arc::new(limits));
     }
 
     fn time_bound(&self, _now: Timestamp) -> Option<StoreTime> {

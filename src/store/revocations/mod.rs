@@ -9,6 +9,7 @@ mod index;
 mod name_map;
 mod shrink;
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,8 +31,9 @@ pub struct Revocations {
     snapshot: ArcSwap<RevokedSet>,
     writing: Mutex<()>,
     max_entries: usize,
-    /// The longest life of a session.
-    absolute_timeout: Duration,
+    /// The longest life of a session, in seconds.
+    absolute_timeout: AtomicU64,
+    is_removed: AtomicBool,
 }
 
 /// A snapshot of the revocations.
@@ -78,8 +80,26 @@ impl Revocations {
             snapshot: ArcSwap::default(),
             writing: Mutex::new(()),
             max_entries,
-            absolute_timeout,
+            absolute_timeout: AtomicU64::new(absolute_timeout.as_secs()),
+            is_removed: AtomicBool::new(false),
         }
+    }
+
+    /// Sets the longest life of a session.
+    pub fn set_absolute_timeout(&self, absolute_timeout: Duration) {
+        let seconds = absolute_timeout.as_secs();
+        self.absolute_timeout.store(seconds, Ordering::Relaxed);
+    }
+
+    /// The app was removed from the configuration. Nothing is revoked here any more, so what it
+    /// streams must end.
+    pub fn mark_removed(&self) {
+        self.is_removed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the app was removed from the configuration.
+    pub fn is_removed(&self) -> bool {
+        self.is_removed.load(Ordering::Relaxed)
     }
 
     /// The current snapshot.
@@ -100,9 +120,10 @@ impl Revocations {
     ) -> RevocationChanges {
         let _writing = lock(&self.writing);
         let mut next = RevokedSet::clone(&self.snapshot.load());
+        let absolute_timeout = Duration::from_secs(self.absolute_timeout.load(Ordering::Relaxed));
         let mut new = 0;
         for event in events {
-            new += usize::from(next.add(event, self.absolute_timeout));
+            new += usize::from(next.add(event, absolute_timeout));
         }
         if new == 0 {
             return RevocationChanges::default();

@@ -52,7 +52,7 @@ impl Environment {
         write("doorward.toml", &config(provider.issuer(), &backend.url()));
         let loaded = config::load(&folder.path().join("doorward.toml"), []);
         let loaded = loaded.unwrap_or_else(|diagnosis| panic!("{}", diagnosis.render(false)));
-        let server = Server::start(&loaded.config, Arc::new(SystemClock), None).expect("it starts");
+        let server = Server::start(loaded, Arc::new(SystemClock), None).expect("it starts");
         let port = server.address().expect("a port").port();
         Self {
             provider,

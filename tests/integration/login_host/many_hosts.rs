@@ -53,7 +53,7 @@ async fn fifty_hosts_open_after_one_form_and_close_after_one_logout() {
     let file = folder.path().join("doorward.toml");
     fs::write(&file, text).expect("a file");
     let loaded = config::load(&file, []).unwrap_or_else(|bad| panic!("{}", bad.render(false)));
-    let server = Server::start(&loaded.config, Arc::new(SystemClock), None).expect("it starts");
+    let server = Server::start(loaded, Arc::new(SystemClock), None).expect("it starts");
     let port = server.address().expect("a port").port();
     let mut browser = Browser::new(Arc::new(SystemClock)).with_port(80, port);
 

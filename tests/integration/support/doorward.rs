@@ -4,16 +4,16 @@
 //! Public URLs have fixed ports (8080, or none over TLS). Browsers created here map them to the
 //! real ports, which are known only once the listeners are bound.
 
+mod reload;
 mod replicas;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorward::config::Config;
-use doorward::config::{self, SealingKey};
+use doorward::config::{self, Config, Loaded, SealingKey};
 use doorward::server::Server;
 use doorward::types::time::{Clock, ManualClock, Timestamp};
 use tempfile::TempDir;
@@ -310,10 +310,16 @@ impl Setup {
         } else {
             "drain_timeout = \"1s\""
         };
+        let watch_files = if server.contains("watch_files") {
+            ""
+        } else {
+            "watch_files = false"
+        };
         [
             "[server]\nadmin_listen = \"127.0.0.1:0\"\nworkers = 2\n\
              shutdown_delay = \"0s\"",
             drain_timeout,
+            watch_files,
             &server,
             match self.listeners.as_str() {
                 "" => "listen = \"127.0.0.1:0\"",
@@ -404,9 +410,16 @@ impl Doorward {
 
     /// The configuration that the file contains.
     pub fn config(&self) -> Config {
-        config::load(&self.file, [])
-            .unwrap_or_else(|diagnosis| panic!("{diagnosis:?}"))
-            .config
+        self.loaded().config
+    }
+
+    fn loaded(&self) -> Loaded {
+        config::load(&self.file, []).unwrap_or_else(|diagnosis| panic!("{diagnosis:?}"))
+    }
+
+    /// The configuration file.
+    pub fn file(&self) -> &Path {
+        &self.file
     }
 
     /// The listener address of a replica.

@@ -51,7 +51,7 @@ impl Emulated {
         std::fs::write(files.config_file(), text).expect("the file");
         let loaded = config::load(&files.config_file(), [])
             .unwrap_or_else(|diagnosis| panic!("{diagnosis:?}"));
-        let server = Server::start(&loaded.config, clock.clone(), None).expect("a server");
+        let server = Server::start(loaded, clock.clone(), None).expect("a server");
         let api_key = std::fs::read_to_string(files.key_file().with_file_name("api-key.secret"))
             .expect("the key");
         Self {

@@ -20,7 +20,7 @@ impl Doorward {
     /// The same, with a clock of its own.
     pub fn add_replica_by(&mut self, clock: Arc<dyn Clock>) -> usize {
         let log: Box<dyn Write + Send> = Box::new(self.log.clone());
-        let server = Server::start(&self.config(), clock, Some(log)).expect("a server");
+        let server = Server::start(self.loaded(), clock, Some(log)).expect("a server");
         self.servers.push(server);
         self.servers.len() - 1
     }
@@ -31,9 +31,9 @@ impl Doorward {
             .iter()
             .map(|(name, value)| (name.into(), value.into()));
         let loaded = config::load(&self.file, variables);
-        let config = loaded.unwrap_or_else(|diagnosis| panic!("{diagnosis:?}"));
+        let loaded = loaded.unwrap_or_else(|diagnosis| panic!("{diagnosis:?}"));
         let log: Box<dyn Write + Send> = Box::new(self.log.clone());
-        let server = Server::start(&config.config, self.clock.clone(), Some(log));
+        let server = Server::start(loaded, self.clock.clone(), Some(log));
         self.servers.push(server.expect("a server"));
         self.servers.len() - 1
     }

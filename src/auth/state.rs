@@ -1,0 +1,48 @@
+//! What the flows of a process know, whatever its configuration: a reload continues with it.
+
+use std::sync::Arc;
+
+use super::context::Context;
+use super::login::StartedLogins;
+use super::native::KnownSubjects;
+use super::post_replay::quota::PostQuota;
+use super::refresh::generations::NewestGenerations;
+use super::refresh::single_flight::RefreshState;
+use super::revocation::command::AppliedCommands;
+use super::revocation::replication::ReplicationState;
+use super::session::key_rotation::PreviousKeySessions;
+use super::session::outage_grace::GraceFailures;
+use super::session::writer::ReplacedSessions;
+
+/// The state of all flows. Clones share it.
+#[derive(Clone)]
+pub(super) struct FlowState {
+    pub(super) generations: Arc<NewestGenerations>,
+    pub(super) replication: Arc<ReplicationState>,
+    pub(super) refreshes: Arc<RefreshState>,
+    pub(super) grace_failures: Arc<GraceFailures>,
+    pub(super) previous_keys: Arc<PreviousKeySessions>,
+    pub(super) replaced: Arc<ReplacedSessions>,
+    pub(super) started_logins: StartedLogins,
+    pub(super) known_subjects: Arc<KnownSubjects>,
+    pub(super) posts: Arc<PostQuota>,
+    pub(super) applied_commands: Arc<AppliedCommands>,
+}
+
+impl FlowState {
+    /// The state of a process that has just started.
+    pub(super) fn new(context: &Context) -> Self {
+        Self {
+            generations: Arc::default(),
+            replication: Arc::default(),
+            refreshes: Arc::default(),
+            grace_failures: Arc::default(),
+            previous_keys: Arc::default(),
+            replaced: Arc::default(),
+            started_logins: StartedLogins::default(),
+            known_subjects: Arc::default(),
+            posts: Arc::new(PostQuota::new(context.stores.max_anonymous)),
+            applied_commands: Arc::default(),
+        }
+    }
+}

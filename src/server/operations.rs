@@ -1,0 +1,51 @@
+//! What the admin listener shows and does.
+
+use std::sync::Arc;
+
+use super::readiness::dependencies;
+use super::reload::{Reloader, Trigger};
+use crate::admin::readiness::Dependencies;
+use crate::admin::{Applied, Operation, Operations, ReloadError, Reloaded};
+use crate::auth::reload_command::check_reload_command;
+use crate::auth::revocation::publication::Reach;
+
+/// The operations on a running server.
+pub(super) struct ServerOperations(pub(super) Arc<Reloader>);
+
+impl Operations for ServerOperations {
+    fn refresh_gauges(&self) {
+        let metrics = &self.0.process().metrics;
+        self.0.current().refresh_gauges(metrics);
+    }
+
+    fn dependencies(&self) -> Dependencies {
+        let process = self.0.process();
+        let elapsed = process.clock.now().since(process.started_at);
+        dependencies(&self.0.current(), self.0.status(), elapsed)
+    }
+
+    fn hosts(&self) -> Arc<[String]> {
+        Arc::clone(&self.0.current().admin_hosts)
+    }
+
+    fn revoke<'a>(&'a self, message: &'a str) -> Operation<'a, Result<Applied, String>> {
+        let auth = Arc::clone(&self.0.current().auth);
+        Box::pin(async move {
+            let applied = auth.revocation_commands.apply(message).await;
+            let applied = applied.map_err(|error| error.to_string())?;
+            Ok(Applied {
+                count: applied.count,
+                is_published: applied.reach == Reach::Published,
+            })
+        })
+    }
+
+    fn reload<'a>(&'a self, message: &'a str) -> Operation<'a, Result<Reloaded, ReloadError>> {
+        Box::pin(async move {
+            let now = self.0.process().clock.now();
+            check_reload_command(&self.0.current().ring, message, now)
+                .map_err(|error| ReloadError::Rejected(error.to_string()))?;
+            self.0.reload(Trigger::Command).await
+        })
+    }
+}
