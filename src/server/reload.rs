@@ -16,6 +16,7 @@ use crate::config::{
 };
 use crate::lock::lock;
 use crate::proxy::Proxy;
+use crate::telemetry::log;
 use crate::types::time::Timestamp;
 
 /// How often a configuration is read again whose files changed meanwhile.
@@ -259,6 +260,9 @@ impl Reloader {
             worker.store(Arc::new(proxy));
         }
         self.listeners.apply(&configured.config);
+        if let Err(error) = log::set_filter(configured.config.log.filter) {
+            tracing::error!(%error, "log_level_not_set");
+        }
         observe::reset_gauges(&self.process.metrics);
         configured.start_tasks(&self.process);
     }

@@ -1,10 +1,10 @@
 //! Keys whose values a reload cannot change: they take effect at a restart.
 
-use crate::config::{Config, Inputs};
+use crate::config::{Config, Inputs, LogConfig};
 
 /// The keys and tables, and why: sockets are opened and threads are started once, the store has what
 /// sessions need, and the logs are written from the start.
-const RESTART_KEYS: [&str; 15] = [
+const RESTART_KEYS: [&str; 14] = [
     "server.listen",
     "server.listeners",
     "server.admin_listen",
@@ -18,7 +18,6 @@ const RESTART_KEYS: [&str; 15] = [
     "server.max_bytes_in_flight",
     "store",
     "log.format",
-    "log.level",
     "log.access",
 ];
 
@@ -58,6 +57,9 @@ pub(super) fn keep_unchangeable(config: Config, current: &Config) -> Config {
     server.limits.max_connections = kept.limits.max_connections;
     server.limits.max_bytes_in_flight = kept.limits.max_bytes_in_flight;
     config.store = current.store.clone();
-    config.log = current.log;
+    config.log = LogConfig {
+        filter: config.log.filter,
+        ..current.log
+    };
     config
 }

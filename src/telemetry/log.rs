@@ -16,6 +16,17 @@ use super::text_fields::write_field;
 /// The buffer of the process's event log.
 static EVENTS: OnceLock<LineBuffer> = OnceLock::new();
 
+/// Changes the filter of the process's event log.
+static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
+
+type SetFilter = Box<dyn Fn(EnvFilter) + Send + Sync>;
+
+/// A subscriber whose filter can change.
+struct Filtered {
+    subscriber: Box<dyn tracing::Subscriber + Send + Sync>,
+    set_filter: SetFilter,
+}
+
 /// The format of the event log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -60,12 +71,29 @@ pub fn start(format: LogFormat, filter: &str) -> Result<EventLog, LogError> {
     // Events are rare, and are wanted at once.
     let buffer = writer.buffer(1);
     let for_events = buffer.clone();
-    let subscriber = subscriber(format, filter, move || for_events.clone())?;
+    let Filtered {
+        subscriber,
+        set_filter,
+    } = subscriber(format, filter, move || for_events.clone())?;
     subscriber
         .try_init()
         .map_err(|_| LogError::AlreadyStarted)?;
     EVENTS.set(buffer).map_err(|_| LogError::AlreadyStarted)?;
+    let set_filter = SET_FILTER.set(set_filter);
+    set_filter.map_err(|_| LogError::AlreadyStarted)?;
     Ok(EventLog { _writer: writer })
+}
+
+/// From now on, logs the events of this process that pass `filter`. Does nothing without a log.
+///
+/// # Errors
+/// The filter is not valid.
+pub fn set_filter(filter: &str) -> Result<(), LogError> {
+    let filter = parsed(filter)?;
+    if let Some(set_filter) = SET_FILTER.get() {
+        set_filter(filter);
+    }
+    Ok(())
 }
 
 /// How many events of this process were dropped since the last call, because standard error did not
@@ -74,30 +102,44 @@ pub fn newly_dropped_events() -> u64 {
     EVENTS.get().map_or(0, LineBuffer::newly_dropped)
 }
 
-fn subscriber<W>(
-    format: LogFormat,
-    filter: &str,
-    writer: W,
-) -> Result<Box<dyn tracing::Subscriber + Send + Sync>, LogError>
+fn parsed(filter: &str) -> Result<EnvFilter, LogError> {
+    let parsed = EnvFilter::builder().parse(filter);
+    parsed.map_err(|error| LogError::Filter {
+        filter: filter.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn subscriber<W>(format: LogFormat, filter: &str, writer: W) -> Result<Filtered, LogError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::builder()
-        .parse(filter)
-        .map_err(|error| LogError::Filter {
-            filter: filter.to_owned(),
-            reason: error.to_string(),
-        })?;
     // Without colors, any escape sequence in the log would come from a client and gets escaped.
     let base = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(parsed(filter)?)
         .with_writer(writer)
         // Reporting a failed write would write to standard error again, and panic if it is closed.
         .log_internal_errors(false)
         .with_ansi(false);
+    // The filter outlives every call that sets it, so none fails.
     Ok(match format {
-        LogFormat::Text => Box::new(base.fmt_fields(debug_fn(write_field)).finish()),
-        LogFormat::Json => Box::new(base.json().flatten_event(true).finish()),
+        LogFormat::Text => {
+            let builder = base.fmt_fields(debug_fn(write_field));
+            let builder = builder.with_filter_reloading();
+            let filter = builder.reload_handle();
+            Filtered {
+                subscriber: Box::new(builder.finish()),
+                set_filter: Box::new(move |new| drop(filter.reload(new))),
+            }
+        }
+        LogFormat::Json => {
+            let builder = base.json().flatten_event(true).with_filter_reloading();
+            let filter = builder.reload_handle();
+            Filtered {
+                subscriber: Box::new(builder.finish()),
+                set_filter: Box::new(move |new| drop(filter.reload(new))),
+            }
+        }
     })
 }
 
@@ -125,8 +167,8 @@ mod tests {
     fn written(format: LogFormat, value: &str) -> String {
         let sink = Sink::default();
         let writer = sink.clone();
-        let subscriber = subscriber(format, "info", move || writer.clone()).unwrap();
-        tracing::subscriber::with_default(subscriber, || tracing::info!(value, "seen"));
+        let log = subscriber(format, "info", move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(log.subscriber, || tracing::info!(value, "seen"));
         let bytes = sink.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -167,8 +209,8 @@ mod tests {
         ] {
             let sink = Sink::default();
             let writer = sink.clone();
-            let subscriber = subscriber(LogFormat::Text, "info", move || writer.clone()).unwrap();
-            tracing::subscriber::with_default(subscriber, || {
+            let log = subscriber(LogFormat::Text, "info", move || writer.clone()).unwrap();
+            tracing::subscriber::with_default(log.subscriber, || {
                 tracing::info!(subject = %value, "seen");
             });
             let bytes = sink.0.lock().unwrap().clone();

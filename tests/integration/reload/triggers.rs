@@ -42,9 +42,12 @@ async fn is_moved(port: u16) {
 async fn sighup_reloads() {
     let folder = Folder::with(FILE, &without_watch(&one_public_app(UPSTREAM)));
     let (process, port) = started(&folder).await;
-    folder.write(FILE, &without_watch(&moved()));
+    assert!(!process.said().join("").contains("upstream_address_failed"));
+    let verbose = format!("[log]\nlevel = \"debug\"\n{}", moved());
+    folder.write(FILE, &without_watch(&verbose));
     process.send("HUP");
     is_moved(port).await;
+    process.line_with("upstream_address_failed");
     let line = process.line_with("config_reloaded");
     assert!(line.contains("trigger=\"signal\""), "{line}");
     let line = process.line_with("config_changed");
