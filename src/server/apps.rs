@@ -10,14 +10,15 @@ use crate::oidc::Provider;
 use crate::policy::app::App;
 use crate::session::seal::{Key, KeyRing};
 use crate::store::Revocations;
-use crate::types::oauth::ProviderName;
+use crate::types::oauth::{AppName, ProviderName};
 
 /// Builds the apps of one configuration.
 pub(super) struct AppBuilder<'c> {
     pub(super) config: &'c Config,
     pub(super) providers: &'c [Arc<Provider>],
     pub(super) ring: &'c Arc<KeyRing>,
-    /// The apps of the previous configuration. An app with the same name keeps its revocations.
+    /// The apps of the previous configuration. One that has the same name, or another name at the
+    /// same origin, keeps its revocations.
     pub(super) previous: &'c [Arc<AppAuth>],
 }
 
@@ -56,9 +57,22 @@ impl AppBuilder<'_> {
     }
 
     fn revocations(&self, app: &App) -> Arc<Revocations> {
-        let mut previous = self.previous.iter();
-        match previous.find(|previous| previous.app.name == app.name) {
-            Some(previous) => Arc::clone(&previous.revocations),
+        let is_configured = |name: &AppName| {
+            let apps = self.config.apps.iter().map(|app| &app.policy);
+            let hosts = self.config.login_hosts.iter().map(|host| &host.policy);
+            apps.chain(hosts).any(|app| app.name == *name)
+        };
+        let same = self
+            .previous
+            .iter()
+            .find(|before| before.app.name == app.name);
+        let renamed = || {
+            let mut previous = self.previous.iter();
+            previous
+                .find(|before| before.app.origin == app.origin && !is_configured(&before.app.name))
+        };
+        match same.or_else(renamed) {
+            Some(before) => Arc::clone(&before.revocations),
             None => {
                 let max_revoked = self.config.store.max_revoked;
                 Arc::new(Revocations::new(max_revoked, app.limits.absolute))

@@ -134,6 +134,64 @@ async fn unchanged_provider_and_upstream_are_kept() {
     assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
 }
 
+#[tokio::test]
+async fn new_provider_is_awaited_only_until_the_first_readiness() {
+    let mut doorward = Setup::plain().without_provider().start();
+    let leeway = |seconds: u32| format!("[providers.login]\nleeway = \"{seconds}s\"");
+    doorward.edit("[providers.login]", &leeway(20));
+    doorward.reload_changes().await;
+    let (status, report) = doorward.readiness_of(0).await;
+    assert_eq!(
+        (status, &report["unmet"][0]),
+        (503, &"provider:login".into())
+    );
+    doorward.provider.restart();
+    crate::support::eventually_async("the provider is reached", SOON, async || {
+        doorward.readiness_of(0).await.0 == 200
+    })
+    .await;
+    doorward.provider.stop();
+    doorward.edit(&leeway(20), &leeway(10));
+    doorward.reload_changes().await;
+    let (status, report) = doorward.readiness_of(0).await;
+    assert_eq!(status, 200);
+    let provider = &report["providers"]["login"];
+    assert_eq!(
+        (&provider["reached"], &provider["awaited"]),
+        (&false.into(), &false.into())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrency_limit_counts_requests_of_before() {
+    let limits = "max_in_flight_requests = 1";
+    let doorward = Setup::plain()
+        .server("max_queued_requests = 0")
+        .store(limits)
+        .start();
+    let mut browser = alice(&doorward).await;
+    let gate = Gate::default();
+    let slow = Answer {
+        gate: Some(gate.clone()),
+        ..Answer::default()
+    };
+    doorward.store.answer("/slow", slow);
+    let url = doorward.store_url("/slow");
+    let mut waiting = browser.clone();
+    let slow = tokio::spawn(async move { waiting.step(&url).await });
+    doorward.clicked(1).await;
+    change_anything(&doorward);
+    doorward.reload_changes().await;
+    let page = browser.step(&doorward.store_url(CART)).await;
+    assert_eq!(page.status(), 503, "{page}");
+    doorward.edit(limits, "max_in_flight_requests = 2");
+    doorward.reload_changes().await;
+    let page = browser.step(&doorward.store_url(CART)).await;
+    assert_eq!(page.status(), 200, "{page}");
+    gate.open();
+    assert_eq!(slow.await.expect("a response").status(), 200);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refresh_in_flight_is_joined_in_the_new_configuration() {
     let doorward = Setup::plain().start();

@@ -35,6 +35,21 @@ async fn revocation_of_another_replica_arrives_after_a_reload() {
     is_over(&doorward, &mut elsewhere, &doorward.store_url(CART)).await;
 }
 
+#[tokio::test]
+async fn renamed_app_knows_what_was_revoked() {
+    let doorward = Setup::plain().start();
+    let mut alice = doorward.logged_in("alice", CART).await;
+    let mut thief = alice.clone();
+    let mut bob = doorward.logged_in("bob", CART).await;
+    journey::log_out(&mut alice, &doorward.site().store).await;
+    let text = std::fs::read_to_string(doorward.file()).expect("the file");
+    doorward.rewrite(&text.replace("apps.store", "apps.shop"));
+    doorward.reload_changes().await;
+    let url = doorward.store_url(CART);
+    assert_eq!(bob.step(&url).await.status(), 200);
+    assert_eq!(thief.step(&url).await.status(), 302);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn app_that_comes_back_knows_what_was_revoked() {
     let redis = RedisServer::start();
