@@ -60,12 +60,11 @@ where
     S: AsyncRead + AsyncWrite + Readable + Send + Unpin + 'static,
     H: Handler,
 {
-    let unsent = UnsentData::new(&context.bytes, stream.slot().client());
     // Not an `async fn`, whose future would store its arguments twice.
     Box::pin(async move {
         loop {
             // Boxed, so that a hibernating connection does not hold this future.
-            match Box::pin(serve_requests(stream, info, &context, &unsent)).await {
+            match Box::pin(serve_requests(stream, info, &context)).await {
                 Some(idle) => stream = idle,
                 None => return,
             }
@@ -94,7 +93,6 @@ async fn serve_requests<S, H>(
     stream: ClientStream<S>,
     info: ConnectionInfo,
     context: &ConnectionContext<H>,
-    unsent: &UnsentData,
 ) -> Option<ClientStream<S>>
 where
     S: AsyncRead + AsyncWrite + Readable + Send + Unpin + 'static,
@@ -105,7 +103,7 @@ where
     deadlines.install_head_timer(&mut parser);
     let handler = Arc::clone(&context.handler);
     let request_deadlines = Arc::clone(&deadlines);
-    let unsent = unsent.clone();
+    let unsent = UnsentData::new(&context.bytes, stream.slot().client());
     let service = service_fn(move |request: Request<Incoming>| {
         let (handler, deadlines) = (Arc::clone(&handler), Arc::clone(&request_deadlines));
         let unsent = unsent.clone();
