@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::dial::Dialer;
 use super::error::UpstreamError;
 use super::http1::{Connection, IdlePool, PinnedPool, ReusePolicy};
-use super::http2::H2Pool;
+use super::http2::{ConnectionSlots, H2Pool};
 use super::target::{UpstreamPlan, UpstreamProtocol};
 use super::upgrade::Tunnels;
 use crate::dns::Resolver;
@@ -28,6 +28,7 @@ pub struct Upstream {
     /// Connections that the backend may have authenticated.
     pub(super) pinned: Arc<PinnedPool>,
     dialer: Arc<Dialer>,
+    /// One for each connection, of either protocol.
     slots: Arc<Semaphore>,
     opened: IntCounter,
     errors: IntCounterVec,
@@ -55,8 +56,13 @@ impl Upstream {
             metrics.upstream_pinned_connections.clone(),
         ));
         let dialer = Arc::new(Dialer::new(Arc::clone(&plan), resolver, metrics));
-        let h2_pool = (plan.settings.protocol == UpstreamProtocol::Http2)
-            .then(|| Arc::new(H2Pool::new(&plan, Arc::clone(&dialer), metrics)));
+        let h2_pool = (plan.settings.protocol == UpstreamProtocol::Http2).then(|| {
+            let slots = ConnectionSlots {
+                slots: Arc::clone(&slots),
+                http1: Arc::clone(&idle_pool),
+            };
+            Arc::new(H2Pool::new(&plan, Arc::clone(&dialer), slots, metrics))
+        });
         Self {
             plan,
             tunnels,
@@ -121,6 +127,7 @@ impl Upstream {
             let slot = timeout_at(deadline, async {
                 tokio::select! {
                     () = self.idle_pool.returned() => None,
+                    () = self.close_idle_http2() => None,
                     slot = Arc::clone(&self.slots).acquire_owned() => slot.ok(),
                 }
             });
@@ -130,6 +137,14 @@ impl Upstream {
             if let Some(connection) = self.idle_pool.take(reuse) {
                 return Ok(connection);
             }
+        }
+    }
+
+    /// Closes an idle HTTP/2 connection. Completes when another one may be idle.
+    async fn close_idle_http2(&self) {
+        match &self.h2_pool {
+            Some(pool) => pool.close_idle().await,
+            None => std::future::pending().await,
         }
     }
 

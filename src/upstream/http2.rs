@@ -21,7 +21,6 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, sleep};
 
 use self::error::{ResetReason, classify};
-use self::pool::OpenStream;
 use self::request_body::{RequestBody, Upload};
 use self::response_body::ResponseBody;
 use self::retry::{FailedAttempt, Failure, Retries};
@@ -33,7 +32,7 @@ use super::target::UpstreamPlan;
 use super::trailers;
 use crate::types::body::Body;
 
-pub(super) use self::pool::H2Pool;
+pub(super) use self::pool::{ConnectionSlots, H2Pool, OpenStream};
 
 /// A request to send over HTTP/2.
 pub(super) struct Http2Request<'a> {

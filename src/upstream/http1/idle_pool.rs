@@ -92,7 +92,7 @@ impl IdlePool {
     }
 
     /// Returns a connection whose response was read completely.
-    pub(super) fn put(self: &Arc<Self>, mut connection: Connection) {
+    pub(in crate::upstream) fn put(self: &Arc<Self>, mut connection: Connection) {
         if !connection.prepare_for_reuse() {
             return;
         }

@@ -10,7 +10,7 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prometheus::{IntCounter, IntGauge};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{MutexGuard, Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::error::connection_closed;
@@ -21,6 +21,7 @@ use crate::lock::lock;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::dial::{Dialer, Dialled};
 use crate::upstream::error::UpstreamError;
+use crate::upstream::http1::{IdlePool, ReusePolicy};
 use crate::upstream::target::{ALPN_H2, UpstreamPlan, UpstreamProtocol};
 
 /// Flow-control window of a stream in bytes.
@@ -35,15 +36,13 @@ const MIN_SILENCE: Duration = Duration::from_secs(60);
 const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 /// How long HTTP/1.1 is used after the backend selected it by ALPN.
 const HTTP1_FALLBACK_TIME: Duration = Duration::from_secs(60);
-/// Poll interval of a request that waits for a free stream.
-const STREAM_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The connections of one worker to one backend.
 #[derive(Debug)]
 pub(in crate::upstream) struct H2Pool {
     shared: Arc<Shared>,
     dialer: Arc<Dialer>,
-    slots: Arc<Semaphore>,
+    slots: ConnectionSlots,
     /// All streams that the connections may have.
     shares: TaskLimit,
     /// Held while a connection is opened, so that concurrent requests open only one.
@@ -53,9 +52,19 @@ pub(in crate::upstream) struct H2Pool {
     replay_budget: ReplayBudget,
 }
 
+/// The limit of connections to the backend, which HTTP/1.1 shares.
+#[derive(Debug)]
+pub(in crate::upstream) struct ConnectionSlots {
+    pub(in crate::upstream) slots: Arc<Semaphore>,
+    /// Idle connections give way.
+    pub(in crate::upstream) http1: Arc<IdlePool>,
+}
+
 #[derive(Debug)]
 struct Shared {
     connections: Mutex<Vec<Arc<H2Connection>>>,
+    /// Notified of each stream that may be free now.
+    freed: Arc<Notify>,
     /// Idle time after which a connection is closed.
     idle_timeout: Duration,
     http1_until: Mutex<Option<Instant>>,
@@ -80,6 +89,13 @@ struct H2Connection {
     last_used: AtomicU64,
 }
 
+/// The permission to open a connection.
+#[derive(Debug)]
+struct Dial<'p> {
+    _turn: MutexGuard<'p, ()>,
+    slot: OwnedSemaphorePermit,
+}
+
 /// A reserved stream for one request.
 #[derive(Debug)]
 pub(in crate::upstream) struct OpenStream {
@@ -87,7 +103,9 @@ pub(in crate::upstream) struct OpenStream {
     /// Milliseconds after the start of the connection.
     opened_at: u64,
     streams: IntGauge,
-    _share: TaskGuard,
+    /// Dropped before `freed` is notified.
+    share: Option<TaskGuard>,
+    freed: Arc<Notify>,
 }
 
 impl H2Pool {
@@ -95,15 +113,18 @@ impl H2Pool {
     pub(in crate::upstream) fn new(
         plan: &UpstreamPlan,
         dialer: Arc<Dialer>,
+        slots: ConnectionSlots,
         metrics: &Metrics,
     ) -> Self {
         let settings = &plan.settings;
-        let max_connections = settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+        let max_streams = settings
+            .max_connections
+            .saturating_mul(settings.max_http2_streams);
         Self {
             shared: Arc::new(Shared::new(settings.http2_idle_timeout)),
             dialer,
-            slots: Arc::new(Semaphore::new(max_connections)),
-            shares: TaskLimit::new(max_connections.saturating_mul(settings.max_http2_streams)),
+            slots,
+            shares: TaskLimit::new(max_streams.max(1)),
             dialling: tokio::sync::Mutex::default(),
             opened: metrics.upstream_connections.with_label_values(&[&plan.app]),
             streams: metrics.upstream_http2_streams.clone(),
@@ -126,40 +147,62 @@ impl H2Pool {
             return Ok(Some(stream));
         }
         let deadline = Instant::now() + plan.settings.connect_timeout;
-        while share.is_none() {
-            if Instant::now() >= deadline {
-                return Err(UpstreamError::Saturated);
-            }
-            sleep(STREAM_POLL_INTERVAL).await;
-            share = self.shares.try_acquire(current_client());
-        }
         loop {
-            if self.shared.uses_http1() {
-                return Ok(None);
+            // Created before the checks, so that no stream is missed that is freed after them.
+            let freed = self.shared.freed.notified();
+            if share.is_none() {
+                share = self.shares.try_acquire(current_client());
             }
-            let guard = timeout_at(deadline, self.dialling.lock())
-                .await
-                .map_err(|_| UpstreamError::ConnectTimeout)?;
             if let Some(stream) = self.take(&mut share) {
                 return Ok(Some(stream));
             }
-            if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
-                let dialled = timeout_at(deadline, self.dial(plan, slot)).await;
-                match dialled.map_err(|_| UpstreamError::ConnectTimeout)?? {
-                    Some(connection) => self.shared.add(connection),
-                    None => {
-                        let until = Instant::now() + HTTP1_FALLBACK_TIME;
-                        *lock(&self.shared.http1_until) = Some(until);
-                    }
+            if self.shared.uses_http1() {
+                return Ok(None);
+            }
+            let may_dial = share.is_some();
+            let wait = async {
+                tokio::select! {
+                    biased;
+                    () = freed => None,
+                    dial = self.acquire_dial(), if may_dial => dial,
                 }
-                continue;
+            };
+            let dial = timeout_at(deadline, wait).await.map_err(|_| {
+                if may_dial && self.slots.slots.available_permits() > 0 {
+                    UpstreamError::ConnectTimeout
+                } else {
+                    UpstreamError::Saturated
+                }
+            })?;
+            if let Some(dial) = dial {
+                let dialled = timeout_at(deadline, self.dial(plan, dial));
+                dialled.await.map_err(|_| UpstreamError::ConnectTimeout)??;
             }
-            drop(guard);
-            if Instant::now() >= deadline {
-                return Err(UpstreamError::Saturated);
-            }
-            sleep(STREAM_POLL_INTERVAL).await;
         }
+    }
+
+    /// Closes a connection without streams, because HTTP/1.1 needs its slot. Completes when another
+    /// one may be without streams.
+    pub(in crate::upstream) async fn close_idle(&self) {
+        let freed = self.shared.freed.notified();
+        self.shared.remove_idle();
+        freed.await;
+    }
+
+    /// Waits until another connection may be opened. Idle HTTP/1.1 connections are closed for it.
+    async fn acquire_dial(&self) -> Option<Dial<'_>> {
+        let ConnectionSlots { slots, http1 } = &self.slots;
+        let turn = self.dialling.lock().await;
+        let slot = loop {
+            if slots.available_permits() == 0 {
+                drop(http1.take(ReusePolicy::Any));
+            }
+            tokio::select! {
+                slot = Arc::clone(slots).acquire_owned() => break slot.ok()?,
+                () = http1.returned() => {}
+            }
+        };
+        Some(Dial { _turn: turn, slot })
     }
 
     /// Takes a stream of a connection that has a free one, with the client's `share`.
@@ -171,27 +214,30 @@ impl H2Pool {
             .find(|connection| connection.has_free_stream())?;
         let share = share.take()?;
         let connection = Arc::clone(connection);
-        Some(OpenStream::on(connection, &self.streams, share))
+        let freed = Arc::clone(&self.shared.freed);
+        Some(OpenStream::on(connection, &self.streams, share, freed))
     }
 
-    /// Opens a connection. Returns `None` if the backend selected HTTP/1.1.
-    async fn dial(
-        &self,
-        plan: &UpstreamPlan,
-        slot: OwnedSemaphorePermit,
-    ) -> Result<Option<Arc<H2Connection>>, UpstreamError> {
+    /// Opens a connection, unless the backend selects HTTP/1.1.
+    async fn dial(&self, plan: &UpstreamPlan, dial: Dial<'_>) -> Result<(), UpstreamError> {
         self.opened.inc();
+        let Dial { _turn, slot } = dial;
+        let freed = &self.shared.freed;
         let connection = match self.dialer.dial(UpstreamProtocol::Http2).await? {
-            Dialled::Unix(stream) => handshake(plan, stream, slot).await?,
-            Dialled::Tcp(stream) => handshake(plan, stream, slot).await?,
+            Dialled::Unix(stream) => handshake(plan, stream, slot, freed).await?,
+            Dialled::Tcp(stream) => handshake(plan, stream, slot, freed).await?,
             Dialled::Tls(stream) => {
                 if stream.get_ref().1.alpn_protocol() != Some(ALPN_H2) {
-                    return Ok(None);
+                    let until = Instant::now() + HTTP1_FALLBACK_TIME;
+                    *lock(&self.shared.http1_until) = Some(until);
+                    freed.notify_waiters();
+                    return Ok(());
                 }
-                handshake(plan, *stream, slot).await?
+                handshake(plan, *stream, slot, freed).await?
             }
         };
-        Ok(Some(connection))
+        self.shared.add(connection);
+        Ok(())
     }
 }
 
@@ -199,6 +245,7 @@ async fn handshake<S>(
     plan: &UpstreamPlan,
     stream: S,
     slot: OwnedSemaphorePermit,
+    freed: &Arc<Notify>,
 ) -> Result<Arc<H2Connection>, UpstreamError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -238,20 +285,22 @@ where
         last_received: AtomicU64::new(0),
         last_used: AtomicU64::new(0),
     });
-    let weak = Arc::downgrade(&connection);
+    let (weak, freed) = (Arc::downgrade(&connection), Arc::clone(freed));
     // A failure of the connection reaches every request and body on it, so the task ignores it.
     tokio::spawn(async move {
         let mut driver = std::pin::pin!(driver);
         let _ = std::future::poll_fn(|cx| {
             if let Some(connection) = weak.upgrade() {
-                connection.max_streams.store(
-                    driver.current_max_send_streams().min(max_streams),
-                    Ordering::Relaxed,
-                );
+                let now = driver.current_max_send_streams().min(max_streams);
+                if connection.max_streams.swap(now, Ordering::Relaxed) < now {
+                    freed.notify_waiters();
+                }
             }
             driver.as_mut().poll(cx)
         })
         .await;
+        // A request that waits may open another connection.
+        freed.notify_waiters();
     });
     Ok(connection)
 }
@@ -260,6 +309,7 @@ impl Shared {
     fn new(idle_timeout: Duration) -> Self {
         Self {
             connections: Mutex::default(),
+            freed: Arc::default(),
             idle_timeout,
             http1_until: Mutex::default(),
             sweeping: AtomicBool::new(false),
@@ -272,8 +322,17 @@ impl Shared {
 
     fn add(self: &Arc<Self>, connection: Arc<H2Connection>) {
         lock(&self.connections).push(connection);
+        self.freed.notify_waiters();
         if !self.sweeping.swap(true, Ordering::AcqRel) {
             tokio::spawn(Self::sweep(Arc::downgrade(self)));
+        }
+    }
+
+    fn remove_idle(&self) {
+        let mut connections = lock(&self.connections);
+        let mut all = connections.iter();
+        if let Some(idle) = all.position(|connection| connection.is_idle()) {
+            connections.swap_remove(idle);
         }
     }
 
@@ -307,9 +366,12 @@ impl H2Connection {
         let idle = self
             .now()
             .saturating_sub(self.last_used.load(Ordering::Relaxed));
-        let is_expired = self.open_streams.load(Ordering::Relaxed) == 0
-            && Duration::from_millis(idle) > self.idle_timeout;
+        let is_expired = self.is_idle() && Duration::from_millis(idle) > self.idle_timeout;
         !self.sender.is_closed() && !self.retired.load(Ordering::Relaxed) && !is_expired
+    }
+
+    fn is_idle(&self) -> bool {
+        self.open_streams.load(Ordering::Relaxed) == 0
     }
 
     fn has_free_stream(&self) -> bool {
@@ -318,7 +380,12 @@ impl H2Connection {
 }
 
 impl OpenStream {
-    fn on(connection: Arc<H2Connection>, streams: &IntGauge, share: TaskGuard) -> Self {
+    fn on(
+        connection: Arc<H2Connection>,
+        streams: &IntGauge,
+        share: TaskGuard,
+        freed: Arc<Notify>,
+    ) -> Self {
         let opened_at = connection.now();
         connection.open_streams.fetch_add(1, Ordering::Relaxed);
         connection.last_used.store(opened_at, Ordering::Relaxed);
@@ -327,7 +394,8 @@ impl OpenStream {
             connection,
             opened_at,
             streams: streams.clone(),
-            _share: share,
+            share: Some(share),
+            freed,
         }
     }
 
@@ -372,5 +440,7 @@ impl Drop for OpenStream {
             .last_used
             .store(connection.now(), Ordering::Relaxed);
         self.streams.dec();
+        self.share = None;
+        self.freed.notify_waiters();
     }
 }
