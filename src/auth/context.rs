@@ -214,6 +214,11 @@ impl Context {
         self.apps.iter().filter(move |app| is_through(app, host))
     }
 
+    /// Whether other replicas use the store of sessions, too.
+    pub(in crate::auth) fn has_shared_store(&self) -> bool {
+        self.stores.sessions.held().is_none()
+    }
+
     /// The current time.
     pub(in crate::auth) fn now(&self) -> Timestamp {
         self.clock.now()

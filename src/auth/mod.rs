@@ -48,6 +48,7 @@ use session::authenticate::SessionAuthenticator;
 use session::authentication::Authentication;
 use session::key_rotation::KeyRotation;
 use session::open::{SessionCache, SessionOpener};
+use session::stream::StreamActivity;
 use session::writer::SessionWriter;
 use state::FlowState;
 
@@ -114,6 +115,8 @@ pub struct Holdings {
     pub pending_revocations: usize,
     /// Refreshed tokens that no browser has confirmed.
     pub successors: usize,
+    /// Sessions with activity on streams.
+    pub streamed_sessions: usize,
 }
 
 impl Auth {
@@ -154,11 +157,14 @@ impl Auth {
         let previous_keys = Arc::clone(&state.previous_keys);
         let key_rotation = Arc::new(KeyRotation::new(shared(), previous_keys));
         let opener = Arc::new(SessionOpener::new(shared(), Arc::clone(generations)));
+        let streams = StreamActivity::new(shared(), Arc::clone(&state.streamed));
+        let streams = Arc::new(streams);
         let session_writer = Arc::new(SessionWriter::new(
             shared(),
             revoker.clone(),
             Arc::clone(generations),
             Arc::clone(&state.replaced),
+            Arc::clone(&streams),
         ));
         let dpop = DpopVerifier::new(shared());
         let logout = Logout::new(shared(), revoker.clone());
@@ -172,6 +178,7 @@ impl Auth {
             dpop: dpop.clone(),
             logout: logout.clone(),
             known_subjects: Arc::clone(&state.known_subjects),
+            streams: Arc::clone(&streams),
         };
         Arc::new(Self {
             sessions: SessionAuthenticator::new(
@@ -181,6 +188,7 @@ impl Auth {
                 opener,
                 Arc::clone(&key_rotation),
                 Arc::clone(&state.grace_failures),
+                streams,
             ),
             bearer: BearerAuthenticator::new(shared(), revocations.clone(), dpop),
             login: Login::new(
@@ -280,6 +288,7 @@ impl Auth {
             refreshes: self.refresher.in_flight(),
             pending_revocations: self.context.stores.outbox.len(),
             successors: self.state.generations.successors.len(),
+            streamed_sessions: self.state.streamed.len(),
         }
     }
 

@@ -12,6 +12,7 @@ use super::revocation::command::AppliedCommands;
 use super::revocation::replication::ReplicationState;
 use super::session::key_rotation::PreviousKeySessions;
 use super::session::outage_grace::GraceFailures;
+use super::session::stream::StreamedSessions;
 use super::session::writer::ReplacedSessions;
 
 /// The state of all flows. Clones share it.
@@ -23,6 +24,7 @@ pub(super) struct FlowState {
     pub(super) grace_failures: Arc<GraceFailures>,
     pub(super) previous_keys: Arc<PreviousKeySessions>,
     pub(super) replaced: Arc<ReplacedSessions>,
+    pub(super) streamed: Arc<StreamedSessions>,
     pub(super) started_logins: StartedLogins,
     pub(super) known_subjects: Arc<KnownSubjects>,
     pub(super) posts: Arc<PostQuota>,
@@ -39,6 +41,7 @@ impl FlowState {
             grace_failures: Arc::default(),
             previous_keys: Arc::default(),
             replaced: Arc::default(),
+            streamed: Arc::default(),
             started_logins: StartedLogins::default(),
             known_subjects: Arc::default(),
             posts: Arc::new(PostQuota::new(context.stores.max_anonymous)),

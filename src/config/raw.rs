@@ -228,6 +228,7 @@ pub(super) struct RawApp {
     pub(super) idle_timeout: Option<HumanDuration>,
     pub(super) absolute_timeout: Option<HumanDuration>,
     pub(super) background_paths: Option<List<String>>,
+    pub(super) stream_activity: Option<bool>,
     pub(super) outage_grace: Option<HumanDuration>,
     pub(super) endpoint_prefix: Option<String>,
     pub(super) cookie_name: Option<String>,

@@ -39,6 +39,8 @@ pub struct App {
     pub rules: Rules,
     /// Paths whose requests do not reset the idle timeout.
     pub background_paths: BackgroundPaths,
+    /// Whether data that clients send on streams reset the idle timeout.
+    pub stream_activity: bool,
     /// Path ambiguities that the app needs.
     pub allowed_ambiguities: PathAmbiguities,
     /// The identity headers for its backend.

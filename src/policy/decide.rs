@@ -61,6 +61,12 @@ impl<'a> Permit<'a> {
         self.info
     }
 
+    /// Whether data that the client sends after the head of the request resets the idle timeout.
+    pub fn is_stream_activity(&self) -> bool {
+        let app = self.app_ref.app;
+        app.stream_activity && !app.background_paths.contains(&self.info.target)
+    }
+
     /// The caller's session, if the credential is one.
     pub const fn session(&self) -> Option<&LiveSession> {
         match &self.credential {

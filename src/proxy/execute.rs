@@ -193,24 +193,27 @@ impl Proxy {
             .upstreams
             .get(app_ref)
             .ok_or(UpstreamError::NotForwardable("its app"))?;
-        let by_session = permit
-            .session()
-            .map(|live| self.auth.sessions.validity_check(app_ref, live));
-        let validity = by_session.or_else(|| {
+        let is_activity = permit.is_stream_activity();
+        let by_session = permit.session();
+        let by_session = by_session.map(|live| {
+            let sessions = &self.auth.sessions;
+            sessions.stream_session(app_ref, live, is_activity)
+        });
+        let session = by_session.or_else(|| {
             permit
                 .token()
-                .map(|live| self.auth.bearer.validity_check(app_ref, live))
+                .map(|live| self.auth.bearer.stream_session(app_ref, live))
         });
         let body = if http_body::Body::is_end_stream(&body) {
             body
         } else {
             // An upload may last longer than its access token.
             let by_token = permit.token();
-            let by_token = by_token.map(|live| self.auth.bearer.revocation_check(app_ref, live));
-            record.limit_upload(body, by_token.or_else(|| validity.clone()))
+            let by_token = by_token.map(|live| self.auth.bearer.upload_session(app_ref, live));
+            record.limit_upload(body, by_token.or_else(|| session.clone()))
         };
         let limits = ForwardLimits {
-            validity: validity.as_ref(),
+            session: session.as_ref(),
             pin: own_connection.map(|connection| ClientPin {
                 connection,
                 caller: permit.caller_name(),
@@ -220,7 +223,7 @@ impl Proxy {
         record.upstream_started();
         let response = upstream::forward(&upstream, permit, parts, body, limits).await;
         record.limit_stream(StreamLimits {
-            validity,
+            session,
             max_age: upstream.stream_max_age(),
         });
         record.upstream_finished();

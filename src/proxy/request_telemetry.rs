@@ -24,7 +24,7 @@ use crate::policy::route::Route;
 use crate::session::validity::NoSessionReason;
 use crate::telemetry::access::{AccessBuffer, AccessEntry};
 use crate::telemetry::metrics::{AppMetrics, Metrics};
-use crate::types::body::{Body, BodyEnd, BodyError, BodyObserver, ValidityCheck};
+use crate::types::body::{Body, BodyEnd, BodyError, BodyObserver, StreamSession};
 use crate::types::net::ConnectionInfo;
 use crate::types::request_id::RequestId;
 use crate::types::time::Clock;
@@ -216,15 +216,15 @@ impl RequestRecord {
         self.upload.clone()
     }
 
-    /// Ends the request body, which is passed on, when `validity` fails.
-    pub fn limit_upload(&mut self, body: Body, validity: Option<ValidityCheck>) -> Body {
-        let (Some(progress), Some(validity)) = (&self.upload, validity) else {
+    /// Ends the request body, which is passed on, with its session, which is told of its parts.
+    pub fn limit_upload(&mut self, body: Body, session: Option<StreamSession>) -> Body {
+        let (Some(progress), Some(session)) = (&self.upload, session) else {
             return body;
         };
         let is_cut = Arc::<AtomicBool>::default();
         self.upload_is_cut = Some(Arc::clone(&is_cut));
         let limits = LimitChecker::new(StreamLimits {
-            validity: Some(validity),
+            session: Some(session),
             max_age: None,
         });
         body.watched_instead(Box::new(LimitedUploadObserver {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::types::body::{BodyError, ValidityCheck};
+use crate::types::body::{BodyError, StreamSession};
 
 /// Interval of the checks.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
@@ -16,7 +16,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 #[derive(Default)]
 pub struct StreamLimits {
     /// The body ends when this check fails.
-    pub validity: Option<ValidityCheck>,
+    pub session: Option<StreamSession>,
     /// The body ends at this age.
     pub max_age: Option<Duration>,
 }
@@ -33,7 +33,7 @@ pub(super) struct LimitChecker {
 
 impl StreamLimits {
     const fn is_unlimited(&self) -> bool {
-        self.validity.is_none() && self.max_age.is_none()
+        self.session.is_none() && self.max_age.is_none()
     }
 }
 
@@ -45,6 +45,13 @@ impl LimitChecker {
             started: Instant::now(),
             next_check: None,
             timer: None,
+        }
+    }
+
+    /// The client sent a part of the body.
+    pub(super) fn client_sent(&self) {
+        if let Some(session) = &self.limits.session {
+            session.client_sent();
         }
     }
 
@@ -65,8 +72,8 @@ impl LimitChecker {
             return Ok(());
         }
         self.next_check = Some(now + CHECK_INTERVAL);
-        let StreamLimits { validity, max_age } = &self.limits;
-        if validity.as_ref().is_some_and(|check| !check.is_valid()) {
+        let StreamLimits { session, max_age } = &self.limits;
+        if session.as_ref().is_some_and(|session| !session.is_valid()) {
             return Err(BodyError::SessionOver);
         }
         if max_age.is_some_and(|max_age| now.duration_since(self.started) >= max_age) {
@@ -115,7 +122,7 @@ mod tests {
         let valid = Arc::new(AtomicBool::new(true));
         let flag = Arc::clone(&valid);
         let mut checker = LimitChecker::new(StreamLimits {
-            validity: Some(ValidityCheck::new(move || flag.load(Ordering::Relaxed))),
+            session: Some(StreamSession::new(move || flag.load(Ordering::Relaxed))),
             max_age: Some(3 * CHECK_INTERVAL),
         });
         let started = checker.started;
@@ -138,7 +145,7 @@ mod tests {
     #[tokio::test]
     async fn waiting_body_is_woken_to_be_checked() {
         let mut checker = LimitChecker::new(StreamLimits {
-            validity: Some(ValidityCheck::new(|| false)),
+            session: Some(StreamSession::new(|| false)),
             max_age: None,
         });
         let ended = poll_fn(|cx| match checker.poll_waiting(cx) {

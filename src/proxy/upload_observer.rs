@@ -46,6 +46,7 @@ impl BodyObserver for LimitedUploadObserver {
 
     fn passed(&mut self, bytes: usize) {
         self.progress.passed(bytes);
+        self.limits.client_sent();
     }
 
     fn ended(self: Box<Self>, end: BodyEnd) {

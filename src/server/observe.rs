@@ -138,6 +138,9 @@ pub(super) fn refresh_gauges<'a>(
         .revocations_pending
         .set(gauge_value(holdings.pending_revocations));
     metrics.successors.set(gauge_value(holdings.successors));
+    metrics
+        .streamed_sessions
+        .set(gauge_value(holdings.streamed_sessions));
     for (app, ratio) in auth.revocation_limit_ratios() {
         metrics
             .revocation_limit_ratio

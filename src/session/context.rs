@@ -15,6 +15,13 @@ pub struct Limits {
     pub absolute: Duration,
 }
 
+impl Limits {
+    /// Whether activity at `now` is to be recorded, if the last recorded one was at `recorded`.
+    pub fn activity_due(&self, recorded: Timestamp, now: Timestamp) -> bool {
+        now.since(recorded) * 10 >= self.idle
+    }
+}
+
 /// The external inputs of session and token validation: revocations and the provider's current
 /// keys.
 pub trait ValidityContext {

@@ -81,8 +81,17 @@ impl Session {
 #[derive(Clone, Debug)]
 pub struct LiveSession {
     session: Arc<Session>,
-    last_activity: Timestamp,
+    activity: Activity,
     in_grace: bool,
+}
+
+/// When a session was last used.
+#[derive(Clone, Copy, Debug)]
+struct Activity {
+    /// According to the cookies.
+    recorded: Timestamp,
+    /// On streams too, which no cookie records.
+    last: Timestamp,
 }
 
 impl LiveSession {
@@ -90,7 +99,10 @@ impl LiveSession {
     pub const fn just_verified(session: Arc<Session>, last_activity: Timestamp) -> Self {
         Self {
             session,
-            last_activity,
+            activity: Activity {
+                recorded: last_activity,
+                last: last_activity,
+            },
             in_grace: false,
         }
     }
@@ -100,9 +112,9 @@ impl LiveSession {
         &self.session
     }
 
-    /// The last activity according to the cookies.
+    /// The last activity, on streams too.
     pub const fn last_activity(&self) -> Timestamp {
-        self.last_activity
+        self.activity.last
     }
 
     /// Whether its JWT has expired and it continues because the provider is unavailable.
@@ -115,10 +127,10 @@ impl LiveSession {
         self.session.is_ageing(now)
     }
 
-    /// Whether the activity cookie is due for an update: at most once per tenth of the idle
-    /// timeout.
-    pub fn activity_due(&self, now: Timestamp, limits: &Limits) -> bool {
-        now.since(self.last_activity) * 10 >= limits.idle
+    /// Whether the activity cookie is due for an update with activity at this time: at most once
+    /// per tenth of the idle timeout.
+    pub fn activity_due(&self, at: Timestamp, limits: &Limits) -> bool {
+        limits.activity_due(self.activity.recorded, at)
     }
 }
 
@@ -179,8 +191,10 @@ pub struct PresentedSession {
     pub jwt: Option<Arc<Session>>,
     /// The refresh cookie. It need not be opened while the JWT is valid.
     pub refresh: Option<RefreshGrant>,
-    /// The last activity.
+    /// The activity cookie.
     pub activity: Option<LastActivity>,
+    /// The last activity on streams of the session.
+    pub streamed: Option<Timestamp>,
     /// Whether a session cookie was present and could not be opened.
     pub unreadable: bool,
 }
@@ -190,6 +204,38 @@ impl PresentedSession {
     pub fn sid(&self) -> Option<&SessionId> {
         let jwt = self.jwt.as_ref().map(|session| &session.sid);
         jwt.or(self.refresh.as_ref().map(|refresh| &refresh.sid))
+    }
+
+    /// Whether the session was idle for too long.
+    pub fn is_idle(&self, now: Timestamp, limits: &Limits) -> bool {
+        let activity = self.data().map(|data| self.activity_of(&data));
+        activity.is_some_and(|activity| now.since(activity.last) >= limits.idle)
+    }
+
+    /// Whether the last activity that the cookies record is so long ago that activity on streams
+    /// matters.
+    pub fn is_activity_due(&self, now: Timestamp, limits: &Limits) -> bool {
+        let activity = self.data().map(|data| self.activity_of(&data));
+        activity.is_some_and(|activity| limits.activity_due(activity.recorded, now))
+    }
+
+    fn data(&self) -> Option<SessionData<'_>> {
+        let jwt = self.jwt.as_deref().map(SessionData::of_jwt);
+        jwt.or_else(|| self.refresh.as_ref().map(SessionData::of_refresh))
+    }
+
+    /// An activity cookie of another session was set by a late response. Ignoring it can only
+    /// shorten the session: `active_at` in the tokens is never later than the activity cookie.
+    fn activity_of(&self, data: &SessionData<'_>) -> Activity {
+        let cookie = self.activity.as_ref();
+        let cookie = cookie.filter(|activity| activity.sid == *data.sid);
+        let recorded = cookie.map_or(data.active_at, |activity| activity.last_activity);
+        Activity {
+            recorded,
+            last: self
+                .streamed
+                .map_or(recorded, |streamed| streamed.max(recorded)),
+        }
     }
 }
 
@@ -209,12 +255,16 @@ pub enum SessionStatus {
 pub struct NeedsRefresh {
     /// The refresh token and its session.
     pub refresh: RefreshGrant,
-    /// The last activity that the cookies know of.
-    pub last_activity: Timestamp,
+    activity: Activity,
     session: Option<Arc<Session>>,
 }
 
 impl NeedsRefresh {
+    /// The last activity, on streams too.
+    pub const fn last_activity(&self) -> Timestamp {
+        self.activity.last
+    }
+
     /// The session, if its JWT expired less than `grace` ago. To be used only while the provider is
     /// unavailable. All other checks apply as usual, as of `now`.
     pub fn within(
@@ -225,10 +275,9 @@ impl NeedsRefresh {
         context: &impl ValidityContext,
     ) -> Option<LiveSession> {
         let session = self.session.as_ref()?;
-        let last_activity = self.last_activity;
         let is_over = end_reason(
             &SessionData::of_jwt(session),
-            last_activity,
+            self.last_activity(),
             now,
             limits,
             context,
@@ -238,7 +287,7 @@ impl NeedsRefresh {
         let is_within = now < session.valid_until.plus(grace);
         (is_within && is_key_known && !is_over).then(|| LiveSession {
             session: Arc::clone(session),
-            last_activity,
+            activity: self.activity,
             in_grace: true,
         })
     }
@@ -282,46 +331,35 @@ pub fn validate(
     limits: &Limits,
     context: &impl ValidityContext,
 ) -> SessionStatus {
-    let PresentedSession {
-        jwt,
-        refresh,
-        activity,
-        unreadable,
-    } = presented;
-    if unreadable {
+    if presented.unreadable {
         return SessionStatus::None(NoSessionReason::UnreadableCookie);
     }
-    let data = match (&jwt, &refresh) {
-        (Some(jwt), _) => SessionData::of_jwt(jwt),
-        (None, Some(refresh)) => SessionData::of_refresh(refresh),
-        (None, None) => return SessionStatus::None(NoSessionReason::NoCookie),
+    let Some(data) = presented.data() else {
+        return SessionStatus::None(NoSessionReason::NoCookie);
     };
-    if let (Some(jwt), Some(refresh)) = (&jwt, &refresh)
+    if let (Some(jwt), Some(refresh)) = (&presented.jwt, &presented.refresh)
         && (jwt.sid != refresh.sid || jwt.generation != refresh.generation)
     {
         return SessionStatus::None(NoSessionReason::CookieMismatch);
     }
-    // An activity cookie of another session was set by a late response. Ignoring it can only
-    // shorten the session: `active_at` in the tokens is never later than the activity cookie.
-    let activity = activity.filter(|activity| activity.sid == *data.sid);
-    let last_activity = activity.map_or(data.active_at, |activity| activity.last_activity);
-    if let Some(reason) = end_reason(&data, last_activity, now, limits, context) {
+    let activity = presented.activity_of(&data);
+    if let Some(reason) = end_reason(&data, activity.last, now, limits, context) {
         return SessionStatus::None(reason);
     }
-    match (jwt, refresh) {
+    match (presented.jwt, presented.refresh) {
         (Some(session), _)
             if now < session.valid_until
                 && session.key.is_none_or(|key| context.is_known_key(&key)) =>
         {
             SessionStatus::Live(LiveSession {
                 session,
-                last_activity,
+                activity,
                 in_grace: false,
             })
         }
         (session, Some(refresh)) => SessionStatus::NeedsRefresh(NeedsRefresh {
             refresh,
-            last_activity,
+            activity,
             session,
         }),
         (_, None) => SessionStatus::None(NoSessionReason::Expired),

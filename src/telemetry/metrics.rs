@@ -139,6 +139,8 @@ metric_families! {
     pub revocation_events_invalid: IntCounter = "doorward_revocation_events_invalid_total";
     /// Refreshed tokens that this process holds until a browser has them.
     pub successors: IntGauge = "doorward_refreshed_tokens_held";
+    /// Sessions whose activity on streams this process remembers.
+    pub streamed_sessions: IntGauge = "doorward_stream_activity_sessions";
     /// Refreshes of sessions whose rotation state was missing in the store.
     pub rotation_states_missing: IntCounterVec =
         "doorward_rotation_states_missing_total", ["app"];

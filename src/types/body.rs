@@ -50,25 +50,45 @@ pub enum ReadState {
     Ended,
 }
 
-/// Checks whether the session or token that permitted a stream is still valid.
-#[derive(Clone)]
-pub struct ValidityCheck(Arc<dyn Fn() -> bool + Send + Sync>);
+/// The session or token that permitted a stream.
+pub trait StreamOwner: Send + Sync {
+    /// Whether the stream is still permitted.
+    fn is_valid(&self) -> bool;
 
-impl ValidityCheck {
-    /// A check that calls `is_valid` each time.
-    pub fn new(is_valid: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(is_valid))
+    /// The client sent data on the stream.
+    fn client_sent(&self) {}
+}
+
+impl<F: Fn() -> bool + Send + Sync> StreamOwner for F {
+    fn is_valid(&self) -> bool {
+        self()
+    }
+}
+
+/// A shared [`StreamOwner`].
+#[derive(Clone)]
+pub struct StreamSession(Arc<dyn StreamOwner>);
+
+impl StreamSession {
+    /// The session of a stream.
+    pub fn new(owner: impl StreamOwner + 'static) -> Self {
+        Self(Arc::new(owner))
     }
 
     /// Whether the stream is still permitted.
     pub fn is_valid(&self) -> bool {
-        (self.0)()
+        self.0.is_valid()
+    }
+
+    /// The client sent data on the stream.
+    pub fn client_sent(&self) {
+        self.0.client_sent();
     }
 }
 
-impl std::fmt::Debug for ValidityCheck {
+impl std::fmt::Debug for StreamSession {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ValidityCheck")
+        f.write_str("StreamSession")
     }
 }
 

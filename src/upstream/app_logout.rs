@@ -95,7 +95,7 @@ pub async fn send_app_logout(
         forwarded_proto: app.origin.scheme(),
         forwarded_host: app.origin.authority(),
         authenticated: false,
-        validity: None,
+        session: None,
         pin: None,
     };
     let (mut parts, body) = request.into_parts();

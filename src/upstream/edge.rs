@@ -23,7 +23,7 @@ pub fn edge_changes(
         return None;
     }
     let limits = ForwardLimits {
-        validity: None,
+        session: None,
         pin: None,
         request_id,
     };

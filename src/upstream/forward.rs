@@ -21,14 +21,14 @@ use super::request::{ClientPin, ForwardRequest};
 use super::upgrade::{self, TunnelLimits};
 use crate::identity::header_edits::RequestFacts;
 use crate::policy::decide::Permit;
-use crate::types::body::{Body, ValidityCheck};
+use crate::types::body::{Body, StreamSession};
 use crate::types::request_id::RequestId;
 
 /// How a forwarded request is tied to its client, its session and its log entry.
 #[derive(Clone, Copy, Debug)]
 pub struct ForwardLimits<'a> {
     /// An upgraded connection lasts as long as this allows.
-    pub validity: Option<&'a ValidityCheck>,
+    pub session: Option<&'a StreamSession>,
     /// See [`ForwardRequest::pin`].
     pub pin: Option<ClientPin<'a>>,
     /// The request ID for the app.
@@ -71,7 +71,7 @@ pub(super) fn upstream_request<'a>(
         forwarded_proto: origin.scheme(),
         forwarded_host: origin.authority(),
         authenticated: permit.identity().is_some(),
-        validity: limits.validity,
+        session: limits.session,
         pin: limits.pin,
     }
 }
@@ -272,7 +272,7 @@ impl Http1Exchange<'_> {
                 app: plan.app.clone(),
                 idle: plan.settings.tunnel_idle_timeout,
                 max_age: plan.settings.stream_max_age,
-                validity: self.request.validity.cloned(),
+                session: self.request.session.cloned(),
             };
             upstream
                 .tunnels

@@ -2,7 +2,8 @@
 //! two frames. Only frame headers are parsed, incrementally and with constant memory; payloads are
 //! skipped. PURE.
 
-/// The opcode of a close frame.
+/// The opcode of a close frame, and the first one of control frames. Frames of messages have lower
+/// ones.
 const CLOSE: u8 = 8;
 
 /// Maximum length of a close reason: a control frame's payload (section 5.5) without the two bytes
@@ -16,6 +17,9 @@ pub(super) struct FrameTracker {
     /// Whether the current frame is a close frame.
     is_close_frame: bool,
     close_seen: bool,
+    /// Whether the current frame is part of a message, and no control frame.
+    is_message: bool,
+    message_seen: bool,
 }
 
 /// The meaning of the next byte.
@@ -41,6 +45,12 @@ impl FrameTracker {
     /// Whether a complete close frame was tracker. No frame follows it (section 5.5.1).
     pub(super) const fn close_seen(&self) -> bool {
         self.close_seen
+    }
+
+    /// Whether there was any part of a message since the last call. Clients answer pings without
+    /// their user.
+    pub(super) const fn take_message_seen(&mut self) -> bool {
+        std::mem::replace(&mut self.message_seen, false)
     }
 
     /// Processes the next bytes.
@@ -69,6 +79,7 @@ impl FrameTracker {
         self.position = match self.position {
             Position::Boundary => {
                 self.is_close_frame = byte & 0x0f == CLOSE;
+                self.is_message = byte & 0x0f < CLOSE;
                 Position::ShortLength
             }
             Position::ShortLength => {
@@ -104,6 +115,7 @@ impl FrameTracker {
                 Position::Rest(left.saturating_sub(consumed as u64))
             }
         };
+        self.message_seen |= self.is_message;
         if self.position == Position::Rest(0) {
             self.position = Position::Boundary;
             self.close_seen |= self.is_close_frame;
@@ -232,6 +244,25 @@ mod tests {
             prop_assert!(!tracker.is_at_boundary() && !tracker.close_seen());
             tracker.advance(&bytes[bytes.len() - 1..]);
             prop_assert!(tracker.is_at_boundary() && tracker.close_seen());
+        }
+    }
+
+    #[test]
+    fn only_frames_of_messages_are_messages() {
+        let mut tracker = FrameTracker::default();
+        for (opcode, is_message) in [
+            (9, false),
+            (10, false),
+            (CLOSE, false),
+            (1, true),
+            (0, true),
+        ] {
+            let frame = frame(opcode, true, 3, true, false);
+            tracker.advance(&frame[..4]);
+            assert_eq!(tracker.take_message_seen(), is_message, "{opcode}");
+            tracker.advance(&frame[4..]);
+            assert_eq!(tracker.take_message_seen(), is_message, "{opcode}");
+            assert!(!tracker.take_message_seen());
         }
     }
 

@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue};
 
 use crate::identity::header_edits::RequestFacts;
-use crate::types::body::ValidityCheck;
+use crate::types::body::StreamSession;
 use crate::types::net::ConnectionId;
 
 /// A request to forward, beside the client's headers and body.
@@ -26,8 +26,8 @@ pub struct ForwardRequest<'a> {
     pub pin: Option<ClientPin<'a>>,
     /// Whether the request is authenticated, so that shared caches must not store the response.
     pub authenticated: bool,
-    /// Whether an upgraded connection may continue.
-    pub validity: Option<&'a ValidityCheck>,
+    /// The session of an upgraded connection.
+    pub session: Option<&'a StreamSession>,
 }
 
 /// A client connection and the session on it. An upstream connection that the backend authenticated

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::frames::{FrameTracker, close_frame};
+use crate::types::body::StreamSession;
 
 /// Buffer size of one direction in bytes.
 const BUFFER_LEN: usize = 8 * 1024;
@@ -189,6 +190,9 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Direction<'a, R, W> {
             self.frames.advance(next.get(..written).unwrap_or_default());
             self.unwritten.start += written;
             self.activity.record();
+            if self.role == Role::Client && self.frames.take_message_seen() {
+                self.activity.client_sent();
+            }
             if self.unwritten.is_empty() {
                 self.to.flush().await?;
             }
@@ -256,14 +260,23 @@ pub(super) struct Activity {
     start: Instant,
     /// In milliseconds after `start`.
     last: AtomicU64,
+    /// Told of messages of the client.
+    session: Option<StreamSession>,
 }
 
 impl Activity {
     /// Starts now.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(session: Option<StreamSession>) -> Self {
         Self {
             start: Instant::now(),
             last: AtomicU64::new(0),
+            session,
+        }
+    }
+
+    fn client_sent(&self) {
+        if let Some(session) = &self.session {
+            session.client_sent();
         }
     }
 

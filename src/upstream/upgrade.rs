@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 use super::tunnel::{self, Activity, TunnelEnd};
 use crate::telemetry::metrics::Metrics;
-use crate::types::body::{Body, ValidityCheck};
+use crate::types::body::{Body, StreamSession};
 
 /// How often a tunnel checks whether its session is still valid.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
@@ -51,7 +51,7 @@ pub(super) struct TunnelLimits {
     pub(super) app: String,
     pub(super) idle: Duration,
     pub(super) max_age: Option<Duration>,
-    pub(super) validity: Option<ValidityCheck>,
+    pub(super) session: Option<StreamSession>,
 }
 
 impl Tunnels {
@@ -98,6 +98,10 @@ impl Tunnels {
     ) where
         B: AsyncRead + AsyncWrite + Send + 'static,
     {
+        if let Some(session) = &limits.session {
+            // To open it is activity, too, and the response sets no cookie.
+            session.client_sent();
+        }
         let stage = self.stage.subscribe();
         let mut abort_stage = self.stage.subscribe();
         let tunnels = Arc::clone(self);
@@ -161,10 +165,10 @@ async fn run(
     let Ok(client) = client.await else {
         return TunnelEnd::Closed;
     };
-    let activity = Activity::new();
+    let activity = Activity::new(limits.session.clone());
     let end = async {
         tokio::select! {
-            () = session_ended(limits.validity.as_ref()) => TunnelEnd::SessionEnded,
+            () = session_ended(limits.session.as_ref()) => TunnelEnd::SessionEnded,
             () = max_age_reached(limits.max_age) => TunnelEnd::MaxAge,
             () = activity.idle_for(limits.idle) => TunnelEnd::Idle,
             _ = stage.wait_for(|stage| *stage >= ShutdownStage::Closing) => TunnelEnd::ShuttingDown,
@@ -175,16 +179,16 @@ async fn run(
             sleep(FRAME_TIMEOUT).await
         }
         // In a shutdown, frames may complete until the drain timeout aborts all tunnels.
-        TunnelEnd::ShuttingDown => session_ended(limits.validity.as_ref()).await,
+        TunnelEnd::ShuttingDown => session_ended(limits.session.as_ref()).await,
     };
     tunnel::join(TokioIo::new(client), backend, &activity, end, frame_timeout).await
 }
 
-async fn session_ended(validity: Option<&ValidityCheck>) {
-    let Some(validity) = validity else {
+async fn session_ended(session: Option<&StreamSession>) {
+    let Some(session) = session else {
         return std::future::pending().await;
     };
-    while validity.is_valid() {
+    while session.is_valid() {
         sleep(CHECK_INTERVAL).await;
     }
 }

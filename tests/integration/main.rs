@@ -107,6 +107,8 @@ mod service_manager;
 #[cfg(test)]
 mod shared_store;
 #[cfg(test)]
+mod stream_activity;
+#[cfg(test)]
 mod streams;
 #[cfg(test)]
 pub mod support;

@@ -166,6 +166,7 @@ fn router(
         prefix: PREFIX.to_owned(),
         rules: Rules::new(rules, false, AuthMethods::BOTH),
         background_paths: BackgroundPaths::default(),
+        stream_activity: true,
         allowed_ambiguities,
         headers: Vec::new(),
         request_edits: Default::default(),
@@ -587,8 +588,7 @@ proptest! {
         for (name, value) in lines {
             request = request.header(name, value);
         }
-        let Ok(request) = request.body(()) else { return Ok(()) };
-        let (parts, ()) = request.into_parts();
+        let Ok((parts, ())) = request.body(()).map(Request::into_parts) else { return Ok(()) };
         let Ok(info) = RequestInfo::read(&parts, Some(CLIENT.into()), &TrustedProxies::default()) else { return Ok(()) };
         let found = router.find(&info);
         let app_ref = Route::of(found.as_ref(), &info).app_ref();

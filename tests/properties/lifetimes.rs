@@ -112,6 +112,7 @@ proptest! {
         refresh_cookie in option::weighted(0.8, tokens()),
         same in prop::bool::weighted(0.7),
         seen in option::of((0..2_u8, 0..60_u64)),
+        streamed in option::weighted(0.2, 0..60_u64),
         unreadable in any::<bool>(),
         (now, idle, absolute) in (0..60_u64, 1..30_u64, 1..40_u64),
         world in (0..30_u64, any::<bool>(), any::<bool>()),
@@ -127,6 +128,7 @@ proptest! {
                 generation: Generation::FIRST,
                 last_activity: Timestamp::from_secs(at),
             }),
+            streamed: streamed.map(Timestamp::from_secs),
             unreadable,
         };
         let standing = validate(presented(), Timestamp::from_secs(now), &limits, &world);
@@ -143,6 +145,7 @@ proptest! {
         let is_revoked = tokens.started <= world.revoked_up_to;
         let is_old = now >= tokens.started + absolute;
         let used = seen.filter(|(number, _)| *number == tokens.sid).map_or(tokens.sealed, |(_, at)| at);
+        let used = streamed.map_or(used, |streamed| streamed.max(used));
         let is_idle = now >= used + idle;
         let is_over = is_mixed || is_revoked || is_old || is_idle;
         let is_fresh = jwt.is_some_and(|jwt| now < jwt.valid_until) && world.is_known_key;
@@ -154,7 +157,7 @@ proptest! {
             SessionStatus::NeedsRefresh(stale) => {
                 prop_assert!(!is_over && !is_fresh && refresh_cookie.is_some());
                 prop_assert_eq!(&stale.refresh.sid, &sid(tokens.sid));
-                prop_assert_eq!(stale.last_activity.secs(), used);
+                prop_assert_eq!(stale.last_activity().secs(), used);
             }
             SessionStatus::None(why) => {
                 let is_spent = !is_fresh && refresh_cookie.is_none();

@@ -30,7 +30,7 @@ use crate::policy::route::AppRef;
 use crate::runtime::BackgroundRuntime;
 use crate::session::token::{LiveToken, Token, TokenError, TokenLimits, TokenRefusal, validate};
 use crate::session::validity::NoSessionReason;
-use crate::types::body::ValidityCheck;
+use crate::types::body::StreamSession;
 use crate::types::host_label::HostLabel;
 use crate::types::oauth::{JwkThumbprint, SessionId};
 use crate::types::time::Timestamp;
@@ -175,10 +175,10 @@ impl BearerAuthenticator {
     }
 
     /// Returns a check for streams: false once the token expires or is revoked.
-    pub fn validity_check(&self, app_ref: AppRef<'_>, live: &LiveToken) -> ValidityCheck {
+    pub fn stream_session(&self, app_ref: AppRef<'_>, live: &LiveToken) -> StreamSession {
         let (context, index) = (Arc::clone(&self.context), app_ref.index);
         let token = Arc::clone(live.token());
-        ValidityCheck::new(move || {
+        StreamSession::new(move || {
             let Some(app) = context.configured_app(index) else {
                 return false;
             };
@@ -191,10 +191,10 @@ impl BearerAuthenticator {
 
     /// A check for uploads that the token permitted: they end if it is revoked, not when it
     /// expires.
-    pub fn revocation_check(&self, app_ref: AppRef<'_>, live: &LiveToken) -> ValidityCheck {
+    pub fn upload_session(&self, app_ref: AppRef<'_>, live: &LiveToken) -> StreamSession {
         let (context, index) = (Arc::clone(&self.context), app_ref.index);
         let token = Arc::clone(live.token());
-        ValidityCheck::new(move || {
+        StreamSession::new(move || {
             context.configured_app(index).is_some_and(|app| {
                 let revoked = app.revocations.snapshot();
                 !app.revocations.is_removed() && !revoked.contains(key_of_token(&token))

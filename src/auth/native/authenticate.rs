@@ -232,6 +232,7 @@ fn presented(session: Arc<Session>, now: Timestamp) -> PresentedSession {
         }),
         jwt: Some(session),
         refresh: None,
+        streamed: None,
         unreadable: false,
     }
 }

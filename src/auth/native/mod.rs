@@ -23,6 +23,7 @@ use crate::auth::revocation::replication::RevocationReplicator;
 use crate::auth::session::cookies::SetCookieHeaders;
 use crate::auth::session::key_rotation::KeyRotation;
 use crate::auth::session::open::SessionOpener;
+use crate::auth::session::stream::StreamActivity;
 use crate::auth::session::writer::SessionWriter;
 use authenticate::NativeAuthenticator;
 use login::NativeLogin;
@@ -61,6 +62,7 @@ pub(in crate::auth) struct NativeServices {
     pub(in crate::auth) dpop: DpopVerifier,
     pub(in crate::auth) logout: Logout,
     pub(in crate::auth) known_subjects: Arc<KnownSubjects>,
+    pub(in crate::auth) streams: Arc<StreamActivity>,
 }
 
 impl NativeFlows {
@@ -75,6 +77,7 @@ impl NativeFlows {
             dpop,
             logout,
             known_subjects,
+            streams,
         } = services;
         let tasks = context.password_tasks.clone();
         let throttle = PasswordThrottle::new(Arc::clone(&context), known_subjects);
@@ -84,6 +87,7 @@ impl NativeFlows {
             throttle: throttle.clone(),
             dpop: dpop.clone(),
             tasks: tasks.clone(),
+            streams,
         };
         let refresh = Arc::new(NativeRefresh::new(Arc::clone(&context), parts));
         let login = NativeLogin::new(

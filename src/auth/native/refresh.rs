@@ -17,6 +17,7 @@ use crate::auth::refresh::outcome::Refreshed;
 use crate::auth::refresh::single_flight::TokenRefresher;
 use crate::auth::refresh::tokens;
 use crate::auth::revocation::replication::RevocationReplicator;
+use crate::auth::session::stream::StreamActivity;
 use crate::auth::session_validity::{SessionValidity, key_of_jwt};
 use crate::oidc::token::{TokenError, TokenResponse};
 use crate::policy::native::{Native, Throttle, Tokens};
@@ -35,6 +36,7 @@ pub(in crate::auth) struct NativeRefreshParts {
     pub(in crate::auth) throttle: PasswordThrottle,
     pub(in crate::auth) dpop: DpopVerifier,
     pub(in crate::auth) tasks: BackgroundRuntime,
+    pub(in crate::auth) streams: Arc<StreamActivity>,
 }
 
 /// Refreshes the tokens of native apps.
@@ -112,23 +114,30 @@ impl NativeRefresh {
         };
         let session = app.session_of(&native.jwt);
         let session = session.ok_or(NativeFailure::UnknownToken)?;
-        let presented = PresentedSession {
+        let NativeRefreshParts {
+            replicator,
+            refresher,
+            streams,
+            ..
+        } = &self.parts;
+        let sid = &native.refresh.sid;
+        let mut presented = PresentedSession {
             jwt: Some(Arc::new(session)),
             refresh: Some(native.refresh.clone()),
             activity: Some(activity),
+            streamed: streams.last(sid),
             unreadable: false,
         };
+        if presented.is_idle(self.context.now(), &app.app.limits) {
+            let stored = streams.stored(app, sid).await;
+            presented.streamed = stored.map_err(NativeFailure::Unavailable)?;
+        }
         let validity = SessionValidity::of_sessions(app);
         match validate(presented, self.context.now(), &app.app.limits, &validity) {
             SessionStatus::None(why) => return Err(NativeFailure::SessionOver(why)),
             // An explicit refresh is done even if the JWT is still valid.
             SessionStatus::Live(_) | SessionStatus::NeedsRefresh(..) => {}
         }
-        let NativeRefreshParts {
-            replicator,
-            refresher,
-            ..
-        } = &self.parts;
         replicator
             .require_synced(app)
             .map_err(NativeFailure::Unavailable)?;

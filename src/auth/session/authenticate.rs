@@ -11,7 +11,8 @@ use crate::auth::session::authentication::{Authentication, SessionUpdate};
 use crate::auth::session::key_rotation::KeyRotation;
 use crate::auth::session::open::{SessionCache, SessionOpener, open_jwt, open_refresh};
 use crate::auth::session::outage_grace::{GraceFailures, OutageGrace, StaleRequest};
-use crate::auth::session_validity::{SessionValidity, is_known_key, key_of_session};
+use crate::auth::session::stream::StreamActivity;
+use crate::auth::session_validity::{SessionValidity, is_known_key};
 use crate::policy::decide::Caller;
 use crate::policy::route::{AppRef, ResumeMode};
 use crate::session::cookie::RequestCookies;
@@ -19,7 +20,7 @@ use crate::session::seal::KeyAge;
 use crate::session::validity::{
     LiveSession, NoSessionReason, PresentedSession, SessionStatus, validate,
 };
-use crate::types::body::ValidityCheck;
+use crate::types::body::StreamSession;
 use crate::types::time::Timestamp;
 
 /// Authenticates requests by session cookie.
@@ -30,6 +31,7 @@ pub struct SessionAuthenticator {
     opener: Arc<SessionOpener>,
     key_rotation: Arc<KeyRotation>,
     outage_grace: OutageGrace,
+    streams: Arc<StreamActivity>,
 }
 
 struct OpenedCookies {
@@ -45,6 +47,7 @@ impl SessionAuthenticator {
         opener: Arc<SessionOpener>,
         key_rotation: Arc<KeyRotation>,
         grace_failures: Arc<GraceFailures>,
+        streams: Arc<StreamActivity>,
     ) -> Self {
         let outage_grace =
             OutageGrace::new(Arc::clone(&context), Arc::clone(&refresher), grace_failures);
@@ -55,6 +58,7 @@ impl SessionAuthenticator {
             refresher,
             opener,
             key_rotation,
+            streams,
         }
     }
 
@@ -70,11 +74,26 @@ impl SessionAuthenticator {
             return Authentication::anonymous();
         };
         let now = self.context.now();
-        let OpenedCookies { presented, key_age } =
-            self.open(app, app_ref.index, cookies, cache, now);
+        let OpenedCookies {
+            mut presented,
+            key_age,
+        } = self.open(app, app_ref.index, cookies, cache, now);
         let sid = presented.sid().cloned();
+        let limits = &app.app.limits;
+        if let Some(sid) = &sid
+            && presented.is_activity_due(now, limits)
+        {
+            presented.streamed = self.streams.last(sid);
+            if mode != ResumeMode::ReadOnly && presented.is_idle(now, limits) {
+                // Boxed: rare, and its future is large.
+                match Box::pin(self.streams.stored(app, sid)).await {
+                    Ok(stored) => presented.streamed = presented.streamed.max(stored),
+                    Err(outage) => return Authentication::unavailable(outage),
+                }
+            }
+        }
         let validity = SessionValidity::of_sessions(app);
-        let status = validate(presented, now, &app.app.limits, &validity);
+        let status = validate(presented, now, limits, &validity);
         let authentication = match (status, self.replicator.require_synced(app)) {
             (SessionStatus::None(why), _) => Authentication::no_session(why, sid),
             (SessionStatus::Live(_) | SessionStatus::NeedsRefresh(..), Err(_))
@@ -185,26 +204,24 @@ impl SessionAuthenticator {
                 jwt,
                 refresh,
                 activity,
+                streamed: None,
                 unreadable,
             },
             key_age,
         }
     }
 
-    /// Returns a check for streams: false once the session is revoked or reaches the absolute
-    /// timeout.
-    pub fn validity_check(&self, app_ref: AppRef<'_>, live: &LiveSession) -> ValidityCheck {
-        let (context, index) = (Arc::clone(&self.context), app_ref.index);
-        let session = Arc::clone(live.session());
-        ValidityCheck::new(move || {
-            let Some(app) = context.configured_app(index) else {
-                return false;
-            };
-            let age = context.now().since(session.started_at);
-            let revoked = app.revocations.snapshot();
-            !app.revocations.is_removed()
-                && !revoked.contains(key_of_session(&session))
-                && age < app.app.limits.absolute
-        })
+    /// The session of a stream. If `counts_as_activity`, data that the client sends on it reset the
+    /// idle timeout.
+    pub fn stream_session(
+        &self,
+        app_ref: AppRef<'_>,
+        live: &LiveSession,
+        counts_as_activity: bool,
+    ) -> StreamSession {
+        match &self.context.app(app_ref) {
+            Some(app) => self.streams.stream(app, live, counts_as_activity),
+            None => StreamSession::new(|| false),
+        }
     }
 }

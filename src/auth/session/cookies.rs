@@ -112,19 +112,20 @@ pub(in crate::auth) fn session_cookies(
     })
 }
 
-/// The activity cookie of `session`.
+/// The activity cookie of `session`, which was last used at `active_at`.
 pub(in crate::auth) fn activity_cookie(
     app: &AppAuth,
     session: &Session,
-    now: Timestamp,
+    active_at: Timestamp,
 ) -> Option<HeaderValue> {
     let activity = LastActivity {
         sid: session.sid.clone(),
         generation: session.generation,
-        last_activity: now,
+        last_activity: active_at,
     };
     let value = sealed(|nonce| app.seals.activity.seal(&activity, nonce)).ok()?;
-    let max_age = session.started_at.plus(app.app.limits.absolute).since(now);
+    let ends_at = session.started_at.plus(app.app.limits.absolute);
+    let max_age = ends_at.since(active_at);
     app.app
         .cookies
         .set(&app.app.cookies.activity, &value, "/", Some(max_age))

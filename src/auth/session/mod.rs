@@ -6,4 +6,5 @@ pub mod cookies;
 pub(in crate::auth) mod key_rotation;
 pub mod open;
 pub(in crate::auth) mod outage_grace;
+pub(in crate::auth) mod stream;
 pub mod writer;

@@ -156,7 +156,7 @@ fn after_refresh(app: &AppAuth, stale: &NeedsRefresh, refreshed: Refreshed) -> A
     let caller = match app.session_of(&grant.jwt) {
         Some(session) => Ok(Caller::Authenticated(LiveSession::just_verified(
             Arc::new(session),
-            stale.last_activity,
+            stale.last_activity(),
         ))),
         None => Err(Unavailable::internal("internal_error")),
     };

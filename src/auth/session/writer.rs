@@ -17,6 +17,7 @@ use crate::auth::session::cookies::{
 };
 use crate::auth::session::key_rotation::to_reencrypt;
 use crate::auth::session::open::{last_activity, revocable_sessions};
+use crate::auth::session::stream::StreamActivity;
 use crate::auth::session_validity::{key_of_jwt, key_of_session};
 use crate::policy::route::AppRef;
 use crate::session::cookie::RequestCookies;
@@ -49,6 +50,7 @@ pub struct SessionWriter {
     revoker: SessionRevoker,
     generations: Arc<NewestGenerations>,
     replaced: Arc<ReplacedSessions>,
+    streams: Arc<StreamActivity>,
 }
 
 /// Recent sessions that a login on the same browser replaced. A late response must not clear the
@@ -75,12 +77,14 @@ impl SessionWriter {
         revoker: SessionRevoker,
         generations: Arc<NewestGenerations>,
         replaced: Arc<ReplacedSessions>,
+        streams: Arc<StreamActivity>,
     ) -> Self {
         Self {
             context,
             revoker,
             generations,
             replaced,
+            streams,
         }
     }
 
@@ -141,10 +145,14 @@ impl SessionWriter {
         {
             return SetCookieHeaders::new();
         }
-        let activity = target.counts_as_activity.then(|| {
-            let recorded = last_activity(app, sid, request_cookies);
-            recorded.map_or(*now, |recorded| recorded.max(*now))
-        });
+        let recorded = last_activity(app, sid, request_cookies);
+        let streamed = self.streams.last(sid);
+        let streamed = streamed.filter(|streamed| recorded.is_none_or(|known| known < *streamed));
+        let activity = if target.counts_as_activity {
+            Some(streamed.or(recorded).map_or(*now, |known| known.max(*now)))
+        } else {
+            streamed
+        };
         match self.session_cookies(app, grant, request_cookies, activity) {
             Ok(cookies) => cookies.set_cookies,
             Err(error) => {
@@ -178,7 +186,7 @@ impl SessionWriter {
     /// newer generation exists, or another replica may have made one. The successor stays in the
     /// store then.
     pub(in crate::auth) fn is_superseded(&self, grant: &Grant, at: Timestamp) -> bool {
-        let is_shared = self.context.stores.sessions.held().is_none();
+        let is_shared = self.context.has_shared_store();
         let is_late = is_shared && self.context.now().since(at) > MAX_RESPONSE_DELAY;
         let jwt = &grant.jwt;
         is_late || self.generations.is_newer_known(&jwt.sid, jwt.generation)
@@ -240,13 +248,20 @@ fn touch_activity(response: &Pending<'_>, live: &LiveSession) -> SetCookieHeader
         app, target, now, ..
     } = response;
     let session = live.session();
-    if !target.counts_as_activity
-        || !live.activity_due(*now, &app.app.limits)
+    let active_at = if target.counts_as_activity {
+        *now
+    } else {
+        // On streams.
+        live.last_activity()
+    };
+    if !live.activity_due(active_at, &app.app.limits)
         || response.revoked.contains(key_of_session(session))
     {
         return SetCookieHeaders::new();
     }
-    activity_cookie(app, session, *now).into_iter().collect()
+    activity_cookie(app, session, active_at)
+        .into_iter()
+        .collect()
 }
 
 /// Logs the start of a session.

@@ -29,6 +29,7 @@ use crate::auth::revocation::replication::RevocationReplicator;
 use crate::auth::session::authenticate::SessionAuthenticator;
 use crate::auth::session::key_rotation::KeyRotation;
 use crate::auth::session::open::SessionOpener;
+use crate::auth::session::stream::StreamActivity;
 use crate::auth::session::writer::SessionWriter;
 use crate::auth::{Event, Observer, Stores};
 use crate::oidc::{ClientAuth, ClientSettings, Provider, ProviderSettings, SessionTokenSource};
@@ -144,11 +145,13 @@ impl Setup {
         );
         let refresher = Arc::new(TokenRefresher::new(shared(), exchange, Arc::default()));
         let opener = Arc::new(SessionOpener::new(shared(), Arc::clone(&generations)));
+        let streams = Arc::new(StreamActivity::new(shared(), Arc::default()));
         let writer = Arc::new(SessionWriter::new(
             shared(),
             revoker.clone(),
             generations,
             Arc::default(),
+            Arc::clone(&streams),
         ));
         Self {
             login: Login::new(shared(), Arc::clone(&writer), StartedLogins::default()),
@@ -159,6 +162,7 @@ impl Setup {
                 opener,
                 Arc::new(KeyRotation::new(shared(), Arc::default())),
                 Arc::default(),
+                streams,
             ),
             writer,
             refresher,
@@ -202,6 +206,7 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
         prefix: "/.doorward".to_owned(),
         rules: Rules::new(Vec::new(), false, AuthMethods::SESSION),
         background_paths: BackgroundPaths::default(),
+        stream_activity: true,
         allowed_ambiguities: PathAmbiguities::NONE,
         headers: Vec::new(),
         request_edits: Default::default(),

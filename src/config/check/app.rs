@@ -106,6 +106,7 @@ pub(super) fn check(
     let background_paths =
         rules::background_paths(raw.background_paths.take(), &at.key("background_paths"));
     let background_paths = BackgroundPaths::new(background_paths, case_insensitive);
+    let stream_activity = raw.stream_activity.unwrap_or(true);
     let accepts_bearer = raw.bearer.is_some();
     let native = raw
         .native
@@ -176,6 +177,7 @@ pub(super) fn check(
         prefix,
         rules,
         background_paths,
+        stream_activity,
         allowed_ambiguities,
         headers,
         request_edits: header_edits.requests,

@@ -48,6 +48,7 @@ pub(super) fn check(
         prefix,
         rules: Rules::new(Vec::new(), false, AuthMethods::SESSION),
         background_paths: BackgroundPaths::default(),
+        stream_activity: false,
         allowed_ambiguities: PathAmbiguities::NONE,
         headers: Vec::new(),
         limits,

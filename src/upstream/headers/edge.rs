@@ -134,7 +134,7 @@ mod tests {
             forwarded_proto: "https",
             forwarded_host: "a.test",
             authenticated: true,
-            validity: None,
+            session: None,
             pin: None,
         };
         let names = [HeaderName::from_static("x-forwarded-user")];

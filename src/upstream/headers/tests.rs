@@ -28,7 +28,7 @@ fn forward(identity_headers: &[(HeaderName, HeaderValue)]) -> ForwardRequest<'_>
         forwarded_proto: "https",
         forwarded_host: "store.test",
         authenticated: true,
-        validity: None,
+        session: None,
         pin: None,
     }
 }

@@ -22,7 +22,7 @@ use super::super::{HeaderPolicy, Tunnels, UpstreamPlan, UpstreamSettings};
 use crate::dns::Resolver;
 use crate::identity::header_edits::RequestFacts;
 use crate::telemetry::metrics::Metrics;
-use crate::types::body::{Body, ValidityCheck};
+use crate::types::body::{Body, StreamSession};
 use crate::types::net::ConnectionId;
 use crate::types::request_id::RequestId;
 
@@ -279,23 +279,23 @@ pub(super) async fn proxy_to(backend: Arc<Backend>, settings: UpstreamSettings) 
     let address = socket.local_addr().unwrap();
     let session_valid = Arc::new(AtomicBool::new(true));
     let flag = Arc::clone(&session_valid);
-    let validity = ValidityCheck::new(move || flag.load(Ordering::SeqCst));
+    let session = StreamSession::new(move || flag.load(Ordering::SeqCst));
     tokio::spawn(async move {
         let mut connections = 0;
         while let Ok((stream, _)) = socket.accept().await {
             connections += 1;
             let connection = ConnectionId::new(connections);
             let upstream = Arc::clone(&upstream);
-            let validity = validity.clone();
+            let session = session.clone();
             let service = service_fn(move |request| {
                 let upstream = Arc::clone(&upstream);
-                let validity = validity.clone();
+                let session = session.clone();
                 async move {
                     let pin = ClientPin {
                         connection,
                         caller: None,
                     };
-                    Ok::<_, Infallible>(handle(&upstream, request, &validity, pin).await)
+                    Ok::<_, Infallible>(handle(&upstream, request, &session, pin).await)
                 }
             });
             let server = hyper::server::conn::http1::Builder::new();
@@ -319,7 +319,7 @@ pub(super) async fn proxy_to(backend: Arc<Backend>, settings: UpstreamSettings) 
 async fn handle(
     upstream: &Upstream,
     request: Request<Incoming>,
-    validity: &ValidityCheck,
+    session: &StreamSession,
     pin: ClientPin<'_>,
 ) -> Response<Body> {
     let target = request
@@ -343,7 +343,7 @@ async fn handle(
         forwarded_proto: "https",
         forwarded_host: "store.test",
         authenticated: true,
-        validity: Some(validity),
+        session: Some(session),
         pin: Some(pin),
     };
     let (mut parts, body) = request.into_parts();

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::support::doorward::Setup;
 use crate::support::provider::Endpoint;
+use crate::support::websocket::WebSocket;
 
 const INLINE: &str = "inline_refresh = true";
 
@@ -256,6 +257,27 @@ async fn step_5_missing_or_revoked_refresh_token_requires_login() {
     let page = phone.log_in("alice", PASSWORD).await;
     assert_eq!(page.status(), 200, "{page}");
     shows_the_cart(&phone.load(CART).await);
+}
+
+#[tokio::test]
+async fn step_5_work_on_a_websocket_resets_the_idle_timeout() {
+    let doorward = started(store("").session("idle_timeout = \"10m\""));
+    let mut phone = Phone::logged_in(&doorward).await;
+    let mut unused = Phone::logged_in(&doorward).await;
+    let authorization = format!("Bearer {}", phone.access_token);
+    let ask = phone
+        .ask("GET", "/chat")
+        .header("Authorization", &authorization);
+    let mut work = WebSocket::open(&mut phone.http, ask)
+        .await
+        .expect("a socket");
+    // The idle time begins when the JWT expires.
+    doorward.advance_secs(300 + 500);
+    work.say("work").await.expect("sent");
+    assert_eq!(work.poll().await.expect("open").as_deref(), Some("work"));
+    doorward.advance_secs(599);
+    assert_eq!(phone.refresh().await.status(), 200);
+    is_told_to_log_in(&unused.refresh().await, "idle_timeout");
 }
 
 #[tokio::test]

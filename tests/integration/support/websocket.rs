@@ -75,6 +75,15 @@ impl WebSocket {
             .await
     }
 
+    /// Sends a ping, which is no message, and waits for the pong.
+    pub async fn ping(&mut self) -> io::Result<()> {
+        self.wire
+            .write(&frame(PING, b"still here", Some([1, 2, 3, 4])))
+            .await?;
+        while read_frame(&mut self.wire).await?.0 != PONG {}
+        Ok(())
+    }
+
     /// The next text message, or `None` if the peer closed.
     pub async fn poll(&mut self) -> io::Result<Option<String>> {
         loop {

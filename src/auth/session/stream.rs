@@ -1,0 +1,169 @@
+//! Streams of sessions, such as WebSockets and long request bodies: whether the session still permits
+//! them, and the activity of the user on them. No response is sent meanwhile whose cookie
+//! could record that activity, so this process remembers it. With a shared store it is stored too,
+//! for the other replicas, at most once per tenth of the idle timeout.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use quick_cache::sync::Cache;
+
+use crate::auth::app::AppAuth;
+use crate::auth::context::{Context, MAX_CACHED_SESSIONS};
+use crate::auth::error::{CALL_TIMEOUT, Unavailable};
+use crate::auth::random;
+use crate::auth::session_validity::key_of_session;
+use crate::limits::on_behalf_of;
+use crate::session::grant::LastActivity;
+use crate::session::validity::{LiveSession, Session};
+use crate::types::body::{StreamOwner, StreamSession};
+use crate::types::oauth::SessionId;
+use crate::types::time::Timestamp;
+
+/// The last activity on streams of recent sessions.
+pub(in crate::auth) struct StreamedSessions(Cache<SessionId, Timestamp>);
+
+impl Default for StreamedSessions {
+    fn default() -> Self {
+        Self(Cache::new(MAX_CACHED_SESSIONS))
+    }
+}
+
+impl StreamedSessions {
+    /// How many sessions are known.
+    pub(in crate::auth) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Records activity on streams, and tells of it.
+pub(in crate::auth) struct StreamActivity {
+    context: Arc<Context>,
+    known: Arc<StreamedSessions>,
+}
+
+impl StreamActivity {
+    pub(in crate::auth) const fn new(context: Arc<Context>, known: Arc<StreamedSessions>) -> Self {
+        Self { context, known }
+    }
+
+    /// The last activity that this process has seen.
+    pub(in crate::auth) fn last(&self, sid: &SessionId) -> Option<Timestamp> {
+        self.known.0.get(sid)
+    }
+
+    /// The last activity that any replica has stored.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    pub(in crate::auth) async fn stored(
+        &self,
+        app: &AppAuth,
+        sid: &SessionId,
+    ) -> Result<Option<Timestamp>, Unavailable> {
+        if !app.app.stream_activity || !self.context.has_shared_store() {
+            return Ok(None);
+        }
+        let key = key(app, sid);
+        let (context, stored_key) = (Arc::clone(&self.context), key.clone());
+        let get = async move {
+            let now = context.now();
+            context.stores.sessions.get(&stored_key, now).await
+        };
+        let stored = self.context.runtime.run(CALL_TIMEOUT, get).await;
+        let sealed = stored
+            .map_err(Unavailable::of_store_task)?
+            .map_err(|error| Unavailable::of_store(error.code()))?;
+        let opened = sealed.and_then(|sealed| app.seals.activity.open_at(&key, &sealed));
+        let activity = opened.map(|(activity, _)| activity);
+        Ok(activity
+            .filter(|activity| activity.sid == *sid)
+            .map(|activity| activity.last_activity))
+    }
+
+    fn record(&self, app: &AppAuth, session: &Session, now: Timestamp) {
+        let sid = &session.sid;
+        self.known.0.insert(sid.clone(), now);
+        if !self.context.has_shared_store() {
+            return;
+        }
+        let activity = LastActivity {
+            sid: sid.clone(),
+            generation: session.generation,
+            last_activity: now,
+        };
+        let key = key(app, sid);
+        let sealed = random::bytes()
+            .ok()
+            .and_then(|nonce| app.seals.activity.seal_at(&key, &activity, nonce));
+        let Some(sealed) = sealed else {
+            return;
+        };
+        let ends_at = now.plus(app.app.limits.idle);
+        let user = app.client_key(&session.identity.subject);
+        let (context, name) = (Arc::clone(&self.context), app.app.name.clone());
+        let put = async move {
+            let store = &context.stores.sessions;
+            if let Err(error) = store.put(&key, Bytes::from(sealed), ends_at, now).await {
+                tracing::debug!(app = %name, %error, "stream_activity_write_failed");
+            }
+        };
+        // Without it, only this replica knows the activity.
+        let _ = self.context.runtime.spawn(on_behalf_of(Some(user), put));
+    }
+
+    /// A stream of a session. If `counts_as_activity`, data that the client sends reset the idle
+    /// timeout.
+    pub(in crate::auth) fn stream(
+        self: &Arc<Self>,
+        app: &Arc<AppAuth>,
+        live: &LiveSession,
+        counts_as_activity: bool,
+    ) -> StreamSession {
+        StreamSession::new(SessionStream {
+            activity: Arc::clone(self),
+            app: Arc::clone(app),
+            session: Arc::clone(live.session()),
+            recorded: counts_as_activity.then(|| AtomicU64::new(live.last_activity().secs())),
+        })
+    }
+}
+
+fn key(app: &AppAuth, sid: &SessionId) -> String {
+    format!("stream-activity/{}/{sid}", app.app.name)
+}
+
+/// A stream of a session.
+struct SessionStream {
+    activity: Arc<StreamActivity>,
+    app: Arc<AppAuth>,
+    session: Arc<Session>,
+    /// The last recorded activity, in seconds. `None`: the stream is no activity.
+    recorded: Option<AtomicU64>,
+}
+
+impl StreamOwner for SessionStream {
+    /// False once the session is revoked or reaches the absolute timeout, or the app is removed.
+    fn is_valid(&self) -> bool {
+        let age = self.activity.context.now().since(self.session.started_at);
+        let revocations = &self.app.revocations;
+        !revocations.is_removed()
+            && !revocations
+                .snapshot()
+                .contains(key_of_session(&self.session))
+            && age < self.app.app.limits.absolute
+    }
+
+    fn client_sent(&self) {
+        let Some(recorded) = &self.recorded else {
+            return;
+        };
+        let now = self.activity.context.now();
+        let last = Timestamp::from_secs(recorded.load(Ordering::Relaxed));
+        if self.app.app.limits.activity_due(last, now) {
+            recorded.store(now.secs(), Ordering::Relaxed);
+            self.activity.record(&self.app, &self.session, now);
+        }
+    }
+}
