@@ -1,6 +1,7 @@
 //! Command line: `doorward run`, `check`, `keygen`, `reload`, `revoke` and `demo`.
 
 mod admin_client;
+mod check;
 #[cfg(feature = "demo")]
 mod demo;
 mod reload;
@@ -18,6 +19,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Diagnosis, Loaded, SealingKey};
 
+pub use self::check::{CheckArgs, check};
 #[cfg(feature = "demo")]
 pub use self::demo::{DemoArgs, demo};
 pub use self::reload::{ReloadArgs, reload};
@@ -39,7 +41,7 @@ pub enum Command {
     /// Run the proxy until SIGTERM or SIGINT
     Run(ConfigArgs),
     /// Check a configuration file and report all problems
-    Check(ConfigArgs),
+    Check(CheckArgs),
     /// Generate a key that seals cookies
     Keygen(KeygenArgs),
     /// Let a running server read its configuration again
@@ -74,6 +76,8 @@ pub enum Exit {
     Success,
     /// An error at runtime: 1.
     Runtime,
+    /// The configuration is valid, and what it depends on is not: 69 (`EX_UNAVAILABLE` of sysexits).
+    Unavailable,
     /// Done in part, and the rest follows later: 75 (`EX_TEMPFAIL` of sysexits).
     Pending,
     /// An invalid command line: 64 (`EX_USAGE` of sysexits).
@@ -87,6 +91,7 @@ impl From<Exit> for std::process::ExitCode {
         Self::from(match exit {
             Exit::Success => 0,
             Exit::Runtime => 1,
+            Exit::Unavailable => 69,
             Exit::Pending => 75,
             Exit::Usage => 64,
             Exit::Config => 78,
@@ -126,36 +131,6 @@ pub fn parse(
         };
         written.map_or(Exit::Runtime, |()| exit)
     })
-}
-
-/// `doorward check`: reports all problems of a configuration.
-///
-/// # Errors
-/// The output cannot be written.
-pub fn check(
-    arguments: &ConfigArgs,
-    variables: impl IntoIterator<Item = (OsString, OsString)>,
-    output: &mut Output<'_>,
-) -> io::Result<Exit> {
-    match config::load(&arguments.config, variables) {
-        Ok(loaded) => {
-            output
-                .err
-                .write_all(loaded.warnings.render(output.styled).as_bytes())?;
-            let apps = count(loaded.config.apps.len(), "app");
-            let providers = count(loaded.config.providers.len(), "provider");
-            writeln!(
-                output.out,
-                "{}: valid: {apps}, {providers}",
-                arguments.config.display()
-            )?;
-            Ok(Exit::Success)
-        }
-        Err(diagnosis) => {
-            write_errors(&diagnosis, output)?;
-            Ok(Exit::Config)
-        }
-    }
 }
 
 /// Writes the problems of an invalid configuration.

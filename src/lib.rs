@@ -4,7 +4,8 @@
 //! repository has the details.
 //!
 //! ```text
-//! 8  cli  config  server  worker  demo   read, check, compose and run
+//! 8  cli  config  server  worker         read, check, compose and run
+//!    doctor  demo
 //! 7  downstream  admin                   client sockets to HTTP requests, without authentication
 //! 6  proxy                               one request in six stages
 //! 5  auth  runtime                       flows that need the provider or the store
@@ -22,6 +23,7 @@ pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod dns;
+pub mod doctor;
 pub mod downstream;
 pub mod identity;
 pub mod limits;

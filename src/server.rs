@@ -46,6 +46,8 @@ use reload::{Reloader, ReloaderParts};
 
 pub use reload::Trigger;
 
+pub(crate) use upstreams::plan as upstream_plan;
+
 /// How long the shutdown waits until the store has the revocations of this process.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -40,7 +40,9 @@ const LAYERS: [&[&str]; 9] = [
     &["auth", "runtime"],
     &["proxy"],
     &["downstream", "admin"],
-    &["config", "cli", "server", "worker", "demo", "lib", "main"],
+    &[
+        "config", "cli", "server", "worker", "doctor", "demo", "lib", "main",
+    ],
 ];
 
 /// `(modules, modules that they may not import, reason)`, beyond the layers.
@@ -56,7 +58,14 @@ const FORBIDDEN_IMPORTS: [(&[&str], &[&str], &str); 3] = [
         "connection handling does not depend on authentication",
     ),
     (
-        &["server", "worker", "config", "admin", "downstream"],
+        &[
+            "server",
+            "worker",
+            "config",
+            "admin",
+            "downstream",
+            "doctor",
+        ],
         &["demo"],
         "only the command line starts the demo",
     ),

@@ -28,9 +28,14 @@ impl Diagnosis {
 
     /// The number of errors.
     pub fn errors(&self) -> usize {
-        self.problems
-            .iter()
-            .filter(|problem| problem.severity == Severity::Error)
+        self.count(Severity::Error)
+    }
+
+    /// The number of problems of this severity.
+    pub fn count(&self, severity: Severity) -> usize {
+        let problems = self.problems.iter();
+        problems
+            .filter(|problem| problem.severity == severity)
             .count()
     }
 

@@ -17,8 +17,8 @@ pub struct Problem {
     pub hint: Option<String>,
 }
 
-/// The severity of a [`Problem`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The severity of a [`Problem`], the gravest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// The configuration is rejected.
     Error,

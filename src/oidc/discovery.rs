@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::announced::Announced;
 use super::json;
 use crate::types::net::is_loopback_host;
 use crate::types::oauth::Issuer;
@@ -29,6 +30,8 @@ pub struct Metadata {
     pub end_session_endpoint: Option<Url>,
     /// Whether every authorization response contains `iss` (RFC 9207).
     pub authorization_response_iss_parameter_supported: bool,
+    /// What the provider announces, for diagnosis.
+    pub announced: Announced,
     /// Optional members that cannot be used, and count as not offered.
     pub unusable: Vec<MetadataError>,
 }
@@ -152,6 +155,7 @@ impl Metadata {
                 flag(&document, "authorization_response_iss_parameter_supported"),
                 &mut unusable,
             ),
+            announced: Announced::of(&document),
             unusable,
         })
     }
@@ -167,19 +171,59 @@ fn usable<T: Default>(member: Result<T, MetadataError>, unusable: &mut Vec<Metad
 
 fn issuer_mismatch(expected: &Issuer, found: &str) -> MetadataError {
     let expected = expected.as_str();
-    let differs_by_slash =
-        expected.strip_suffix('/') == Some(found) || found.strip_suffix('/') == Some(expected);
-    let hint = if differs_by_slash {
-        " (they differ by a trailing slash; use the provider's spelling)"
-    } else if expected.eq_ignore_ascii_case(found) {
-        " (they differ by case; use the provider's spelling)"
-    } else {
-        ""
-    };
     MetadataError::IssuerMismatch {
         expected: expected.to_owned(),
         found: json::printable(found, 200),
-        hint,
+        hint: issuer_difference(expected, found),
+    }
+}
+
+/// The only difference between two issuers, as a hint; empty if they differ by more.
+fn issuer_difference(expected: &str, found: &str) -> &'static str {
+    let without_slash = |issuer: &str| issuer.strip_suffix('/').unwrap_or(issuer).to_owned();
+    if without_slash(expected) == without_slash(found) {
+        return " (they differ by a trailing slash; use the provider's spelling)";
+    }
+    if expected.eq_ignore_ascii_case(found) {
+        return " (they differ by case; use the provider's spelling)";
+    }
+    let (Some(expected), Some(found)) = (IssuerParts::of(expected), IssuerParts::of(found)) else {
+        return "";
+    };
+    let differences = [
+        (
+            expected.scheme == found.scheme,
+            " (they differ by the scheme; use the provider's)",
+        ),
+        (
+            expected.host == found.host,
+            " (they differ by the host; use the provider's)",
+        ),
+        (
+            expected.path == found.path,
+            " (they differ by the path; use the provider's)",
+        ),
+    ];
+    let mut differences = differences.iter().filter(|(is_same, _)| !is_same);
+    match (differences.next(), differences.next()) {
+        (Some((_, hint)), None) => hint,
+        _ => "",
+    }
+}
+
+/// An issuer that is a URL, in parts.
+struct IssuerParts<'i> {
+    scheme: &'i str,
+    /// With the port, if it has one.
+    host: &'i str,
+    path: &'i str,
+}
+
+impl<'i> IssuerParts<'i> {
+    fn of(issuer: &'i str) -> Option<Self> {
+        let (scheme, rest) = issuer.split_once("://")?;
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        Some(Self { scheme, host, path })
     }
 }
 
@@ -264,7 +308,12 @@ mod tests {
         for (found, hint) in [
             ("https://login.example.com/", "slash"),
             ("https://LOGIN.example.com", "case"),
-            ("https://evil.example", ""),
+            ("http://login.example.com", "scheme"),
+            ("https://login.example.com:8443", "host"),
+            ("https://login.example.net", "host"),
+            ("https://login.example.com/realms/x", "path"),
+            ("http://login.example.net", "`https://login.example.com`"),
+            ("urn:x", "`https://login.example.com`"),
         ] {
             let error = parse(&with(&document(), "issuer", Some(json!(found)))).unwrap_err();
             assert_eq!(error.code(), "discovery_issuer_mismatch");
@@ -272,6 +321,9 @@ mod tests {
                 error.to_string().contains(hint) && error.to_string().contains(found),
                 "{error}"
             );
+            let has_hint = error.to_string().ends_with("provider's)")
+                || error.to_string().ends_with("spelling)");
+            assert_eq!(has_hint, !hint.starts_with('`'), "{error}");
         }
         let with_escapes =
             parse(&with(&document(), "issuer", Some(json!("\u{1b}[31m\n")))).unwrap_err();

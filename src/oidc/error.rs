@@ -18,6 +18,8 @@ pub enum Endpoint {
     Discovery,
     /// The key set at `jwks_uri`.
     Keys,
+    /// `authorization_endpoint`, which only a diagnosis calls.
+    Authorization,
     /// `token_endpoint`.
     Token,
     /// `userinfo_endpoint`.
@@ -28,6 +30,8 @@ pub enum Endpoint {
     Introspection,
     /// FusionAuth's `/api/jwt/refresh`.
     JwtRefresh,
+    /// FusionAuth's `/api/system/version`, which only a diagnosis calls.
+    Version,
 }
 
 impl Endpoint {
@@ -36,11 +40,13 @@ impl Endpoint {
         match self {
             Self::Discovery => "discovery",
             Self::Keys => "jwks",
+            Self::Authorization => "authorization",
             Self::Token => "token",
             Self::UserInfo => "userinfo",
             Self::Revocation => "revocation",
             Self::Introspection => "introspection",
             Self::JwtRefresh => "jwt_refresh",
+            Self::Version => "version",
         }
     }
 }

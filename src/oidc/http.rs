@@ -8,7 +8,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{ACCEPT, AGE, CONTENT_TYPE, DATE, HeaderName, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT, AGE, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    RETRY_AFTER,
+};
 use reqwest::{Certificate, Client, ClientBuilder, Method, RequestBuilder, Response};
 use tokio::sync::OnceCell;
 use url::{Url, form_urlencoded};
@@ -80,6 +83,8 @@ pub(super) struct ProviderResponse {
     pub(super) status: u16,
     /// `Retry-After` (RFC 9110 section 10.2.3), not limited.
     pub(super) retry_after: Option<Duration>,
+    /// `Location`, if it is text.
+    pub(super) location: Option<String>,
     /// May contain tokens, so it is zeroized.
     pub(super) body: Zeroizing<Vec<u8>>,
 }
@@ -108,6 +113,17 @@ impl Http {
         url: &Url,
     ) -> Result<ProviderResponse, ProviderError> {
         let request = self.client(endpoint, url).await?.get(url.clone());
+        self.send(endpoint, url, request).await
+    }
+
+    /// Fetches a page, as a browser without cookies does.
+    pub(super) async fn get_page(
+        &self,
+        endpoint: Endpoint,
+        url: &Url,
+    ) -> Result<ProviderResponse, ProviderError> {
+        let request = self.client(endpoint, url).await?.get(url.clone());
+        let request = request.header(ACCEPT, "text/html");
         self.send(endpoint, url, request).await
     }
 
@@ -195,7 +211,6 @@ impl Http {
         url: &Url,
         request: RequestBuilder,
     ) -> Result<ProviderResponse, ProviderError> {
-        let request = request.header(ACCEPT, "application/json");
         let response = request
             .send()
             .await
@@ -203,12 +218,17 @@ impl Http {
         self.record_date(&response);
         let status = response.status().as_u16();
         let retry_after = self.retry_after(&response);
+        let location = response.headers().get(LOCATION);
+        let location = location
+            .and_then(|url| url.to_str().ok())
+            .map(str::to_owned);
         let body = self.read(endpoint, url, response).await?;
         Ok(ProviderResponse {
             endpoint,
             url: displayed_url(url),
             status,
             retry_after,
+            location,
             body,
         })
     }
@@ -340,7 +360,9 @@ async fn build(settings: HttpSettings, resolver: Resolver) -> Result<Client, Pro
 }
 
 fn builder(settings: &HttpSettings, resolver: &Resolver) -> reqwest::Result<ClientBuilder> {
+    let accept = (ACCEPT, HeaderValue::from_static("application/json"));
     let builder = Client::builder()
+        .default_headers(HeaderMap::from_iter([accept]))
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .no_proxy()

@@ -189,6 +189,13 @@ impl KeySet {
         self.keys.iter().any(|known| known.fingerprint == *key)
     }
 
+    /// Whether a key of the set can verify signatures of this algorithm.
+    pub fn supports(&self, algorithm: Algorithm) -> bool {
+        self.keys.iter().any(|key| {
+            key.key_type == algorithm.key_type() && key.algorithm.is_none_or(|own| own == algorithm)
+        })
+    }
+
     /// The number of usable keys.
     pub fn usable(&self) -> usize {
         self.keys.len()

@@ -6,6 +6,7 @@
 
 pub mod access_token;
 mod algorithm;
+mod announced;
 pub mod authorize;
 mod cached;
 pub mod callback;
@@ -37,6 +38,7 @@ pub mod token;
 pub mod verified;
 
 pub use algorithm::Algorithm;
+pub use announced::Announced;
 pub use client::{ClientAuth, ClientSettings, SessionTokenSource};
 pub use crypto::install_crypto;
 pub use dialect::Dialect;

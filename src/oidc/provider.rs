@@ -4,6 +4,7 @@
 //! Documents are fetched when first needed, and kept while the provider is unavailable. Requests
 //! are not retried; the caller decides, because it knows what a token is worth.
 
+mod probe;
 mod reachability;
 mod requests;
 mod verification;
@@ -23,6 +24,7 @@ use crate::dns::Resolver;
 use crate::types::time::Clock;
 use reachability::Reachability;
 
+pub use self::probe::{AuthorizationProbe, Rejected};
 pub use self::verification::{Audience, LOGOUT_TOKEN_MAX_AGE};
 
 /// Initial delay between attempts to fetch documents of an unavailable provider. It doubles with
@@ -146,7 +148,11 @@ impl Provider {
         }
     }
 
-    async fn refresh_documents(&self) -> Result<(), ProviderError> {
+    /// Fetches metadata and keys.
+    ///
+    /// # Errors
+    /// One of them cannot be fetched or used.
+    pub async fn refresh_documents(&self) -> Result<(), ProviderError> {
         let fetched = self.fetch_documents().await;
         self.reachability.record(fetched.as_ref().err());
         fetched

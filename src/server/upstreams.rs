@@ -11,7 +11,7 @@ use crate::upstream::{HeaderPolicy, UpstreamPlan};
 
 /// The limit of connections is divided among the workers. The backend of one of the `previous` plans
 /// is kept if its settings are the same.
-pub(super) fn plan(
+pub(crate) fn plan(
     app: &App,
     settings: &AppConfig,
     workers: NonZeroUsize,

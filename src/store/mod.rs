@@ -40,7 +40,8 @@ pub use instrumented::{InstrumentedStore, StoreMetrics};
 pub use memory::Memory;
 pub use outbox::Outbox;
 pub use redis::{
-    LogLimits, Redis, RedisLogin, RedisNode, RedisSettings, RedisSettingsError, RedisTls, Topology,
+    CommandCheck, FailedCommand, LogLimits, Redis, RedisLogin, RedisNode, RedisSettings,
+    RedisSettingsError, RedisTls, ServerInfo, Topology,
 };
 pub use revocation::{ProviderRevocation, Revocation, UserSessions};
 pub use revocations::{

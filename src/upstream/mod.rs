@@ -20,6 +20,7 @@ mod headers;
 mod http1;
 mod http2;
 mod loop_guard;
+mod probe;
 mod request;
 mod target;
 mod template;
@@ -42,6 +43,7 @@ pub use foreign_identity::is_foreign_identity;
 pub use forward::{ForwardLimits, forward};
 pub use headers::HeaderPolicy;
 pub use headers::edge::{EdgeChanges, EdgeField};
+pub use probe::probe;
 pub use request::{ClientPin, ForwardRequest};
 pub use target::{
     IdleReuse, UpstreamHost, UpstreamPlan, UpstreamPlanError, UpstreamProtocol, UpstreamSettings,

@@ -13,13 +13,14 @@ use super::book::{Page, page, pages};
 use super::source::{Literals, is_code, literals};
 
 const CODES: &str = "docs/operations/codes.md";
+const CHECK: &str = "docs/operations/check.md";
 const EVENTS: &str = "docs/operations/events.md";
 const METRICS: &str = "docs/operations/metrics.md";
 const SESSIONS: &str = "docs/sessions.md";
 const CONCEPTS: &str = "docs/concepts.md";
 
 /// Names of protocols, formats and single fields, which are no codes of Doorward's.
-const PROTOCOL_NAMES: [&str; 96] = [
+const PROTOCOL_NAMES: [&str; 113] = [
     "absent_is_default",
     "access_denied",
     "access_token",
@@ -27,6 +28,8 @@ const PROTOCOL_NAMES: [&str; 96] = [
     "account_selection_required",
     "acr_values",
     "admin_listen",
+    "all_proxy",
+    "aof_enabled",
     "as_number",
     "association_required",
     "at_hash",
@@ -35,15 +38,20 @@ const PROTOCOL_NAMES: [&str; 96] = [
     "authorization_code",
     "authorization_endpoint",
     "authorization_response_iss_parameter_supported",
+    "backchannel_logout_supported",
     "c_hash",
     "change_password_id",
     "client_id",
     "client_ip",
     "client_secret",
+    "client_secret_basic",
+    "client_secret_post",
     "code_challenge",
     "code_challenge_method",
+    "code_challenge_methods_supported",
     "code_verifier",
     "compare_and_swap",
+    "connected_slaves",
     "decision_listen",
     "device_token",
     "email_not_verified",
@@ -58,8 +66,13 @@ const PROTOCOL_NAMES: [&str; 96] = [
     "family_name",
     "given_name",
     "grant_type",
+    "grant_types_supported",
+    "http_401",
+    "http_proxy",
+    "https_proxy",
     "id_token",
     "id_token_hint",
+    "id_token_signing_alg_values_supported",
     "idle_expires_in",
     "insufficient_scope",
     "introspection_endpoint",
@@ -79,9 +92,11 @@ const PROTOCOL_NAMES: [&str; 96] = [
     "logout_token",
     "logout_url",
     "max_age",
+    "maxmemory_policy",
     "mfa_registration_required",
     "mfa_required",
     "middle_name",
+    "offline_access",
     "password_change_required",
     "password_expired",
     "password_leaked",
@@ -92,6 +107,7 @@ const PROTOCOL_NAMES: [&str; 96] = [
     "put_if_absent",
     "read_since",
     "redirect_uri",
+    "redis_version",
     "refresh_token",
     "refresh_token_id",
     "request_body_sha256",
@@ -102,11 +118,13 @@ const PROTOCOL_NAMES: [&str; 96] = [
     "return_to",
     "revocation_endpoint",
     "s_hash",
+    "scopes_supported",
     "server_error",
     "session_expires_in",
     "slow_down",
     "temporarily_unavailable",
     "token_endpoint",
+    "token_endpoint_auth_methods_supported",
     "token_type",
     "token_type_hint",
     "token_use",
@@ -129,6 +147,7 @@ fn undocumented_and_unknown_names_are_found() {
         |head: &str, name: &str| format!("| {head} | Meaning |\n| --- | --- |\n| `{name}` | x |\n");
     let pages = [
         Page::parse(CODES, &table("Code", "known_code")),
+        Page::parse(CHECK, &table("Code", "unknown_finding")),
         Page::parse(EVENTS, &table("Event", "unknown_event")),
         Page::parse(METRICS, &table("Metric", "doorward_unknown_total")),
     ];
@@ -147,6 +166,7 @@ fn undocumented_and_unknown_names_are_found() {
     };
     let expected = [
         "the code `forward` is not in docs/operations/codes.md",
+        "the finding `unknown_finding` in docs/operations/check.md does not exist",
         "the event `new_event` is not in docs/operations/events.md",
         "the event `unknown_event` in docs/operations/events.md does not exist",
         "the metric `doorward_new_total` is not in docs/operations/metrics.md",
@@ -206,6 +226,7 @@ fn field_complaints(page: &Page, logged: &BTreeMap<String, BTreeSet<String>>) ->
 
 fn complaints(pages: &[Page], literals: &Literals) -> Vec<String> {
     let codes = first_cells(page(pages, CODES), "Code");
+    let findings = first_cells(page(pages, CHECK), "Code");
     let events = first_cells(page(pages, EVENTS), "Event");
     let metrics = first_cells(page(pages, METRICS), "Metric");
     let is_metric = |name: &&String| name.starts_with("doorward_") && !name.ends_with('_');
@@ -228,17 +249,23 @@ fn complaints(pages: &[Page], literals: &Literals) -> Vec<String> {
         );
     };
     compare("code", CODES, &codes, &literals.codes, &literals.all);
+    compare("finding", CHECK, &findings, &BTreeSet::new(), &literals.all);
     compare("event", EVENTS, &events, &literals.events, &literals.all);
     compare("metric", METRICS, &metrics, &known_metrics, &known_metrics);
+    let keys: BTreeSet<&str> = schema::tables()
+        .iter()
+        .flat_map(|table| table.keys.iter().copied())
+        .collect();
     let others = literals
         .all
         .iter()
         .filter(|name| name.contains('_') && !name.starts_with("doorward_"));
     let fields = fields(pages);
     let undocumented = others.filter(|name| {
-        let is_documented =
-            codes.contains(*name) || events.contains(*name) || fields.contains(*name);
-        !is_documented && !literals.events.contains(*name)
+        let is_documented = [&codes, &findings, &events, &fields]
+            .iter()
+            .any(|names| names.contains(*name));
+        !is_documented && !literals.events.contains(*name) && !keys.contains(name.as_str())
     });
     let unknown = undocumented.filter(|name| !PROTOCOL_NAMES.contains(&name.as_str()));
     complaints.extend(
@@ -503,7 +530,7 @@ fn endpoints_are_documented_and_no_others() {
 }
 
 /// Names of other protocols and software that running text mentions.
-const FOREIGN_NAMES: [&str; 10] = [
+const FOREIGN_NAMES: [&str; 9] = [
     "auth_request",
     "auth_request_set",
     "client_secret_post",
@@ -511,7 +538,6 @@ const FOREIGN_NAMES: [&str; 10] = [
     "forward_auth",
     "headers_to_remove",
     "large_client_header_buffers",
-    "offline_access",
     "response_headers_to_add",
     "x_forwarded_user",
 ];
@@ -528,6 +554,7 @@ fn names_in_text_exist() {
             .map(|key| (*key).to_owned()),
     );
     known.extend(first_cells(page(&pages, CODES), "Code"));
+    known.extend(first_cells(page(&pages, CHECK), "Code"));
     known.extend(first_cells(page(&pages, EVENTS), "Event"));
     known.extend(
         PROTOCOL_NAMES

@@ -25,6 +25,8 @@ mod bearer;
 #[cfg(test)]
 mod big_bodies;
 #[cfg(test)]
+mod check_online;
+#[cfg(test)]
 mod client_address;
 #[cfg(test)]
 #[cfg(feature = "demo")]

@@ -1,5 +1,5 @@
-//! Requests to FusionAuth's API: refresh and revocation through `/api/jwt/refresh`, and
-//! `/api/logout`.
+//! Requests to FusionAuth's API: refresh and revocation through `/api/jwt/refresh`, `/api/logout`,
+//! and its version.
 
 use std::time::Duration;
 
@@ -10,10 +10,13 @@ use super::{FusionAuth, endpoint, token_response};
 use crate::oidc::discovery::Metadata;
 use crate::oidc::error::{Endpoint, ProviderError};
 use crate::oidc::http::{Http, Payload, Request};
+use crate::oidc::json;
 use crate::oidc::token::{Revoked, TokenError, TokenResponse};
 use crate::types::oauth::RefreshToken;
 
 const TENANT_HEADER: &str = "X-FusionAuth-TenantId";
+/// The longest version that is shown, in characters.
+const MAX_VERSION: usize = 40;
 
 /// The URL of refreshes.
 pub(in crate::oidc) fn jwt_refresh_url(metadata: &Metadata) -> Url {
@@ -99,6 +102,38 @@ impl FusionAuth {
                 status,
             }),
         }
+    }
+
+    /// FusionAuth's version, from `GET /api/system/version`. `None` without an API key, or if the
+    /// key is not permitted.
+    pub(in crate::oidc) async fn version(
+        &self,
+        http: &Http,
+        metadata: &Metadata,
+        timeout: Duration,
+    ) -> Result<Option<String>, ProviderError> {
+        let Some(key) = &self.api_key else {
+            return Ok(None);
+        };
+        let response = http
+            .call(Request {
+                endpoint: Endpoint::Version,
+                method: "GET",
+                url: &endpoint(metadata, "/api/system/version"),
+                headers: &[("Authorization", key.expose())],
+                payload: Payload::Form(&[]),
+                timeout,
+            })
+            .await?;
+        let body = match response.status {
+            401 | 403 | 404 => return Ok(None),
+            _ => response.ok()?,
+        };
+        let version = json::object(&body);
+        let version = version
+            .as_ref()
+            .and_then(|body| body.get("version")?.as_str());
+        Ok(version.map(|version| json::printable(version, MAX_VERSION)))
     }
 
     fn tenant_header(&self) -> Vec<(&'static str, &str)> {

@@ -7,6 +7,7 @@ mod connect;
 mod connection;
 mod dns;
 mod entry;
+mod inspect;
 mod log;
 mod settings;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use entry::{HEADER_LEN, MAX_VALUE, digits, time_to_live};
 use log::LogKeys;
 use time::MeasuredTime;
 
+pub use inspect::{CommandCheck, FailedCommand, ServerInfo};
 pub use settings::{LogLimits, RedisLogin, RedisNode, RedisSettings, RedisTls, Topology};
 
 const PUT_IF_ABSENT: &str = concat!(include_str!("entry.lua"), include_str!("put_if_absent.lua"));

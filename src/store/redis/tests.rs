@@ -10,6 +10,7 @@ use crate::types::secret::Secret;
 use server::RedisServer;
 use tls::Authority;
 
+mod inspect;
 #[path = "../../../tests/integration/support/redis.rs"]
 #[expect(
     dead_code,

@@ -7,7 +7,8 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PublicKeyData as _,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair,
+    PublicKeyData as _, date_time_ymd,
 };
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::WebPkiClientVerifier;
@@ -50,8 +51,20 @@ impl Authority {
     /// A certificate for these host names or addresses.
     pub fn certificate_for(&self, names: &[&str]) -> Certificate {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        self.certify(CertificateParams::new(names).expect("host names"))
+    }
+
+    /// The same, but valid in January 2020 only.
+    pub fn expired_certificate_for(&self, names: &[&str]) -> Certificate {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(names).expect("host names");
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2020, 2, 1);
+        self.certify(params)
+    }
+
+    fn certify(&self, params: CertificateParams) -> Certificate {
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(names).expect("host names");
         let signed = params.signed_by(&key, &self.issuer).expect("a certificate");
         Certificate {
             chain_pem: format!("{}{}", signed.pem(), self.issuer.pem()),

@@ -135,6 +135,8 @@ pub struct Behaviour {
     pub has_introspection: bool,
     /// The introspection response for every token.
     pub introspection_answer: Option<Value>,
+    /// `Date` of all responses.
+    pub date: Option<&'static str>,
     /// Members that are set in the discovery document.
     pub discovery_members: Vec<(&'static str, Value)>,
     /// The key set starts with an invalid key.
@@ -182,6 +184,7 @@ impl Default for Behaviour {
             has_userinfo: true,
             has_introspection: true,
             introspection_answer: None,
+            date: None,
             discovery_members: Vec::new(),
             junk_in_jwks: false,
             authorize_error: None,

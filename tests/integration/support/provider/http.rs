@@ -105,7 +105,13 @@ async fn call(
         state.next_fault(endpoint)
     };
     match fault {
-        None => Ok(answer(&mut lock(), &visit).into_response()),
+        None => {
+            let mut state = lock();
+            let mut reply = answer(&mut state, &visit);
+            let date = state.behaviour.date.map(str::to_owned);
+            reply.headers.extend(date.map(|date| (header::DATE, date)));
+            Ok(reply.into_response())
+        }
         Some(Fault::Html) => Ok(Reply::html(200, "<h1>Maintenance</h1>").into_response()),
         Some(Fault::Status(status)) => {
             Ok(Reply::typed(status, "text/plain", "on purpose").into_response())

@@ -1,0 +1,152 @@
+//! `doorward check`: reports the problems of a configuration, and with `--online` of what it depends
+//! on.
+
+use std::ffi::OsString;
+use std::io;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use tokio::runtime::Builder;
+
+use super::{ConfigArgs, Exit, Output, count, fail, write_errors};
+use crate::config::{self, Config, Diagnosis, Severity};
+use crate::doctor::{self, Finding};
+use crate::types::time::{Clock, SystemClock};
+
+/// Variables by which other programs find a proxy.
+const PROXY_VARIABLES: [&str; 6] = [
+    "HTTPS_PROXY",
+    "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+];
+
+/// The options of `doorward check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Examine providers, registrations, store and apps too. Nobody logs in
+    #[arg(long)]
+    online: bool,
+    /// Let warnings fail the check
+    #[arg(long)]
+    strict: bool,
+    /// The form of the output: text, or one JSON object a line
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// The form of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// `doorward check`: reports all problems of a configuration.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn check(
+    arguments: &CheckArgs,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    output: &mut Output<'_>,
+) -> io::Result<Exit> {
+    let variables: Vec<_> = variables.into_iter().collect();
+    let proxy_variable = PROXY_VARIABLES.into_iter().find(|name| {
+        let mut variables = variables.iter();
+        variables.any(|(variable, value)| variable == name && !value.is_empty())
+    });
+    let loaded = match config::load(&arguments.config.config, variables) {
+        Ok(loaded) => loaded,
+        Err(diagnosis) => {
+            match arguments.format {
+                Format::Text => write_errors(&diagnosis, output)?,
+                Format::Json => write_json(&problems(&diagnosis), output)?,
+            }
+            return Ok(Exit::Config);
+        }
+    };
+    match arguments.format {
+        Format::Text => {
+            let warnings = loaded.warnings.render(output.styled);
+            output.err.write_all(warnings.as_bytes())?;
+            let apps = count(loaded.config.apps.len(), "app");
+            let providers = count(loaded.config.providers.len(), "provider");
+            let file = arguments.config.config.display();
+            writeln!(output.out, "{file}: valid: {apps}, {providers}")?;
+        }
+        Format::Json => write_json(&problems(&loaded.warnings), output)?,
+    }
+    let online = if arguments.online {
+        examine(arguments, &loaded.config, proxy_variable, output)?
+    } else {
+        Exit::Success
+    };
+    let has_warnings = loaded.warnings.count(Severity::Warning) > 0;
+    if online == Exit::Success && arguments.strict && has_warnings {
+        return Ok(Exit::Config);
+    }
+    Ok(online)
+}
+
+/// Examines what the configuration depends on, and writes what is found.
+fn examine(
+    arguments: &CheckArgs,
+    config: &Config,
+    proxy_variable: Option<&str>,
+    output: &mut Output<'_>,
+) -> io::Result<Exit> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let findings = runtime.block_on(doctor::examine(config, &clock, proxy_variable));
+    // A lookup of the system's resolver may still hold a thread.
+    runtime.shutdown_background();
+    let findings = match findings {
+        Ok(findings) => findings,
+        Err(error) => return fail(output, &error),
+    };
+    let number = |severity| {
+        let findings = findings.iter();
+        findings
+            .filter(|finding| finding.severity == severity)
+            .count()
+    };
+    let (errors, warnings) = (number(Severity::Error), number(Severity::Warning));
+    match arguments.format {
+        Format::Text => {
+            for finding in &findings {
+                writeln!(output.err, "{finding}")?;
+            }
+            writeln!(
+                output.out,
+                "{}: online: {}, {}",
+                arguments.config.config.display(),
+                count(errors, "error"),
+                count(warnings, "warning"),
+            )?;
+        }
+        Format::Json => write_json(&findings, output)?,
+    }
+    let has_failed = errors > 0 || (arguments.strict && warnings > 0);
+    Ok(if has_failed {
+        Exit::Unavailable
+    } else {
+        Exit::Success
+    })
+}
+
+fn problems(diagnosis: &Diagnosis) -> Vec<Finding> {
+    diagnosis.problems().iter().map(Finding::from).collect()
+}
+
+fn write_json(findings: &[Finding], output: &mut Output<'_>) -> io::Result<()> {
+    for finding in findings {
+        serde_json::to_writer(&mut *output.out, finding)?;
+        writeln!(output.out)?;
+    }
+    Ok(())
+}
