@@ -166,6 +166,8 @@ impl Server {
             ..
         } = loaded;
         let metrics = Arc::new(Metrics::new()?);
+        let version = [env!("CARGO_PKG_VERSION")];
+        metrics.build_info.with_label_values(&version).set(1);
         let mut health = Health::new();
         let serving = health.condition("serving");
         let revocations_known = health.condition("revocations");

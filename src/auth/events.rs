@@ -1,5 +1,7 @@
 //! Events of the flows, for logs and metrics.
 
+use std::time::Duration;
+
 use super::app::AppAuth;
 
 /// Receives events for logs and metrics.
@@ -21,6 +23,9 @@ pub trait Observer: Send + Sync {
 
     /// The number of live sessions that were last seen under a decryption-only key changed.
     fn sessions_on_previous_keys(&self, count: usize);
+
+    /// A login at `app` took this time from its start until the session.
+    fn login_took(&self, app: &AppAuth, duration: Duration);
 
     /// The session cookies at `app` take `bytes` of a request, including cookies that are too large
     /// to set.

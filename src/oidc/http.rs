@@ -3,25 +3,27 @@
 
 use std::error::Error as _;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{
-    ACCEPT, AGE, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LOCATION,
-    RETRY_AFTER,
+    ACCEPT, AGE, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
 };
 use reqwest::{Certificate, Client, ClientBuilder, Method, RequestBuilder, Response};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
+use super::call_metrics::CallMetrics;
 use super::clock_skew::{ClockSkew, SkewChange};
 use super::discovery::PlainHttp;
 use super::error::{Endpoint, ProviderError, displayed_url};
 use super::json;
 use crate::dns::Resolver;
+use crate::telemetry::metrics::Metrics;
 use crate::types::oauth::ProviderName;
 use crate::types::time::{Clock, Timestamp};
 
@@ -39,6 +41,7 @@ pub(super) struct Http {
     clock: Arc<dyn Clock>,
     resolver: Resolver,
     skew: ClockSkew,
+    metrics: OnceLock<CallMetrics>,
 }
 
 /// The settings of an HTTP client.
@@ -98,7 +101,15 @@ impl Http {
             settings,
             clock,
             resolver,
+            metrics: OnceLock::new(),
         }
+    }
+
+    /// Counts requests from now on.
+    pub(super) fn record_calls(&self, metrics: &Metrics) {
+        let provider = &self.settings.provider;
+        self.metrics
+            .get_or_init(|| CallMetrics::new(provider, metrics));
     }
 
     /// The seconds by which the provider's clock is ahead, from the `Date` of its last response.
@@ -206,6 +217,21 @@ impl Http {
     }
 
     async fn send(
+        &self,
+        endpoint: Endpoint,
+        url: &Url,
+        request: RequestBuilder,
+    ) -> Result<ProviderResponse, ProviderError> {
+        let sent = Instant::now();
+        let result = self.exchange(endpoint, url, request).await;
+        if let Some(metrics) = self.metrics.get() {
+            let status = result.as_ref().map(|response| response.status);
+            metrics.record(endpoint, status, sent.elapsed());
+        }
+        result
+    }
+
+    async fn exchange(
         &self,
         endpoint: Endpoint,
         url: &Url,

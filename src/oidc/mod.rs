@@ -9,6 +9,7 @@ mod algorithm;
 mod announced;
 pub mod authorize;
 mod cached;
+mod call_metrics;
 pub mod callback;
 mod circuit_breaker;
 pub mod claims;

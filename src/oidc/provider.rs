@@ -21,7 +21,8 @@ use super::http::Http;
 use super::jwks::KeySet;
 use super::settings::ProviderSettings;
 use crate::dns::Resolver;
-use crate::types::time::Clock;
+use crate::telemetry::metrics::Metrics;
+use crate::types::time::{Clock, Timestamp};
 use reachability::Reachability;
 
 pub use self::probe::{AuthorizationProbe, Rejected};
@@ -75,6 +76,11 @@ impl Provider {
         })
     }
 
+    /// Counts requests to the provider from now on.
+    pub fn record_calls(&self, metrics: &Metrics) {
+        self.http.record_calls(metrics);
+    }
+
     /// The settings.
     pub const fn settings(&self) -> &ProviderSettings {
         &self.settings
@@ -93,6 +99,16 @@ impl Provider {
     /// Whether metadata and keys were fetched. True from then on, also during an outage.
     pub fn was_reached(&self) -> bool {
         self.known_metadata().is_some() && self.keys().is_some()
+    }
+
+    /// Whether the last background fetch of metadata and keys succeeded.
+    pub fn is_up(&self) -> bool {
+        self.reachability.last_success().is_some() && self.last_failure().is_none()
+    }
+
+    /// When metadata and keys were last fetched in the background.
+    pub fn last_fetch(&self) -> Option<Timestamp> {
+        self.reachability.last_success()
     }
 
     /// Why the last background fetch of metadata and keys failed, if it did.
@@ -154,7 +170,8 @@ impl Provider {
     /// One of them cannot be fetched or used.
     pub async fn refresh_documents(&self) -> Result<(), ProviderError> {
         let fetched = self.fetch_documents().await;
-        self.reachability.record(fetched.as_ref().err());
+        let failure = fetched.as_ref().err();
+        self.reachability.record(failure, self.clock.now());
         fetched
     }
 

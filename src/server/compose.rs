@@ -108,6 +108,9 @@ impl Configured {
             .iter()
             .map(|used| Arc::clone(&used.provider))
             .collect();
+        for provider in &shared_providers {
+            provider.record_calls(&process.metrics);
+        }
         let builder = AppBuilder {
             config: &config,
             providers: &shared_providers,

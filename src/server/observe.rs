@@ -2,6 +2,7 @@
 //! at each scrape.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::auth::app::AppAuth;
 use crate::auth::{Auth, Event, Observer};
@@ -39,7 +40,7 @@ impl Observer for MetricsObserver {
             tracing::info!(app = name, outcome, "{}", event.name());
         }
         let counter = match event {
-            Event::LoginStarted => return,
+            Event::LoginStarted => &self.metrics.logins_started,
             Event::LoginFinished => &self.metrics.logins,
             Event::PasswordLogin => &self.metrics.password_logins,
             Event::Refresh => &self.metrics.refreshes,
@@ -81,6 +82,13 @@ impl Observer for MetricsObserver {
         self.metrics
             .sessions_on_previous_keys
             .set(gauge_value(count));
+    }
+
+    fn login_took(&self, app: &AppAuth, duration: Duration) {
+        self.metrics
+            .login_duration
+            .with_label_values(&[app.app.name.as_str()])
+            .observe(duration.as_secs_f64());
     }
 
     fn observe_cookie_size(&self, app: &AppAuth, bytes: usize) {
@@ -161,6 +169,16 @@ pub(super) fn refresh_gauges<'a>(
             .provider_circuit_open
             .with_label_values(&name)
             .set(i64::from(provider.is_circuit_open()));
+        metrics
+            .provider_up
+            .with_label_values(&name)
+            .set(i64::from(provider.is_up()));
+        if let Some(at) = provider.last_fetch() {
+            metrics
+                .provider_last_fetch
+                .with_label_values(&name)
+                .set(i64::try_from(at.secs()).unwrap_or(i64::MAX));
+        }
         if let Some(skew) = provider.clock_skew() {
             metrics
                 .provider_clock_skew
@@ -187,6 +205,8 @@ pub(super) fn reset_gauges(metrics: &Metrics) {
         &metrics.requests_queued,
         &metrics.provider_circuit_open,
         &metrics.provider_clock_skew,
+        &metrics.provider_up,
+        &metrics.provider_last_fetch,
         &metrics.provider_keys,
         &metrics.provider_keys_skipped,
         &metrics.certificate_expiry,

@@ -17,6 +17,10 @@ const SECONDS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
 ];
 
+/// Upper bounds of buckets for what a user does at the provider, in seconds. The last one is the
+/// lifetime of a login attempt.
+const LOGIN_SECONDS: [f64; 9] = [1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 1200.0];
+
 /// Upper bounds of cookie size buckets, in bytes. The last one is the cookie budget.
 const COOKIE_BYTES: [f64; 7] = [1024.0, 2048.0, 3072.0, 4096.0, 5120.0, 6144.0, 7168.0];
 
@@ -103,6 +107,11 @@ metric_families! {
     /// Requests queued at the limit of an app.
     pub requests_queued: IntGaugeVec = "doorward_requests_queued", ["app"];
 
+    /// Logins that were started, by what started them.
+    pub logins_started: IntCounterVec = "doorward_logins_started_total", ["app", "outcome"];
+    /// Time from the start of a login until its session, in seconds.
+    pub login_duration: HistogramVec =
+        "doorward_login_duration_seconds", ["app"], LOGIN_SECONDS;
     /// Logins that came back from the provider, by outcome.
     pub logins: IntCounterVec = "doorward_logins_total", ["app", "outcome"];
     /// Password logins of native apps, by outcome.
@@ -158,6 +167,17 @@ metric_families! {
     /// Introspection results in the cache.
     pub introspected_tokens: IntGauge = "doorward_introspected_tokens";
 
+    /// 1 if the last fetch of the provider's metadata and keys succeeded, otherwise 0.
+    pub provider_up: IntGaugeVec = "doorward_provider_up", ["provider"];
+    /// When the provider's metadata and keys were last fetched, in seconds since the epoch.
+    pub provider_last_fetch: IntGaugeVec =
+        "doorward_provider_last_fetch_timestamp_seconds", ["provider"];
+    /// Requests to the provider, by endpoint and outcome.
+    pub provider_calls: IntCounterVec =
+        "doorward_provider_calls_total", ["provider", "endpoint", "outcome"];
+    /// Duration of requests to the provider, in seconds.
+    pub provider_call_duration: HistogramVec =
+        "doorward_provider_call_duration_seconds", ["provider", "endpoint"], SECONDS;
     /// Seconds by which the clock of the provider is ahead.
     pub provider_clock_skew: IntGaugeVec = "doorward_provider_clock_skew_seconds", ["provider"];
     /// Usable keys of the provider.
@@ -237,6 +257,8 @@ metric_families! {
     /// Configuration keys whose values need a restart.
     pub config_restart_keys: IntGauge = "doorward_config_restart_keys";
 
+    /// 1, with the version of this process.
+    pub build_info: IntGaugeVec = "doorward_build_info", ["version"];
     /// Access log entries dropped because the writer could not keep up.
     pub access_log_dropped: IntCounter = "doorward_access_log_dropped_total";
     /// Log events dropped because standard error did not take them.

@@ -14,6 +14,7 @@ mod configuration;
 #[cfg(test)]
 mod edges;
 mod image_build;
+mod monitoring;
 mod production_build;
 mod schema;
 

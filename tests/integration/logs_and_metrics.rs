@@ -294,7 +294,7 @@ async fn counters_match_the_traffic() {
         ),
         (
             r#"doorward_refreshes_total{app="store",outcome="provider_unavailable"}"#,
-            1.0,
+            2.0,
         ),
         (
             r#"doorward_logouts_total{app="store",outcome="refresh_token_revoked"}"#,
@@ -309,6 +309,19 @@ async fn counters_match_the_traffic() {
             1.0,
         ),
         (r#"doorward_access_log_dropped_total"#, 0.0),
+        (r#"doorward_login_duration_seconds_count{app="store"}"#, 2.0),
+        (
+            r#"doorward_provider_calls_total{endpoint="introspection",outcome="ok",provider="login"}"#,
+            0.0,
+        ),
+        (
+            concat!(
+                r#"doorward_build_info{version=""#,
+                env!("CARGO_PKG_VERSION"),
+                r#""}"#
+            ),
+            1.0,
+        ),
     ];
     let text = metrics(&door).await;
     assert_eq!(promtool(&text), Ok(()));
@@ -319,6 +332,14 @@ async fn counters_match_the_traffic() {
     );
     for (series, value) in expected {
         assert_eq!(door.metric(series).await, value, "{series} in\n{text}");
+    }
+    for series in [
+        r#"doorward_logins_started_total{app="store",outcome="first"}"#,
+        r#"doorward_provider_calls_total{endpoint="jwks",outcome="ok",provider="login"}"#,
+        r#"doorward_provider_call_duration_seconds_count{endpoint="token",provider="login"}"#,
+        r#"doorward_provider_last_fetch_timestamp_seconds{provider="login"}"#,
+    ] {
+        assert!(door.metric(series).await >= 1.0, "{series} in\n{text}");
     }
     assert!(
         door.metric(r#"doorward_refreshes_total{app="store",outcome="renewed"}"#)

@@ -282,6 +282,8 @@ impl Login {
         let subject = &grant.jwt.subject;
         let user_switched = user_switch::detect(app, request.cookies, subject);
         set_cookies.extend(user_switch::remember(app, subject));
+        let duration = self.context.now().since(state.began_at);
+        self.context.observer.login_took(app, duration);
         Ok(LoginOutcome::SignedIn {
             return_to,
             set_cookies,

@@ -6,17 +6,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::lock::lock;
 use crate::oidc::discovery::MetadataError;
 use crate::oidc::error::ProviderError;
+use crate::types::time::Timestamp;
 
 /// The result of the last background fetch.
 #[derive(Debug, Default)]
 pub(super) struct Reachability {
     last_failure: Mutex<Option<ProviderError>>,
+    last_success: Mutex<Option<Timestamp>>,
     is_other_issuer: AtomicBool,
 }
 
 impl Reachability {
-    /// Records a fetch that failed with `failure`, or succeeded.
-    pub(super) fn record(&self, failure: Option<&ProviderError>) {
+    /// Records a fetch that failed with `failure`, or succeeded at `now`.
+    pub(super) fn record(&self, failure: Option<&ProviderError>, now: Timestamp) {
         match failure {
             Some(ProviderError::Metadata {
                 error: MetadataError::IssuerMismatch { .. },
@@ -24,9 +26,17 @@ impl Reachability {
             }) => self.is_other_issuer.store(true, Ordering::Relaxed),
             // An outage in between does not make the configured issuer right.
             Some(_) => {}
-            None => self.is_other_issuer.store(false, Ordering::Relaxed),
+            None => {
+                self.is_other_issuer.store(false, Ordering::Relaxed);
+                *lock(&self.last_success) = Some(now);
+            }
         }
         *lock(&self.last_failure) = failure.cloned();
+    }
+
+    /// When a fetch last succeeded.
+    pub(super) fn last_success(&self) -> Option<Timestamp> {
+        *lock(&self.last_success)
     }
 
     /// Why the last fetch failed.
@@ -69,9 +79,11 @@ mod tests {
             (Some(&outage), true),
             (None, false),
         ] {
-            reachability.record(failure);
+            reachability.record(failure, Timestamp::from_secs(7));
             assert_eq!(reachability.is_other_issuer(), is_other_issuer);
             assert_eq!(reachability.last_failure().as_ref(), failure);
+            let last_success = failure.is_none().then_some(Timestamp::from_secs(7));
+            assert_eq!(reachability.last_success(), last_success);
         }
     }
 }
