@@ -206,6 +206,7 @@ fn templates() -> Vec<HeaderTemplate> {
 
 fn sites() -> HostRouter {
     let rule = |paths: &[&str], access| Rule {
+        name: None,
         paths: paths
             .iter()
             .map(|path| PathPattern::parse(path).unwrap())

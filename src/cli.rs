@@ -1,9 +1,11 @@
-//! Command line: `doorward run`, `check`, `keygen`, `reload`, `revoke` and `demo`.
+//! Command line: `doorward run`, `check`, `explain`, `test`, `keygen`, `reload`, `revoke` and `demo`.
 
 mod admin_client;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
+mod expectations;
+mod explain;
 mod reload;
 mod revoke;
 mod revoke_until;
@@ -22,6 +24,8 @@ use crate::config::{self, Diagnosis, Loaded, SealingKey};
 pub use self::check::{CheckArgs, check};
 #[cfg(feature = "demo")]
 pub use self::demo::{DemoArgs, demo};
+pub use self::expectations::{TestArgs, test};
+pub use self::explain::{ExplainArgs, explain};
 pub use self::reload::{ReloadArgs, reload};
 pub use self::revoke::{RevokeArgs, revoke};
 pub use self::run::run;
@@ -42,6 +46,10 @@ pub enum Command {
     Run(ConfigArgs),
     /// Check a configuration file and report all problems
     Check(CheckArgs),
+    /// Explain what Doorward does with a request, and why
+    Explain(ExplainArgs),
+    /// Test a configuration: compare the decisions about requests with expected ones
+    Test(TestArgs),
     /// Generate a key that seals cookies
     Keygen(KeygenArgs),
     /// Let a running server read its configuration again

@@ -3,6 +3,7 @@
 mod apps;
 mod certificates;
 mod compose;
+pub mod explain;
 mod listeners;
 mod login_host;
 mod observe;

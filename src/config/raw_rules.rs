@@ -12,6 +12,7 @@ use super::values::List;
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct RawRule {
+    pub(super) name: Option<String>,
     pub(super) paths: Option<List<String>>,
     pub(super) methods: Option<List<String>>,
     pub(super) allow: Option<RawAllow>,

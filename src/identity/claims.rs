@@ -1,6 +1,7 @@
 //! Verified claims, and conditions on them.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 
 use serde_json::{Map, Value};
 
@@ -308,6 +309,16 @@ impl ClaimValues {
             claim: claim.into(),
             members: Members::Values,
         }
+    }
+
+    /// The values.
+    pub fn texts(&self, claims: &Claims) -> Vec<String> {
+        let texts = RefCell::new(Vec::new());
+        self.any(claims, &|text| {
+            texts.borrow_mut().push(text.to_owned());
+            false
+        });
+        texts.into_inner()
     }
 
     /// Whether `accepts` one of the values. An absent claim has none.

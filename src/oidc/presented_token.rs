@@ -76,6 +76,16 @@ pub enum TokenSubject {
     Client(ClientId),
 }
 
+impl TokenSubject {
+    /// The subject of a token with these claims.
+    ///
+    /// # Errors
+    /// The claims name neither a user nor a client.
+    pub fn of(claims: &Map<String, Value>) -> Result<Self, ClaimError> {
+        subject(Claims::new(claims))
+    }
+}
+
 impl PresentedToken {
     /// All claims.
     pub const fn claims(&self) -> &Map<String, Value> {

@@ -36,6 +36,18 @@ pub enum ClientKind {
 }
 
 impl ClientKind {
+    /// Its name in explanations.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Navigation => "navigation",
+            Self::FormSubmission => "form submission",
+            Self::EmbeddedFrame => "embedded frame",
+            Self::HtmlFetch => "fetch of html",
+            Self::NonBrowser => "non-browser",
+            Self::Grpc => "grpc",
+        }
+    }
+
     /// Determines the kind by content type, then fetch metadata (W3C Fetch Metadata), then
     /// `Accept`, then `X-Requested-With`.
     pub fn read(method: &Method, headers: &HeaderMap) -> Self {

@@ -1,9 +1,13 @@
 //! Conditions of access rules: on the claims of the caller, and on the address of the client.
 
+mod explanation;
+
 use std::net::IpAddr;
 
 use super::rule_lists::{ListId, ListKind, Networks, RuleLists};
 use crate::identity::claims::{ClaimValues, Claims, SCOPE, VerifiableClaim, base_of};
+
+pub use explanation::{CheckedCondition, Verdict};
 
 /// A condition on an authenticated caller.
 #[derive(Clone, Debug, PartialEq, Eq)]

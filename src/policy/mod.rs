@@ -8,6 +8,7 @@ pub mod client_kind;
 pub mod condition;
 pub mod decide;
 pub mod described_request;
+pub mod explanation;
 pub mod forwarded_origin;
 pub mod hosts;
 pub mod native;

@@ -56,6 +56,8 @@ pub struct AccessRequirement {
 /// One rule.
 #[derive(Clone, Debug)]
 pub struct Rule {
+    /// Its name in explanations and in the log.
+    pub name: Option<String>,
     /// Matches any of these paths.
     pub paths: Vec<PathPattern>,
     /// Matches any of these methods, or every method if empty. `GET` includes `HEAD`.
@@ -63,6 +65,29 @@ pub struct Rule {
     /// What it requires.
     pub allow: AccessRequirement,
 }
+
+/// The rule that applies to a request.
+#[derive(Clone, Copy, Debug)]
+pub enum AppliedRule<'r> {
+    /// The first rule that matches.
+    Matched {
+        /// Its position, from 1.
+        number: usize,
+        /// The rule.
+        rule: &'r Rule,
+        /// Its pattern that matches.
+        pattern: &'r PathPattern,
+    },
+    /// No rule matches.
+    Default,
+    /// The path is ambiguous: the combination of all rules.
+    Combined,
+}
+
+/// What stands for [`AppliedRule::Default`] in place of the name of a rule.
+pub const DEFAULT_RULE: &str = "default";
+/// What stands for [`AppliedRule::Combined`].
+pub const COMBINED_RULES: &str = "combined";
 
 /// The compiled rules of one app.
 #[derive(Clone, Debug)]
@@ -95,30 +120,54 @@ impl Rules {
     pub fn ambiguities(&self, method: &Method, target: &Target) -> PathAmbiguities {
         let ambiguities = target.ambiguities();
         match target.other_reading() {
-            Some(other) if self.of_path(method, target.path()) == self.of_path(method, other) => {
+            Some(other)
+                if self.required_by(self.matching(method, target.path()))
+                    == self.required_by(self.matching(method, other)) =>
+            {
                 ambiguities.without_other_reading()
             }
             Some(_) | None => ambiguities,
         }
     }
 
-    /// The requirement for `method` and `target`. A target with ambiguities gets the combination of
-    /// all requirements, because the backend may read it as any path.
+    /// The requirement for `method` and `target`.
     pub fn requirement(&self, method: &Method, target: &Target) -> &AccessRequirement {
+        self.required_by(self.applied(method, target))
+    }
+
+    /// The rule for `method` and `target`. A target with ambiguities gets the combination of all
+    /// requirements, because the backend may read it as any path.
+    pub fn applied(&self, method: &Method, target: &Target) -> AppliedRule<'_> {
         if self.ambiguities(method, target) == PathAmbiguities::NONE {
-            self.of_path(method, target.path())
+            self.matching(method, target.path())
         } else {
-            &self.strictest
+            AppliedRule::Combined
         }
     }
 
-    fn of_path(&self, method: &Method, path: &str) -> &AccessRequirement {
+    /// What a rule of these requires.
+    pub fn required_by<'r>(&'r self, rule: AppliedRule<'r>) -> &'r AccessRequirement {
+        match rule {
+            AppliedRule::Matched { rule, .. } => &rule.allow,
+            AppliedRule::Default => &self.default,
+            AppliedRule::Combined => &self.strictest,
+        }
+    }
+
+    fn matching(&self, method: &Method, path: &str) -> AppliedRule<'_> {
         let path = comparable(path, self.case_insensitive);
         let segments: Vec<&str> = segments_of(&path).collect();
-        self.rules
-            .iter()
-            .find(|rule| rule.names(method) && rule.covers(&segments, self.case_insensitive))
-            .map_or(&self.default, |rule| &rule.allow)
+        let matching = self.rules.iter().enumerate().find_map(|(index, rule)| {
+            let pattern = rule
+                .names(method)
+                .then(|| rule.covering(&segments, self.case_insensitive))??;
+            Some(AppliedRule::Matched {
+                number: index + 1,
+                rule,
+                pattern,
+            })
+        });
+        matching.unwrap_or(AppliedRule::Default)
     }
 
     /// Every claim that a rule uses, except scopes, which belong to a token and not to a user.
@@ -138,10 +187,25 @@ impl Rule {
         self.methods.is_empty() || self.methods.contains(method) || head_as_get
     }
 
-    fn covers(&self, path: &[&str], case_insensitive: bool) -> bool {
+    /// The pattern that matches the path.
+    fn covering(&self, path: &[&str], case_insensitive: bool) -> Option<&PathPattern> {
         self.paths
             .iter()
-            .any(|pattern| pattern.matches_segments(path, case_insensitive))
+            .find(|pattern| pattern.matches_segments(path, case_insensitive))
+    }
+}
+
+impl AppliedRule<'_> {
+    /// The name of the rule, or else its number.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Matched { number, rule, .. } => match &rule.name {
+                Some(name) => name.clone(),
+                None => number.to_string(),
+            },
+            Self::Default => DEFAULT_RULE.to_owned(),
+            Self::Combined => COMBINED_RULES.to_owned(),
+        }
     }
 }
 
@@ -211,6 +275,7 @@ mod tests {
 
     fn rules(case_insensitive: bool) -> Rules {
         let rule = |path: &str, methods: Vec<Method>, allow| Rule {
+            name: None,
             paths: vec![PathPattern::parse(path).unwrap()],
             methods,
             allow: AccessRequirement::new(allow, AuthMethods::SESSION),
@@ -305,6 +370,7 @@ mod tests {
     #[test]
     fn ambiguous_target_needs_a_credential_that_all_rules_accept() {
         let rule = |path: &str, auth_methods| Rule {
+            name: None,
             paths: vec![PathPattern::parse(path).unwrap()],
             methods: vec![],
             allow: AccessRequirement::new(Access::Public, auth_methods),

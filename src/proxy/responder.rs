@@ -3,6 +3,7 @@
 
 mod decision;
 mod error;
+mod expected;
 mod grpc;
 mod login;
 mod login_host;

@@ -133,19 +133,13 @@ impl Configured {
             let previous = previous.map_or(&[][..], |previous| &previous.plans);
             plan(app, settings, config.server.workers, previous)
         });
-        let edges = TrustedProxies::new(config.server.trusted_proxies.clone())
-            .with_unix_peers(config.server.trusts_unix_peers)
-            .reading(config.server.forwarded_header);
+        let trusted = trusted_proxies(&config);
+        let edges = trusted.clone().reading_host(false).reading_scheme(false);
         let lists = config.rule_lists.iter();
         Ok(Self {
             plans: plans.collect::<Result<_, _>>()?,
             sites: Arc::new(HostRouter::new(policies)),
-            trusted: Arc::new(
-                edges
-                    .clone()
-                    .reading_host(config.server.forwarded_host)
-                    .reading_scheme(config.server.forwarded_proto),
-            ),
+            trusted: Arc::new(trusted),
             trusted_edges: Arc::new(edges),
             rule_lists: Arc::new(RuleLists::new(
                 lists.map(|list| Arc::clone(&list.content)).collect(),
@@ -263,6 +257,15 @@ impl Configured {
         });
         apps.collect()
     }
+}
+
+/// The peers whose forwarding headers are trusted.
+pub(super) fn trusted_proxies(config: &Config) -> TrustedProxies {
+    TrustedProxies::new(config.server.trusted_proxies.clone())
+        .with_unix_peers(config.server.trusts_unix_peers)
+        .reading(config.server.forwarded_header)
+        .reading_host(config.server.forwarded_host)
+        .reading_scheme(config.server.forwarded_proto)
 }
 
 /// The apps of a configuration, for commands that do not serve.

@@ -17,6 +17,22 @@ pub(crate) fn plan(
     workers: NonZeroUsize,
     previous: &[Arc<UpstreamPlan>],
 ) -> Result<Arc<UpstreamPlan>, StartError> {
+    let headers = header_policy(app, settings);
+    let mut upstream = settings.upstream.clone();
+    upstream.max_connections = upstream.max_connections.div_ceil(workers.get());
+    let mut previous = previous.iter();
+    let is_same = |before: &&Arc<UpstreamPlan>| {
+        before.app() == app.name.as_str() && *before.settings() == upstream
+    };
+    if let Some(before) = previous.find(is_same) {
+        return Ok(before.with_headers(headers));
+    }
+    UpstreamPlan::new(app.name.as_str(), upstream, headers)
+        .map_err(|error| StartError::Upstream(app.name.to_string(), error))
+}
+
+/// The header rules of an app.
+pub(super) fn header_policy(app: &App, settings: &AppConfig) -> HeaderPolicy {
     let beginnings = app.cookies.beginnings();
     let client_header = app.bearer.iter().map(|bearer| &bearer.client_header);
     let names = app
@@ -40,20 +56,9 @@ pub(crate) fn plan(
         .editing_requests(app.request_edits.clone())
         .editing_responses(app.response_edits.clone())
         .forwarding(&settings.client_headers.forwarded_identity);
-    let headers = if settings.client_headers.removes_authorization {
+    if settings.client_headers.removes_authorization {
         headers.dropping_authorization()
     } else {
         headers
-    };
-    let mut upstream = settings.upstream.clone();
-    upstream.max_connections = upstream.max_connections.div_ceil(workers.get());
-    let mut previous = previous.iter();
-    let is_same = |before: &&Arc<UpstreamPlan>| {
-        before.app() == app.name.as_str() && *before.settings() == upstream
-    };
-    if let Some(before) = previous.find(is_same) {
-        return Ok(before.with_headers(headers));
     }
-    UpstreamPlan::new(app.name.as_str(), upstream, headers)
-        .map_err(|error| StartError::Upstream(app.name.to_string(), error))
 }

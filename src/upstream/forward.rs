@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, UPGRADE};
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 
 use super::client::Upstream;
 use super::connection_auth;
 use super::error::UpstreamError;
 use super::framing::Framing;
+use super::headers::HeaderPolicy;
 use super::http1::{
     BodyDecoder, Connection, ConnectionReturn, Failure, RequestBodyWriter, ResponseHead,
     ReusePolicy, write_field, write_request_line,
@@ -74,6 +75,21 @@ pub(super) fn upstream_request<'a>(
         session: limits.session,
         pin: limits.pin,
     }
+}
+
+/// The header fields that the app of a permitted request receives, without `Host` and framing.
+pub fn app_headers(
+    policy: &HeaderPolicy,
+    permit: &Permit<'_>,
+    client: &HeaderMap,
+    request_id: RequestId,
+) -> HeaderMap {
+    let limits = ForwardLimits {
+        session: None,
+        pin: None,
+        request_id,
+    };
+    policy.upstream_headers(client, &upstream_request(permit, limits))
 }
 
 /// Sends a request and counts a failure.

@@ -40,7 +40,7 @@ pub use dial_record::LastDial;
 pub use edge::edge_changes;
 pub use error::UpstreamError;
 pub use foreign_identity::is_foreign_identity;
-pub use forward::{ForwardLimits, forward};
+pub use forward::{ForwardLimits, app_headers, forward};
 pub use headers::HeaderPolicy;
 pub use headers::edge::{EdgeChanges, EdgeField};
 pub use probe::probe;

@@ -18,6 +18,7 @@ use doorward::upstream::UpstreamUrl;
 mod binary;
 mod environment;
 mod errors;
+mod explain;
 mod fusionauth;
 mod login_host;
 mod shipped;

@@ -1,4 +1,4 @@
-//! Every TOML block is accepted by `check`. A block may be a fragment. What it leaves out is filled in:
+//! Every TOML block is accepted by `check`, but for files of `doorward test`. A block may be a fragment. What it leaves out is filled in:
 //!
 //! - an app `store`, if it has no app; for each app its required keys, with the block's first provider, or `login`;
 //! - each provider that an app names; for each provider an `issuer`;
@@ -48,7 +48,8 @@ fn complaints(pages: &[Page]) -> Vec<String> {
     let mut complaints = Vec::new();
     for page in pages {
         for block in page.blocks.iter().filter(|block| block.language == "toml") {
-            if let Err(complaint) = accept(&block.text) {
+            let is_of_tests = block.text.starts_with("[[requests]]");
+            if !is_of_tests && let Err(complaint) = accept(&block.text) {
                 complaints.push(format!("{}:{}: {complaint}", page.path, block.line));
             }
         }

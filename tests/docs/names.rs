@@ -20,7 +20,7 @@ const SESSIONS: &str = "docs/sessions.md";
 const CONCEPTS: &str = "docs/concepts.md";
 
 /// Names of protocols, formats and single fields, which are no codes of Doorward's.
-const PROTOCOL_NAMES: [&str; 113] = [
+const PROTOCOL_NAMES: [&str; 114] = [
     "absent_is_default",
     "access_denied",
     "access_token",
@@ -123,6 +123,7 @@ const PROTOCOL_NAMES: [&str; 113] = [
     "session_expires_in",
     "slow_down",
     "temporarily_unavailable",
+    "token_claims",
     "token_endpoint",
     "token_endpoint_auth_methods_supported",
     "token_type",

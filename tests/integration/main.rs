@@ -46,6 +46,8 @@ mod drain;
 #[cfg(test)]
 mod edges;
 #[cfg(test)]
+mod explanations;
+#[cfg(test)]
 mod fairness;
 #[cfg(test)]
 mod frontchannel_logout;

@@ -143,6 +143,7 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
     ]);
     let rule = (patterns, methods, accesses(), auth_methods).prop_map(
         |(pattern, methods, access, auth_methods)| Rule {
+            name: None,
             paths: vec![PathPattern::parse(pattern).unwrap()],
             methods,
             allow: AccessRequirement::new(access, auth_methods),
@@ -246,10 +247,8 @@ fn caller(credential: Option<CredentialKind>, roles: &[&str], why: NoSessionReas
     let Some(credential) = credential else {
         return Caller::Anonymous(why);
     };
-    let claims = Claims::new(
-        Map::from_iter([("roles".to_owned(), json!(roles))]),
-        Map::new(),
-    );
+    let roles = Map::from_iter([("roles".to_owned(), json!(roles))]);
+    let claims = Claims::new(roles, Map::new());
     let identity = Arc::new(Identity::new(Subject::new("alice"), claims, &[]));
     let (key, until) = (
         Some(KeyFingerprint::new([0; 16])),

@@ -7,21 +7,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
 use quick_cache::sync::Cache;
-use serde_json::Map;
 
 use super::dpop::{DpopError, DpopTarget, DpopVerifier};
 use super::introspection::{Introspection, NOT_REGISTERED, TokenHash, Verdict};
+use super::token_identity::{IdentityHeaders, TokenIdentity};
 use crate::auth::app::{AppAuth, BearerAuth};
 use crate::auth::context::Context;
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
 use crate::auth::revocation::replication::RevocationReplicator;
 use crate::auth::session_validity::{SessionValidity, key_of_token};
-use crate::identity::claims::Claims;
 use crate::identity::credentials::{Credentials, Scheme};
-use crate::identity::identity::Identity;
 use crate::limits::ClientKey;
 use crate::oidc::jws::is_jwt;
-use crate::oidc::presented_token::{PresentedToken, TokenSubject};
+use crate::oidc::presented_token::PresentedToken;
 use crate::oidc::provider::Audience;
 use crate::oidc::{Provider, TokenRejected};
 use crate::policy::app::BearerPolicy;
@@ -376,21 +374,16 @@ impl TokenRequest<'_> {
         introspected_until: Option<Timestamp>,
     ) -> Token {
         let app = &self.app.app;
-        let claims = verified.claims().clone();
-        let (identity, is_user) = match verified.subject() {
-            TokenSubject::User(subject) => {
-                let claims = Claims::new(claims, Map::new());
-                let claims = claims.checked(provider.settings().unverified_claims);
-                (Identity::new(subject.clone(), claims, &app.headers), true)
-            }
-            TokenSubject::Client(client_id) => {
-                let header = &self.policy.client_header;
-                let claims = Claims::of_client(client_id, claims)
-                    .checked(provider.settings().unverified_claims);
-                let identity = Identity::of_client(client_id, claims, &app.headers, header);
-                (identity, false)
-            }
-        };
+        let token_identity = TokenIdentity::new(
+            verified.subject(),
+            verified.claims().clone(),
+            provider.settings().unverified_claims,
+            IdentityHeaders {
+                templates: &app.headers,
+                client: &self.policy.client_header,
+            },
+        );
+        let TokenIdentity { identity, is_user } = token_identity;
         let mut name = URL_SAFE_NO_PAD.encode(self.hash);
         name.truncate(16);
         // An opaque token may have no known expiry. Its streams then last as long as a session

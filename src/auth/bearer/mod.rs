@@ -4,3 +4,4 @@
 pub mod authenticate;
 pub mod dpop;
 mod introspection;
+pub mod token_identity;

@@ -10,12 +10,15 @@ use super::conditions::{ALLOW_HINT, access};
 use super::elements;
 use super::rule_lists::RuleListFiles;
 use crate::policy::path_pattern::PathPattern;
-use crate::policy::rules::{AccessRequirement, AuthMethods, Rule};
+use crate::policy::rules::{AccessRequirement, AuthMethods, COMBINED_RULES, DEFAULT_RULE, Rule};
 use crate::types::target::{PathAmbiguities, PathAmbiguity};
 
 const METHODS: [&str; 8] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
 ];
+
+/// The longest name of a rule, in bytes.
+const MAX_NAME: usize = 64;
 
 /// Methods that are refused before any rule.
 const REFUSED_METHODS: [&str; 2] = ["TRACE", "TRACK"];
@@ -41,6 +44,10 @@ pub(super) fn check(
 ) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
     for (at, raw) in elements(raw, at) {
+        let name = raw.name.inspect(|name| {
+            let is_used = |rule: &Rule| rule.name.as_ref() == Some(name);
+            check_name(name, rules.iter().any(is_used), &at.key("name"));
+        });
         let methods = methods(raw.methods, &at.key("methods"));
         if !methods.is_empty() && methods.iter().all(is_refused) {
             at.key("methods").warning(
@@ -80,6 +87,7 @@ pub(super) fn check(
             .and_then(|allow| access(allow, &at.key("allow"), context.files));
         if let Some(access) = access {
             rules.push(Rule {
+                name,
                 paths,
                 methods,
                 allow: AccessRequirement::new(access, auth_methods),
@@ -87,6 +95,29 @@ pub(super) fn check(
         }
     }
     rules
+}
+
+/// A name stands for its rule in the log, beside the numbers of other rules.
+fn check_name(name: &str, is_used: bool, at: &Location<'_>) {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/ ".contains(&byte);
+    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(is_plain) {
+        at.error(
+            format!("{} is not a name", quoted(name)),
+            format!("1 to {MAX_NAME} ASCII letters, digits, blanks and `-_.:/`"),
+        );
+    } else if name.bytes().all(|byte| byte.is_ascii_digit())
+        || [DEFAULT_RULE, COMBINED_RULES].contains(&name)
+    {
+        at.error(
+            format!("{} stands for other rules in the log", quoted(name)),
+            "choose another name",
+        );
+    } else if is_used {
+        at.error(
+            format!("another rule of the app is named {}", quoted(name)),
+            "choose another name",
+        );
+    }
 }
 
 /// The paths whose requests do not count as activity.

@@ -5,6 +5,19 @@ errors! {
         "allow = \"public\"" =>
             "allow = \"authenticated\"\nauth_methods = [\"session\", \"bearer\"]",
         at "\"bearer\"", "accepts no access tokens", hint "bearer]";
+    rule_name_with_a_quote_is_rejected:
+        "allow = \"public\"" => "allow = \"public\"\nname = 'a\"b'",
+        at "'a\"b'", "is not a name", hint "letters";
+    rule_name_that_is_a_number_is_rejected:
+        "allow = \"public\"" => "allow = \"public\"\nname = \"2\"",
+        at "\"2\"", "stands for other rules", hint "another name";
+    rule_name_that_stands_for_no_rule_is_rejected:
+        "allow = \"public\"" => "allow = \"public\"\nname = \"default\"",
+        at "\"default\"", "stands for other rules", hint "another name";
+    rule_name_of_an_earlier_rule_is_rejected:
+        "allow = \"public\"" =>
+            "allow = \"public\"\nname = \"a\"\n[[apps.store.rules]]\npaths = [\"/b\"]\nallow = \"deny\"\nname = 'a'",
+        at "'a'", "another rule of the app is named `a`", hint "another name";
     empty_auth_methods_are_rejected:
         "allow = \"public\"" => "allow = \"authenticated\"\nauth_methods = []",
         at "[]", "no method is listed", hint "session";

@@ -76,6 +76,7 @@ fn check_in_any_case(target: &Target) {
 
 fn rules(case_insensitive: bool) -> Rules {
     let rule = |pattern: &str, allow| Rule {
+        name: None,
         paths: PathPattern::parse(pattern).into_iter().collect(),
         methods: vec![],
         allow: AccessRequirement::new(allow, AuthMethods::SESSION),

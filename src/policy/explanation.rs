@@ -1,0 +1,117 @@
+//! Explanations of refusals: the rule that applied, and what was missing. Made after a refusal, so
+//! that permitted requests do not pay for them.
+
+use serde::Serialize;
+
+use super::condition::{CheckedCondition, Subjects};
+use super::decide::{AccessContext, Reason, Refusal};
+use super::request_info::RequestInfo;
+use super::route::AppRef;
+use super::rules::AppliedRule;
+use crate::identity::claims::Claims;
+
+/// The rule of a refused request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Denial {
+    /// See [`AppliedRule::label`].
+    pub rule: String,
+    /// What was missing, with the values that were there. `None` if nothing could have helped, or
+    /// the reason says it all.
+    pub missing: Option<String>,
+}
+
+impl Denial {
+    /// Explains the refusal of a request to the backend of `app_ref`. `None` if no rule is the
+    /// reason.
+    pub fn explain(
+        info: &RequestInfo,
+        app_ref: AppRef<'_>,
+        refusal: &Refusal<'_>,
+        context: &AccessContext<'_>,
+    ) -> Option<Self> {
+        if !is_by_rule(refusal.reason) {
+            return None;
+        }
+        let rule = app_ref.app.rules.applied(&info.method, &info.target);
+        let anonymous = Claims::default();
+        let identity = refusal.user.as_deref();
+        let subjects = Subjects {
+            claims: identity.map_or(&anonymous, |identity| &identity.claims),
+            is_user: refusal
+                .token
+                .as_ref()
+                .is_none_or(|live| live.token().is_user),
+            client: info.address.end_client,
+            lists: context.lists,
+        };
+        let checked = RuleCheck {
+            app_ref,
+            rule,
+            subjects,
+            is_anonymous: identity.is_none(),
+        };
+        Some(Self {
+            rule: rule.label(),
+            missing: checked.missing(refusal.reason),
+        })
+    }
+}
+
+/// Whether another rule could have permitted the request.
+const fn is_by_rule(reason: Reason) -> bool {
+    match reason {
+        Reason::Denied
+        | Reason::Forbidden
+        | Reason::UserRequired
+        | Reason::LoginRequired(_)
+        | Reason::PostNotPreserved(..)
+        | Reason::LoginBlockedInFrame(_)
+        | Reason::TokenRequired
+        | Reason::TokenRefused(_) => true,
+        Reason::InvalidRequest(_)
+        | Reason::UnsupportedPath
+        | Reason::Misdirected
+        | Reason::NoPreservedPost
+        | Reason::PostOfAnotherUser
+        | Reason::SessionOver
+        | Reason::NoSuchEndpoint
+        | Reason::MethodNotAllowed(_)
+        | Reason::CrossSite
+        | Reason::EndpointNotProxied
+        | Reason::BodyRequired => false,
+    }
+}
+
+/// A rule with what it is checked against.
+#[derive(Clone, Copy, Debug)]
+pub struct RuleCheck<'r> {
+    /// The app.
+    pub app_ref: AppRef<'r>,
+    /// The rule.
+    pub rule: AppliedRule<'r>,
+    /// What conditions are checked against.
+    pub subjects: Subjects<'r>,
+    /// Whether the request has no caller.
+    pub is_anonymous: bool,
+}
+
+impl RuleCheck<'_> {
+    /// The condition of the rule with its result.
+    pub fn condition(&self) -> Option<CheckedCondition> {
+        let requirement = self.app_ref.app.rules.required_by(self.rule);
+        let condition = requirement.access.condition()?;
+        Some(condition.explain(&self.subjects, self.is_anonymous))
+    }
+
+    fn missing(&self, reason: Reason) -> Option<String> {
+        if reason == Reason::Forbidden {
+            // See `Condition::holds` for a condition that holds and still grants nothing.
+            let without_grant = || "a grant, got an OAuth client that has none".to_owned();
+            Some(self.condition()?.failure().unwrap_or_else(without_grant))
+        } else if reason == Reason::UserRequired {
+            Some("a user, got an OAuth client".to_owned())
+        } else {
+            None
+        }
+    }
+}

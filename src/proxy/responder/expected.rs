@@ -1,0 +1,41 @@
+//! Expected responses: the status that a decision leads to, without executing it.
+
+use http::StatusCode;
+
+use super::Responder;
+use crate::policy::decide::Decision;
+use crate::types::request_id::RequestId;
+
+impl Responder {
+    /// The status of the response to a request about which this was decided. `None` if it depends on
+    /// more than the decision: on the app, the provider, the store or the body.
+    pub fn expected_status(&self, decision: &Decision<'_>) -> Option<StatusCode> {
+        match decision {
+            Decision::Refuse(refusal) => {
+                let refused = self.refusal(refusal, RequestId::new(0));
+                Some(refused.response.status())
+            }
+            Decision::StartLogin { .. } | Decision::AlreadySignedIn { .. } => {
+                Some(StatusCode::FOUND)
+            }
+            Decision::PreservePost { .. } => Some(StatusCode::SEE_OTHER),
+            Decision::RedirectToCanonicalOrigin { .. } => Some(StatusCode::PERMANENT_REDIRECT),
+            Decision::CorsPreflight { .. } => Some(StatusCode::NO_CONTENT),
+            Decision::ConfirmLogout { .. }
+            | Decision::ShowSignedOut { .. }
+            | Decision::ShowSession { .. } => Some(StatusCode::OK),
+            Decision::Forward(_)
+            | Decision::ConfirmPostReplay { .. }
+            | Decision::FinishLogin { .. }
+            | Decision::StartHostLogin { .. }
+            | Decision::FinishHostLogin { .. }
+            | Decision::ListSignedInApps { .. }
+            | Decision::LogoutEverywhere { .. }
+            | Decision::Logout { .. }
+            | Decision::BackchannelLogout { .. }
+            | Decision::Native { .. }
+            | Decision::FrontchannelLogout { .. }
+            | Decision::ReceiveWebhook { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! Explanations: what the server would do with a request, and why. The same parser, router, decision
+//! and header filter as for a request that is served, without a call to any other machine.
+
+mod request;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use serde::Serialize;
+use serde_json::Map;
+
+use super::StartError;
+use super::compose::trusted_proxies;
+use super::upstreams::header_policy;
+use crate::auth::bearer::token_identity::{IdentityHeaders, TokenIdentity};
+use crate::config::Config;
+use crate::identity::claims::{Claims, UnverifiedClaims};
+use crate::identity::credentials::Scheme;
+use crate::identity::identity::Identity;
+use crate::oidc::presented_token::TokenSubject;
+use crate::policy::app::{App, BearerPolicy};
+use crate::policy::canonical::canonical;
+use crate::policy::client_address::TrustedProxies;
+use crate::policy::condition::{CheckedCondition, Subjects};
+use crate::policy::decide::{AccessContext, Caller, Decision, Permit, decide};
+use crate::policy::explanation::{Denial, RuleCheck};
+use crate::policy::request_info::RequestInfo;
+use crate::policy::route::{BearerUse, Endpoint, HostRouter, Route};
+use crate::policy::rule_lists::RuleLists;
+use crate::policy::rules::{Access, AppliedRule};
+use crate::proxy::Responder;
+use crate::session::token::{LiveToken, Token, TokenLimits, validate};
+use crate::session::validity::{LiveSession, NoSessionReason, Session, ValidityContext};
+use crate::types::net::ListenerKind;
+use crate::types::oauth::{
+    Generation, JwkThumbprint, KeyFingerprint, ProviderSid, SessionId, Subject,
+};
+use crate::types::request_id::{RequestId, X_REQUEST_ID};
+use crate::types::time::Timestamp;
+use crate::upstream::{HeaderPolicy, app_headers};
+
+pub use request::{PresumedCaller, PresumedRequest, PresumedRequestError};
+
+/// Explains requests to the apps of one configuration.
+pub struct Explainer {
+    router: HostRouter,
+    trusted: TrustedProxies,
+    lists: RuleLists,
+    /// By index of the app. Login hosts have none.
+    apps: Vec<AppSettings>,
+    responder: Responder,
+    /// The kinds of the listeners for clients.
+    listeners: Vec<ListenerKind>,
+}
+
+struct AppSettings {
+    headers: HeaderPolicy,
+    unverified: UnverifiedClaims,
+}
+
+/// What the server would do with a request, and why.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explanation {
+    /// The app, if the host has one.
+    pub app: Option<String>,
+    /// What the host and the path lead to.
+    pub route: String,
+    /// The address of the client, if it is known.
+    pub client_ip: Option<IpAddr>,
+    /// The kind of the client. `None` if the request is malformed.
+    pub client_kind: Option<&'static str>,
+    /// The user or OAuth client, as Doorward names it.
+    pub subject: Option<String>,
+    /// The rule, for requests to an app.
+    pub rule: Option<ExplainedRule>,
+    /// The code of the decision.
+    pub decision: &'static str,
+    /// The status of the response. `None` if it depends on the app, the provider or the store.
+    pub status: Option<u16>,
+    /// What the caller lacks.
+    pub missing: Option<String>,
+    /// The header fields that the app gets, by name, if the request is forwarded.
+    pub headers: BTreeMap<String, Vec<String>>,
+}
+
+/// A rule and what it requires.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExplainedRule {
+    /// Its name, or else its number.
+    pub name: String,
+    /// The pattern that matches.
+    pub pattern: Option<String>,
+    /// The methods that it is limited to.
+    pub methods: Vec<String>,
+    /// `public`, `authenticated`, `deny` or `condition`.
+    pub allow: &'static str,
+    /// The credentials that it accepts.
+    pub auth_methods: Vec<&'static str>,
+    /// Its condition, with the result of each part.
+    pub condition: Option<CheckedCondition>,
+}
+
+/// Why the claims do not describe a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExplainError {
+    /// They do not say who it is.
+    #[error("the claims need `sub`, a text that names the user")]
+    NoSubject,
+    /// Those of an access token do not say it.
+    #[error("the claims of an access token need `sub`, or `client_id` of an OAuth client")]
+    NoTokenSubject,
+}
+
+impl Explainer {
+    /// Explains requests to these apps.
+    ///
+    /// # Errors
+    /// The built-in pages are invalid, which tests exclude.
+    pub fn new(config: &Config) -> Result<Self, StartError> {
+        let policies = config.apps.iter().map(|app| app.policy.clone());
+        let login_hosts = config.login_hosts.iter().map(|host| host.policy.clone());
+        let apps = config.apps.iter().map(|app| {
+            let provider = config.provider(&app.provider);
+            AppSettings {
+                headers: header_policy(&app.policy, app),
+                unverified: provider
+                    .map(|provider| provider.unverified_claims)
+                    .unwrap_or_default(),
+            }
+        });
+        let lists = config.rule_lists.iter();
+        let listeners = config.server.listeners.iter().map(|listener| {
+            if listener.redirects_to_https {
+                ListenerKind::RedirectToHttps
+            } else if listener.tls {
+                ListenerKind::Tls
+            } else {
+                ListenerKind::Plain
+            }
+        });
+        Ok(Self {
+            router: HostRouter::new(policies.chain(login_hosts).map(Arc::new).collect()),
+            trusted: trusted_proxies(config),
+            lists: RuleLists::new(lists.map(|list| Arc::clone(&list.content)).collect()),
+            apps: apps.collect(),
+            responder: Responder::new()?,
+            listeners: listeners.collect(),
+        })
+    }
+
+    /// Explains a request.
+    ///
+    /// # Errors
+    /// [`ExplainError`].
+    pub fn explain(&self, request: PresumedRequest) -> Result<Explanation, ExplainError> {
+        let PresumedRequest {
+            mut parts,
+            is_https,
+            peer,
+            caller,
+        } = request;
+        let parsed = canonical(&mut parts)
+            .and_then(|()| RequestInfo::read(&parts, peer, &self.trusted))
+            .map(|info| info.arriving_at(self.listener(is_https)));
+        let info = match parsed {
+            Ok(info) => info,
+            Err(error) => {
+                let refused = self
+                    .responder
+                    .invalid_request(&parts, error, RequestId::new(0));
+                return Ok(Explanation {
+                    status: Some(refused.response.status().as_u16()),
+                    missing: Some(error.to_string()),
+                    ..Explanation::new("none", error.code())
+                });
+            }
+        };
+        let found = self.router.find(&info);
+        let route = Route::of(found.as_ref(), &info);
+        let app_ref = route.app_ref();
+        let backend_app = route.backend_app();
+        let name = name_of(&route);
+        let caller = self.caller(caller, &route, &parts.headers)?;
+        let identity = identity_of(&caller);
+        let is_user = !matches!(&caller, Caller::Bearer(live) if !live.token().is_user);
+        let context = AccessContext { lists: &self.lists };
+        let decision = decide(&info, &parts.headers, route, caller, &context);
+        let anonymous = Claims::default();
+        let rule = backend_app.map(|app_ref| RuleCheck {
+            app_ref,
+            rule: app_ref.app.rules.applied(&info.method, &info.target),
+            subjects: Subjects {
+                claims: identity
+                    .as_ref()
+                    .map_or(&anonymous, |identity| &identity.claims),
+                is_user,
+                client: info.address.end_client,
+                lists: &self.lists,
+            },
+            is_anonymous: identity.is_none(),
+        });
+        let mut denial = None;
+        if let Decision::Refuse(refusal) = &decision
+            && let Some(app_ref) = backend_app
+        {
+            denial = Denial::explain(&info, app_ref, refusal, &context);
+        }
+        let mut headers = BTreeMap::new();
+        if let Decision::Forward(permit) = &decision {
+            headers = self.headers(permit, &parts.headers);
+        }
+        Ok(Explanation {
+            app: app_ref.map(|app_ref| app_ref.app.name.to_string()),
+            client_ip: info.address.client,
+            client_kind: Some(info.client_kind.name()),
+            subject: identity
+                .as_ref()
+                .map(|identity| identity.subject.to_string()),
+            rule: rule.as_ref().map(explained_rule),
+            status: self
+                .responder
+                .expected_status(&decision)
+                .map(|status| status.as_u16()),
+            missing: denial.and_then(|denial| denial.missing),
+            headers,
+            ..Explanation::new(name, decision.code())
+        })
+    }
+
+    /// The listener that such a request reaches. A proxy may terminate TLS.
+    fn listener(&self, is_https: bool) -> ListenerKind {
+        let wanted = if is_https {
+            ListenerKind::Tls
+        } else if self.listeners.contains(&ListenerKind::Plain) {
+            ListenerKind::Plain
+        } else {
+            ListenerKind::RedirectToHttps
+        };
+        if self.listeners.contains(&wanted) {
+            wanted
+        } else {
+            ListenerKind::Plain
+        }
+    }
+
+    /// The caller, as authentication would establish it on this route.
+    fn caller(
+        &self,
+        presumed: PresumedCaller,
+        route: &Route<'_>,
+        headers: &HeaderMap,
+    ) -> Result<Caller, ExplainError> {
+        let anonymous = Caller::Anonymous(NoSessionReason::NoCookie);
+        let Some(app_ref) = route.session_app() else {
+            return Ok(anonymous);
+        };
+        let unverified = self.apps.get(app_ref.index).map(|app| app.unverified);
+        let unverified = unverified.unwrap_or_default();
+        match presumed {
+            PresumedCaller::Anonymous => Ok(anonymous),
+            PresumedCaller::Session(claims) => {
+                let subject = claims.get("sub").and_then(|sub| sub.as_str());
+                let subject = Subject::new(subject.ok_or(ExplainError::NoSubject)?);
+                let claims = Claims::new(claims, Map::new()).checked(unverified);
+                let identity = Identity::new(subject, claims, &app_ref.app.headers);
+                Ok(if route.accepts_session() {
+                    Caller::Authenticated(session_of(identity))
+                } else {
+                    anonymous
+                })
+            }
+            PresumedCaller::Token(claims) => {
+                let subject =
+                    TokenSubject::of(&claims).map_err(|_| ExplainError::NoTokenSubject)?;
+                let used = route.bearer_use(headers) != BearerUse::Ignored;
+                let Some(policy) = app_ref.app.bearer.as_ref().filter(|_| used) else {
+                    return Ok(anonymous);
+                };
+                let identity_headers = IdentityHeaders {
+                    templates: &app_ref.app.headers,
+                    client: &policy.client_header,
+                };
+                let identity = TokenIdentity::new(&subject, claims, unverified, identity_headers);
+                let token = token_of(identity, app_ref.app, policy);
+                Ok(token.map_or(anonymous, Caller::Bearer))
+            }
+        }
+    }
+
+    /// The fields that the app gets. A request ID is only known if a proxy chose it.
+    fn headers(&self, permit: &Permit<'_>, client: &HeaderMap) -> BTreeMap<String, Vec<String>> {
+        let Some(app) = self.apps.get(permit.app_ref().index) else {
+            return BTreeMap::new();
+        };
+        let chosen = if permit.info().is_proxied {
+            RequestId::read(client)
+        } else {
+            None
+        };
+        let request_id = chosen.unwrap_or(RequestId::new(0));
+        let fields = app_headers(&app.headers, permit, client, request_id);
+        let mut headers: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (name, value) in &fields {
+            if *name != X_REQUEST_ID || chosen.is_some() {
+                let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+                headers.entry(name.to_string()).or_default().push(value);
+            }
+        }
+        headers
+    }
+}
+
+impl Explanation {
+    fn new(route: impl Into<String>, decision: &'static str) -> Self {
+        Self {
+            app: None,
+            route: route.into(),
+            client_ip: None,
+            client_kind: None,
+            subject: None,
+            rule: None,
+            decision,
+            status: None,
+            missing: None,
+            headers: BTreeMap::new(),
+        }
+    }
+}
+
+fn name_of(route: &Route<'_>) -> String {
+    match route {
+        Route::App(..) => "app".to_owned(),
+        Route::Endpoint(_, endpoint) => {
+            let mut paths = Endpoint::PATHS.iter();
+            match paths.find(|(_, known)| known == endpoint) {
+                Some((path, _)) => format!("endpoint {path}"),
+                None => "no endpoint".to_owned(),
+            }
+        }
+        Route::Alias(_) => "alias".to_owned(),
+        Route::PlainHttp(_) => "plain http".to_owned(),
+        Route::UnsupportedPath(_) => "ambiguous path".to_owned(),
+        Route::Misdirected => "no app".to_owned(),
+    }
+}
+
+fn explained_rule(check: &RuleCheck<'_>) -> ExplainedRule {
+    let requirement = check.app_ref.app.rules.required_by(check.rule);
+    let (pattern, methods) = match check.rule {
+        AppliedRule::Matched { rule, pattern, .. } => {
+            let methods = rule.methods.iter().map(ToString::to_string).collect();
+            (Some(pattern.as_str().to_owned()), methods)
+        }
+        AppliedRule::Default | AppliedRule::Combined => (None, Vec::new()),
+    };
+    let auth_methods = [
+        requirement.auth_methods.session.then_some("session"),
+        requirement.auth_methods.bearer.then_some("bearer"),
+    ];
+    ExplainedRule {
+        name: check.rule.label(),
+        pattern,
+        methods,
+        allow: match requirement.access {
+            Access::Public => "public",
+            Access::Authenticated => "authenticated",
+            Access::Denied => "deny",
+            Access::If(_) => "condition",
+        },
+        auth_methods: auth_methods.into_iter().flatten().collect(),
+        condition: check.condition(),
+    }
+}
+
+fn identity_of(caller: &Caller) -> Option<Arc<Identity>> {
+    match caller {
+        Caller::Anonymous(_) => None,
+        Caller::Authenticated(live) | Caller::NativeSession(live) => {
+            Some(Arc::clone(&live.session().identity))
+        }
+        Caller::Bearer(live) => Some(Arc::clone(&live.token().identity)),
+    }
+}
+
+/// A session that has just begun.
+fn session_of(identity: Identity) -> LiveSession {
+    let now = Timestamp::default();
+    let session = Session {
+        identity: Arc::new(identity),
+        key: None,
+        valid_until: now,
+        provider_sid: None,
+        sid: SessionId::new(""),
+        generation: Generation::FIRST,
+        started_at: now,
+        sealed_at: now,
+        active_at: now,
+        bound_to: None,
+        identity_due: None,
+    };
+    LiveSession::just_verified(Arc::new(session), now)
+}
+
+/// A token that has just been issued, with proof of possession where the app requires it.
+fn token_of(identity: TokenIdentity, app: &App, policy: &BearerPolicy) -> Option<LiveToken> {
+    let now = Timestamp::default();
+    let later = now.plus(app.limits.absolute);
+    let TokenIdentity { identity, is_user } = identity;
+    let token = Token {
+        identity: Arc::new(identity),
+        is_user,
+        key: None,
+        valid_until: later,
+        ends_at: later,
+        issuer: None,
+        issued_at: now,
+        provider_sid: None,
+        name: SessionId::new(""),
+        bound_to: policy.dpop_required.then(|| JwkThumbprint::new("")),
+    };
+    let scheme = if policy.dpop_required {
+        Scheme::DPoP
+    } else {
+        Scheme::Bearer
+    };
+    let limits = TokenLimits {
+        sessions: app.limits,
+        dpop_required: policy.dpop_required,
+    };
+    validate(&Arc::new(token), scheme, now, &limits, &NothingRevoked).ok()
+}
+
+/// No session is revoked, and all keys are known.
+struct NothingRevoked;
+
+impl ValidityContext for NothingRevoked {
+    fn is_revoked(
+        &self,
+        _sid: &SessionId,
+        _subject: &Subject,
+        _provider_sid: Option<&ProviderSid>,
+        _started_at: Timestamp,
+    ) -> bool {
+        false
+    }
+
+    fn is_known_key(&self, _key: &KeyFingerprint) -> bool {
+        true
+    }
+}

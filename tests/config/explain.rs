@@ -1,0 +1,161 @@
+//! `doorward explain` and `doorward test`: output and exit codes, and the shipped file of tests.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use super::support::{Folder, GOOD};
+
+fn doorward(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_doorward"))
+        .args(arguments)
+        .env_clear()
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn shipped(name: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("config")
+        .join(name);
+    fs::read_to_string(file).unwrap()
+}
+
+struct Case(Folder);
+
+impl Case {
+    fn path(&self, name: &str) -> String {
+        self.0.path(name).to_str().unwrap().to_owned()
+    }
+
+    fn run(&self, command: &str, arguments: &[&str]) -> Output {
+        let config = self.path("doorward.toml");
+        doorward(&[&[command, "--config", &config], arguments].concat())
+    }
+
+    fn test(&self, tests: &str) -> Output {
+        self.0.write("tests.toml", tests);
+        self.run("test", &[&self.path("tests.toml")])
+    }
+}
+
+#[test]
+fn shipped_tests_pass_and_a_changed_rule_fails_them() {
+    let config = shipped("store-and-forum.toml");
+    let tests = shipped("store-and-forum.tests.toml");
+    let good = Case(Folder::with(&config)).test(&tests);
+    let shown = text(&good.stdout);
+    assert_eq!(good.status.code(), Some(0), "{shown}{}", text(&good.stderr));
+    assert!(shown.ends_with("10 requests, 0 failed\n"), "{shown}");
+
+    let admins = "allow = { roles = [\"admin\"] }";
+    let changed = config.replacen(admins, "allow = { roles = [\"customer\"] }", 1);
+    assert_ne!(changed, config);
+    let bad = Case(Folder::with(&changed)).test(&tests);
+    assert_eq!(bad.status.code(), Some(1));
+    let shown = text(&bad.stdout);
+    for line in [
+        "failed: sales administrates nothing else (GET https://store.example.com/admin/users)",
+        "  decision: expected forbidden, got forward",
+        "  status: expected 403, got none",
+        "holds: roles any of [\"customer\"], got [\"customer\"]",
+        "10 requests, 1 failed",
+    ] {
+        assert!(shown.contains(line), "{line}:\n{shown}");
+    }
+}
+
+#[test]
+fn test_that_cannot_fail_is_an_error() {
+    let case = Case(Folder::with(GOOD));
+    let request = "[[requests]]\nurl = \"https://store.example.com/\"\n";
+    for (tests, expected) in [
+        (format!("{request}expect = {{}}"), "cannot fail"),
+        (
+            format!("{request}expect = {{ decison = \"x\" }}"),
+            "decison",
+        ),
+        (request.to_owned(), "expect"),
+        (
+            format!("{request}claims = {{ name = \"x\" }}\nexpect = {{ status = 200 }}"),
+            "need `sub`",
+        ),
+        (
+            format!("{request}headers = {{ \"a b\" = \"x\" }}\nexpect = {{ status = 200 }}"),
+            "not a header field",
+        ),
+    ] {
+        let ended = case.test(&tests);
+        assert_eq!(ended.status.code(), Some(1), "{tests}");
+        let shown = text(&ended.stdout) + &text(&ended.stderr);
+        assert!(shown.contains(expected), "{expected}: {shown}");
+    }
+}
+
+#[test]
+fn explain_says_which_rule_and_which_value() {
+    let case = Case(Folder::with(GOOD));
+    case.0
+        .write("claims.json", r#"{"sub": "alice", "roles": ["clerk"]}"#);
+    let claims = case.path("claims.json");
+    let url = "https://store.example.com/admin/users?x=y";
+    let of_alice = [
+        "GET",
+        url,
+        "--claims",
+        &claims,
+        "--client-ip",
+        "203.0.113.7",
+    ];
+    let ended = case.run("explain", &of_alice);
+    assert_eq!(ended.status.code(), Some(0), "{}", text(&ended.stderr));
+    assert_eq!(
+        text(&ended.stdout),
+        "app       store\n\
+         route     app\n\
+         client    203.0.113.7, non-browser\n\
+         caller    alice\n\
+         rule      2: /admin/**, GET, allows condition by session\n  \
+           fails: roles any of [\"admin\"], got [\"clerk\"]\n\
+         decision  forbidden, status 403\n\
+         missing   roles any of [\"admin\"], got [\"clerk\"]\n"
+    );
+    let json = case.run("explain", &[&of_alice[..], &["--format", "json"]].concat());
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["decision"], "forbidden");
+    assert_eq!(json["rule"]["pattern"], "/admin/**");
+    assert_eq!(json["rule"]["condition"]["verdict"], "fails");
+
+    let header = "X-Forwarded-User: forged";
+    let forwarded = ["POST", url, "--claims", &claims, "--header", header];
+    let shown = text(&case.run("explain", &forwarded).stdout);
+    assert!(
+        shown.contains("rule      default, allows authenticated"),
+        "{shown}"
+    );
+    assert!(shown.contains("decision  forward\n"), "{shown}");
+    assert!(shown.contains("  x-forwarded-user: alice\n"), "{shown}");
+    assert!(!shown.contains("forged"), "{shown}");
+}
+
+#[test]
+fn explain_exits_with_1_64_or_78() {
+    let case = Case(Folder::with(GOOD));
+    let url = "https://store.example.com/";
+    let code = |arguments: &[&str]| case.run("explain", arguments).status.code();
+    assert_eq!(code(&["GET", "store.example.com"]), Some(1));
+    assert_eq!(code(&["GET", url, "--header", "x y"]), Some(1));
+    assert_eq!(
+        code(&["GET", url, "--claims", &case.path("absent")]),
+        Some(1)
+    );
+    assert_eq!(code(&["GET"]), Some(64));
+    case.0.write("doorward.toml", "[server]\nlisten = 1\n");
+    assert_eq!(code(&["GET", url]), Some(78));
+}
