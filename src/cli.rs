@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod expectations;
 mod explain;
+mod explain_log;
 mod reload;
 mod revoke;
 mod revoke_until;

@@ -9,6 +9,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::limits::{TaskLimit, current_client, on_behalf_of};
+use crate::telemetry::request_scope::{current_request, in_request};
 
 /// The limit of concurrent tasks. Further ones are rejected.
 const MAX_TASKS: usize = 4096;
@@ -96,7 +97,7 @@ impl BackgroundRuntime {
     }
 
     /// Starts `task`, which is never cancelled. It counts towards the share of the client on whose
-    /// behalf the caller runs.
+    /// behalf the caller runs, and its events name the caller's request.
     ///
     /// # Errors
     /// [`TaskError::Busy`].
@@ -106,10 +107,11 @@ impl BackgroundRuntime {
     {
         let client = current_client();
         let guard = self.limit.try_acquire(client).ok_or(TaskError::Busy)?;
-        self.handle.spawn(on_behalf_of(client, async move {
+        let on_behalf = on_behalf_of(client, async move {
             let _guard = guard;
             task.await;
-        }));
+        });
+        self.handle.spawn(in_request(current_request(), on_behalf));
         Ok(())
     }
 

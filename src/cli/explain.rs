@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
-use super::{ConfigArgs, Exit, Output, fail, load};
+use super::explain_log::explain_request;
+use super::{Exit, Output, fail, load};
 use crate::policy::condition::{CheckedCondition, Verdict};
 use crate::server::explain::{
     ExplainedRule, Explainer, Explanation, PresumedCaller, PresumedRequest, PresumedRequestError,
@@ -19,12 +20,20 @@ use crate::server::explain::{
 /// The options of `doorward explain`.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    #[command(flatten)]
-    config: ConfigArgs,
+    /// The configuration file (TOML)
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        required_unless_present = "request_id"
+    )]
+    config: Option<PathBuf>,
     /// The method of the request
-    method: String,
+    #[arg(required_unless_present = "request_id")]
+    method: Option<String>,
     /// The URL of the request
-    url: String,
+    #[arg(required_unless_present = "request_id")]
+    url: Option<String>,
     /// The claims of a user who has a session: a JSON file, such as the payload of an ID token
     #[arg(long, value_name = "FILE", conflicts_with = "token_claims")]
     claims: Option<PathBuf>,
@@ -40,6 +49,12 @@ pub struct ExplainArgs {
     /// The format of the output
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// Explain the request with this ID instead, from an access log
+    #[arg(long, value_name = "ID", requires = "log", conflicts_with_all = ["method", "url"])]
+    request_id: Option<String>,
+    /// The access log
+    #[arg(long, value_name = "FILE", requires = "request_id")]
+    log: Option<PathBuf>,
 }
 
 /// The format of an explanation.
@@ -61,11 +76,21 @@ pub fn explain(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     output: &mut Output<'_>,
 ) -> io::Result<Exit> {
-    let config = match load(&arguments.config.config, variables, output)? {
+    if let (Some(request_id), Some(log)) = (&arguments.request_id, &arguments.log) {
+        return explain_request(request_id, log, output);
+    }
+    // The parser of the command line has seen to these.
+    let (Some(config), Some(method), Some(url)) =
+        (&arguments.config, &arguments.method, &arguments.url)
+    else {
+        return Ok(Exit::Usage);
+    };
+    let config = match load(config, variables, output)? {
         Ok(loaded) => loaded.config,
         Err(exit) => return Ok(exit),
     };
-    let request = match described(arguments) {
+    let request = PresumedRequest::new(method, url).map_err(DescriptionError::from);
+    let request = match request.and_then(|request| described(request, arguments)) {
         Ok(request) => request,
         Err(error) => return fail(output, &error),
     };
@@ -98,8 +123,10 @@ enum DescriptionError {
     Claims(PathBuf, serde_json::Error),
 }
 
-fn described(arguments: &ExplainArgs) -> Result<PresumedRequest, DescriptionError> {
-    let mut request = PresumedRequest::new(&arguments.method, &arguments.url)?;
+fn described(
+    mut request: PresumedRequest,
+    arguments: &ExplainArgs,
+) -> Result<PresumedRequest, DescriptionError> {
     for field in &arguments.headers {
         let (name, value) = field.split_once(':').unwrap_or((field, ""));
         request.add_header(name, value)?;
@@ -134,7 +161,11 @@ pub(super) fn rendered(explanation: &Explanation) -> String {
         Some(kind) => line("client", &format!("{address}, {kind}")),
         None => line("client", address),
     }
-    line("caller", explanation.subject.as_deref().unwrap_or("none"));
+    let caller = explanation.subject.as_deref().unwrap_or("none");
+    match explanation.user.as_deref() {
+        Some(user) if user != caller => line("caller", &format!("{caller}, in the log {user}")),
+        Some(_) | None => line("caller", caller),
+    }
     if let Some(rule) = &explanation.rule {
         line("rule", &described_rule(rule));
         if let Some(condition) = &rule.condition {

@@ -112,6 +112,7 @@ pub(super) struct RawLog {
     pub(super) format: Option<LogFormat>,
     pub(super) level: Option<LogLevel>,
     pub(super) access: Option<bool>,
+    pub(super) user: Option<String>,
 }
 
 #[derive(Default, Deserialize)]

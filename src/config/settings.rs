@@ -18,6 +18,7 @@ use crate::oidc::presented_token::AccessTokenClaim;
 use crate::oidc::{ClientSettings, ProviderSettings};
 use crate::policy::app::App;
 use crate::policy::client_address::ForwardedHeader;
+use crate::proxy::log_names::LoggedUser;
 use crate::store::RedisSettings;
 use crate::telemetry::log::LogFormat;
 use crate::types::net::ListenAddr;
@@ -113,7 +114,7 @@ pub struct TlsConfig {
 }
 
 /// `[log]`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LogConfig {
     /// The format of the event log.
     pub format: LogFormat,
@@ -121,6 +122,8 @@ pub struct LogConfig {
     pub filter: &'static str,
     /// Whether the access log is written.
     pub access: bool,
+    /// What the access log calls users.
+    pub user: LoggedUser,
 }
 
 /// `[store]`.

@@ -141,6 +141,12 @@ impl HeaderTemplate {
         })
     }
 
+    /// The text with these claims. `None` if one has no value.
+    pub fn rendered(&self, claims: &Claims) -> Option<String> {
+        let (_, value) = self.render(claims)?;
+        value.to_str().ok().map(str::to_owned)
+    }
+
     fn render(&self, claims: &Claims) -> Option<(HeaderName, HeaderValue)> {
         let value = self.value(|claim| joined(claims, claim))?;
         Some((self.name.clone(), value))

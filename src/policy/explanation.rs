@@ -1,17 +1,15 @@
 //! Explanations of refusals: the rule that applied, and what was missing. Made after a refusal, so
 //! that permitted requests do not pay for them.
 
-use serde::Serialize;
-
 use super::condition::{CheckedCondition, Subjects};
-use super::decide::{AccessContext, Reason, Refusal};
+use super::decide::{AccessContext, Decision, Reason};
 use super::request_info::RequestInfo;
 use super::route::AppRef;
 use super::rules::AppliedRule;
 use crate::identity::claims::Claims;
 
 /// The rule of a refused request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
     /// See [`AppliedRule::label`].
     pub rule: String,
@@ -21,14 +19,17 @@ pub struct Denial {
 }
 
 impl Denial {
-    /// Explains the refusal of a request to the backend of `app_ref`. `None` if no rule is the
-    /// reason.
-    pub fn explain(
+    /// Explains what was decided about a request to the backend of `app_ref`. `None` if it is not
+    /// refused, or not because of a rule.
+    pub fn of(
+        decision: &Decision<'_>,
         info: &RequestInfo,
         app_ref: AppRef<'_>,
-        refusal: &Refusal<'_>,
         context: &AccessContext<'_>,
     ) -> Option<Self> {
+        let Decision::Refuse(refusal) = decision else {
+            return None;
+        };
         if !is_by_rule(refusal.reason) {
             return None;
         }

@@ -7,6 +7,7 @@ mod context;
 mod decision;
 mod event_stream;
 mod execute;
+pub mod log_names;
 mod login;
 mod login_host;
 mod logout;
@@ -39,12 +40,14 @@ use crate::policy::client_address::TrustedProxies;
 use crate::policy::client_kind::ClientKind;
 use crate::policy::decide::{AccessContext, Caller, decide};
 use crate::policy::described_request::Dialect;
+use crate::policy::explanation::Denial;
 use crate::policy::forwarded_origin::Scheme;
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::{AppRef, BearerUse, HostRouter, Route};
 use crate::policy::rule_lists::RuleLists;
 use crate::session::cookie::RequestCookies;
 use crate::session::validity::NoSessionReason;
+use crate::telemetry::request_scope::{RequestTag, in_request};
 use crate::types::body::Body;
 use crate::types::net::{ConnectionId, ConnectionInfo, ListenerKind};
 use crate::types::request_id::RequestId;
@@ -58,7 +61,7 @@ use responder::{ResponseUpdate, TaggedResponse};
 
 pub use concurrency::Limiters;
 use request_telemetry::RequestRecord;
-pub use request_telemetry::RequestTelemetry;
+pub use request_telemetry::{ConfiguredTelemetry, RequestTelemetry};
 pub use responder::Responder;
 
 /// Handles the requests of one worker in one configuration. A request uses one of these until its end.
@@ -167,6 +170,10 @@ impl Proxy {
             return Answered { record, response };
         };
         record.hold(memory);
+        let tag = RequestTag {
+            id: request_id,
+            client: info.address.client,
+        };
         let request = RoutedRequest {
             info,
             parts,
@@ -175,7 +182,8 @@ impl Proxy {
             own_connection,
             dialect,
         };
-        let mut answered = on_behalf_of(client, self.handle_routed(request, route, client)).await;
+        let handled = on_behalf_of(client, self.handle_routed(request, route, client));
+        let mut answered = in_request(Some(tag), handled).await;
         if let Some(client) = client
             && trusted.contain_peer(peer)
         {
@@ -273,7 +281,11 @@ impl Proxy {
                 let context = AccessContext {
                     lists: &self.rule_lists,
                 };
+                let backend_app = route.backend_app();
                 let decision = decide(&info, &parts.headers, route, caller, &context);
+                if let Some(app_ref) = backend_app {
+                    record.set_denial(Denial::of(&decision, &info, app_ref, &context));
+                }
                 let context = RequestContext {
                     info: &info,
                     cookies: &cookies,

@@ -13,12 +13,14 @@ use tokio::sync::watch;
 
 use super::concurrency::REQUEST_BYTES;
 use super::event_stream::{EndedByDrain, end_with_drain};
+use super::log_names::{LogNames, LoggedCaller};
 use super::responder::TaggedResponse;
 use super::stream_limits::{LimitChecker, StreamLimits};
 use super::upload_observer::{LimitedUploadObserver, UploadObserver};
 use crate::auth::Unavailable;
 use crate::limits::{Reservation, UploadProgress};
 use crate::policy::decide::Caller;
+use crate::policy::explanation::Denial;
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::Route;
 use crate::session::validity::NoSessionReason;
@@ -37,9 +39,17 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 #[derive(Clone)]
 pub struct RequestTelemetry(Arc<Shared>);
 
+/// What belongs to one configuration.
+pub struct ConfiguredTelemetry {
+    /// The metrics, by app index.
+    pub apps: Vec<(String, AppMetrics)>,
+    /// The names of users in the access log.
+    pub names: LogNames,
+}
+
 struct Shared {
     worker: Arc<WorkerTelemetry>,
-    apps: Vec<(String, AppMetrics)>,
+    configured: ConfiguredTelemetry,
 }
 
 /// What is the same in every configuration.
@@ -56,13 +66,12 @@ struct WorkerTelemetry {
 }
 
 impl RequestTelemetry {
-    /// Telemetry for one worker. `apps` has the metrics by app index. `seed` makes its request IDs
-    /// differ from those of other workers.
+    /// Telemetry for one worker. `seed` makes its request IDs differ from those of other workers.
     pub fn new(
         clock: Arc<dyn Clock>,
         access: Option<AccessBuffer>,
         metrics: Arc<Metrics>,
-        apps: Vec<(String, AppMetrics)>,
+        configured: ConfiguredTelemetry,
         seed: u64,
     ) -> Self {
         let without_app = metrics.app("", &[]);
@@ -75,14 +84,14 @@ impl RequestTelemetry {
             draining: watch::Sender::new(false),
             cut_off: AtomicBool::new(false),
         });
-        Self(Arc::new(Shared { worker, apps }))
+        Self(Arc::new(Shared { worker, configured }))
     }
 
-    /// Telemetry of the same worker for other apps.
+    /// Telemetry of the same worker in another configuration.
     #[must_use]
-    pub fn with_apps(&self, apps: Vec<(String, AppMetrics)>) -> Self {
+    pub fn reconfigured(&self, configured: ConfiguredTelemetry) -> Self {
         let worker = Arc::clone(&self.0.worker);
-        Self(Arc::new(Shared { worker, apps }))
+        Self(Arc::new(Shared { worker, configured }))
     }
 
     /// From now on, event streams end after their current event.
@@ -137,7 +146,8 @@ impl RequestTelemetry {
             path: String::new(),
             app: None,
             client: connection.peer.map(|peer| peer.ip()),
-            session: None,
+            caller: None,
+            denial: None,
             sent: None,
             upstream: None,
             upload: None,
@@ -171,7 +181,9 @@ pub struct RequestRecord {
     path: String,
     app: Option<usize>,
     client: Option<IpAddr>,
-    session: Option<String>,
+    caller: Option<LoggedCaller>,
+    /// Why it was refused.
+    denial: Option<Denial>,
     sent: Option<Instant>,
     upstream: Option<Duration>,
     upload: Option<Arc<UploadProgress>>,
@@ -258,20 +270,22 @@ impl RequestRecord {
         self.app = route.app_ref().map(|app_ref| app_ref.index);
     }
 
-    /// Sets the session ID, or counts the rejected credential.
+    /// Sets the session and its user, or counts the rejected credential.
     pub fn set_caller(&mut self, caller: &Result<Caller, Unavailable>) {
-        match caller {
-            Ok(Caller::Authenticated(live) | Caller::NativeSession(live)) => {
-                self.session = Some(live.session().sid.as_str().to_owned());
-            }
-            Ok(Caller::Bearer(live)) => self.session = Some(live.token().name.as_str().to_owned()),
-            Ok(Caller::Anonymous(reason)) => self.count_rejected(*reason),
-            Err(_) => {}
+        let Ok(caller) = caller else {
+            return;
+        };
+        self.caller = LoggedCaller::of(caller);
+        if let Caller::Anonymous(reason) = caller {
+            self.count_rejected(*reason);
         }
     }
 
     fn count_rejected(&self, reason: NoSessionReason) {
-        let Some((app, _)) = self.app.and_then(|index| self.shared.apps.get(index)) else {
+        let Some((app, _)) = self
+            .app
+            .and_then(|index| self.shared.configured.apps.get(index))
+        else {
             return;
         };
         let metrics = &self.shared.worker.metrics;
@@ -283,6 +297,11 @@ impl RequestRecord {
         rejected
             .with_label_values(&[app.as_str(), reason.code()])
             .inc();
+    }
+
+    /// Sets why the request is refused.
+    pub fn set_denial(&mut self, denial: Option<Denial>) {
+        self.denial = denial;
     }
 
     /// The request is sent upstream.
@@ -340,24 +359,34 @@ impl RequestRecord {
             status,
             bytes_out,
         } = *outcome;
-        let app = self.app.and_then(|index| self.shared.apps.get(index));
+        let app = self
+            .app
+            .and_then(|index| self.shared.configured.apps.get(index));
         let took = self.started.elapsed();
         let metrics = app.map_or(&self.shared.worker.without_app, |(_, metrics)| metrics);
         metrics.observe_request(code, status, took, self.upstream);
         let Some(access) = &self.shared.worker.access else {
             return;
         };
+        let names = &self.shared.configured.names;
+        let caller = self.caller.as_ref();
+        let user = caller.and_then(|caller| names.user(&caller.identity));
+        let session = caller.map(|caller| caller.session.log_name());
+        let denial = self.denial.as_ref();
         access.write(&AccessEntry {
             time: self.shared.worker.clock.now(),
             request_id: self.request_id.as_str(),
             app: app.map(|(name, _)| name.as_str()),
+            user: user.as_deref(),
+            session: session.as_deref(),
             client: self.client,
             method: self.method.as_ref().map_or("", Method::as_str),
             host: &self.host,
             path: &self.path,
             status,
             decision: code,
-            session: self.session.as_deref(),
+            rule: denial.map(|denial| denial.rule.as_str()),
+            missing: denial.and_then(|denial| denial.missing.as_deref()),
             duration: took,
             upstream_duration: self.upstream,
             bytes_in: self.upload.as_ref().map_or(0, |upload| upload.bytes()),

@@ -24,11 +24,12 @@ use crate::policy::app::App;
 use crate::policy::client_address::TrustedProxies;
 use crate::policy::route::HostRouter;
 use crate::policy::rule_lists::RuleLists;
-use crate::proxy::{Limiters, Proxy, RequestTelemetry, Responder};
+use crate::proxy::log_names::LogNames;
+use crate::proxy::{ConfiguredTelemetry, Limiters, Proxy, RequestTelemetry, Responder};
 use crate::runtime::BackgroundRuntime;
 use crate::session::seal::KeyRing;
 use crate::telemetry::access::AccessBuffer;
-use crate::telemetry::metrics::{AppMetrics, Metrics};
+use crate::telemetry::metrics::Metrics;
 use crate::types::time::{Clock, Timestamp};
 use crate::upstream::{Tunnels, UpstreamPlan, Upstreams};
 
@@ -62,6 +63,7 @@ pub(super) struct Configured {
     trusted_edges: Arc<TrustedProxies>,
     rule_lists: Arc<RuleLists>,
     limiters: Arc<Limiters>,
+    log_names: LogNames,
 }
 
 impl Process {
@@ -150,6 +152,7 @@ impl Configured {
                 previous.map(|previous| &*previous.limiters),
                 previous.map_or(&[], |previous| previous.config.apps.as_slice()),
             )),
+            log_names: log_names(&config)?,
             admin_hosts: Arc::from(config.server.admin_hosts.as_slice()),
             certificates: CertificateReports::new(&config, &process.metrics, &process.clock),
             providers,
@@ -207,7 +210,7 @@ impl Configured {
             Arc::clone(&process.clock),
             access,
             Arc::clone(&process.metrics),
-            self.app_metrics(&process.metrics),
+            self.telemetry(&process.metrics),
             seed,
         );
         let Process {
@@ -222,9 +225,9 @@ impl Configured {
 
     /// The request handler that replaces `before` in its worker.
     pub(super) fn proxy_after(&self, before: &Proxy, process: &Process) -> Proxy {
-        let apps = self.app_metrics(&process.metrics);
+        let telemetry = self.telemetry(&process.metrics);
         let upstreams = before.upstreams.with_plans(&self.plans);
-        self.proxy_with(before.telemetry.with_apps(apps), upstreams, process)
+        self.proxy_with(before.telemetry.reconfigured(telemetry), upstreams, process)
     }
 
     fn proxy_with(
@@ -250,13 +253,22 @@ impl Configured {
         }
     }
 
-    fn app_metrics(&self, metrics: &Metrics) -> Vec<(String, AppMetrics)> {
+    fn telemetry(&self, metrics: &Metrics) -> ConfiguredTelemetry {
         let apps = self.sites.apps().iter().map(|app| {
             let name = app.name.as_str();
             (name.to_owned(), metrics.app(name, &FREQUENT_DECISIONS))
         });
-        apps.collect()
+        ConfiguredTelemetry {
+            apps: apps.collect(),
+            names: self.log_names.clone(),
+        }
     }
+}
+
+/// The names of users in the access log.
+pub(super) fn log_names(config: &Config) -> Result<LogNames, StartError> {
+    let key = config.keys.first().ok_or(StartError::Key)?;
+    Ok(LogNames::new(key.material(), config.log.user.clone()))
 }
 
 /// The peers whose forwarding headers are trusted.

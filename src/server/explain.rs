@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Map;
 
 use super::StartError;
-use super::compose::trusted_proxies;
+use super::compose::{log_names, trusted_proxies};
 use super::upstreams::header_policy;
 use crate::auth::bearer::token_identity::{IdentityHeaders, TokenIdentity};
 use crate::config::Config;
@@ -31,6 +31,7 @@ use crate::policy::route::{BearerUse, Endpoint, HostRouter, Route};
 use crate::policy::rule_lists::RuleLists;
 use crate::policy::rules::{Access, AppliedRule};
 use crate::proxy::Responder;
+use crate::proxy::log_names::{LogNames, LoggedCaller};
 use crate::session::token::{LiveToken, Token, TokenLimits, validate};
 use crate::session::validity::{LiveSession, NoSessionReason, Session, ValidityContext};
 use crate::types::net::ListenerKind;
@@ -51,6 +52,7 @@ pub struct Explainer {
     /// By index of the app. Login hosts have none.
     apps: Vec<AppSettings>,
     responder: Responder,
+    names: LogNames,
     /// The kinds of the listeners for clients.
     listeners: Vec<ListenerKind>,
 }
@@ -71,8 +73,10 @@ pub struct Explanation {
     pub client_ip: Option<IpAddr>,
     /// The kind of the client. `None` if the request is malformed.
     pub client_kind: Option<&'static str>,
-    /// The user or OAuth client, as Doorward names it.
+    /// The user or OAuth client: `sub`, or the client ID.
     pub subject: Option<String>,
+    /// What the access log calls the user.
+    pub user: Option<String>,
     /// The rule, for requests to an app.
     pub rule: Option<ExplainedRule>,
     /// The code of the decision.
@@ -117,7 +121,7 @@ impl Explainer {
     /// Explains requests to these apps.
     ///
     /// # Errors
-    /// The built-in pages are invalid, which tests exclude.
+    /// The configuration has no key, or the built-in pages are invalid, which tests exclude.
     pub fn new(config: &Config) -> Result<Self, StartError> {
         let policies = config.apps.iter().map(|app| app.policy.clone());
         let login_hosts = config.login_hosts.iter().map(|host| host.policy.clone());
@@ -146,6 +150,7 @@ impl Explainer {
             lists: RuleLists::new(lists.map(|list| Arc::clone(&list.content)).collect()),
             apps: apps.collect(),
             responder: Responder::new()?,
+            names: log_names(config)?,
             listeners: listeners.collect(),
         })
     }
@@ -183,7 +188,7 @@ impl Explainer {
         let backend_app = route.backend_app();
         let name = name_of(&route);
         let caller = self.caller(caller, &route, &parts.headers)?;
-        let identity = identity_of(&caller);
+        let identity = LoggedCaller::of(&caller).map(|caller| caller.identity);
         let is_user = !matches!(&caller, Caller::Bearer(live) if !live.token().is_user);
         let context = AccessContext { lists: &self.lists };
         let decision = decide(&info, &parts.headers, route, caller, &context);
@@ -201,12 +206,8 @@ impl Explainer {
             },
             is_anonymous: identity.is_none(),
         });
-        let mut denial = None;
-        if let Decision::Refuse(refusal) = &decision
-            && let Some(app_ref) = backend_app
-        {
-            denial = Denial::explain(&info, app_ref, refusal, &context);
-        }
+        let denial =
+            backend_app.and_then(|app_ref| Denial::of(&decision, &info, app_ref, &context));
         let mut headers = BTreeMap::new();
         if let Decision::Forward(permit) = &decision {
             headers = self.headers(permit, &parts.headers);
@@ -218,6 +219,9 @@ impl Explainer {
             subject: identity
                 .as_ref()
                 .map(|identity| identity.subject.to_string()),
+            user: identity
+                .as_ref()
+                .and_then(|identity| self.names.user(identity)),
             rule: rule.as_ref().map(explained_rule),
             status: self
                 .responder
@@ -320,6 +324,7 @@ impl Explanation {
             client_ip: None,
             client_kind: None,
             subject: None,
+            user: None,
             rule: None,
             decision,
             status: None,
@@ -371,16 +376,6 @@ fn explained_rule(check: &RuleCheck<'_>) -> ExplainedRule {
         },
         auth_methods: auth_methods.into_iter().flatten().collect(),
         condition: check.condition(),
-    }
-}
-
-fn identity_of(caller: &Caller) -> Option<Arc<Identity>> {
-    match caller {
-        Caller::Anonymous(_) => None,
-        Caller::Authenticated(live) | Caller::NativeSession(live) => {
-            Some(Arc::clone(&live.session().identity))
-        }
-        Caller::Bearer(live) => Some(Arc::clone(&live.token().identity)),
     }
 }
 

@@ -59,6 +59,7 @@ pub(super) fn keep_unchangeable(config: Config, current: &Config) -> Config {
     config.store = current.store.clone();
     config.log = LogConfig {
         filter: config.log.filter,
+        user: config.log.user,
         ..current.log
     };
     config

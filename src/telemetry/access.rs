@@ -27,6 +27,10 @@ pub struct AccessEntry<'a> {
     pub request_id: &'a str,
     /// The app, if the host belongs to one.
     pub app: Option<&'a str>,
+    /// What the log calls the user.
+    pub user: Option<&'a str>,
+    /// What the log calls the session.
+    pub session: Option<&'a str>,
     /// The peer address, or the client address from a trusted proxy.
     pub client: Option<IpAddr>,
     /// The request method.
@@ -39,8 +43,10 @@ pub struct AccessEntry<'a> {
     pub status: u16,
     /// The code of the decision, the same as the metric label.
     pub decision: &'a str,
-    /// The session ID. Only its first eight characters are written.
-    pub session: Option<&'a str>,
+    /// The rule because of which the request was refused.
+    pub rule: Option<&'a str>,
+    /// What was missing.
+    pub missing: Option<&'a str>,
     /// Time from the request head to the last byte of the response.
     pub duration: Duration,
     /// Time until the response head of the app.
@@ -92,15 +98,16 @@ impl AccessBuffer {
 impl AccessEntry<'_> {
     fn format(&self, out: &mut Vec<u8>) {
         let path = self.path.split(['?', '#']).next().unwrap_or_default();
-        let session = self.session.map(|sid| sid.get(..8).unwrap_or_default());
         out.extend_from_slice(b"{\"time\":\"");
         push_time(out, self.time);
         out.extend_from_slice(b"\",\"request_id\":\"");
         out.extend_from_slice(self.request_id.as_bytes());
         out.push(b'"');
         optional(out, b",\"app\":\"", self.app);
+        optional(out, b",\"user\":\"", self.user);
+        optional(out, b",\"session\":\"", self.session);
         if let Some(client) = self.client {
-            out.extend_from_slice(b",\"client\":\"");
+            out.extend_from_slice(b",\"client_ip\":\"");
             push_address(out, client);
             out.push(b'"');
         }
@@ -110,14 +117,15 @@ impl AccessEntry<'_> {
         out.extend_from_slice(b",\"status\":");
         push_number(out, self.status.into());
         text(out, b",\"decision\":\"", self.decision);
-        optional(out, b",\"session\":\"", session);
-        milliseconds(out, b",\"ms\":", self.duration);
+        optional(out, b",\"rule\":\"", self.rule);
+        optional(out, b",\"missing\":\"", self.missing);
+        milliseconds(out, b",\"duration_ms\":", self.duration);
         if let Some(upstream) = self.upstream_duration {
             milliseconds(out, b",\"upstream_ms\":", upstream);
         }
-        out.extend_from_slice(b",\"in\":");
+        out.extend_from_slice(b",\"bytes_in\":");
         push_number(out, self.bytes_in);
-        out.extend_from_slice(b",\"out\":");
+        out.extend_from_slice(b",\"bytes_out\":");
         push_number(out, self.bytes_out);
         out.extend_from_slice(b"}\n");
     }
@@ -253,13 +261,16 @@ mod tests {
         time: Timestamp::from_secs(951_827_696),
         request_id: "00000000000000r1",
         app: Some("store"),
+        user: Some("a1b2"),
+        session: Some("0123"),
         client: None,
         method: "GET",
         host: "store.test",
         path: "/cart",
         status: 200,
         decision: "forwarded",
-        session: Some("0123456789abcdef"),
+        rule: None,
+        missing: None,
         duration: Duration::from_micros(1234),
         upstream_duration: Some(Duration::from_micros(1000)),
         bytes_in: 0,
@@ -282,13 +293,14 @@ mod tests {
         let entry = parsed(&ENTRY);
         assert_eq!(entry["time"], "2000-02-29T12:34:56Z");
         assert_eq!(
-            (entry["ms"].as_f64(), entry["upstream_ms"].as_f64()),
+            (entry["duration_ms"].as_f64(), entry["upstream_ms"].as_f64()),
             (Some(1.234), Some(1.0))
         );
         assert_eq!(
-            (&entry["status"], &entry["out"], &entry["session"]),
-            (&200.into(), &7.into(), &"01234567".into())
+            (&entry["status"], &entry["bytes_out"], &entry["session"]),
+            (&200.into(), &7.into(), &"0123".into())
         );
+        assert_eq!((&entry["user"], entry.get("rule")), (&"a1b2".into(), None));
         assert_eq!(
             parsed(&AccessEntry {
                 time: Timestamp::from_secs(0),
@@ -330,6 +342,16 @@ mod tests {
                 ..ENTRY
             })["host"],
             hostile
+        );
+        let missing = "roles any of [\"admin\"], got [\"\u{1b}[31m\"]";
+        let denied = parsed(&AccessEntry {
+            rule: Some("admins"),
+            missing: Some(missing),
+            ..ENTRY
+        });
+        assert_eq!(
+            (&denied["rule"], &denied["missing"]),
+            (&"admins".into(), &missing.into())
         );
         let long = "x".repeat(100_000);
         assert!(

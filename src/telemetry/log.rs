@@ -3,14 +3,18 @@
 //! A separate thread writes the events, so that a standard error that is closed, full or not read
 //! neither blocks nor fails a caller.
 
+use std::fmt;
 use std::sync::OnceLock;
 
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::debug_fn;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::line_writer::{LineBuffer, LineWriter};
+use super::request_scope::current_request;
 use super::text_fields::write_field;
 
 /// The buffer of the process's event log.
@@ -23,7 +27,7 @@ type SetFilter = Box<dyn Fn(EnvFilter) + Send + Sync>;
 
 /// A subscriber whose filter can change.
 struct Filtered {
-    subscriber: Box<dyn tracing::Subscriber + Send + Sync>,
+    subscriber: Box<dyn Subscriber + Send + Sync>,
     set_filter: SetFilter,
 }
 
@@ -125,6 +129,7 @@ where
     Ok(match format {
         LogFormat::Text => {
             let builder = base.fmt_fields(debug_fn(write_field));
+            let builder = builder.map_event_format(|lines| InRequest { lines, format });
             let builder = builder.with_filter_reloading();
             let filter = builder.reload_handle();
             Filtered {
@@ -133,7 +138,9 @@ where
             }
         }
         LogFormat::Json => {
-            let builder = base.json().flatten_event(true).with_filter_reloading();
+            let builder = base.json().flatten_event(true);
+            let builder = builder.map_event_format(|lines| InRequest { lines, format });
+            let builder = builder.with_filter_reloading();
             let filter = builder.reload_handle();
             Filtered {
                 subscriber: Box::new(builder.finish()),
@@ -143,12 +150,60 @@ where
     })
 }
 
+/// Adds the request to the events of a task that works for one.
+struct InRequest<F> {
+    lines: F,
+    format: LogFormat,
+}
+
+impl<S, N, F> FormatEvent<S, N> for InRequest<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let Some(request) = current_request() else {
+            return self.lines.format_event(context, writer, event);
+        };
+        let mut line = String::new();
+        self.lines
+            .format_event(context, Writer::new(&mut line), event)?;
+        let line = line.trim_end_matches('\n');
+        // Both values are plain words.
+        match self.format {
+            LogFormat::Text => {
+                write!(writer, "{line} request_id={}", request.id)?;
+                if let Some(client) = request.client {
+                    write!(writer, " client_ip={client}")?;
+                }
+                writeln!(writer)
+            }
+            LogFormat::Json => {
+                let members = line.strip_suffix('}').unwrap_or(line);
+                write!(writer, "{members},\"request_id\":\"{}\"", request.id)?;
+                if let Some(client) = request.client {
+                    write!(writer, ",\"client_ip\":\"{client}\"")?;
+                }
+                writeln!(writer, "}}")
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::telemetry::request_scope::{RequestTag, in_request};
+    use crate::types::request_id::RequestId;
 
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -220,6 +275,25 @@ mod tests {
                 "{text:?}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn events_of_a_request_name_it() {
+        let tag = RequestTag {
+            id: RequestId::new(7),
+            client: Some("203.0.113.7".parse().unwrap()),
+        };
+        let json = in_request(Some(tag), async { written(LogFormat::Json, "x") }).await;
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["request_id"], "0000000000000007");
+        assert_eq!(
+            (&json["client_ip"], &json["value"]),
+            (&"203.0.113.7".into(), &"x".into())
+        );
+        let text = in_request(Some(tag), async { written(LogFormat::Text, "x") }).await;
+        let end = " value=\"x\" request_id=0000000000000007 client_ip=203.0.113.7\n";
+        assert!(text.ends_with(end), "{text}");
+        assert!(!written(LogFormat::Text, "x").contains("request_id"));
     }
 
     #[test]

@@ -6,4 +6,5 @@ pub mod health;
 pub mod line_writer;
 pub mod log;
 pub mod metrics;
+pub mod request_scope;
 mod text_fields;

@@ -190,6 +190,19 @@ impl KeyFingerprint {
 )]
 pub struct Generation(u32);
 
+impl SessionId {
+    /// What logs call the session: the beginning of its hash, in hexadecimal. The ID has too many
+    /// random bits to be guessed, and is not in the log.
+    pub fn log_name(&self) -> String {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        hash.update(b"doorward session in the log ");
+        hash.update(self.as_str().as_bytes());
+        let hash = hash.finish();
+        let first = hash.as_ref().first_chunk().copied().unwrap_or_default();
+        format!("{:016x}", u64::from_be_bytes(first))
+    }
+}
+
 impl Generation {
     /// The generation at login.
     pub const FIRST: Self = Self(0);

@@ -115,19 +115,21 @@ fn explain_says_which_rule_and_which_value() {
     ];
     let ended = case.run("explain", &of_alice);
     assert_eq!(ended.status.code(), Some(0), "{}", text(&ended.stderr));
+    let json = case.run("explain", &[&of_alice[..], &["--format", "json"]].concat());
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let hash = json["user"].as_str().unwrap().to_owned();
+    assert_eq!(hash.len(), 16);
     assert_eq!(
-        text(&ended.stdout),
+        text(&ended.stdout).replace(&hash, "HASH"),
         "app       store\n\
          route     app\n\
          client    203.0.113.7, non-browser\n\
-         caller    alice\n\
+         caller    alice, in the log HASH\n\
          rule      2: /admin/**, GET, allows condition by session\n  \
            fails: roles any of [\"admin\"], got [\"clerk\"]\n\
          decision  forbidden, status 403\n\
          missing   roles any of [\"admin\"], got [\"clerk\"]\n"
     );
-    let json = case.run("explain", &[&of_alice[..], &["--format", "json"]].concat());
-    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(json["decision"], "forbidden");
     assert_eq!(json["rule"]["pattern"], "/admin/**");
     assert_eq!(json["rule"]["condition"]["verdict"], "fails");
@@ -142,6 +144,41 @@ fn explain_says_which_rule_and_which_value() {
     assert!(shown.contains("decision  forward\n"), "{shown}");
     assert!(shown.contains("  x-forwarded-user: alice\n"), "{shown}");
     assert!(!shown.contains("forged"), "{shown}");
+}
+
+#[test]
+fn explain_finds_a_request_in_a_log() {
+    let case = Case(Folder::with(GOOD));
+    let denied = r#"{"time":"2026-11-29T14:03:07Z","request_id":"r1","app":"store","user":"a1b2","session":"c3d4","client_ip":"203.0.113.7","method":"GET","host":"store.example.com","path":"/admin/users","status":403,"decision":"forbidden","rule":"admins","missing":"roles any of [\"admin\"], got [\"clerk\u001b\"]","duration_ms":0.3,"bytes_in":0,"bytes_out":9}"#;
+    let other = denied.replace("r1", "r10").replace("admins", "3");
+    let event = "2026-11-29T14:03:07Z WARN upstream_failed app=store request_id=r2";
+    case.0
+        .write("log", &format!("{other}\n{denied}\n{event}\n"));
+    let log = case.path("log");
+    let of = |id: &str| doorward(&["explain", "--request-id", id, "--log", &log]);
+    let ended = of("r1");
+    assert_eq!(ended.status.code(), Some(0), "{}", text(&ended.stderr));
+    assert_eq!(
+        text(&ended.stdout),
+        "time      2026-11-29T14:03:07Z\n\
+         request   GET store.example.com/admin/users\n\
+         app       store\n\
+         client    203.0.113.7\n\
+         user      a1b2\n\
+         session   c3d4\n\
+         decision  forbidden, status 403\n\
+         because   rule `admins`\n\
+         missing   roles any of [\"admin\"], got [\"clerk\\u{1b}\"]\n"
+    );
+    assert!(text(&of("r10").stdout).contains("because   rule 3\n"));
+    let absent = of("r2");
+    assert_eq!(absent.status.code(), Some(1));
+    assert!(text(&absent.stderr).contains("no entry of request `r2`"));
+    assert!(text(&absent.stdout).contains("upstream_failed"));
+    assert_eq!(
+        doorward(&["explain", "--request-id", "r1"]).status.code(),
+        Some(64)
+    );
 }
 
 #[test]

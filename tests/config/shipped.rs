@@ -97,7 +97,7 @@ fn reference_shows_the_defaults() {
                     &server.admin_listen,
                     &server.trusted_proxies,
                     &server.limits,
-                    config.log,
+                    &config.log,
                     config.store.max_entries
                 ),
                 config.store.max_revoked,

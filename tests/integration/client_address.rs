@@ -64,7 +64,7 @@ async fn proxy_protocol_v1_and_v2_set_the_client_address() {
         "6.6.6.6, 127.0.0.9"
     );
     assert_eq!(
-        door.log.line("/public/x", "forward").await["client"]
+        door.log.line("/public/x", "forward").await["client_ip"]
             .as_str()
             .map(str::is_empty),
         Some(false)

@@ -42,6 +42,10 @@ async fn revoke_ends_sessions_by_user_session_and_app() {
 
     let mut carol = replicas.logged_in(0, "carol", CART).await;
     let line = replicas.processes[0].line_with("carol-id");
+    assert!(
+        line.contains(" request_id=") && line.contains(" client_ip=127.0.0.1"),
+        "{line}"
+    );
     let sid = line.split_once("sid=").map(|(_, rest)| {
         rest.split_whitespace()
             .next()

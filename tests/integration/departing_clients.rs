@@ -44,7 +44,10 @@ async fn request_of_a_client_that_left_is_logged_and_counted() {
     drop(client);
     let line = door.log.line("/pay", "client_disconnected").await;
     assert_eq!(line["status"], 499);
-    assert_eq!((&line["method"], &line["in"]), (&"POST".into(), &4.into()));
+    assert_eq!(
+        (&line["method"], &line["bytes_in"]),
+        (&"POST".into(), &4.into())
+    );
     assert!(line["session"].is_string(), "{line}");
     assert!(line["upstream_ms"].is_number(), "{line}");
     metric_reaches(
@@ -245,7 +248,7 @@ async fn malformed_request_has_an_access_log_entry() {
             (&line["status"], &line["decision"]),
             (&status.into(), &code.into())
         );
-        assert_eq!(line["client"], "127.0.0.1");
+        assert_eq!(line["client_ip"], "127.0.0.1");
     }
     metric_reaches(
         &door,

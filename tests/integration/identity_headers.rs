@@ -107,7 +107,7 @@ async fn forwarded_headers_of_untrusted_peers_are_removed() {
         assert_eq!(seen.header(name), None, "{name}");
     }
     assert_eq!(
-        door.log.line("/public/x", "forward").await["client"],
+        door.log.line("/public/x", "forward").await["client_ip"],
         "127.0.0.1"
     );
 }
@@ -125,7 +125,7 @@ async fn trusted_proxy_sets_the_address_only() {
     assert_eq!(seen.head.all("x-forwarded-proto"), ["http"]);
     assert_eq!(seen.head.all("x-forwarded-host"), ["store.localhost:8080"]);
     assert_eq!(
-        door.log.line("/public/x", "forward").await["client"],
+        door.log.line("/public/x", "forward").await["client_ip"],
         "198.51.100.7"
     );
     for junk in [

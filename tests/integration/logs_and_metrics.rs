@@ -447,7 +447,7 @@ async fn head_of_own_page_is_logged_with_its_decision() {
         eventually("both requests are logged", || logged().count() == 2).await;
         for line in logged() {
             assert_eq!(
-                (line["decision"].as_str(), line["out"].as_u64()),
+                (line["decision"].as_str(), line["bytes_out"].as_u64()),
                 (Some(code), Some(0))
             );
         }

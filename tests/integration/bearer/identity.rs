@@ -226,7 +226,7 @@ async fn access_log_identifies_token_without_revealing_it() {
     );
     let line = door.log.line(CART, "forward").await;
     let name = line["session"].as_str().expect("a name");
-    assert!(name.len() == 8 && !good.contains(name), "{name}");
+    assert!(name.len() == 16 && !good.contains(name), "{name}");
     let text = door.log.text();
     assert!(
         ![&good, &bad]

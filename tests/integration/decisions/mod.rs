@@ -317,7 +317,7 @@ async fn client_address_is_the_one_that_the_proxy_reports() {
         let chain = answer.head.header("x-forwarded-for");
         assert_eq!(chain, Some("198.51.100.7, 127.0.0.1"), "{dialect:?}");
         let line = door.log.line(&target, "permit").await;
-        assert_eq!(line["client"], "198.51.100.7");
+        assert_eq!(line["client_ip"], "198.51.100.7");
     }
 }
 

@@ -1,0 +1,127 @@
+//! Names of users and sessions in the access log.
+
+use std::sync::Arc;
+
+use aws_lc_rs::hmac;
+
+use crate::identity::identity::{HeaderTemplate, Identity};
+use crate::policy::decide::Caller;
+use crate::types::oauth::SessionId;
+use crate::types::secret::Secret;
+
+/// The domain of the key, which is derived from a sealing key.
+const DOMAIN: &[u8] = b"doorward names of users in the log";
+
+/// What the access log calls users.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LoggedUser {
+    /// A keyed hash of `sub`: entries of one user can be joined, and without the key nobody can test
+    /// a guess.
+    #[default]
+    Hash,
+    /// Nothing.
+    None,
+    /// Their claims. The hash, if they lack one.
+    Claims(HeaderTemplate),
+}
+
+/// Names users in the access log.
+#[derive(Clone, Debug)]
+pub struct LogNames {
+    key: hmac::Key,
+    user: LoggedUser,
+}
+
+impl LogNames {
+    /// Names users as `user` says, by a key that is derived from the deployment's.
+    pub fn new(deployment_key: &Secret<[u8; 32]>, user: LoggedUser) -> Self {
+        let deployment_key = hmac::Key::new(hmac::HMAC_SHA256, deployment_key.expose());
+        let derived = hmac::sign(&deployment_key, DOMAIN);
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()),
+            user,
+        }
+    }
+
+    /// What the log calls the user.
+    pub fn user(&self, identity: &Identity) -> Option<String> {
+        match &self.user {
+            LoggedUser::None => None,
+            LoggedUser::Hash => Some(self.hash(identity)),
+            LoggedUser::Claims(template) => {
+                let claims = template.rendered(&identity.claims);
+                Some(claims.unwrap_or_else(|| self.hash(identity)))
+            }
+        }
+    }
+
+    fn hash(&self, identity: &Identity) -> String {
+        let tag = hmac::sign(&self.key, identity.subject.as_str().as_bytes());
+        // A collision would need billions of users.
+        let first = tag.as_ref().first_chunk().copied().unwrap_or_default();
+        format!("{:016x}", u64::from_be_bytes(first))
+    }
+}
+
+/// The caller of a request, as its entry names it.
+#[derive(Debug)]
+pub struct LoggedCaller {
+    /// The session, or the name of the access token.
+    pub session: SessionId,
+    /// The user or OAuth client.
+    pub identity: Arc<Identity>,
+}
+
+impl LoggedCaller {
+    /// `None` for an anonymous request.
+    pub fn of(caller: &Caller) -> Option<Self> {
+        match caller {
+            Caller::Anonymous(_) => None,
+            Caller::Authenticated(live) | Caller::NativeSession(live) => Some(Self {
+                session: live.session().sid.clone(),
+                identity: Arc::clone(&live.session().identity),
+            }),
+            Caller::Bearer(live) => Some(Self {
+                session: live.token().name.clone(),
+                identity: Arc::clone(&live.token().identity),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
+
+    use super::*;
+    use crate::identity::claims::Claims;
+    use crate::types::oauth::Subject;
+
+    fn alice() -> Identity {
+        let claims = json!({"sub": "alice", "email": "alice@example.com"});
+        let claims = Claims::new(claims.as_object().unwrap().clone(), Map::new());
+        Identity::new(Subject::new("alice"), claims, &[])
+    }
+
+    fn named(key: u8, user: LoggedUser) -> Option<String> {
+        LogNames::new(&Secret::new([key; 32]), user).user(&alice())
+    }
+
+    #[test]
+    fn hash_depends_on_the_key_and_hides_the_user() {
+        let hash = named(1, LoggedUser::Hash).unwrap();
+        assert_eq!(hash.len(), 16);
+        assert_eq!(named(1, LoggedUser::Hash).unwrap(), hash);
+        assert_ne!(named(2, LoggedUser::Hash).unwrap(), hash);
+    }
+
+    #[test]
+    fn template_falls_back_to_the_hash() {
+        let template = |text| LoggedUser::Claims(HeaderTemplate::parse("user", text).unwrap());
+        let email = named(1, template("{email}"));
+        assert_eq!(email.as_deref(), Some("alice@example.com"));
+        let hash = named(1, LoggedUser::Hash);
+        assert_eq!(named(1, template("{phone_number}")), hash);
+        assert_eq!(named(1, LoggedUser::None), None);
+    }
+}
