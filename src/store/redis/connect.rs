@@ -1,21 +1,16 @@
 //! Connects to a single Redis, to the master that Sentinels report, or to a Cluster.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
-use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
-    IntoConnectionInfo as _, RedisConnectionInfo, RedisResult, TlsCertificates, TlsMode, Value,
-};
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisResult, TlsMode, Value};
 
+use super::cluster::Cluster;
 use super::dns::Dns;
-use super::settings::{RedisLogin, RedisNode, RedisSettings, Topology};
-
-/// How often the Cluster client retries a redirected command.
-const CLUSTER_RETRIES: u32 = 4;
+use super::node_info::{address, certificates, nodes};
+use super::settings::{RedisLogin, RedisSettings, Topology};
 
 /// A client, and how it resolves the names of nodes.
 pub(super) struct Connector {
@@ -27,7 +22,7 @@ pub(super) struct Connector {
 enum TopologyClient {
     Single(Box<Client>),
     Sentinel(Box<tokio::sync::Mutex<SentinelClient>>),
-    Cluster(Box<ClusterClient>),
+    Cluster(Arc<Cluster>),
 }
 
 /// An open connection, shared by its clones.
@@ -42,7 +37,7 @@ impl Connector {
         let dns = Dns::default();
         let client = match &settings.topology {
             Topology::Single => TopologyClient::Single(Box::new(single(settings)?)),
-            Topology::Cluster => TopologyClient::Cluster(Box::new(cluster(settings, &dns)?)),
+            Topology::Cluster => TopologyClient::Cluster(Arc::new(Cluster::new(settings, &dns)?)),
             Topology::Sentinel { master, login } => {
                 let client = sentinel(settings, master, login.as_ref())?;
                 TopologyClient::Sentinel(Box::new(tokio::sync::Mutex::new(client)))
@@ -68,14 +63,35 @@ impl Connector {
                 .get_async_connection_with_config(&config)
                 .await
                 .map(Connection::One),
-            TopologyClient::Cluster(client) => {
-                client.get_async_connection().await.map(Connection::Cluster)
-            }
+            TopologyClient::Cluster(cluster) => cluster.connect().await.map(Connection::Cluster),
         }
+    }
+
+    /// A question to a Cluster for its nodes, if it is time for one.
+    pub(super) fn discovery(
+        &self,
+        connection: &Connection,
+    ) -> Option<impl Future<Output = ()> + use<>> {
+        let (TopologyClient::Cluster(cluster), Connection::Cluster(connection)) =
+            (&self.client, connection)
+        else {
+            return None;
+        };
+        let (cluster, connection) = (Arc::clone(cluster), connection.clone());
+        let is_due = cluster.is_discovery_due();
+        is_due.then_some(async move { cluster.discover(connection).await })
     }
 }
 
 impl Connection {
+    /// Whether it leads to several servers, so that a failed call does not mean that all are lost.
+    pub(super) const fn has_several_servers(&self) -> bool {
+        match self {
+            Self::One(_) => false,
+            Self::Cluster(_) => true,
+        }
+    }
+
     pub(super) async fn send(self, command: &Cmd) -> RedisResult<Value> {
         match self {
             Self::One(mut connection) => command.query_async(&mut connection).await,
@@ -91,21 +107,6 @@ fn single(settings: &RedisSettings) -> RedisResult<Client> {
         Some(certificates) => Client::build_with_tls(node, certificates),
         None => Client::open(node),
     }
-}
-
-fn cluster(settings: &RedisSettings, dns: &Dns) -> RedisResult<ClusterClient> {
-    let builder = ClusterClientBuilder::new(nodes(settings)?)
-        .connection_timeout(settings.timeout)
-        .response_timeout(settings.timeout)
-        .async_dns_resolver(dns.clone())
-        .retries(CLUSTER_RETRIES)
-        .min_retry_wait(10)
-        .max_retry_wait(millis(settings.timeout / CLUSTER_RETRIES));
-    match certificates(settings) {
-        Some(certificates) => builder.certs(certificates),
-        None => builder,
-    }
-    .build()
 }
 
 fn sentinel(
@@ -137,45 +138,4 @@ fn sentinel(
         );
     }
     builder.build()
-}
-
-fn nodes(settings: &RedisSettings) -> RedisResult<Vec<ConnectionInfo>> {
-    let mut info = RedisConnectionInfo::default().set_db(i64::from(settings.database));
-    if let Some(RedisLogin { username, password }) = &settings.login {
-        info = info.set_password(password.expose());
-        info = username
-            .iter()
-            .fold(info, RedisConnectionInfo::set_username);
-    }
-    let node = |node| {
-        Ok(address(node, settings)
-            .into_connection_info()?
-            .set_redis_settings(info.clone()))
-    };
-    settings.nodes.iter().map(node).collect()
-}
-
-fn address(node: &RedisNode, settings: &RedisSettings) -> ConnectionAddr {
-    let (host, port) = (node.host.clone(), node.port);
-    match &settings.tls {
-        Some(_) => ConnectionAddr::TcpTls {
-            host,
-            port,
-            insecure: false,
-            tls_params: None,
-        },
-        None => ConnectionAddr::Tcp(host, port),
-    }
-}
-
-fn certificates(settings: &RedisSettings) -> Option<TlsCertificates> {
-    let tls = settings.tls.as_ref()?;
-    Some(TlsCertificates {
-        client_tls: None,
-        root_cert: tls.ca_certificates.clone(),
-    })
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,6 +3,9 @@
 //! The first call connects. After a failure, calls fail at once during a backoff with jitter, so that
 //! replicas do not reconnect simultaneously. A connection attempt may take longer than a call, so that
 //! slow paths (an unavailable Sentinel, TLS) succeed eventually.
+//!
+//! A connection to a Cluster stays in use after a failure, because other nodes may serve, until a new
+//! one replaces it. If no node can be reached, it is closed.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,7 +21,8 @@ use crate::store::StoreError;
 
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
-/// A connection that fails earlier counts as a failure to connect.
+/// A connection that fails earlier counts as a failure to connect. One to a Cluster is not replaced
+/// earlier.
 const MIN_LIFETIME: Duration = Duration::from_secs(1);
 /// The timeout of a connection attempt, in timeouts of a call.
 const CONNECT_TIMEOUT_FACTOR: u32 = 5;
@@ -44,15 +48,28 @@ enum Stage {
     Up {
         connection: Connection,
         since: Instant,
+        /// The attempt to replace it.
+        replacement: Option<Attempt>,
     },
-    Connecting {
-        done: watch::Receiver<()>,
-        since: Instant,
-    },
+    Connecting(Attempt),
     Down {
         until: Instant,
         why: String,
     },
+}
+
+/// An attempt to connect.
+#[derive(Clone)]
+struct Attempt {
+    done: watch::Receiver<()>,
+    since: Instant,
+}
+
+impl Attempt {
+    /// The sender of an attempt that panicked is gone.
+    fn is_running(&self) -> bool {
+        self.done.has_changed().is_ok()
+    }
 }
 
 impl SharedConnection {
@@ -104,35 +121,37 @@ impl SharedConnection {
         deadline: Instant,
     ) -> Result<Result<Value, Failed>, StoreError> {
         let (connection, number) = self.connection(deadline).await?;
+        if let Some(discovery) = self.connector.discovery(&connection) {
+            tokio::spawn(discovery);
+        }
         let failed = match timeout_at(deadline, connection.send(command)).await {
             Ok(Ok(value)) => return Ok(Ok(value)),
             Ok(Err(error)) => Failed::of(&error),
             Err(_) => {
-                // A late reply must not be read as the reply of another command.
-                self.drop_connection(number, "timed out");
+                // The server may be gone without a word.
+                self.handle_failure(number, "timed out");
                 return Err(StoreError::Unavailable("timed out".to_owned()));
             }
         };
         if failed.is_connection_lost {
-            self.drop_connection(number, &failed.error.to_string());
+            self.handle_failure(number, &failed.error.to_string());
         }
         Ok(Err(failed))
     }
 
     async fn connection(&self, deadline: Instant) -> Result<(Connection, u64), StoreError> {
-        let (mut done, since) = match self.stage(true) {
+        let mut attempt = match self.stage(true) {
             Found::Up(connection, number) => return Ok((connection, number)),
             Found::Down(why) => return Err(StoreError::Unavailable(why)),
-            Found::Connecting(done, since) => (done, since),
+            Found::Connecting(attempt) => attempt,
         };
         // In each case, the stage has the result.
-        let _ = timeout_at(deadline.min(since + self.timeout), done.changed()).await;
+        let deadline = deadline.min(attempt.since + self.timeout);
+        let _ = timeout_at(deadline, attempt.done.changed()).await;
         match self.stage(false) {
             Found::Up(connection, number) => Ok((connection, number)),
             Found::Down(why) => Err(StoreError::Unavailable(why)),
-            Found::Connecting(..) => {
-                Err(StoreError::Unavailable("connecting timed out".to_owned()))
-            }
+            Found::Connecting(_) => Err(StoreError::Unavailable("connecting timed out".to_owned())),
         }
     }
 
@@ -140,25 +159,25 @@ impl SharedConnection {
         let mut state = self.lock();
         match &state.stage {
             Stage::Up { connection, .. } => return Found::Up(connection.clone(), state.number),
-            // The sender of an attempt that panicked is gone.
-            Stage::Connecting { done, since } if done.has_changed().is_ok() => {
-                return Found::Connecting(done.clone(), *since);
+            Stage::Connecting(attempt) if attempt.is_running() => {
+                return Found::Connecting(attempt.clone());
             }
             Stage::Down { until, why } if !may_connect || Instant::now() < *until => {
                 return Found::Down(why.clone());
             }
-            Stage::Connecting { .. } if !may_connect => {
+            Stage::Connecting(_) if !may_connect => {
                 return Found::Down("connecting failed".to_owned());
             }
-            Stage::Connecting { .. } | Stage::Down { .. } => {}
+            Stage::Connecting(_) | Stage::Down { .. } => {}
         }
+        let attempt = self.start_connecting();
+        state.stage = Stage::Connecting(attempt.clone());
+        Found::Connecting(attempt)
+    }
+
+    /// Connects beside the caller, and then sets the stage.
+    fn start_connecting(&self) -> Attempt {
         let (sender, done) = watch::channel(());
-        let since = Instant::now();
-        state.stage = Stage::Connecting {
-            done: done.clone(),
-            since,
-        };
-        drop(state);
         let connector = Arc::clone(&self.connector);
         let connect_timeout = self.timeout * CONNECT_TIMEOUT_FACTOR;
         let state = Arc::clone(&self.state);
@@ -172,23 +191,43 @@ impl SharedConnection {
             // All receivers may be gone.
             let _ = sender.send(());
         });
-        Found::Connecting(done, since)
+        Attempt {
+            done,
+            since: Instant::now(),
+        }
     }
 
-    fn drop_connection(&self, number: u64, why: &str) {
-        let mut state = self.lock();
-        if let Stage::Up { since, .. } = &state.stage
-            && state.number == number
-        {
-            if since.elapsed() < MIN_LIFETIME {
-                state.fail(why.to_owned());
-            } else {
-                state.failures = 0;
-                state.stage = Stage::Down {
-                    until: Instant::now(),
-                    why: why.to_owned(),
-                };
+    /// Closes the failed connection, or replaces it if other servers may still serve.
+    fn handle_failure(&self, number: u64, why: &str) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let Stage::Up {
+            connection,
+            since,
+            replacement,
+        } = &mut state.stage
+        else {
+            return;
+        };
+        if state.number != number {
+            return;
+        }
+        let is_young = since.elapsed() < MIN_LIFETIME;
+        if !is_young {
+            state.failures = 0;
+        }
+        if connection.has_several_servers() {
+            let is_replacing = replacement.as_ref().is_some_and(Attempt::is_running);
+            if !is_young && !is_replacing {
+                *replacement = Some(self.start_connecting());
             }
+        } else if is_young {
+            state.fail(why.to_owned());
+        } else {
+            state.stage = Stage::Down {
+                until: Instant::now(),
+                why: why.to_owned(),
+            };
         }
     }
 
@@ -207,7 +246,7 @@ impl fmt::Debug for SharedConnection {
 /// The state of the connection for one call.
 enum Found {
     Up(Connection, u64),
-    Connecting(watch::Receiver<()>, Instant),
+    Connecting(Attempt),
     Down(String),
 }
 
@@ -246,6 +285,7 @@ impl State {
                 self.stage = Stage::Up {
                     connection,
                     since: Instant::now(),
+                    replacement: None,
                 };
             }
             Err(why) => self.fail(why),

@@ -3,12 +3,14 @@
 //! Each call is one command or script on one key, or on the two keys of the log, which share a hash
 //! slot. Scripts are sent with `EVAL`, so no script cache is needed.
 
+mod cluster;
 mod connect;
 mod connection;
 mod dns;
 mod entry;
 mod inspect;
 mod log;
+mod node_info;
 mod settings;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::store::contract::{Replicas, check};
 use crate::types::secret::Secret;
-use server::RedisServer;
+use server::{RedisCluster, RedisServer};
 use tls::Authority;
 
 mod inspect;
@@ -500,5 +500,6 @@ async fn full_redis_is_reported() {
     assert_eq!(store.get("a", NOW).await, Ok(None));
 }
 
+mod cluster;
 mod log;
 mod outages;

@@ -63,6 +63,18 @@ impl RedisServer {
         Self::start_with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).with_all_slots()
     }
 
+    /// A node of a Redis Cluster, without slots.
+    fn start_cluster_node() -> ClusterNode {
+        let bus = free_port();
+        // A node that fails is replaced soon.
+        let options = "--cluster-enabled yes --cluster-node-timeout 500 --repl-diskless-sync-delay 0 \
+                       --cluster-replica-validity-factor 0 --repl-ping-replica-period 1 --cluster-port";
+        let bus_port = bus.to_string();
+        let options: Vec<&str> = options.split(' ').filter(|word| !word.is_empty()).collect();
+        let server = Self::start_with(&[&options[..], &[&bus_port]].concat());
+        ClusterNode { server, bus }
+    }
+
     /// Like `start_cluster`, over TLS.
     pub fn start_tls_cluster(chain_pem: &str, key_pem: &str) -> Self {
         let bus = free_port().to_string();
@@ -95,6 +107,14 @@ impl RedisServer {
                 .is_ok_and(|role| role.contains("connected"))
         });
         replica
+    }
+
+    /// Waits until this server is a master.
+    pub fn await_master(&self) {
+        until("it becomes the master", || {
+            let role = self.try_command(&["ROLE"]);
+            role.is_ok_and(|role| role.starts_with("master"))
+        });
     }
 
     /// A Sentinel that monitors this server as `master`.
@@ -241,6 +261,78 @@ impl RedisServer {
                 .status()
                 .is_ok_and(|status| status.success())
         );
+    }
+}
+
+/// A Redis Cluster of several nodes: each master has a share of the slots and one replica.
+pub struct RedisCluster {
+    /// The nodes that were masters at the start.
+    pub masters: Vec<RedisServer>,
+    /// The replica of each master.
+    pub replicas: Vec<RedisServer>,
+}
+
+struct ClusterNode {
+    server: RedisServer,
+    /// The port of the cluster bus.
+    bus: u16,
+}
+
+/// The number of masters. A majority of them must be alive for a failover.
+const MASTERS: u16 = 3;
+const SLOTS: u16 = 16384;
+
+impl RedisCluster {
+    pub fn start() -> Self {
+        let start = |_| RedisServer::start_cluster_node();
+        let masters: Vec<ClusterNode> = (0..MASTERS).map(start).collect();
+        let replicas: Vec<ClusterNode> = (0..MASTERS).map(start).collect();
+        let (first, nodes) = (&masters[0].server, || masters.iter().chain(&replicas));
+        for node in nodes() {
+            let (port, bus) = (node.server.port().to_string(), node.bus.to_string());
+            first.command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
+        }
+        for (master, number) in masters.iter().zip(0..) {
+            let from = SLOTS / MASTERS * number;
+            let to = if number + 1 == MASTERS {
+                SLOTS
+            } else {
+                from + SLOTS / MASTERS
+            };
+            let (from, to) = (from.to_string(), (to - 1).to_string());
+            master
+                .server
+                .command(&["CLUSTER", "ADDSLOTSRANGE", &from, &to]);
+        }
+        let is_up = |node: &ClusterNode| {
+            let info = node.server.command(&["CLUSTER", "INFO"]);
+            let known = format!("cluster_known_nodes:{}\r", MASTERS * 2);
+            info.contains("cluster_state:ok") && info.contains(&known)
+        };
+        until("the cluster comes up", || nodes().all(is_up));
+        for (master, replica) in masters.iter().zip(&replicas) {
+            let id = master.server.command(&["CLUSTER", "MYID"]);
+            replica.server.command(&["CLUSTER", "REPLICATE", &id]);
+        }
+        let follows = |node: &ClusterNode| {
+            let role = node.server.try_command(&["ROLE"]);
+            role.is_ok_and(|role| role.contains("connected"))
+        };
+        until("the replicas follow", || replicas.iter().all(follows));
+        let knows_replicas = |node: &ClusterNode| {
+            let slots = node.server.command(&["CLUSTER", "SLOTS"]);
+            let is_listed =
+                |replica: &ClusterNode| slots.contains(&replica.server.port().to_string());
+            replicas.iter().all(is_listed)
+        };
+        until("all nodes know the replicas", || {
+            nodes().all(knows_replicas)
+        });
+        let servers = |nodes: Vec<ClusterNode>| nodes.into_iter().map(|node| node.server).collect();
+        Self {
+            masters: servers(masters),
+            replicas: servers(replicas),
+        }
     }
 }
 
