@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::purposes::{DpopNonce, SealedRevocationCommand, SealedRevocationEvent, StoredRotation};
+use super::purposes::{
+    DpopNonce, SealedRevocationCommand, SealedRevocationEvent, StoredRotation, StoredThrottle,
+};
 use crate::limits::ClientKey;
 use crate::oidc::presented_token::{AccessTokenClaim, PresentedToken, TokenSubject};
 use crate::oidc::{ClientSettings, Provider};
@@ -155,6 +157,8 @@ pub struct Seals {
     pub dpop_nonce: Seal<DpopNonce>,
     /// Rotation states in the store.
     pub rotation: Seal<StoredRotation>,
+    /// Throttle states in the store.
+    pub throttle: Seal<StoredThrottle>,
 }
 
 impl Seals {
@@ -187,6 +191,7 @@ impl Seals {
             revocation_event: Seal::new(Arc::clone(ring), &binding),
             dpop_nonce: Seal::new(Arc::clone(ring), &binding),
             rotation: Seal::new(Arc::clone(ring), &binding),
+            throttle: Seal::new(Arc::clone(ring), &binding),
         }
     }
 }
@@ -216,8 +221,8 @@ impl AppAuth {
     }
 
     /// The same app at one host of its wildcard, with cookies, a redirect URI and seals of that host.
-    /// Revocations hold at all hosts, since they have one registration at the provider: they are
-    /// replicated under the seal of the configured app. `None` if the URL of the callback is invalid,
+    /// Revocations hold at all hosts, since they have one registration at the provider, and password
+    /// attempts count at all of them: both are sealed for the configured app. `None` if the URL of the callback is invalid,
     /// which no host causes.
     pub(in crate::auth) fn at_host(&self, app: Arc<App>) -> Option<Self> {
         let redirect_uri = match app.login {
@@ -232,6 +237,7 @@ impl AppAuth {
         let seals = Seals {
             revocation_command: shared.revocation_command,
             revocation_event: shared.revocation_event,
+            throttle: shared.throttle,
             ..Seals::new(&app, &self.provider, &client, &self.ring)
         };
         Some(Self {

@@ -72,3 +72,12 @@ impl Purpose for StoredRotation {
     type Payload = Vec<u8>;
     const NAME: &'static str = "rotation state";
 }
+
+/// The purpose of the state of a throttle in the store, in its own encoding.
+#[derive(Debug)]
+pub struct StoredThrottle;
+
+impl Purpose for StoredThrottle {
+    type Payload = Vec<u8>;
+    const NAME: &'static str = "throttle state";
+}

@@ -33,6 +33,9 @@ pub trait Limit {
 
     /// When the bucket is empty.
     fn empty_at(&self, level: &Self::Level) -> Timestamp;
+
+    /// The state of a bucket that is as full as it can be.
+    fn full(&self, now: Timestamp) -> Self::Level;
 }
 
 /// Exponential backoff: `free` failures at once, then a wait of 15 seconds, 30, and so on up to
@@ -192,6 +195,14 @@ impl Limit for FailureLimit {
             .last
             .plus(self.backoff.max_backoff.saturating_mul(level.times.max(1)))
     }
+
+    fn full(&self, now: Timestamp) -> Failed {
+        Failed {
+            times: self.backoff.max_counted(),
+            last: now,
+            spellings: Vec::new(),
+        }
+    }
 }
 
 /// Rate limit: the generic cell rate algorithm of ITU-T I.371, with a burst of one minute.
@@ -238,6 +249,10 @@ impl Limit for RateLimit {
 
     fn empty_at(&self, level: &Called) -> Timestamp {
         Timestamp::from_secs(level.0.div_ceil(1000))
+    }
+
+    fn full(&self, now: Timestamp) -> Called {
+        Called(now.secs().saturating_mul(1000).saturating_add(MINUTE))
     }
 }
 

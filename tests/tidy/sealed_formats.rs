@@ -27,6 +27,7 @@ const PURPOSES: [&str; 22] = [
     "signed-in apps",
     "state",
     "stored grant",
+    "throttle state",
 ];
 
 const DECLARATION: &str = "const NAME: &'static str = ";

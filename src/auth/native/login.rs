@@ -138,7 +138,7 @@ impl NativeLogin {
         let (login, task_app, limits) = (self.clone(), Arc::clone(app), native.throttle);
         let task = async move {
             let attempt = login.throttle.attempt(&task_app, limits, throttle_key);
-            attempt.check_and_count().await?;
+            attempt.check_and_count(&task_app).await?;
             if let Some(proof) = &proof
                 && let Err(error) = login.dpop.spend_at_login(&task_app, proof).await
             {

@@ -171,7 +171,7 @@ impl NativeRefresh {
         let throttle = self.parts.throttle.clone();
         let task = async move {
             let attempt = throttle.attempt(&app, limits, ThrottleKey::Address(address));
-            attempt.check_and_count().await?;
+            attempt.check_and_count(&app).await?;
             let sid = context.new_session_id().await;
             let sid = sid
                 .map_err(|error| NativeFailure::Unavailable(Unavailable::of_store(error.code())))?;

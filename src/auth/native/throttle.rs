@@ -1,6 +1,11 @@
 //! The throttle of password attempts: the buckets of [`crate::policy::throttle`] in the store, so
 //! that all replicas count together. An attempt is counted before the provider is called, so
 //! concurrent attempts cannot exceed the limit. An unavailable store rejects logins (fail-closed).
+//!
+//! States are sealed for their key. One that does not open counts as a full bucket, so that nobody
+//! who can write to the store switches the limit off by overwriting a state. It is replaced by the
+//! sealed state of a full bucket, so that it locks nobody out for longer than a full bucket does.
+//! A state that was removed, or replaced by an older one, cannot be noticed.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,10 +18,13 @@ use super::NativeFailure;
 use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
 use crate::auth::error::Unavailable;
+use crate::auth::purposes::StoredThrottle;
+use crate::auth::random;
 use crate::policy::native::Throttle;
 use crate::policy::throttle::{
     FailureLimit, Limit, OnSuccess, RateLimit, Spelling, account_collation_key, account_key,
 };
+use crate::session::seal::Seal;
 use crate::store::{Store, StoreError};
 use crate::types::net::client_network;
 use crate::types::oauth::Subject;
@@ -109,9 +117,10 @@ enum Outcome {
     Undecided,
 }
 
-/// The store as of one time.
+/// The buckets of one app, as of one time.
 struct Buckets<'a> {
     store: &'a dyn Store,
+    seal: &'a Seal<StoredThrottle>,
     now: Timestamp,
 }
 
@@ -181,6 +190,14 @@ impl PasswordThrottle {
         attempt
     }
 
+    fn buckets<'a>(&'a self, app: &'a AppAuth) -> Buckets<'a> {
+        Buckets {
+            store: &*self.context.stores.anonymous,
+            seal: &app.seals.throttle,
+            now: self.context.now(),
+        }
+    }
+
     /// Checks the limits of revocations, and counts one. Anybody can request the revocation of a
     /// token that is no token, so they are limited for each address and in total, apart from logins.
     ///
@@ -192,10 +209,7 @@ impl PasswordThrottle {
         limits: Throttle,
         address: Option<IpAddr>,
     ) -> Result<(), NativeFailure> {
-        let buckets = Buckets {
-            store: &*self.context.stores.anonymous,
-            now: self.context.now(),
-        };
+        let buckets = self.buckets(app);
         let key = |name: &str| format!("throttle/{}/revocation/{name}", app.app.name);
         if let Some(address) = address {
             let (limit, key) = (REVOCATIONS_PER_ADDRESS, key(&network(address)));
@@ -231,8 +245,8 @@ impl PasswordAttempt {
     ///
     /// # Errors
     /// A limit is exceeded, or the store is unavailable.
-    pub(super) async fn check_and_count(&self) -> Result<(), NativeFailure> {
-        let buckets = self.buckets();
+    pub(super) async fn check_and_count(&self, app: &AppAuth) -> Result<(), NativeFailure> {
+        let buckets = self.throttle.buckets(app);
         self.check(&buckets).await?;
         for Bucket {
             limit, key, code, ..
@@ -254,7 +268,7 @@ impl PasswordAttempt {
         let subject = account_key(subject.as_str());
         let own = of_subject(app, self.limits, &subject);
         let is_new = self.failures.iter().all(|bucket| bucket.key != own.key);
-        let buckets = self.buckets();
+        let buckets = self.throttle.buckets(app);
         for bucket in self.failures.iter().chain(is_new.then_some(&own)) {
             warn(app, buckets.give_back(bucket, Outcome::Success).await);
         }
@@ -265,7 +279,7 @@ impl PasswordAttempt {
 
     /// The provider did not check the password: the attempt does not count.
     pub(super) async fn refund(&self, app: &AppAuth) {
-        let buckets = self.buckets();
+        let buckets = self.throttle.buckets(app);
         for bucket in &self.failures {
             warn(app, buckets.give_back(bucket, Outcome::Undecided).await);
         }
@@ -286,13 +300,6 @@ impl PasswordAttempt {
         match longest {
             Some(Wait { code, wait }) => Err(NativeFailure::Throttled(code, wait)),
             None => Ok(()),
-        }
-    }
-
-    fn buckets(&self) -> Buckets<'_> {
-        Buckets {
-            store: &*self.throttle.context.stores.anonymous,
-            now: self.throttle.context.now(),
         }
     }
 }
@@ -324,11 +331,14 @@ impl Buckets<'_> {
             let Some(before) = self.store.get(key, self.now).await? else {
                 return Ok(());
             };
-            let level = postcard::from_bytes(&before).ok();
-            let level = level.and_then(|level| match outcome {
+            // The attempt was counted, so the state was sealed then.
+            let Some(level) = self.open::<FailureLimit>(key, &before) else {
+                return Ok(());
+            };
+            let level = match outcome {
                 Outcome::Success => limit.succeed(&level),
                 Outcome::Undecided => limit.give_back(&level),
-            });
+            };
             let done = match level {
                 Some(level) => self.write(limit, key, Some(&before), &level).await?,
                 None => self.store.remove(key, &before, self.now).await?,
@@ -350,18 +360,39 @@ impl Buckets<'_> {
         Ok(counted.and_then(|counted| counted.next.err()))
     }
 
-    /// The stored level. An unreadable level counts as empty.
+    /// The stored level. A state that does not open is replaced by that of a full bucket.
     async fn read<L: Limit>(
         &self,
         limit: &L,
         key: &str,
     ) -> Result<Option<Counted<L>>, NativeFailure> {
-        let stored = self.store.get(key, self.now).await.map_err(outage)?;
-        Ok(stored.map(|stored| {
-            let level: Option<L::Level> = postcard::from_bytes(&stored).ok();
-            let next = limit.take(level.as_ref(), self.now);
-            Counted { stored, next }
-        }))
+        let Some(stored) = self.store.get(key, self.now).await.map_err(outage)? else {
+            return Ok(None);
+        };
+        let level = match self.open::<L>(key, &stored) {
+            Some(level) => level,
+            None => {
+                tracing::warn!("throttle_state_invalid");
+                let full = limit.full(self.now);
+                let replaced = self.write(limit, key, Some(&stored), &full).await;
+                // If another attempt was faster, it has replaced the state.
+                let _ = replaced.map_err(outage)?;
+                full
+            }
+        };
+        let next = limit.take(Some(&level), self.now);
+        Ok(Some(Counted { stored, next }))
+    }
+
+    fn open<L: Limit>(&self, key: &str, stored: &[u8]) -> Option<L::Level> {
+        let (level, _) = self.seal.open_at(key, stored)?;
+        postcard::from_bytes(&level).ok()
+    }
+
+    fn sealed<L: Limit>(&self, key: &str, level: &L::Level) -> Option<Bytes> {
+        let level = postcard::to_allocvec(level).ok()?;
+        let sealed = self.seal.seal_at(key, &level, random::bytes().ok()?)?;
+        Some(Bytes::from(sealed))
     }
 
     /// A compare-and-swap. `false`: another attempt was faster.
@@ -372,9 +403,9 @@ impl Buckets<'_> {
         before: Option<&Bytes>,
         level: &L::Level,
     ) -> Result<bool, StoreError> {
-        let bytes = postcard::to_allocvec(level)
-            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        let bytes = Bytes::from(bytes);
+        let bytes = self
+            .sealed::<L>(key, level)
+            .ok_or_else(|| StoreError::Unavailable("no randomness".to_owned()))?;
         let soon = self.now.plus(Duration::from_secs(1));
         let ends_at = limit.empty_at(level).max(soon);
         let (store, now) = (self.store, self.now);

@@ -49,6 +49,30 @@ async fn guesses_are_counted_across_replicas() {
     assert_eq!(calls(&doorward).0, reached);
 }
 
+#[tokio::test]
+async fn overwritten_throttle_state_counts_as_full_once() {
+    let redis = RedisServer::start();
+    let doorward = replicas(&redis, "failures_per_account = 5\nmax_backoff = \"1m\"");
+    let mut phone = Phone::of(&doorward);
+    assert_eq!(phone.log_in("alice", "wrong").await.status(), 401);
+    let key = redis.command(&["KEYS", "*throttle/store/account/*"]);
+    let written = redis.command(&["GET", &key]);
+    redis.command(&["APPEND", &key, "x"]);
+    let page = phone.log_in("alice", PASSWORD).await;
+    assert_eq!(
+        (page.status(), page.json()["code"].as_str()),
+        (429, Some("throttled_account")),
+        "{page}"
+    );
+    let replaced = redis.command(&["GET", &key]);
+    assert!(
+        replaced != written && !replaced.ends_with('x'),
+        "{replaced}"
+    );
+    doorward.advance_secs(60);
+    assert_eq!(phone.log_in("alice", PASSWORD).await.status(), 200);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn session_moves_between_replicas_and_logout_reaches_all() {
     let redis = RedisServer::start();
