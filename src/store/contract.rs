@@ -48,6 +48,7 @@ pub(super) async fn check(fresh: impl Fn() -> Replicas) {
     swap_needs_the_expected_value(&fresh()).await;
     remove_needs_the_expected_value(&fresh()).await;
     append_extends_the_value_and_its_life(&fresh()).await;
+    expire_needs_the_expected_beginning(&fresh()).await;
     claim_reads_the_others_in_any_case(&fresh()).await;
     keys_and_values_are_opaque(&fresh()).await;
     one_of_concurrent_claims_succeeds(&fresh()).await;
@@ -186,6 +187,32 @@ async fn append_extends_the_value_and_its_life(Replicas { one, other }: &Replica
         Ok(value("c")),
         "it had ended"
     );
+}
+
+async fn expire_needs_the_expected_beginning(Replicas { one, other }: &Replicas) {
+    one.put("expiring", value("ab"), at(100), at(0))
+        .await
+        .unwrap();
+    assert_eq!(
+        other.expire("expiring", b"b", at(5), at(0)).await,
+        Ok(false)
+    );
+    assert_eq!(
+        other.expire("expiring", b"abc", at(5), at(0)).await,
+        Ok(false)
+    );
+    assert_eq!(one.get("expiring", at(9)).await, Ok(Some(value("ab"))));
+    assert_eq!(
+        other.expire("expiring", b"a", at(10), at(0)).await,
+        Ok(true)
+    );
+    assert_eq!(one.get("expiring", at(9)).await, Ok(Some(value("ab"))));
+    assert_eq!(one.get("expiring", at(10)).await, Ok(None));
+    assert_eq!(
+        one.expire("expiring", b"a", at(20), at(10)).await,
+        Ok(false)
+    );
+    assert_eq!(one.expire("none", b"", at(20), at(0)).await, Ok(false));
 }
 
 async fn claim_reads_the_others_in_any_case(Replicas { one, other }: &Replicas) {

@@ -25,7 +25,7 @@ pub struct InstrumentedStore {
 /// The metrics of all stores in a process, which share one backend.
 #[derive(Debug)]
 pub struct StoreMetrics {
-    calls: [CallMetrics; 11],
+    calls: [CallMetrics; 12],
     in_flight: IntGauge,
     up: IntGauge,
     /// Whether the last call succeeded. Unset before the first call.
@@ -49,6 +49,7 @@ enum Call {
     CompareAndSwap,
     Remove,
     Append,
+    Expire,
     Claim,
     Publish,
     ReadSince,
@@ -66,6 +67,7 @@ impl StoreMetrics {
             "compare_and_swap",
             "remove",
             "append",
+            "expire",
             "claim",
             "publish",
             "read_since",
@@ -97,6 +99,7 @@ impl StoreMetrics {
             compare_and_swap,
             remove,
             append,
+            expire,
             claim,
             publish,
             read_since,
@@ -110,6 +113,7 @@ impl StoreMetrics {
             Call::CompareAndSwap => compare_and_swap,
             Call::Remove => remove,
             Call::Append => append,
+            Call::Expire => expire,
             Call::Claim => claim,
             Call::Publish => publish,
             Call::ReadSince => read_since,
@@ -248,6 +252,16 @@ impl Store for InstrumentedStore {
         now: Timestamp,
     ) -> StoreFuture<'a, Bytes> {
         self.instrumented(Call::Append, self.store.append(key, part, ends_at, now))
+    }
+
+    fn expire<'a>(
+        &'a self,
+        key: &'a str,
+        prefix: &'a [u8],
+        ends_at: Timestamp,
+        now: Timestamp,
+    ) -> StoreFuture<'a, bool> {
+        self.instrumented(Call::Expire, self.store.expire(key, prefix, ends_at, now))
     }
 
     fn claim<'a>(

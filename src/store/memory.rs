@@ -297,6 +297,23 @@ impl Store for Memory {
         ready(inserted.map(|()| value))
     }
 
+    fn expire<'a>(
+        &'a self,
+        key: &'a str,
+        prefix: &'a [u8],
+        ends_at: Timestamp,
+        now: Timestamp,
+    ) -> StoreFuture<'a, bool> {
+        let mut entries = self.lock();
+        let value = entries.unexpired(key, now).cloned();
+        let value = value.filter(|value| value.starts_with(prefix));
+        let matches = value.is_some();
+        if let Some(value) = value {
+            entries.replace(key, value, ends_at);
+        }
+        ready(Ok(matches))
+    }
+
     fn claim<'a>(
         &'a self,
         claim: Claim<'a>,

@@ -99,6 +99,15 @@ pub trait Store: Send + Sync + fmt::Debug {
         now: Timestamp,
     ) -> StoreFuture<'a, Bytes>;
 
+    /// Lets `key` expire at `ends_at` if its value begins with `prefix`. Returns whether it does.
+    fn expire<'a>(
+        &'a self,
+        key: &'a str,
+        prefix: &'a [u8],
+        ends_at: Timestamp,
+        now: Timestamp,
+    ) -> StoreFuture<'a, bool>;
+
     /// [`Store::put_if_absent`] on the key of `claim`, and after that the values of two other keys,
     /// in one round trip if the store has one server.
     fn claim<'a>(

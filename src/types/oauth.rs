@@ -213,7 +213,7 @@ impl Generation {
         Self(self.0.saturating_add(1))
     }
 
-    /// The number, for logs.
+    /// The number, for logs and store entries.
     pub const fn number(self) -> u32 {
         self.0
     }

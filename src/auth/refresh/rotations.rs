@@ -17,6 +17,9 @@ use crate::store::{Claim, Claimed, Store, StoreError};
 use crate::types::oauth::{Generation, SessionId};
 use crate::types::time::Timestamp;
 
+/// The length of the tag of a stored successor.
+const TAG_LEN: usize = 8;
+
 /// A state with more parts than this is written anew as one.
 const MAX_PARTS: usize = 16;
 
@@ -47,9 +50,9 @@ pub(in crate::auth) enum ClaimedRotation {
     Held(StoredRotation),
 }
 
-/// The sealed newest tokens.
+/// The newest tokens, as they are stored: their generation, by which they are confirmed, and sealed.
 pub(in crate::auth) struct StoredSuccessor {
-    sealed: Bytes,
+    bytes: Bytes,
     pub grant: Grant,
 }
 
@@ -89,7 +92,7 @@ impl<'a> Rotations<'a> {
             Lease::release_uncertain(context(), lease_key.clone(), holder.clone());
         })?;
         let rotation = rotation.map(|bytes| self.read_record(&rotation_key, &bytes).rotation);
-        let successor = successor.and_then(|sealed| self.open_successor(sid, sealed));
+        let successor = successor.and_then(|bytes| self.open_successor(sid, bytes));
         let stored = StoredRotation::new(rotation, successor.map(|stored| stored.grant));
         let is_taken = match other {
             None => true,
@@ -131,14 +134,16 @@ impl<'a> Rotations<'a> {
         now: Timestamp,
     ) -> Result<Option<StoredSuccessor>, StoreError> {
         let key = self.key("successor", sid);
-        let sealed = self.store().get(&key, now).await?;
-        Ok(sealed.and_then(|sealed| self.open_successor(sid, sealed)))
+        let bytes = self.store().get(&key, now).await?;
+        Ok(bytes.and_then(|bytes| self.open_successor(sid, bytes)))
     }
 
-    fn open_successor(&self, sid: &SessionId, sealed: Bytes) -> Option<StoredSuccessor> {
+    fn open_successor(&self, sid: &SessionId, bytes: Bytes) -> Option<StoredSuccessor> {
         let key = self.key("successor", sid);
-        let (grant, _) = self.app.seals.stored.open_at(&key, &sealed)?;
-        (grant.jwt.sid == *sid).then_some(StoredSuccessor { sealed, grant })
+        let open = |sealed: &[u8]| self.app.seals.stored.open_at(&key, sealed);
+        // Earlier versions stored no tag.
+        let (grant, _) = open(bytes.get(TAG_LEN..)?).or_else(|| open(&bytes))?;
+        (grant.jwt.sid == *sid).then_some(StoredSuccessor { bytes, grant })
     }
 
     /// Stores `grant` as the successor until it is confirmed, at most for the idle timeout. From
@@ -193,7 +198,7 @@ impl<'a> Rotations<'a> {
         match existing.map(|existing| self.open_successor(sid, existing)) {
             None => Ok(true),
             Some(Some(existing)) if existing.grant.jwt.generation < grant.jwt.generation => {
-                let before = &existing.sealed;
+                let before = &existing.bytes;
                 self.store()
                     .compare_and_swap(&key, before, sealed, ends_at, now)
                     .await
@@ -211,7 +216,9 @@ impl<'a> Rotations<'a> {
         let sealed = random::bytes()
             .ok()
             .and_then(|nonce| self.app.seals.stored.seal_at(key, grant, nonce));
-        sealed.map(Bytes::from).ok_or_else(no_randomness)
+        let tag = tag_of(grant.jwt.generation);
+        let bytes = sealed.map(|sealed| Bytes::from(tag + &sealed));
+        bytes.ok_or_else(no_randomness)
     }
 
     /// Adds `rotation` to the stored state and returns the result. Atomic and in one round trip:
@@ -279,12 +286,12 @@ impl<'a> Rotations<'a> {
         };
         // Nobody gets these tokens any more.
         let key = self.key("successor", sid);
-        self.store().remove(&key, &stored.sealed, now).await?;
+        self.store().remove(&key, &stored.bytes, now).await?;
         Ok(Some(stored.grant))
     }
 
     /// Records that the client has `generation`, and lets the successor expire after the grace
-    /// period.
+    /// period. Two concurrent calls: one round trip.
     pub(in crate::auth) async fn confirm(
         &self,
         sid: &SessionId,
@@ -298,15 +305,11 @@ impl<'a> Rotations<'a> {
             ..Rotation::default()
         };
         let noted = self.note(sid, &confirmed, started_at, now);
-        let (_, successor) = tokio::try_join!(noted, self.stored_successor(sid, now))?;
-        // A newer successor, which no client may have yet, keeps its lifetime.
-        let confirmed = successor.filter(|successor| successor.grant.jwt.generation == generation);
-        if let Some(StoredSuccessor { sealed, .. }) = confirmed {
-            let key = self.key("successor", sid);
-            self.store()
-                .compare_and_swap(&key, &sealed, sealed.clone(), now.plus(GRACE), now)
-                .await?;
-        }
+        // A newer successor, which no client may have yet, has another tag and keeps its lifetime.
+        let [key, tag] = [self.key("successor", sid), tag_of(generation)];
+        let ends_at = now.plus(GRACE);
+        let expired = self.store().expire(&key, tag.as_bytes(), ends_at, now);
+        tokio::try_join!(noted, expired)?;
         Ok(())
     }
 
@@ -328,6 +331,12 @@ impl StoredRotation {
             successor,
         }
     }
+}
+
+/// What a stored successor of this generation begins with. It is not authenticated: it decides when
+/// the entry expires, and nothing else.
+fn tag_of(generation: Generation) -> String {
+    format!("{:08x}", generation.number())
 }
 
 fn no_randomness() -> StoreError {

@@ -2,9 +2,9 @@
 if again then
   return value
 end
-local whole = (lives and value or '') .. ARGV[4]
-if #whole + 52 > tonumber(ARGV[3]) then
+local appended = (lives and value or '') .. ARGV[4]
+if #appended + 52 > tonumber(ARGV[3]) then
   return -2
 end
-redis.call('SET', KEYS[1], ARGV[5] .. ARGV[2] .. whole, 'EX', ARGV[6])
-return whole
+redis.call('SET', KEYS[1], ARGV[5] .. ARGV[2] .. appended, 'EX', ARGV[6])
+return appended

@@ -6,12 +6,12 @@ local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
 local floor = redis.call('HGET', KEYS[1], 'floor')
 local intact = tonumber(redis.call('HGET', KEYS[1], 'intact') or '0')
-local there = redis.call('EXISTS', KEYS[2]) == 1
-if not epoch or not floor or not there then
+local has_stream = redis.call('EXISTS', KEYS[2]) == 1
+if not epoch or not floor or not has_stream then
   epoch, floor = ARGV[1], '0-0'
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[1], 'epoch', epoch, 'floor', floor)
-  if not there then
+  if not has_stream then
     redis.call('XDEL', KEYS[2], redis.call('XADD', KEYS[2], '*', 'i', ''))
   end
 end
@@ -25,10 +25,10 @@ local function parts(id)
   return tonumber(time), tonumber(number)
 end
 
-local function is_after(one, other)
-  local time, number = parts(one)
-  local other_time, other_number = parts(other)
-  return time > other_time or (time == other_time and number > other_number)
+local function is_after(id, earlier)
+  local time, number = parts(id)
+  local earlier_time, earlier_number = parts(earlier)
+  return time > earlier_time or (time == earlier_time and number > earlier_number)
 end
 
 local function remove_before(id, last_removed)

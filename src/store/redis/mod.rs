@@ -45,6 +45,7 @@ const COMPARE_AND_SWAP: &str = concat!(
     include_str!("compare_and_swap.lua")
 );
 const APPEND: &str = concat!(include_str!("entry.lua"), include_str!("append.lua"));
+const EXPIRE: &str = concat!(include_str!("entry.lua"), include_str!("expire.lua"));
 const CLAIM: &str = concat!(include_str!("entry.lua"), include_str!("claim.lua"));
 const REMOVE: &str = concat!(include_str!("entry.lua"), include_str!("remove.lua"));
 
@@ -165,12 +166,14 @@ impl Redis {
     async fn claim_at_once(
         &self,
         claim: Claim<'_>,
-        [one, other]: [&str; 2],
+        others: [&str; 2],
         now: Timestamp,
     ) -> Result<Claimed, StoreError> {
         let call = self.shared.call_ids.next();
         let entry = entry::write(claim.ends_at, &call, checked_size(&claim.value)?);
-        let mut command = self.entry_script(CLAIM, &[claim.key, one, other], &call, now);
+        let [first, second] = others;
+        let keys = [claim.key, first, second];
+        let mut command = self.entry_script(CLAIM, &keys, &call, now);
         command.arg(entry).arg(time_to_live(claim.ends_at, now));
         let reply = self.execute(&command).await?;
         if number_of(&reply) == Some(-1) {
@@ -179,7 +182,7 @@ impl Redis {
         let Value::Array(parts) = reply else {
             return Err(unexpected(&reply));
         };
-        let [holder, one, other] =
+        let [holder, first, second] =
             <[Value; 3]>::try_from(parts).map_err(|parts| unexpected(&Value::Array(parts)))?;
         let holder = if number_of(&holder) == Some(0) {
             None
@@ -188,7 +191,7 @@ impl Redis {
         };
         Ok(Claimed {
             holder,
-            others: [unexpired(one, now)?, unexpired(other, now)?],
+            others: [unexpired(first, now)?, unexpired(second, now)?],
         })
     }
 
@@ -197,16 +200,13 @@ impl Redis {
     async fn claim_then_get(
         &self,
         claim: Claim<'_>,
-        [first, second]: [&str; 2],
+        others: [&str; 2],
         now: Timestamp,
     ) -> Result<Claimed, StoreError> {
-        let Claim {
-            key,
-            value,
-            ends_at,
-        } = claim;
-        let holder = self.put_if_absent(key, value, ends_at, now).await?;
-        let (first, second) = tokio::try_join!(self.get(first, now), self.get(second, now))?;
+        let taken = self.put_if_absent(claim.key, claim.value, claim.ends_at, now);
+        let holder = taken.await?;
+        let [first, second] = others.map(|key| self.get(key, now));
+        let (first, second) = tokio::try_join!(first, second)?;
         Ok(Claimed {
             holder,
             others: [first, second],
@@ -346,6 +346,24 @@ impl Store for Redis {
                 Some(_) => Err(unexpected(&reply)),
                 None => bytes_of(reply).map(Bytes::from),
             }
+        })
+    }
+
+    fn expire<'a>(
+        &'a self,
+        key: &'a str,
+        prefix: &'a [u8],
+        ends_at: Timestamp,
+        now: Timestamp,
+    ) -> StoreFuture<'a, bool> {
+        Box::pin(async move {
+            let call = self.shared.call_ids.next();
+            let mut command = self.entry_script(EXPIRE, &[key], &call, now);
+            command
+                .arg(digits(ends_at))
+                .arg(time_to_live(ends_at, now))
+                .arg(prefix);
+            bool_of(&self.execute(&command).await?)
         })
     }
 

@@ -1,8 +1,8 @@
 -- ARGV[3]: the longest lifetime of an entry in seconds. ARGV[4]: the most entries. The rest: entries.
-local oldest = now - tonumber(ARGV[3]) * 1000
+local oldest_kept = now - tonumber(ARGV[3]) * 1000
 local first = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
-if first and parts(first[1]) < oldest then
-  local id = string.format('%.0f-0', oldest)
+if first and parts(first[1]) < oldest_kept then
+  local id = string.format('%.0f-0', oldest_kept)
   remove_before(id, id)
 end
 if redis.call('XLEN', KEYS[2]) + #ARGV - 4 > tonumber(ARGV[4]) then

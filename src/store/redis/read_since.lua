@@ -5,23 +5,24 @@ local from = '-'
 if ARGV[3] ~= '' and ARGV[4] ~= '' and not lost then
   from = '(' .. ARGV[4]
 end
-local items, bytes, more = {}, 0, 1
-while #items < tonumber(ARGV[5]) and bytes < tonumber(ARGV[7]) do
+local entries, bytes, more = {}, 0, 1
+while #entries < tonumber(ARGV[5]) and bytes < tonumber(ARGV[7]) do
   local found = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', 20)
-  for _, one in ipairs(found) do
-    local item = #one[2] == 2 and one[2][2] or ''
-    for _, field in ipairs(one[2]) do
+  for _, message in ipairs(found) do
+    local id, fields = message[1], message[2]
+    local text = #fields == 2 and fields[2] or ''
+    for _, field in ipairs(fields) do
       bytes = bytes + #field
     end
-    if #item > tonumber(ARGV[6]) then
-      item = ''
+    if #text > tonumber(ARGV[6]) then
+      text = ''
     end
-    items[#items + 1] = { one[1], item }
-    from = '(' .. one[1]
+    entries[#entries + 1] = { id, text }
+    from = '(' .. id
   end
   if #found < 20 then
     more = 0
     break
   end
 end
-return { epoch, lost and 1 or 0, redis.call('XLEN', KEYS[2]), more, now, items }
+return { epoch, lost and 1 or 0, redis.call('XLEN', KEYS[2]), more, now, entries }

@@ -5,8 +5,8 @@ end
 if not lives or value ~= ARGV[4] then
   return 0
 end
-local left = redis.pcall('SET', KEYS[1], string.rep('0', 20) .. ARGV[2], 'EX', 60)
-if type(left) == 'table' and left['err'] then
+local written = redis.pcall('SET', KEYS[1], string.rep('0', 20) .. ARGV[2], 'EX', 60)
+if type(written) == 'table' and written['err'] then
   redis.call('DEL', KEYS[1])
 end
 return 1

@@ -104,9 +104,9 @@ pub struct Block {
 impl Block {
     /// The one of two that was ordered last.
     #[must_use]
-    pub fn last(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+    pub fn last(first: Option<Self>, second: Option<Self>) -> Option<Self> {
         let key = |block: &Self| (block.given, block.until);
-        [one, other].into_iter().flatten().max_by_key(key)
+        [first, second].into_iter().flatten().max_by_key(key)
     }
 }
 
