@@ -1,6 +1,9 @@
 //! The refresh lease of a session, exclusive among all replicas that share the store. It is short,
 //! and prolonged while it is held: no other replica sends the same token while a response may still
 //! arrive, and the lease of a replica that died is over soon.
+//!
+//! A lease that expired during an outage of the store is taken again, so that no other replica sends
+//! the token before the result is stored. But the holder sends nothing any more.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,7 +24,7 @@ const LIFETIME: Duration = Duration::from_secs(15);
 
 /// How often a lease is prolonged, and how soon again after a failure.
 const RENEW_INTERVAL: Duration = Duration::from_secs(5);
-const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The time that must be left of a lease when a token is sent.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -92,6 +95,8 @@ struct Held {
 struct Renewed {
     at: Instant,
     ends_at: Timestamp,
+    /// Whether it was held all the time. Otherwise another replica may have refreshed meanwhile.
+    without_gap: bool,
 }
 
 /// Why a lease is released later.
@@ -134,7 +139,7 @@ impl Lease {
         if self.held.has_time_left() {
             return Ok(true);
         }
-        self.held.renew().await
+        Ok(self.held.renew().await? && self.held.is_without_gap())
     }
 
     /// Releases the lease. If the store does not answer, it is tried again beside the caller.
@@ -157,6 +162,7 @@ impl Held {
         let renewed = Renewed {
             at: Instant::now(),
             ends_at: end_of_lease(context.now()),
+            without_gap: true,
         };
         Self {
             context,
@@ -174,11 +180,20 @@ impl Held {
     }
 
     fn has_time_left(&self) -> bool {
-        let Renewed { at, ends_at } = *lock(&self.renewed);
+        let Renewed {
+            at,
+            ends_at,
+            without_gap,
+        } = *lock(&self.renewed);
         let now = self.context.now();
-        at.elapsed() + MARGIN < LIFETIME && now.plus(MARGIN) < ends_at
+        without_gap && at.elapsed() + MARGIN < LIFETIME && now.plus(MARGIN) < ends_at
     }
 
+    fn is_without_gap(&self) -> bool {
+        lock(&self.renewed).without_gap
+    }
+
+    /// Prolongs the lease. `false`: it has expired, or another replica has it.
     async fn renew(&self) -> Result<bool, StoreError> {
         let (at, now) = (Instant::now(), self.context.now());
         let ends_at = end_of_lease(now);
@@ -186,17 +201,32 @@ impl Held {
         let store = &self.context.stores.sessions;
         let renewed = store.compare_and_swap(&self.key, holder, holder.clone(), ends_at, now);
         let is_held = renewed.await?;
+        let mut renewed = lock(&self.renewed);
         if is_held {
-            *lock(&self.renewed) = Renewed { at, ends_at };
+            renewed.at = at;
+            renewed.ends_at = ends_at;
+        } else {
+            renewed.without_gap = false;
         }
         Ok(is_held)
     }
 
-    /// Prolongs the lease until it is lost.
+    /// Prolongs the lease, or takes it again. `false`: another replica has it.
+    async fn renew_or_retake(&self) -> Result<bool, StoreError> {
+        if self.renew().await? {
+            return Ok(true);
+        }
+        let (holder, now) = (&self.holder.0, self.context.now());
+        let store = &self.context.stores.sessions;
+        let other = store.put_if_absent(&self.key, holder.clone(), end_of_lease(now), now);
+        Ok(other.await?.is_none_or(|other| other == *holder))
+    }
+
+    /// Prolongs the lease until another replica has it.
     async fn keep(self: Arc<Self>) {
         sleep(RENEW_INTERVAL).await;
         loop {
-            let next = match self.renew().await {
+            let next = match self.renew_or_retake().await {
                 Ok(true) => RENEW_INTERVAL,
                 Ok(false) => return,
                 Err(error) => {

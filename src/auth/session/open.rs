@@ -1,6 +1,8 @@
 //! Decrypts session cookies and native access tokens. Parsed sessions are cached per worker.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use quick_cache::sync::Cache;
 
@@ -21,10 +23,31 @@ use crate::types::time::Timestamp;
 /// built once. One cache per worker.
 pub struct SessionCache(Cache<(usize, SealId), Arc<CachedSession>>);
 
+/// How long after a failure the store is told again that a client has its tokens.
+const CONFIRMATION_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A parsed session, and the refresh cookie that was found to belong to it.
 struct CachedSession {
     session: Arc<Session>,
     refresh: OnceLock<SealHead>,
+    /// From when the next request confirms the generation again, in seconds since the epoch. 0 if
+    /// there is nothing to repeat.
+    confirm_from: AtomicU64,
+}
+
+impl CachedSession {
+    fn retry_confirmation(&self, now: Timestamp) {
+        let from = now.plus(CONFIRMATION_RETRY_INTERVAL).secs();
+        self.confirm_from.store(from, Ordering::Relaxed);
+    }
+
+    /// Whether a failed confirmation is to be repeated. True for one caller.
+    fn takes_confirmation(&self, now: Timestamp) -> bool {
+        let from = self.confirm_from.load(Ordering::Relaxed);
+        from != 0
+            && from <= now.secs()
+            && self.confirm_from.swap(0, Ordering::Relaxed) != 0
+    }
 }
 
 /// The beginning of a sealed cookie: it contains the nonce, so that no two seals have the same.
@@ -100,6 +123,9 @@ impl SessionOpener {
         let opened = seal.open_into(text, &mut buffer)?;
         let (key, key_age) = ((index, opened.stamp), opened.key_age);
         if let Some(cached) = cache.0.get(&key) {
+            if cached.takes_confirmation(now) {
+                self.confirm_generation(app, &cached, now);
+            }
             return Some(OpenedSession {
                 session: Arc::clone(&cached.session),
                 key_age,
@@ -111,9 +137,10 @@ impl SessionOpener {
         let cached = Arc::new(CachedSession {
             session: Arc::clone(&session),
             refresh: OnceLock::new(),
+            confirm_from: AtomicU64::new(0),
         });
         cache.0.insert(key, Arc::clone(&cached));
-        self.confirm_generation(app, &session, now);
+        self.confirm_generation(app, &cached, now);
         Some(OpenedSession {
             session,
             key_age,
@@ -122,7 +149,9 @@ impl SessionOpener {
     }
 
     /// The first request with a new generation confirms that the client has the refreshed tokens.
-    fn confirm_generation(&self, app: &Arc<AppAuth>, session: &Arc<Session>, now: Timestamp) {
+    /// If that fails, a later request at this worker repeats it.
+    fn confirm_generation(&self, app: &Arc<AppAuth>, cached: &Arc<CachedSession>, now: Timestamp) {
+        let session = &cached.session;
         if session.generation == Generation::FIRST {
             return;
         }
@@ -131,18 +160,21 @@ impl SessionOpener {
             return;
         }
         let (context, generations) = (Arc::clone(&self.context), Arc::clone(&self.generations));
-        let (app, task_session) = (Arc::clone(app), Arc::clone(session));
+        let (app, task_cached) = (Arc::clone(app), Arc::clone(cached));
         let spawned = self.context.runtime.spawn(async move {
             let rotations = Rotations::new(&context, &app);
-            let (sid, started_at) = (&task_session.sid, task_session.started_at);
+            let session = &task_cached.session;
+            let (sid, started_at) = (&session.sid, session.started_at);
             let confirmed = rotations.confirm(sid, generation, started_at, now);
             if let Err(error) = confirmed.await {
                 generations.forget_confirmation(sid, generation);
+                task_cached.retry_confirmation(context.now());
                 tracing::debug!(app = %app.app.name, %sid, %error, "generation_confirm_failed");
             }
         });
         if spawned.is_err() {
             self.generations.forget_confirmation(sid, generation);
+            cached.retry_confirmation(now);
         }
     }
 }

@@ -52,6 +52,28 @@ async fn store_outage_keeps_valid_jwts_and_logs_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn confirmation_that_the_store_missed_is_repeated() {
+    let mut redis = RedisServer::start_persistent();
+    let doorward = Setup::plain().remembering(&store(&redis)).start();
+    let mut alice = doorward.logged_in("alice", CART).await;
+    doorward.advance_secs(301);
+    assert_eq!(status(&doorward, &mut alice).await, 200);
+    let key = redis.command(&["--scan", "--pattern", "*:successor/*"]);
+    redis.stop();
+    // The first request with the new cookies confirms them.
+    assert_eq!(status(&doorward, &mut alice).await, 200);
+    redis.restart();
+    // Confirmed tokens are kept for 30 seconds, and five minutes for clocks that differ.
+    let is_confirmed = || redis.command(&["TTL", &key]).parse::<u64>().unwrap() <= 330;
+    let begun = std::time::Instant::now();
+    while !is_confirmed() {
+        assert!(begun.elapsed().as_secs() < 10, "it is not repeated");
+        doorward.advance_secs(1);
+        assert_eq!(status(&doorward, &mut alice).await, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hanging_store_counts_as_unavailable() {
     let redis = RedisServer::start();
     let doorward = Setup::plain()
