@@ -29,6 +29,7 @@ pub mod identity;
 pub mod limits;
 mod lock;
 pub mod oidc;
+pub mod outage;
 pub mod policy;
 pub mod proxy;
 pub mod runtime;

@@ -32,7 +32,7 @@ use source::{File, code, lines_without_tests, repository, test_files};
 
 /// Layers, lowest first. A module may import from its own layer and from those below it.
 const LAYERS: [&[&str]; 9] = [
-    &["types", "telemetry", "dns", "limits", "lock"],
+    &["types", "telemetry", "dns", "limits", "lock", "outage"],
     &["identity"],
     &["session"],
     &["policy"],

@@ -256,7 +256,7 @@ impl Context {
             .run(CALL_TIMEOUT, async move { provider.metadata().await })
             .await?;
         fetched.map_err(|error| {
-            tracing::warn!(app = %app.app.name, code = error.code(), %error, "provider_discovery_failed");
+            tracing::debug!(app = %app.app.name, code = error.code(), %error, "provider_discovery_failed");
             Unavailable::of_provider(error.code())
         })
     }

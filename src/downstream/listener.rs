@@ -23,6 +23,7 @@ use super::settings::{ConnectionSettings, ListenerSettings};
 use super::socket::{ListeningSocket, set_keepalive};
 use super::socket_activation::{ActivatedSockets, Role};
 use crate::limits::ByteBudget;
+use crate::outage::OutageLog;
 use crate::telemetry::metrics::Metrics;
 use crate::types::net::ListenAddr;
 
@@ -247,6 +248,7 @@ pub async fn serve<H: Handler>(
     let initial = settings.borrow_and_update().clone();
     let mut context = context_with(initial);
     let mut connections = JoinSet::new();
+    let outages = OutageLog::new("listener", "");
     loop {
         let accepted = tokio::select! {
             biased;
@@ -261,9 +263,12 @@ pub async fn serve<H: Handler>(
             accepted = acceptor.accept() => accepted,
         };
         let socket = match accepted {
-            Ok(socket) => socket,
+            Ok(socket) => {
+                outages.succeeded();
+                socket
+            }
             Err(error) => {
-                tracing::warn!(%error, "accept_failed");
+                outages.failed("accept_failed", &error);
                 sleep(ACCEPT_RETRY_DELAY).await;
                 continue;
             }

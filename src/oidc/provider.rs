@@ -4,6 +4,7 @@
 //! Documents are fetched when first needed, and kept while the provider is unavailable. Requests
 //! are not retried; the caller decides, because it knows what a token is worth.
 
+mod call_outcome;
 mod probe;
 mod reachability;
 mod requests;
@@ -21,6 +22,7 @@ use super::http::Http;
 use super::jwks::KeySet;
 use super::settings::ProviderSettings;
 use crate::dns::Resolver;
+use crate::outage::OutageLog;
 use crate::telemetry::metrics::Metrics;
 use crate::types::time::{Clock, Timestamp};
 use reachability::Reachability;
@@ -48,6 +50,7 @@ pub struct Provider {
     /// For refreshes with plain tokens, which may be invented.
     plain_breaker: CircuitBreaker,
     reachability: Reachability,
+    outages: OutageLog,
 }
 
 impl Provider {
@@ -63,6 +66,7 @@ impl Provider {
         resolver: Resolver,
     ) -> Arc<Self> {
         let http = Http::new(settings.http(), Arc::clone(&clock), resolver);
+        let outages = OutageLog::new("provider", settings.name.to_string());
         Arc::new(Self {
             settings,
             clock,
@@ -73,6 +77,7 @@ impl Provider {
             breaker: CircuitBreaker::default(),
             plain_breaker: CircuitBreaker::default(),
             reachability: Reachability::default(),
+            outages,
         })
     }
 
@@ -126,6 +131,11 @@ impl Provider {
         self.breaker.is_open()
     }
 
+    /// The failed calls since the last time, for a counter.
+    pub fn new_failures(&self) -> u64 {
+        self.outages.new_failures()
+    }
+
     /// The seconds by which the provider's clock is ahead, from its last response.
     pub fn clock_skew(&self) -> Option<i64> {
         self.http.clock_skew()
@@ -155,7 +165,7 @@ impl Provider {
                     tokio::time::sleep(self.settings.keys_max_age.max(INITIAL_BACKOFF)).await;
                 }
                 Err(error) => {
-                    tracing::warn!(provider = %self.settings.name, code = error.code(), %error, "provider_refresh_failed");
+                    tracing::debug!(provider = %self.settings.name, code = error.code(), %error, "provider_refresh_failed");
                     discovered = false;
                     tokio::time::sleep(backoff).await;
                     backoff = backoff.saturating_mul(2).min(MAX_BACKOFF);
@@ -203,6 +213,10 @@ impl Provider {
     }
 
     async fn fetch_metadata(&self) -> Result<Metadata, ProviderError> {
+        self.observed(self.load_metadata().await)
+    }
+
+    async fn load_metadata(&self) -> Result<Metadata, ProviderError> {
         let url = self
             .settings
             .dialect
@@ -233,6 +247,10 @@ impl Provider {
     }
 
     async fn fetch_keys(&self) -> Result<KeySet, ProviderError> {
+        self.observed(self.load_keys().await)
+    }
+
+    async fn load_keys(&self) -> Result<KeySet, ProviderError> {
         let metadata = self.metadata().await?;
         let document = self
             .http

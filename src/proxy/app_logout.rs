@@ -35,7 +35,7 @@ impl Proxy {
                     if rejected { "refused" } else { "logged_out" }
                 }
                 Ok(Some(Err(error))) => {
-                    tracing::warn!(app = %app_ref.app.name, code = error.code(), %error, "app_logout_failed");
+                    tracing::debug!(app = %app_ref.app.name, code = error.code(), %error, "app_logout_failed");
                     error.code()
                 }
                 Err(_) => {

@@ -239,7 +239,7 @@ impl Proxy {
         request_id: RequestId,
     ) -> TaggedResponse {
         let cause = std::error::Error::source(error).map(ToString::to_string);
-        tracing::warn!(app = %app_ref.app.name, code = error.code(), %error, cause, "upstream_failed");
+        tracing::debug!(app = %app_ref.app.name, code = error.code(), %error, cause, "upstream_failed");
         self.responder
             .upstream_failed(info, app_ref.app, error, request_id)
     }

@@ -130,7 +130,7 @@ impl Proxy {
                 set_cookies,
                 return_to,
             }) => {
-                tracing::warn!(app = %app_ref.app.name, code = failure.code(), "login_page_shown");
+                tracing::debug!(app = %app_ref.app.name, code = failure.code(), "login_page_shown");
                 self.responder
                     .login_failed(app_ref.app, &failure, &return_to, request_id)
                     .with_cookies(set_cookies)

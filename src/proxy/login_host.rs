@@ -93,7 +93,7 @@ impl Proxy {
         context: &RequestContext<'_>,
     ) -> TaggedResponse {
         let request_id = context.request_id();
-        tracing::warn!(app = %app_ref.app.name, code = failed.failure.code(), "login_page_shown");
+        tracing::debug!(app = %app_ref.app.name, code = failed.failure.code(), "login_page_shown");
         self.responder
             .host_login_failed(app_ref.app, failed, request_id)
     }

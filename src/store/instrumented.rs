@@ -1,4 +1,4 @@
-//! A store wrapper that counts and times calls, and logs when the store becomes unavailable or available.
+//! A store wrapper that counts and times calls, and logs its outages.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +12,7 @@ use super::{
     Claim, Claimed, Cursor, LogBatch, LogEntry, LogLimits, LogState, Store, StoreError,
     StoreFuture, StoreTime,
 };
+use crate::outage::OutageLog;
 use crate::telemetry::metrics::Metrics;
 use crate::types::time::Timestamp;
 
@@ -30,6 +31,7 @@ pub struct StoreMetrics {
     up: IntGauge,
     /// Whether the last call succeeded. Unset before the first call.
     is_up: OnceLock<AtomicBool>,
+    outages: OutageLog,
 }
 
 #[derive(Debug)]
@@ -88,6 +90,7 @@ impl StoreMetrics {
             in_flight: metrics.store_calls_in_flight.clone(),
             up: metrics.store_up.clone(),
             is_up: OnceLock::new(),
+            outages: OutageLog::new("store", ""),
         })
     }
 
@@ -126,17 +129,12 @@ impl StoreMetrics {
     fn update_up(&self, error: Option<&StoreError>) {
         let is_up = !matches!(error, Some(StoreError::Unavailable(_)));
         self.up.set(i64::from(is_up));
-        // The first success is not logged.
-        let was_up = self
-            .is_up
-            .get_or_init(|| AtomicBool::new(true))
-            .swap(is_up, Ordering::Relaxed);
+        self.is_up
+            .get_or_init(|| AtomicBool::new(is_up))
+            .store(is_up, Ordering::Relaxed);
         match error {
-            Some(StoreError::Unavailable(why)) if was_up => {
-                tracing::warn!(%why, "store_unavailable")
-            }
-            Some(_) | None if is_up && !was_up => tracing::info!("store_available"),
-            Some(_) | None => {}
+            Some(error) => self.outages.failed(error.code(), error),
+            None => self.outages.succeeded(),
         }
     }
 }

@@ -5,12 +5,14 @@
 
 use std::io::Write;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::IntCounter;
 
 use super::line_writer::{LineBuffer, LineWriter};
 use super::metrics::Metrics;
+use crate::outage::OutageLog;
 use crate::types::time::Timestamp;
 
 /// A buffer of this size wakes the writer early, in bytes.
@@ -59,13 +61,17 @@ pub struct AccessEntry<'a> {
 
 /// The access log's writer. Dropping it writes the pending entries.
 #[derive(Debug)]
-pub struct AccessLog(LineWriter);
+pub struct AccessLog {
+    writer: LineWriter,
+    outages: Arc<OutageLog>,
+}
 
 /// The buffer of one worker.
 #[derive(Debug)]
 pub struct AccessBuffer {
     lines: LineBuffer,
     dropped: IntCounter,
+    outages: Arc<OutageLog>,
 }
 
 impl AccessLog {
@@ -74,14 +80,18 @@ impl AccessLog {
     /// # Errors
     /// The thread cannot be created.
     pub fn start(out: impl Write + Send + 'static) -> std::io::Result<Self> {
-        LineWriter::start("access-log", out).map(Self)
+        Ok(Self {
+            writer: LineWriter::start("access-log", out)?,
+            outages: Arc::new(OutageLog::new("access_log", "")),
+        })
     }
 
     /// Adds the buffer of a worker.
     pub fn buffer(&self, metrics: &Metrics) -> AccessBuffer {
         AccessBuffer {
-            lines: self.0.buffer(WAKE_WRITER_AT),
+            lines: self.writer.buffer(WAKE_WRITER_AT),
             dropped: metrics.access_log_dropped.clone(),
+            outages: Arc::clone(&self.outages),
         }
     }
 }
@@ -89,8 +99,12 @@ impl AccessLog {
 impl AccessBuffer {
     /// Appends one entry. Never waits for output.
     pub fn write(&self, entry: &AccessEntry<'_>) {
-        if !self.lines.append(|out| entry.format(out)) {
+        if self.lines.append(|out| entry.format(out)) {
+            self.outages.succeeded();
+        } else {
             self.dropped.inc();
+            let error = "its reader is too slow, or the disk is full";
+            self.outages.failed("access_log_full", &error);
         }
     }
 }

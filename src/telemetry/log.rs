@@ -17,6 +17,10 @@ use super::line_writer::{LineBuffer, LineWriter};
 use super::request_scope::current_request;
 use super::text_fields::write_field;
 
+/// Libraries that log each failure of a dependency. Their errors are in Doorward's own events. A
+/// filter that names them lets them log.
+const SILENT: &str = "redis=off,hickory_net=off,hickory_proto=off,hickory_resolver=off";
+
 /// The buffer of the process's event log.
 static EVENTS: OnceLock<LineBuffer> = OnceLock::new();
 
@@ -107,7 +111,7 @@ pub fn newly_dropped_events() -> u64 {
 }
 
 fn parsed(filter: &str) -> Result<EnvFilter, LogError> {
-    let parsed = EnvFilter::builder().parse(filter);
+    let parsed = EnvFilter::builder().parse(format!("{SILENT},{filter}"));
     parsed.map_err(|error| LogError::Filter {
         filter: filter.to_owned(),
         reason: error.to_string(),
@@ -226,6 +230,20 @@ mod tests {
         tracing::subscriber::with_default(log.subscriber, || tracing::info!(value, "seen"));
         let bytes = sink.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn libraries_are_silent_unless_the_filter_names_them() {
+        for (filter, expected) in [("info", false), ("trace", false), ("info,redis=warn", true)] {
+            let sink = Sink::default();
+            let writer = sink.clone();
+            let log = subscriber(LogFormat::Json, filter, move || writer.clone()).unwrap();
+            tracing::subscriber::with_default(log.subscriber, || {
+                tracing::warn!(target: "redis::cluster", "node lost");
+            });
+            let is_logged = !sink.0.lock().unwrap().is_empty();
+            assert_eq!(is_logged, expected, "{filter}");
+        }
     }
 
     #[test]

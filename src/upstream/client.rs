@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::dial::Dialer;
-use super::error::UpstreamError;
+use super::error::{UpstreamError, WithCause};
 use super::http1::{Connection, IdlePool, PinnedPool, ReusePolicy};
 use super::http2::{ConnectionSlots, H2Pool};
 use super::target::{UpstreamPlan, UpstreamProtocol};
@@ -96,10 +96,19 @@ impl Upstream {
         self.plan.settings.stream_max_age
     }
 
-    pub(super) fn count_error(&self, error: &UpstreamError) {
+    /// Counts a failed request, and notes whether the backend works.
+    pub(super) fn record_outcome(&self, error: Option<&UpstreamError>) {
+        let outages = &self.plan.outages;
+        let Some(error) = error else {
+            outages.succeeded();
+            return;
+        };
         self.errors
             .with_label_values(&[self.plan.app.as_str(), error.code()])
             .inc();
+        if !error.is_by_client() {
+            outages.failed(error.code(), &WithCause(error));
+        }
     }
 
     /// Returns a pooled or a new HTTP/1.1 connection.

@@ -1,6 +1,7 @@
 //! Upstream errors. Each has a stable code, which the log, the metric and the error page share.
 
-use std::io;
+use std::error::Error as _;
+use std::{fmt, io};
 
 /// Why the backend gave no response.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,22 @@ impl UpstreamError {
         }
     }
 
+    /// Whether the request is to blame, and not the backend.
+    pub const fn is_by_client(&self) -> bool {
+        match self {
+            Self::NotForwardable(_) | Self::RequestStalled | Self::RequestBodyAborted => true,
+            Self::Loop
+            | Self::Saturated
+            | Self::Unresolved(_)
+            | Self::ConnectRefused(_)
+            | Self::ConnectTimeout
+            | Self::Tls(_)
+            | Self::ResponseTimeout
+            | Self::ConnectionClosed(_)
+            | Self::BadResponse(_) => false,
+        }
+    }
+
     /// Whether the backend may have seen the request.
     pub const fn was_sent(&self) -> bool {
         match self {
@@ -87,5 +104,18 @@ impl UpstreamError {
             self,
             Self::NotForwardable(_) | Self::RequestStalled | Self::RequestBodyAborted
         )
+    }
+}
+
+/// An error with its cause, for logs.
+pub(super) struct WithCause<'e>(pub(super) &'e UpstreamError);
+
+impl fmt::Display for WithCause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        match self.0.source() {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
+        }
     }
 }

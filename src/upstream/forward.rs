@@ -92,7 +92,7 @@ pub fn app_headers(
     policy.upstream_headers(client, &upstream_request(permit, limits))
 }
 
-/// Sends a request and counts a failure.
+/// Sends a request and records its outcome.
 pub(super) async fn send(
     upstream: &Upstream,
     request: ForwardRequest<'_>,
@@ -100,9 +100,7 @@ pub(super) async fn send(
     body: Body,
 ) -> Result<Response<Body>, UpstreamError> {
     let response = exchange(upstream, &request, client, body).await;
-    if let Err(error) = &response {
-        upstream.count_error(error);
-    }
+    upstream.record_outcome(response.as_ref().err());
     response
 }
 

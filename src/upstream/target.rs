@@ -17,6 +17,7 @@ use super::dial_record::{DialRecord, LastDial};
 use super::headers::HeaderPolicy;
 use super::request::ForwardRequest;
 use super::template::ByLabel;
+use crate::outage::OutageLog;
 use crate::types::host_label::HostLabel;
 
 /// ALPN protocol ID of HTTP/2 over TLS (RFC 9113 section 3.2).
@@ -132,6 +133,7 @@ pub struct UpstreamPlan {
     pub(super) host: HeaderValue,
     pub(super) tls: Option<Tls>,
     pub(super) dial_record: Arc<DialRecord>,
+    pub(super) outages: Arc<OutageLog>,
 }
 
 #[derive(Clone, Debug)]
@@ -206,8 +208,10 @@ impl UpstreamPlan {
         };
         let host =
             HeaderValue::from_str(&authority).map_err(|_| UpstreamPlanError::Host(authority))?;
+        let app: String = app.into();
         Ok(Arc::new(Self {
-            app: app.into(),
+            outages: Arc::new(OutageLog::new("upstream", app.clone())),
+            app,
             settings,
             headers,
             host,
@@ -226,6 +230,7 @@ impl UpstreamPlan {
             host: self.host.clone(),
             tls: self.tls.clone(),
             dial_record: Arc::clone(&self.dial_record),
+            outages: Arc::clone(&self.outages),
         })
     }
 
@@ -271,6 +276,7 @@ impl UpstreamPlan {
             host: HeaderValue::try_from(authority).ok()?,
             tls,
             dial_record: Arc::clone(&self.dial_record),
+            outages: Arc::clone(&self.outages),
         }))
     }
 

@@ -170,7 +170,7 @@ async fn failed_discovery_is_logged_with_its_url() {
     let discovery = format!("{}/.well-known/openid-configuration", provider.issuer());
     variables.push(("DOORWARD_PROVIDERS__LOGIN__ISSUER", provider.issuer()));
     let process = Process::run(folder.path("doorward.toml").as_os_str(), &variables);
-    let line = process.line_with("provider_refresh_failed");
+    let line = process.line_with("outage_began");
     for part in [
         discovery.as_str(),
         "https://other.test",

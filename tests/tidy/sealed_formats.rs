@@ -4,7 +4,7 @@
 use super::source::{code, repository};
 
 /// The purposes of all versions. Add a new one; never rename or remove one.
-const PURPOSES: [&str; 22] = [
+const PURPOSES: [&str; 23] = [
     "announcement of an ending",
     "dpop nonce",
     "handover code",

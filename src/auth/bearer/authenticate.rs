@@ -421,7 +421,7 @@ fn hash_of(token: &str, label: Option<&HostLabel>) -> TokenHash {
 
 fn verification_failed(app: &AppAuth, error: &TokenRejected) -> BearerError {
     if error.is_outage() {
-        tracing::warn!(app = %app.app.name, code = error.code(), %error, "token_not_verified");
+        tracing::debug!(app = %app.app.name, code = error.code(), %error, "token_not_verified");
         return BearerError::Unavailable(Unavailable::of_provider(error.code()));
     }
     rejected(error.code())

@@ -174,7 +174,7 @@ impl DpopVerifier {
             Ok(Ok(None)) => Ok(()),
             Ok(Ok(Some(_))) => Err(DpopError::Replayed),
             Ok(Err(error)) => {
-                tracing::warn!(app = %app.app.name, code = error.code(), %error, "dpop_replay_store_failed");
+                tracing::debug!(app = %app.app.name, code = error.code(), %error, "dpop_replay_store_failed");
                 Err(DpopError::Unavailable(Unavailable::of_store(error.code())))
             }
             Err(error) => Err(DpopError::Unavailable(Unavailable::of_store_task(error))),

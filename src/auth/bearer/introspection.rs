@@ -128,7 +128,7 @@ impl Introspection {
         };
         let response = match self.tasks.run(CALL_TIMEOUT, task).await {
             Ok(response) => response.map_err(|error| {
-                tracing::warn!(app = %app.app.name, code = error.code(), %error, "introspection_failed");
+                tracing::debug!(app = %app.app.name, code = error.code(), %error, "introspection_failed");
                 Unavailable::of_provider(error.code())
             }),
             Err(error) => Err(error.into()),

@@ -110,7 +110,11 @@ impl Login {
             LoginOutcome::AlreadySignedIn { .. } => "already_signed_in",
             LoginOutcome::Restarted(_) => "restarted",
             LoginOutcome::Failed(FailedLogin { failure, .. }) => {
-                tracing::warn!(app = %app.app.name, code = failure.code(), %failure, "login_failed");
+                if failure.is_outage() {
+                    tracing::debug!(app = %app.app.name, code = failure.code(), %failure, "login_failed");
+                } else {
+                    tracing::warn!(app = %app.app.name, code = failure.code(), %failure, "login_failed");
+                }
                 failure.code()
             }
         };

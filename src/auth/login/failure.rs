@@ -84,6 +84,11 @@ fn described(description: Option<&str>) -> String {
 }
 
 impl LoginFailure {
+    /// Whether a dependency is unavailable. The beginning of its outage is logged.
+    pub const fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+
     /// The stable code for logs, metrics and pages.
     pub const fn code(&self) -> &'static str {
         match self {

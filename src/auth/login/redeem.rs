@@ -117,7 +117,7 @@ impl CodeRedeemer {
             .exchange_code(&app.client, code, verifier)
             .await;
         let response = response.map_err(|error| {
-            tracing::warn!(app = %app.app.name, code = error.code(), %error, url = app.provider.token_url(), "code_exchange_failed");
+            tracing::debug!(app = %app.app.name, code = error.code(), %error, url = app.provider.token_url(), "code_exchange_failed");
             code_failure(&error)
         })?;
         let now = self.context.now();

@@ -57,7 +57,7 @@ impl StoredTargets {
             Ok(()) => return true,
             Err(code) => code,
         };
-        tracing::warn!(app = %app.app.name, code, "return_target_not_stored");
+        tracing::debug!(app = %app.app.name, code, "return_target_not_stored");
         false
     }
 
@@ -100,7 +100,7 @@ impl StoredTargets {
         let opened = sealed.and_then(|sealed| app.seals.return_to.open_at(&key, &sealed));
         let target = opened.and_then(|(text, _)| ReturnTo::parse(&text, &app.app.prefix));
         target.unwrap_or_else(|| {
-            tracing::warn!(app = %app.app.name, "return_target_lost");
+            tracing::debug!(app = %app.app.name, "return_target_lost");
             ReturnTo::root()
         })
     }

@@ -59,7 +59,11 @@ impl LoginHost {
                 let failure = &failed.failure;
                 let target = failed.target.as_ref();
                 let app = target.map_or(&host.app.name, |target| &target.app.name);
-                tracing::warn!(%app, code = failure.code(), %failure, "login_failed");
+                if failure.is_outage() {
+                    tracing::debug!(%app, code = failure.code(), %failure, "login_failed");
+                } else {
+                    tracing::warn!(%app, code = failure.code(), %failure, "login_failed");
+                }
                 failure.code()
             }
         };

@@ -63,11 +63,11 @@ impl SignedIn {
             match self.context.anonymous_tasks.run(CALL_TIMEOUT, write).await {
                 Ok(Ok(recent)) => list = list.merged(&recent),
                 Ok(Err(code)) => {
-                    tracing::warn!(app = %host.app.name, code, "signed_in_list_failed")
+                    tracing::debug!(app = %host.app.name, code, "signed_in_list_failed")
                 }
                 Err(error) => {
                     let code = Unavailable::of_store_task(error).code;
-                    tracing::warn!(app = %host.app.name, code, "signed_in_list_failed");
+                    tracing::debug!(app = %host.app.name, code, "signed_in_list_failed");
                 }
             }
         }
@@ -92,11 +92,11 @@ impl SignedIn {
             match self.context.anonymous_tasks.run(CALL_TIMEOUT, read).await {
                 Ok(Ok(recent)) => list = list.merged(&recent.unwrap_or_default().list),
                 Ok(Err(code)) => {
-                    tracing::warn!(app = %host.app.name, code, "signed_in_list_failed")
+                    tracing::debug!(app = %host.app.name, code, "signed_in_list_failed")
                 }
                 Err(error) => {
                     let code = Unavailable::of_store_task(error).code;
-                    tracing::warn!(app = %host.app.name, code, "signed_in_list_failed");
+                    tracing::debug!(app = %host.app.name, code, "signed_in_list_failed");
                 }
             }
         }

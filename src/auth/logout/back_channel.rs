@@ -169,7 +169,7 @@ impl BackchannelLogout {
             Ok(Some(_)) => Err(BackchannelLogoutError::Replayed),
             // The token can be replayed, which revokes the same sessions again.
             Err(_) => {
-                tracing::warn!(app = %app.app.name, "logout_token_replay_store_failed");
+                tracing::debug!(app = %app.app.name, "logout_token_replay_store_failed");
                 Ok(())
             }
         }

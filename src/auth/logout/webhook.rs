@@ -215,7 +215,7 @@ impl WebhookReceiver {
             Ok(Ok(None)) => {}
             // A repeated revocation is better than a late one.
             Ok(Err(_)) | Err(_) => {
-                tracing::warn!(provider = %settings.name, "webhook_replay_check_failed")
+                tracing::debug!(provider = %settings.name, "webhook_replay_check_failed")
             }
         }
         // By the provider's clock, with leeway.
@@ -244,7 +244,7 @@ impl WebhookReceiver {
         let recorded = store.put(&key, Bytes::new(), ends_at, now);
         let recorded = tokio::time::timeout(STORE_TIMEOUT, recorded).await;
         if !matches!(recorded, Ok(Ok(()))) {
-            tracing::warn!(provider = %settings.name, "webhook_replay_store_failed");
+            tracing::debug!(provider = %settings.name, "webhook_replay_store_failed");
         }
         Ok(WebhookOutcome::Revoked(event.code))
     }

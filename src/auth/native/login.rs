@@ -230,7 +230,7 @@ impl NativeLogin {
         let response = response.await.map_err(|error| match error {
             PasswordError::Rejected(refusal) => NativeFailure::Refused(refusal),
             PasswordError::Failed(error) => {
-                tracing::warn!(app = %app.app.name, code = error.code(), %error, url = app.provider.token_url(), "password_grant_failed");
+                tracing::debug!(app = %app.app.name, code = error.code(), %error, url = app.provider.token_url(), "password_grant_failed");
                 of_token_error(&error)
             }
         })?;

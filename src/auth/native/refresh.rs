@@ -183,7 +183,7 @@ impl NativeRefresh {
                 }
                 Err(error) => {
                     attempt.refund(&app).await;
-                    tracing::warn!(app = %app.app.name, code = error.code(), %error, url = app.provider.refresh_url(), "refresh_failed");
+                    tracing::debug!(app = %app.app.name, code = error.code(), %error, url = app.provider.refresh_url(), "refresh_failed");
                     return Err(of_token_error(&error));
                 }
             };

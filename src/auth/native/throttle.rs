@@ -444,13 +444,13 @@ fn longer(first: Option<Wait>, second: Option<Wait>) -> Option<Wait> {
 }
 
 fn outage(error: StoreError) -> NativeFailure {
-    tracing::warn!(code = error.code(), %error, "throttle_write_failed");
+    tracing::debug!(code = error.code(), %error, "throttle_write_failed");
     NativeFailure::Unavailable(Unavailable::of_store(error.code()))
 }
 
 fn warn(app: &AppAuth, result: Result<(), StoreError>) {
     if let Err(error) = result {
-        tracing::warn!(app = %app.app.name, code = error.code(), %error, "throttle_refund_failed");
+        tracing::debug!(app = %app.app.name, code = error.code(), %error, "throttle_refund_failed");
     }
 }
 

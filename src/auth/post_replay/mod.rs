@@ -221,7 +221,7 @@ impl PostReplay {
             }
             Err(error @ (TaskError::TooSlow | TaskError::Panicked)) => error.code(),
         };
-        tracing::warn!(app = %app.app.name, code, "post_store_failed");
+        tracing::debug!(app = %app.app.name, code, "post_store_failed");
         Err(PreservePostError::QuotaExceeded)
     }
 
@@ -388,7 +388,7 @@ fn stored<T>(
         Ok(Err(error)) => Unavailable::of_store(error.code()),
         Err(error) => Unavailable::of_store_task(error),
     };
-    tracing::warn!(app = %app.app.name, code = outage.code, "post_store_unavailable");
+    tracing::debug!(app = %app.app.name, code = outage.code, "post_store_unavailable");
     Err(PostUnavailable::Unavailable(outage))
 }
 

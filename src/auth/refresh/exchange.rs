@@ -129,7 +129,7 @@ impl RefreshExchange {
                 Err(error)
                     if app.provider.settings().on_store_outage == OnStoreOutage::LocalLease =>
                 {
-                    tracing::warn!(app = %app.app.name, sid = %used.sid, %error, "refresh_under_local_lease");
+                    tracing::debug!(app = %app.app.name, sid = %used.sid, %error, "refresh_under_local_lease");
                     let rotation = Rotation {
                         newest: used.generation,
                         ..Rotation::default()
@@ -348,7 +348,7 @@ impl RefreshExchange {
         let Err(TokenError::OutcomeUnknown(error)) = &first else {
             return Ok(first);
         };
-        tracing::warn!(app = %app.app.name, code = error.code(), %error, url = app.provider.refresh_url(), "refresh_retried");
+        tracing::debug!(app = %app.app.name, code = error.code(), %error, url = app.provider.refresh_url(), "refresh_retried");
         match ensure_lease().await {
             Ok(true) => Ok(app.provider.refresh(&app.client, token).await),
             Ok(false) | Err(_) => Ok(first),

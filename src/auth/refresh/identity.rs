@@ -103,7 +103,7 @@ async fn fetch_userinfo(
             true,
         ),
     };
-    tracing::warn!(app = %app.app.name, code, error, ?missing, "userinfo_failed");
+    tracing::debug!(app = %app.app.name, code, error, ?missing, "userinfo_failed");
     if is_transient {
         UserinfoResult::Failed
     } else {

@@ -10,7 +10,6 @@ use crate::auth::error::Unavailable;
 use crate::auth::refresh::rotation::Rotation;
 use crate::auth::refresh::tokens::GrantError;
 use crate::auth::session_id::start_of;
-use crate::oidc::ProviderError;
 use crate::oidc::token::TokenError;
 use crate::runtime::TaskError;
 use crate::session::grant::{Grant, RefreshGrant};
@@ -81,7 +80,7 @@ impl Refreshed {
 }
 
 pub(super) fn store_outage(app: &AppAuth, used: &RefreshGrant, error: &StoreError) -> Refreshed {
-    tracing::warn!(app = %app.app.name, sid = %used.sid, code = error.code(), %error, "refresh_start_failed");
+    tracing::debug!(app = %app.app.name, sid = %used.sid, code = error.code(), %error, "refresh_start_failed");
     Refreshed::Unavailable(Unavailable::of_store(error.code()))
 }
 
@@ -154,13 +153,8 @@ pub(super) fn is_revoked(app: &AppAuth, used: &RefreshGrant, jwt: Option<&Sessio
     })
 }
 
-/// Logs a failed call. The circuit breaker reports its own changes.
+/// Logs a failed call. The outage is logged once, by the provider.
 pub(super) fn log_failure(app: &AppAuth, used: &RefreshGrant, error: &TokenError) {
     let (sid, code, url) = (&used.sid, error.code(), app.provider.refresh_url());
-    let app = &app.app.name;
-    if matches!(error, TokenError::Unreachable(ProviderError::CircuitOpen)) {
-        tracing::debug!(%app, %sid, code, %error, url, "refresh_failed");
-    } else {
-        tracing::warn!(%app, %sid, code, %error, url, "refresh_failed");
-    }
+    tracing::debug!(app = %app.app.name, %sid, code, %error, url, "refresh_failed");
 }

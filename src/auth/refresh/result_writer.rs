@@ -102,7 +102,7 @@ impl ResultWriter {
         match rotations.put_successor(&grant, now).await {
             Ok(()) => pending.has_successor = true,
             Err(error) => {
-                tracing::warn!(app = %app.app.name, sid = %used.sid, %error, "rotated_token_write_failed");
+                tracing::debug!(app = %app.app.name, sid = %used.sid, %error, "rotated_token_write_failed");
             }
         }
         let mut refreshed = refreshed;

@@ -138,7 +138,7 @@ impl SessionRevoker {
         let rotations = Rotations::new(&self.context, app);
         let newest = rotations.end(sid, *started_at, self.context.now()).await;
         newest.unwrap_or_else(|error| {
-            tracing::warn!(app = %app.app.name, %sid, code = error.code(), %error, "revocation_write_failed");
+            tracing::debug!(app = %app.app.name, %sid, code = error.code(), %error, "revocation_write_failed");
             None
         })
     }
@@ -167,7 +167,7 @@ impl SessionRevoker {
             Ok(Revoked::Done) => TokenRevocation::Revoked,
             Ok(Revoked::NotOffered) => TokenRevocation::NotOffered,
             Err(error) => {
-                tracing::warn!(app = %app.app.name, code = error.code(), %error, "revocation_failed");
+                tracing::debug!(app = %app.app.name, code = error.code(), %error, "revocation_failed");
                 match error {
                     ProviderError::Unreachable { .. } => TokenRevocation::Unreachable,
                     ProviderError::Setup(_)

@@ -44,9 +44,7 @@ impl CachedSession {
     /// Whether a failed confirmation is to be repeated. True for one caller.
     fn takes_confirmation(&self, now: Timestamp) -> bool {
         let from = self.confirm_from.load(Ordering::Relaxed);
-        from != 0
-            && from <= now.secs()
-            && self.confirm_from.swap(0, Ordering::Relaxed) != 0
+        from != 0 && from <= now.secs() && self.confirm_from.swap(0, Ordering::Relaxed) != 0
     }
 }
 

@@ -58,8 +58,9 @@ impl Provider {
             ("redirect_uri", client.redirect_uri.as_str()),
             ("code_verifier", verifier.expose()),
         ];
-        self.token_request(Grant::Code, client, &form, self.settings.request_timeout)
-            .await
+        let timeout = self.settings.request_timeout;
+        let response = self.token_request(Grant::Code, client, &form, timeout);
+        self.observed(response.await)
     }
 
     /// Exchanges the refresh token of a session (RFC 6749 section 6). One request, no retry: a token
@@ -99,7 +100,7 @@ impl Provider {
         if !breaker.permits(self.clock.now()) {
             return Err(TokenError::Unreachable(ProviderError::CircuitOpen));
         }
-        let refreshed = self.send_refresh(client, token).await;
+        let refreshed = self.observed(self.send_refresh(client, token).await);
         let mut session = DefaultHasher::new();
         token.expose().hash(&mut session);
         let responded = !matches!(
@@ -156,6 +157,17 @@ impl Provider {
         password: &Password,
         scope: &str,
     ) -> Result<TokenResponse, PasswordError> {
+        let granted = self.send_password(client, username, password, scope);
+        self.observed(granted.await)
+    }
+
+    async fn send_password(
+        &self,
+        client: &ClientSettings,
+        username: &str,
+        password: &Password,
+        scope: &str,
+    ) -> Result<TokenResponse, PasswordError> {
         let form = [
             ("grant_type", "password"),
             ("username", username),
@@ -178,6 +190,14 @@ impl Provider {
     /// # Errors
     /// The provider offers revocation, and it failed.
     pub async fn revoke(
+        &self,
+        client: &ClientSettings,
+        token: &RefreshToken,
+    ) -> Result<Revoked, ProviderError> {
+        self.observed(self.send_revocation(client, token).await)
+    }
+
+    async fn send_revocation(
         &self,
         client: &ClientSettings,
         token: &RefreshToken,
@@ -224,6 +244,14 @@ impl Provider {
         token: &AccessToken,
         expected: &Subject,
     ) -> Result<Map<String, Value>, ProviderError> {
+        self.observed(self.fetch_userinfo(token, expected).await)
+    }
+
+    async fn fetch_userinfo(
+        &self,
+        token: &AccessToken,
+        expected: &Subject,
+    ) -> Result<Map<String, Value>, ProviderError> {
         let endpoint = Endpoint::UserInfo;
         let metadata = self.metadata().await?;
         let url = metadata
@@ -253,6 +281,15 @@ impl Provider {
     /// The provider has no such endpoint, or its response does not tell whether the token is
     /// active.
     pub async fn introspect(
+        &self,
+        client: &ClientSettings,
+        audiences: &[String],
+        token: &AccessToken,
+    ) -> Result<Introspected, ProviderError> {
+        self.observed(self.send_introspection(client, audiences, token).await)
+    }
+
+    async fn send_introspection(
         &self,
         client: &ClientSettings,
         audiences: &[String],
