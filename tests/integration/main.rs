@@ -87,6 +87,8 @@ mod native_clients;
 #[cfg(test)]
 mod old_sealed_sessions;
 #[cfg(test)]
+mod outages;
+#[cfg(test)]
 mod path_confusion;
 #[cfg(test)]
 mod provider_quirks;

@@ -18,12 +18,12 @@ mod stolen;
 mod throttling;
 mod web_view;
 
-const CART: &str = "/shopping-cart";
-const PASSWORD: &str = "correct horse & battery+staple %é";
+pub(crate) const CART: &str = "/shopping-cart";
+pub(crate) const PASSWORD: &str = "correct horse & battery+staple %é";
 
 /// A phone with the store's app, which stores the tokens it receives.
 #[derive(Clone)]
-struct Phone {
+pub(crate) struct Phone {
     http: Browser,
     store: String,
     access_token: String,
@@ -34,7 +34,7 @@ struct Phone {
 }
 
 /// A store whose native app may use the password grant; `lines` adds to its native settings.
-fn store(lines: &str) -> Setup {
+pub(crate) fn store(lines: &str) -> Setup {
     Setup::plain()
         .store("session_jwt = \"access\"")
         .more(&native(lines))
@@ -45,7 +45,7 @@ fn native(lines: &str) -> String {
 }
 
 /// Starts the setup; alice and bob have passwords.
-fn started(setup: Setup) -> Doorward {
+pub(crate) fn started(setup: Setup) -> Doorward {
     let doorward = setup.start();
     doorward
         .provider
@@ -58,9 +58,14 @@ fn started(setup: Setup) -> Doorward {
 
 impl Phone {
     fn of(doorward: &Doorward) -> Self {
+        Self::at(doorward.site().store, doorward.browser())
+    }
+
+    /// A phone without tokens, whose app calls the store at this URL.
+    pub(crate) fn at(store: String, http: Browser) -> Self {
         Self {
-            http: doorward.browser(),
-            store: doorward.site().store,
+            http,
+            store,
             access_token: String::new(),
             refresh_token: String::new(),
             device_token: None,
@@ -69,7 +74,7 @@ impl Phone {
     }
 
     /// A phone that has just logged in as alice.
-    async fn logged_in(doorward: &Doorward) -> Self {
+    pub(crate) async fn logged_in(doorward: &Doorward) -> Self {
         let mut phone = Self::of(doorward);
         let page = phone.log_in("alice", PASSWORD).await;
         assert_eq!(page.status(), 200, "{page}");
@@ -110,7 +115,7 @@ impl Phone {
     }
 
     /// Calls the login endpoint and stores the returned tokens.
-    async fn log_in(&mut self, username: &str, password: &str) -> Page {
+    pub(crate) async fn log_in(&mut self, username: &str, password: &str) -> Page {
         let mut body = json!({ "username": username, "password": password });
         if let Some(device_token) = &self.device_token {
             body["device_token"] = json!(device_token);
@@ -123,7 +128,7 @@ impl Phone {
     }
 
     /// Calls the refresh endpoint and stores the returned tokens.
-    async fn refresh(&mut self) -> Page {
+    pub(crate) async fn refresh(&mut self) -> Page {
         let page = self
             .post_json(
                 "native/refresh",
@@ -144,7 +149,7 @@ impl Phone {
     }
 
     /// Loads a page with the access token only.
-    async fn load(&mut self, path: &str) -> Page {
+    pub(crate) async fn load(&mut self, path: &str) -> Page {
         let ask = self
             .ask("GET", path)
             .header("Authorization", &format!("Bearer {}", self.access_token));

@@ -2,17 +2,30 @@
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::Value;
 
 /// The access log.
 #[derive(Clone, Default)]
-pub struct Log(Arc<Mutex<Vec<u8>>>);
+pub struct Log {
+    text: Arc<Mutex<Vec<u8>>>,
+    fault: Arc<Mutex<Option<SinkFault>>>,
+}
+
+/// What is wrong with the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SinkFault {
+    /// It takes nothing.
+    Blocks,
+    /// It fails, as a full disk does.
+    Fails,
+}
 
 impl Log {
     /// The log as text. Lines appear within 200 ms.
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().expect("no test panicked inside")).into_owned()
+        String::from_utf8_lossy(&self.text.lock().expect("no test panicked inside")).into_owned()
     }
 
     /// The entries as JSON.
@@ -34,9 +47,34 @@ impl Log {
     }
 }
 
+impl Log {
+    /// From now on the output has this fault.
+    pub fn fault(&self, fault: SinkFault) {
+        *self.fault.lock().expect("no test panicked inside") = Some(fault);
+    }
+
+    /// From now on the output has no fault.
+    pub fn heal(&self) {
+        *self.fault.lock().expect("no test panicked inside") = None;
+    }
+
+    fn is_faulty(&self, fault: SinkFault) -> bool {
+        *self.fault.lock().expect("no test panicked inside") == Some(fault)
+    }
+}
+
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("no test panicked inside").write(bytes)
+        while self.is_faulty(SinkFault::Blocks) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if self.is_faulty(SinkFault::Fails) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.text
+            .lock()
+            .expect("no test panicked inside")
+            .write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
