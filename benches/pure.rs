@@ -239,11 +239,14 @@ fn sites() -> HostRouter {
         request_edits: Default::default(),
         response_edits: Default::default(),
         cookies: CookieNames::new("doorward", &origin),
+        leeway: std::time::Duration::from_secs(30),
+        login_parameters: Default::default(),
         native: None,
         limits: LIMITS,
         optional_endpoints: OptionalEndpoints::default(),
         origin,
         bearer: None,
+        logout_return_to: Vec::new(),
         app_logout: AppLogoutPolicy::default(),
         max_preserved_post: 0,
         websocket_origins: Vec::new(),
@@ -306,6 +309,7 @@ fn decision(criterion: &mut Criterion) {
         };
         let context = AccessContext {
             lists: RuleLists::NONE,
+            now: NOW,
         };
         let decide =
             |(route, caller)| decide(black_box(&info), &asked.headers, route, caller, &context);

@@ -220,6 +220,8 @@ pub(super) struct RawApp {
     pub(super) token_endpoint_auth_method: Option<TokenEndpointAuthMethod>,
     pub(super) scopes: Option<List<String>>,
     pub(super) extra_authorization_params: Option<Named<String>>,
+    pub(super) login_parameters: Option<RawLoginParameters>,
+    pub(super) logout_return_to: Option<List<String>>,
     pub(super) session_jwt: Option<SessionTokenSource>,
     pub(super) audiences: Option<List<String>>,
     pub(super) userinfo: Option<Userinfo>,
@@ -248,6 +250,15 @@ pub(super) struct RawApp {
     pub(super) hide_server_headers: Option<bool>,
     pub(super) rules: Option<List<RawRule>>,
     pub(super) bearer: Option<RawBearer>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawLoginParameters {
+    pub(super) prompt: Option<List<String>>,
+    pub(super) acr_values: Option<List<String>>,
+    pub(super) login_hint: Option<bool>,
+    pub(super) ui_locales: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]

@@ -7,7 +7,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::keywords::{AuthMethod, ClaimMembers};
-use super::values::List;
+use super::values::{HumanDuration, List};
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
@@ -17,7 +17,19 @@ pub(super) struct RawRule {
     pub(super) methods: Option<List<String>>,
     pub(super) allow: Option<RawAllow>,
     pub(super) auth_methods: Option<List<AuthMethod>>,
+    pub(super) require: Option<RawRequire>,
 }
+
+/// `require = { acr = "…", max_age = "5m" }`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawRequire {
+    pub(super) acr: Option<RawTexts>,
+    pub(super) max_age: Option<HumanDuration>,
+}
+
+/// A text, or a list of texts.
+pub(super) struct RawTexts(pub(super) List<String>);
 
 /// `allow = "public"`, or a condition such as `allow = { roles = […] }`.
 pub(super) enum RawAllow {
@@ -84,6 +96,30 @@ impl<'de> Deserialize<'de> for RawAllow {
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawAllow, A::Error> {
                 let condition = RawCondition::deserialize(MapAccessDeserializer::new(map))?;
                 Ok(RawAllow::If(Box::new(condition)))
+            }
+        }
+
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawTexts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = RawTexts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an array; use `\"…\"` or `[\"…\"]`")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<RawTexts, E> {
+                Ok(RawTexts(vec![Some(text.to_owned())]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<RawTexts, A::Error> {
+                List::deserialize(SeqAccessDeserializer::new(list)).map(RawTexts)
             }
         }
 

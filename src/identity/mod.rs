@@ -1,5 +1,7 @@
-//! Pure: verified claims, identity headers, credentials, return targets and post identifiers.
+//! Pure: verified claims, identity headers, credentials, authentication requirements, login links,
+//! return targets and post identifiers.
 
+pub mod authentication;
 pub mod claims;
 pub mod credentials;
 pub mod header_edits;
@@ -9,5 +11,6 @@ pub mod header_edits;
 )]
 pub mod identity;
 pub mod kept_claims;
+pub mod login_link;
 pub mod post_id;
 pub mod return_to;

@@ -4,6 +4,7 @@
 use url::Url;
 
 use super::client::ClientSettings;
+use crate::identity::login_link::LoginParameters;
 use crate::types::oauth::{Nonce, State};
 
 /// Parameters that the configuration must not set.
@@ -31,8 +32,9 @@ pub struct AuthorizeRequest<'r> {
     pub nonce: &'r Nonce,
     /// `code_challenge`, with method S256.
     pub code_challenge: &'r str,
-    /// Extra parameters of this attempt (`prompt`, `login_hint`). They override the app's
-    /// `extra_authorization_params`.
+    /// What this login asks for. It overrides the app's `extra_authorization_params`.
+    pub parameters: &'r LoginParameters,
+    /// Extra parameters of the provider. They override all others.
     pub extra: &'r [(&'r str, &'r str)],
 }
 
@@ -58,23 +60,21 @@ pub fn authorize_url(
         ("code_challenge", request.code_challenge),
         ("code_challenge_method", "S256"),
     ];
-    let extra = || {
-        request
-            .extra
-            .iter()
-            .copied()
-            .filter(|(name, _)| !is_reserved(name))
-    };
+    let of_login = client.login_parameters(request.parameters).pairs();
+    let of_login = of_login.iter().map(|(name, value)| (*name, value.as_str()));
+    let of_provider = request.extra.iter().copied();
+    let mut extra: Vec<(&str, &str)> = of_login.chain(of_provider).collect();
+    extra.retain(|(name, _)| !is_reserved(name));
     let configured = client
         .extra_authorization_params
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()));
     let configured = configured
-        .filter(|(name, _)| !is_reserved(name) && extra().all(|(other, _)| other != *name));
+        .filter(|(name, _)| !is_reserved(name) && extra.iter().all(|(other, _)| other != name));
     let parameters: Vec<(&str, &str)> = required
         .into_iter()
         .chain(configured)
-        .chain(extra())
+        .chain(extra.iter().copied())
         .collect();
     with_parameters(endpoint, &parameters)
 }
@@ -119,6 +119,7 @@ mod tests {
             state: &state,
             nonce: &nonce,
             code_challenge: "c",
+            parameters: &LoginParameters::default(),
             extra,
         };
         let url = authorize_url(&Url::parse(endpoint).unwrap(), client, request);

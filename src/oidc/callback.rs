@@ -23,14 +23,18 @@ pub enum Outcome {
     /// The user signed in.
     Code(AuthorizationCode),
     /// The provider rejected the login.
-    Refused {
-        /// `error` (RFC 6749 section 4.1.2.1), safe to display.
-        error: String,
-        /// `error_description`, safe to display.
-        description: Option<String>,
-        /// `error_reason`, which some providers add, unchanged.
-        reason: Option<String>,
-    },
+    Refused(AuthorizationError),
+}
+
+/// The provider's reason for a rejected login (RFC 6749 section 4.1.2.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorizationError {
+    /// `error`, safe to display.
+    pub error: String,
+    /// `error_description`, safe to display.
+    pub description: Option<String>,
+    /// `error_reason`, which some providers add, unchanged.
+    pub reason: Option<String>,
 }
 
 /// Why a callback is not a valid authorization response.
@@ -103,11 +107,11 @@ impl Callback {
             .ok_or(CallbackError::NoState)?;
         let outcome = match (found.code, found.error) {
             (Some(code), None) if !code.is_empty() => Outcome::Code(AuthorizationCode::new(code)),
-            (None, Some(error)) => Outcome::Refused {
+            (None, Some(error)) => Outcome::Refused(AuthorizationError {
                 error: json::printable(&error, 80),
                 description: found.description.map(|text| json::printable(&text, 300)),
                 reason: found.reason.map(Cow::into_owned),
-            },
+            }),
             _ => return Err(CallbackError::NoOutcome),
         };
         Ok(Self {
@@ -165,14 +169,11 @@ mod tests {
             "error=access%00_denied&error_description={}%0d%0a%1b[31mx&state=s",
             "y".repeat(400)
         );
-        let Outcome::Refused {
-            error, description, ..
-        } = parse(&query, false).unwrap().outcome
-        else {
+        let Outcome::Refused(refused) = parse(&query, false).unwrap().outcome else {
             panic!()
         };
         assert_eq!(
-            (error.as_str(), description.unwrap().len()),
+            (refused.error.as_str(), refused.description.unwrap().len()),
             ("access_denied", 300)
         );
     }

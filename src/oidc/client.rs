@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::id_token::RequestedAuthentication;
+use crate::identity::authentication::AuthenticationRequirement;
+use crate::identity::login_link::LoginParameters;
 use crate::types::oauth::{ClientId, ClientSecret};
-use crate::types::time::Timestamp;
 
 /// One app's registration at its provider.
 #[derive(Clone, Debug)]
@@ -43,19 +43,34 @@ impl ClientSettings {
         }
     }
 
-    /// How an authorization request at `requested_at` asked the user to authenticate.
-    pub fn requested_authentication(&self, requested_at: Timestamp) -> RequestedAuthentication<'_> {
+    /// What every login requires of the user's authentication, by `extra_authorization_params`.
+    pub fn required_authentication(&self) -> AuthenticationRequirement {
         let parameter = |name| {
             let mut parameters = self.extra_authorization_params.iter();
             let found = parameters.find(|(parameter, _)| parameter == name);
             found.map(|(_, value)| value.as_str())
         };
-        RequestedAuthentication {
+        let acr_values = parameter("acr_values").unwrap_or_default();
+        AuthenticationRequirement {
+            acr_values: acr_values
+                .split_ascii_whitespace()
+                .map(str::to_owned)
+                .collect(),
             max_age: parameter("max_age")
                 .and_then(|seconds| seconds.parse().ok())
                 .map(Duration::from_secs),
-            acr_values: parameter("acr_values"),
-            requested_at,
+        }
+    }
+
+    /// The parameters of a login, with what every login requires.
+    #[must_use]
+    pub fn login_parameters(&self, parameters: &LoginParameters) -> LoginParameters {
+        let of_login = &parameters.authentication;
+        let both = self.required_authentication().and(of_login);
+        LoginParameters {
+            // The configuration check rules out that no `acr` fulfils both.
+            authentication: both.unwrap_or_else(|| of_login.clone()),
+            ..parameters.clone()
         }
     }
 }

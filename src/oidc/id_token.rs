@@ -12,6 +12,9 @@ use super::algorithm::Algorithm;
 use super::claims::{Claim, ClaimError, Claims, media_subtype};
 use super::jws::Signed;
 use super::verified::VerifiedToken;
+use crate::identity::authentication::{
+    AuthenticationRequirement, InsufficientAuthentication, UserAuthentication,
+};
 use crate::types::oauth::{AccessToken, ClientId, Issuer, Nonce, Subject};
 use crate::types::secret::same_bytes;
 use crate::types::time::Timestamp;
@@ -34,10 +37,8 @@ pub struct IdTokenExpectation<'e> {
 /// How an authorization request asks the user to authenticate.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestedAuthentication<'e> {
-    /// `max_age`.
-    pub max_age: Option<Duration>,
-    /// `acr_values`, separated by spaces.
-    pub acr_values: Option<&'e str>,
+    /// `acr_values` and `max_age`.
+    pub required: &'e AuthenticationRequirement,
     /// When the request was made.
     pub requested_at: Timestamp,
 }
@@ -154,22 +155,22 @@ fn check_authentication(
     requested: RequestedAuthentication<'_>,
     leeway: Duration,
 ) -> Result<(), ClaimError> {
-    if let Some(max_age) = requested.max_age {
-        let authenticated_at = claims.required_date(Claim::AuthTime)?;
-        if authenticated_at.plus(max_age).plus(leeway) < requested.requested_at {
-            return Err(ClaimError::AuthenticationTooOld);
-        }
+    let RequestedAuthentication {
+        required,
+        requested_at,
+    } = requested;
+    let mut found = UserAuthentication::default();
+    if required.max_age.is_some() {
+        found.time = Some(claims.required_date(Claim::AuthTime)?);
     }
-    if let Some(acr_values) = requested.acr_values {
-        let acr = claims.required_text(Claim::Acr)?;
-        if !acr_values
-            .split_ascii_whitespace()
-            .any(|accepted| accepted == acr)
-        {
-            return Err(ClaimError::AcrMismatch);
-        }
+    if !required.acr_values.is_empty() {
+        found = found.with_acr(Some(claims.required_text(Claim::Acr)?));
     }
-    Ok(())
+    let result = required.check(&found, requested_at, leeway);
+    result.map_err(|insufficient| match insufficient {
+        InsufficientAuthentication::TooOld => ClaimError::AuthenticationTooOld,
+        InsufficientAuthentication::AcrMismatch => ClaimError::AcrMismatch,
+    })
 }
 
 /// Checks that a refreshed token continues the login (section 12.2). A later `auth_time` is

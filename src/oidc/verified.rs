@@ -8,6 +8,7 @@ use super::algorithm::Algorithm;
 use super::claims::{Claim, ClaimError, Claims};
 use super::jwks::KeyFingerprint;
 use super::jws::Signed;
+use crate::identity::authentication::UserAuthentication;
 use crate::types::oauth::{ProviderSid, Subject};
 use crate::types::secret::Secret;
 use crate::types::time::Timestamp;
@@ -75,6 +76,13 @@ impl VerifiedToken {
     pub fn auth_time(&self) -> Option<Timestamp> {
         let claims = Claims::new(&self.claims);
         claims.date(Claim::AuthTime).ok().flatten()
+    }
+
+    /// How and when the user authenticated.
+    pub fn authentication(&self) -> UserAuthentication {
+        let acr = Claims::new(&self.claims).text(Claim::Acr).ok().flatten();
+        let time = self.auth_time();
+        UserAuthentication { time, acr: None }.with_acr(acr)
     }
 
     /// `nonce` of an ID token.

@@ -1,8 +1,10 @@
 //! App: the settings of one app that routing and authorization use.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use http::{HeaderValue, Method};
+use url::Url;
 
 use crate::session::cookie::CookieNames;
 use crate::session::validity::Limits;
@@ -12,6 +14,7 @@ use crate::types::oauth::AppName;
 
 use super::background_paths::BackgroundPaths;
 use super::hosts::AppHosts;
+use super::login_parameters::AllowedParameters;
 use super::native::Native;
 use super::rules::Rules;
 use crate::identity::header_edits::HeaderEdits;
@@ -33,6 +36,8 @@ pub struct App {
     pub hsts: bool,
     /// Where its logins are completed.
     pub login: LoginSite,
+    /// The parameters that its login links may have.
+    pub login_parameters: AllowedParameters,
     /// Path prefix of Doorward's endpoints, such as `/.doorward`, without a trailing slash.
     pub prefix: String,
     /// Its access rules.
@@ -53,8 +58,12 @@ pub struct App {
     pub cookies: CookieNames,
     /// The lifetimes of its sessions.
     pub limits: Limits,
+    /// The accepted difference between the provider's clock and this one.
+    pub leeway: Duration,
     /// The optional endpoints that it has.
     pub optional_endpoints: OptionalEndpoints,
+    /// URLs of other origins that a logout may lead to.
+    pub logout_return_to: Vec<Url>,
     /// How the app's own session is ended.
     pub app_logout: AppLogoutPolicy,
     /// Maximum size of a POST that is preserved during a login, in bytes. 0 disables it.

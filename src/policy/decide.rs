@@ -18,10 +18,16 @@ use super::request_info::RequestInfo;
 use super::route::{AppRef, Route};
 use super::rule_lists::RuleLists;
 use super::rules::{Access, AccessRequirement};
+use crate::identity::authentication::UserAuthentication;
+use crate::identity::credentials::Scheme;
 use crate::identity::identity::Identity;
+use crate::identity::login_link::{LoginLink, LoginParameters};
 use crate::identity::return_to::ReturnTo;
 use crate::session::token::LiveToken;
 use crate::session::validity::{LiveSession, NoSessionReason};
+use crate::types::time::Timestamp;
+
+use endpoint::EndpointRequest;
 
 pub use caller::Caller;
 pub use decision::{Decision, Refusal};
@@ -30,7 +36,11 @@ pub use reason::Reason;
 /// The credential that a permit is based on.
 #[derive(Clone, Debug)]
 enum Credential {
+    /// A session by cookies.
     Session(LiveSession),
+    /// A session by an access token that Doorward issued.
+    NativeSession(LiveSession),
+    /// An access token of an issuer.
     Token(LiveToken),
 }
 
@@ -70,7 +80,7 @@ impl<'a> Permit<'a> {
     /// The caller's session, if the credential is one.
     pub const fn session(&self) -> Option<&LiveSession> {
         match &self.credential {
-            Some(Credential::Session(live)) => Some(live),
+            Some(Credential::Session(live) | Credential::NativeSession(live)) => Some(live),
             Some(Credential::Token(_)) | None => None,
         }
     }
@@ -79,14 +89,16 @@ impl<'a> Permit<'a> {
     pub const fn token(&self) -> Option<&LiveToken> {
         match &self.credential {
             Some(Credential::Token(live)) => Some(live),
-            Some(Credential::Session(_)) | None => None,
+            Some(Credential::Session(_) | Credential::NativeSession(_)) | None => None,
         }
     }
 
     /// The name of the caller's session or access token. `None` for an anonymous request.
     pub fn caller_name(&self) -> Option<&str> {
         self.credential.as_ref().map(|credential| match credential {
-            Credential::Session(live) => live.session().sid.as_str(),
+            Credential::Session(live) | Credential::NativeSession(live) => {
+                live.session().sid.as_str()
+            }
             Credential::Token(live) => live.token().name.as_str(),
         })
     }
@@ -100,15 +112,35 @@ impl<'a> Permit<'a> {
 impl Credential {
     fn identity(&self) -> &Arc<Identity> {
         match self {
-            Self::Session(live) => &live.session().identity,
+            Self::Session(live) | Self::NativeSession(live) => &live.session().identity,
             Self::Token(live) => &live.token().identity,
         }
     }
 
     const fn token(&self) -> Option<&LiveToken> {
         match self {
-            Self::Session(_) => None,
+            Self::Session(_) | Self::NativeSession(_) => None,
             Self::Token(live) => Some(live),
+        }
+    }
+
+    /// How and when the user authenticated.
+    fn authentication(&self) -> UserAuthentication {
+        match self {
+            Self::Session(live) | Self::NativeSession(live) => {
+                live.session().authentication.clone()
+            }
+            Self::Token(live) => UserAuthentication::of_claims(&live.token().identity.claims),
+        }
+    }
+
+    /// The authentication scheme, unless the credential is a cookie.
+    fn scheme(&self) -> Option<Scheme> {
+        match self {
+            Self::Session(_) => None,
+            Self::NativeSession(live) if live.session().bound_to.is_some() => Some(Scheme::DPoP),
+            Self::NativeSession(_) => Some(Scheme::Bearer),
+            Self::Token(live) => Some(live.scheme()),
         }
     }
 }
@@ -118,6 +150,8 @@ impl Credential {
 pub struct AccessContext<'c> {
     /// The lists in files that conditions use.
     pub lists: &'c RuleLists,
+    /// The current time.
+    pub now: Timestamp,
 }
 
 /// Decides about a request. Of `headers`, only those that identify the requesting page are used.
@@ -139,7 +173,13 @@ pub fn decide<'a>(
             decide_app(app_request, caller, context)
         }
         Route::Endpoint(app_ref, endpoint) => {
-            endpoint::decide_endpoint(info, headers, app_ref, endpoint, caller)
+            let request = EndpointRequest {
+                info,
+                headers,
+                app_ref,
+                endpoint,
+            };
+            endpoint::decide_endpoint(request, caller, context.now)
         }
         Route::Alias(app_ref) if matches!(info.client_kind, ClientKind::Navigation) => {
             Decision::RedirectToCanonicalOrigin { app_ref }
@@ -208,7 +248,7 @@ fn accepted_credential(
     match caller {
         Caller::Authenticated(live) if accepted.session => Ok(Credential::Session(live)),
         // A session that is presented as a token counts as both.
-        Caller::NativeSession(live) => Ok(Credential::Session(live)),
+        Caller::NativeSession(live) => Ok(Credential::NativeSession(live)),
         Caller::Bearer(live) if accepted.bearer => Ok(Credential::Token(live)),
         Caller::Authenticated(_) | Caller::Bearer(_) => Err(NoSessionReason::NoCookie),
         Caller::Anonymous(reason) => Err(reason),
@@ -223,9 +263,9 @@ fn decide_authenticated<'a>(
 ) -> Decision<'a> {
     let AppRequest {
         info,
+        headers,
         app_ref,
         requirement,
-        ..
     } = request;
     let subjects = Subjects {
         claims: &credential.identity().claims,
@@ -237,6 +277,11 @@ fn decide_authenticated<'a>(
         Access::Denied => return refuse(info, Some(app_ref), Reason::Denied),
         Access::Authenticated if !subjects.is_user => Reason::UserRequired,
         Access::If(condition) if !condition.holds(&subjects) => Reason::Forbidden,
+        Access::Authenticated | Access::If(_)
+            if !is_sufficient(requirement, &credential, app_ref, context.now) =>
+        {
+            return require_new_authentication(request, &credential);
+        }
         Access::Public | Access::Authenticated | Access::If(_) => {
             return Decision::Forward(Permit {
                 app_ref,
@@ -245,7 +290,7 @@ fn decide_authenticated<'a>(
             });
         }
     };
-    let token = credential.token().cloned();
+    let token = credential.token();
     // A client that sends an access token is no browser, whatever its headers say.
     let client_kind = if token.is_some() {
         info.client_kind.as_non_browser()
@@ -254,9 +299,50 @@ fn decide_authenticated<'a>(
     };
     Decision::Refuse(Refusal {
         user: Some(Arc::clone(credential.identity())),
+        is_user: subjects.is_user,
+        login: login::account_switch(info, headers, app_ref).filter(|_| token.is_none()),
         requirement: Some(requirement),
-        token,
+        scheme: token.map(LiveToken::scheme),
         ..Refusal::new(reason, Some(app_ref), client_kind)
+    })
+}
+
+/// Whether the user authenticated as the route requires.
+fn is_sufficient(
+    requirement: &AccessRequirement,
+    credential: &Credential,
+    app_ref: AppRef<'_>,
+    now: Timestamp,
+) -> bool {
+    let required = &requirement.authentication;
+    let leeway = app_ref.app.leeway;
+    required.is_empty()
+        || required
+            .check(&credential.authentication(), now, leeway)
+            .is_ok()
+}
+
+/// Decides about an authorized caller that must authenticate again (RFC 9470): a browser logs in, and
+/// a client that sends an access token gets a challenge.
+fn require_new_authentication<'a>(
+    request: AppRequest<'a, '_>,
+    credential: &Credential,
+) -> Decision<'a> {
+    const REASON: NoSessionReason = NoSessionReason::InsufficientAuthentication;
+    let AppRequest {
+        info,
+        headers,
+        app_ref,
+        requirement,
+    } = request;
+    let Some(scheme) = credential.scheme() else {
+        return login::require_app_login(info, headers, app_ref, requirement, REASON);
+    };
+    let client_kind = info.client_kind.as_non_browser();
+    Decision::Refuse(Refusal {
+        requirement: Some(requirement),
+        scheme: Some(scheme),
+        ..Refusal::new(Reason::LoginRequired(REASON), Some(app_ref), client_kind)
     })
 }
 
@@ -279,7 +365,10 @@ fn decide_anonymous<'a>(request: AppRequest<'a, '_>, reason: NoSessionReason) ->
     };
     Decision::Refuse(Refusal {
         // A native app can open a browser for the login.
-        return_to: (app_ref.app.native.is_some() && accepts_session).then(ReturnTo::root),
+        login: (app_ref.app.native.is_some() && accepts_session).then(|| LoginLink {
+            return_to: ReturnTo::root(),
+            parameters: LoginParameters::requiring(requirement.authentication.clone()),
+        }),
         requirement: Some(requirement),
         ..refusal
     })

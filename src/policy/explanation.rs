@@ -7,6 +7,7 @@ use super::request_info::RequestInfo;
 use super::route::AppRef;
 use super::rules::AppliedRule;
 use crate::identity::claims::Claims;
+use crate::session::validity::NoSessionReason;
 
 /// The rule of a refused request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,10 +39,7 @@ impl Denial {
         let identity = refusal.user.as_deref();
         let subjects = Subjects {
             claims: identity.map_or(&anonymous, |identity| &identity.claims),
-            is_user: refusal
-                .token
-                .as_ref()
-                .is_none_or(|live| live.token().is_user),
+            is_user: refusal.is_user,
             client: info.address.end_client,
             lists: context.lists,
         };
@@ -77,7 +75,9 @@ const fn is_by_rule(reason: Reason) -> bool {
         | Reason::SessionOver
         | Reason::NoSuchEndpoint
         | Reason::MethodNotAllowed(_)
+        | Reason::LoginParameterNotAllowed(_)
         | Reason::CrossSite
+        | Reason::OriginNotAllowed
         | Reason::EndpointNotProxied
         | Reason::BodyRequired => false,
     }
@@ -111,6 +111,13 @@ impl RuleCheck<'_> {
             Some(self.condition()?.failure().unwrap_or_else(without_grant))
         } else if reason == Reason::UserRequired {
             Some("a user, got an OAuth client".to_owned())
+        } else if reason == Reason::LoginRequired(NoSessionReason::InsufficientAuthentication) {
+            let required = self.app_ref.app.rules.required_by(self.rule);
+            let required = required.authentication.parameters();
+            let required: Vec<String> = required
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            Some(format!("a login with {}", required.join(" ")))
         } else {
             None
         }

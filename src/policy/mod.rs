@@ -11,6 +11,8 @@ pub mod described_request;
 pub mod explanation;
 pub mod forwarded_origin;
 pub mod hosts;
+pub mod login_parameters;
+pub mod logout_target;
 pub mod native;
 pub mod native_request;
 pub mod path_pattern;

@@ -5,6 +5,7 @@ use http::Method;
 
 use super::condition::Condition;
 use super::path_pattern::{PathPattern, comparable, segments_of};
+use crate::identity::authentication::AuthenticationRequirement;
 use crate::types::target::{PathAmbiguities, Target};
 
 /// Who may access a route.
@@ -49,6 +50,8 @@ pub struct AccessRequirement {
     pub access: Access,
     /// The credentials that it accepts.
     pub auth_methods: AuthMethods,
+    /// What it requires of the user's authentication. Public routes have no user.
+    pub authentication: AuthenticationRequirement,
     /// Whether its condition uses a list in a file.
     pub(super) uses_lists: bool,
 }
@@ -170,6 +173,13 @@ impl Rules {
         matching.unwrap_or(AppliedRule::Default)
     }
 
+    /// Whether a rule requires exactly this of the user's authentication.
+    pub fn require_authentication(&self, authentication: &AuthenticationRequirement) -> bool {
+        let mut rules = self.rules.iter();
+        rules.any(|rule| rule.allow.authentication == *authentication)
+            || self.strictest.authentication == *authentication
+    }
+
     /// Every claim that a rule uses, except scopes, which belong to a token and not to a user.
     pub fn claims(&self) -> impl Iterator<Item = &str> {
         let conditions = self
@@ -216,22 +226,33 @@ impl AccessRequirement {
         Self {
             access,
             auth_methods,
+            authentication: AuthenticationRequirement::default(),
             uses_lists,
         }
     }
 
-    /// The combination of both. If no credential is left, access is denied.
+    /// The same with what it requires of the user's authentication.
+    #[must_use]
+    pub fn requiring(self, authentication: AuthenticationRequirement) -> Self {
+        Self {
+            authentication,
+            ..self
+        }
+    }
+
+    /// The combination of both. If no credential or no authentication is left, access is denied.
     fn and(self, other: &Self) -> Self {
         let auth_methods = AuthMethods {
             session: self.auth_methods.session && other.auth_methods.session,
             bearer: self.auth_methods.bearer && other.auth_methods.bearer,
         };
-        let access = if auth_methods.session || auth_methods.bearer {
+        let authentication = self.authentication.and(&other.authentication);
+        let access = if (auth_methods.session || auth_methods.bearer) && authentication.is_some() {
             self.access.and(&other.access)
         } else {
             Access::Denied
         };
-        Self::new(access, auth_methods)
+        Self::new(access, auth_methods).requiring(authentication.unwrap_or_default())
     }
 }
 

@@ -1,5 +1,5 @@
 //! Authentication challenges: one `WWW-Authenticate` header for each accepted method (RFC 9110
-//! section 11.6.1, RFC 6750 section 3, RFC 9449 sections 7.1 and 9). They contain no client input,
+//! section 11.6.1, RFC 6750 section 3, RFC 9449 sections 7.1 and 9, RFC 9470 section 3). They contain no client input,
 //! only the host, stable codes and configured scopes.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use crate::identity::credentials::Scheme;
 use crate::oidc::dpop::ALGORITHMS;
 use crate::policy::decide::{Reason, Refusal};
+use crate::session::validity::NoSessionReason;
 
 /// Adds the challenges of a refusal to its response.
 pub(super) fn add(headers: &mut HeaderMap, refusal: &Refusal<'_>) {
@@ -17,17 +18,30 @@ pub(super) fn add(headers: &mut HeaderMap, refusal: &Refusal<'_>) {
     }
 }
 
+/// The `error` of a challenge, and its description.
+#[derive(Clone, Copy)]
+struct ChallengeError {
+    name: &'static str,
+    description: &'static str,
+}
+
+/// An access token that was not accepted.
+#[derive(Clone, Copy)]
+struct RejectedToken {
+    scheme: Scheme,
+    error: ChallengeError,
+}
+
 fn challenges(refusal: &Refusal<'_>) -> Vec<String> {
     let mut challenges = Vec::new();
     let reason = refusal.reason;
     if reason.status() == StatusCode::FORBIDDEN {
-        if let Some(live) = &refusal.token {
-            challenges.push(scheme_challenge(
-                refusal,
-                live.scheme(),
-                Some(("insufficient_scope", reason.code())),
-            ));
-        }
+        let error = ChallengeError {
+            name: "insufficient_scope",
+            description: reason.code(),
+        };
+        let scheme = refusal.scheme.iter();
+        challenges.extend(scheme.map(|scheme| token_challenge(refusal, *scheme, Some(error))));
         return challenges;
     }
     if reason.status() != StatusCode::UNAUTHORIZED {
@@ -41,28 +55,17 @@ fn challenges(refusal: &Refusal<'_>) -> Vec<String> {
             .requirement
             .is_some_and(|requirement| requirement.auth_methods.bearer)
     });
-    let rejected = if let Reason::TokenRefused(rejected) = reason {
-        Some(rejected)
-    } else {
-        None
-    };
+    let rejected = rejected_token(refusal);
     // A token that Doorward issued is accepted wherever a session is.
-    if let (None, Some(rejected)) = (bearer, rejected) {
-        challenges.push(scheme_challenge(
-            refusal,
-            rejected.scheme,
-            Some((rejected.error.name(), rejected.code)),
-        ));
+    if let (None, Some(RejectedToken { scheme, error })) = (bearer, rejected) {
+        challenges.push(token_challenge(refusal, scheme, Some(error)));
     }
     if let Some(policy) = bearer {
         for scheme in [Scheme::Bearer, Scheme::DPoP] {
             if scheme == Scheme::DPoP || !policy.dpop_required {
-                let error = rejected.filter(|rejected| rejected.scheme == scheme);
-                challenges.push(scheme_challenge(
-                    refusal,
-                    scheme,
-                    error.map(|rejected| (rejected.error.name(), rejected.code)),
-                ));
+                let rejected = rejected.filter(|rejected| rejected.scheme == scheme);
+                let error = rejected.map(|rejected| rejected.error);
+                challenges.push(token_challenge(refusal, scheme, error));
             }
         }
     }
@@ -70,12 +73,41 @@ fn challenges(refusal: &Refusal<'_>) -> Vec<String> {
         .requirement
         .is_none_or(|requirement| requirement.auth_methods.session)
     {
-        challenges.push("Cookie realm=\"doorward\"".to_owned());
+        let mut challenge = "Cookie realm=\"doorward\"".to_owned();
+        let error = insufficient_authentication(refusal).filter(|_| refusal.scheme.is_none());
+        add_error(&mut challenge, refusal, error);
+        challenges.push(challenge);
     }
     challenges
 }
 
-fn scheme_challenge(refusal: &Refusal<'_>, scheme: Scheme, error: Option<(&str, &str)>) -> String {
+/// The access token that was not accepted.
+fn rejected_token(refusal: &Refusal<'_>) -> Option<RejectedToken> {
+    if let Reason::TokenRefused(rejected) = refusal.reason {
+        return Some(RejectedToken {
+            scheme: rejected.scheme,
+            error: ChallengeError {
+                name: rejected.error.name(),
+                description: rejected.code,
+            },
+        });
+    }
+    let scheme = refusal.scheme?;
+    insufficient_authentication(refusal).map(|error| RejectedToken { scheme, error })
+}
+
+/// The error if the user must authenticate again (RFC 9470 section 3).
+fn insufficient_authentication(refusal: &Refusal<'_>) -> Option<ChallengeError> {
+    let reason = refusal.reason;
+    let is_insufficient =
+        reason == Reason::LoginRequired(NoSessionReason::InsufficientAuthentication);
+    is_insufficient.then(|| ChallengeError {
+        name: "insufficient_user_authentication",
+        description: reason.code(),
+    })
+}
+
+fn token_challenge(refusal: &Refusal<'_>, scheme: Scheme, error: Option<ChallengeError>) -> String {
     let realm = refusal
         .app_ref
         .map_or("doorward", |app_ref| app_ref.app.origin.host());
@@ -84,11 +116,7 @@ fn scheme_challenge(refusal: &Refusal<'_>, scheme: Scheme, error: Option<(&str, 
         let algorithms = ALGORITHMS.map(|algorithm| algorithm.name()).join(" ");
         challenge.push_str(&format!(", algs=\"{algorithms}\""));
     }
-    if let Some((error, description)) = error {
-        challenge.push_str(&format!(
-            ", error=\"{error}\", error_description=\"{description}\""
-        ));
-    }
+    add_error(&mut challenge, refusal, error);
     let scopes = refusal
         .requirement
         .map(|requirement| requirement.access.scopes())
@@ -97,4 +125,21 @@ fn scheme_challenge(refusal: &Refusal<'_>, scheme: Scheme, error: Option<(&str, 
         challenge.push_str(&format!(", scope=\"{}\"", scopes.join(" ")));
     }
     challenge
+}
+
+/// Adds an error, with the authentication that the route requires if it is about that.
+fn add_error(challenge: &mut String, refusal: &Refusal<'_>, error: Option<ChallengeError>) {
+    let Some(ChallengeError { name, description }) = error else {
+        return;
+    };
+    challenge.push_str(&format!(
+        ", error=\"{name}\", error_description=\"{description}\""
+    ));
+    if insufficient_authentication(refusal).is_some()
+        && let Some(requirement) = refusal.requirement
+    {
+        for (name, value) in requirement.authentication.parameters() {
+            challenge.push_str(&format!(", {name}=\"{value}\""));
+        }
+    }
 }

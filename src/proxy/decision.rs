@@ -103,17 +103,17 @@ impl Proxy {
         match decision {
             Decision::Forward(permit) => self.permit(dialect, permit, context).await,
             // The login endpoint sets the cookies of the login itself.
-            Decision::StartLogin {
-                app_ref, return_to, ..
-            } => self.responder.login_at_edge(app_ref.app, &return_to, code),
+            Decision::StartLogin { app_ref, link, .. } => {
+                self.responder.login_at_edge(app_ref.app, &link, code)
+            }
             Decision::PreservePost {
                 app_ref,
-                return_to,
+                link,
                 reason,
             } => {
                 let reason = Reason::PostNotPreserved(reason, PreservePostError::Disabled);
                 let refusal = Refusal {
-                    return_to: Some(return_to),
+                    login: Some(link),
                     ..Refusal::new(reason, Some(app_ref), client_kind)
                 };
                 self.refuse(&refusal, request_id)
@@ -131,7 +131,8 @@ impl Proxy {
             | Decision::ListSignedInApps { app_ref }
             | Decision::LogoutEverywhere { app_ref }
             | Decision::ConfirmLogout { app_ref, .. }
-            | Decision::Logout { app_ref }
+            | Decision::Logout { app_ref, .. }
+            | Decision::ReturnFromLogout { app_ref, .. }
             | Decision::BackchannelLogout { app_ref }
             | Decision::Native { app_ref, .. }
             | Decision::CorsPreflight { app_ref, .. }

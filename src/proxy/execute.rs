@@ -10,6 +10,7 @@ use super::native::NativeEndpoint;
 use super::request_telemetry::RequestRecord;
 use super::responder::TaggedResponse;
 use super::stream_limits::StreamLimits;
+use crate::identity::login_link::LoginLink;
 use crate::identity::return_to::ReturnTo;
 use crate::policy::client_kind::ClientKind;
 use crate::policy::decide::{Decision, Permit, Reason, Refusal};
@@ -53,12 +54,9 @@ impl Proxy {
             },
             Decision::PreservePost {
                 app_ref,
-                return_to,
+                link,
                 reason,
-            } => {
-                self.preserve_post(app_ref, return_to, reason, context)
-                    .await
-            }
+            } => self.preserve_post(app_ref, link, reason, context).await,
             Decision::ConfirmPostReplay {
                 app_ref,
                 live,
@@ -69,9 +67,9 @@ impl Proxy {
             }
             Decision::StartLogin {
                 app_ref,
-                return_to,
+                link,
                 reason,
-            } => self.start_login(app_ref, &return_to, reason, context).await,
+            } => self.start_login(app_ref, &link, reason, context).await,
             Decision::FinishLogin { app_ref, caller } => {
                 self.finish_login(app_ref, &caller, context).await
             }
@@ -88,10 +86,18 @@ impl Proxy {
             Decision::LogoutEverywhere { app_ref } => {
                 self.logout_everywhere(app_ref, code, context).await
             }
-            Decision::ConfirmLogout { app_ref, user } => {
-                responder.logout_confirm(app_ref.app, user.as_deref(), code)
+            Decision::ConfirmLogout {
+                app_ref,
+                user,
+                target,
+            } => responder.logout_confirm(app_ref.app, user.as_deref(), target.as_ref(), code),
+            Decision::Logout { app_ref, target } => {
+                self.logout(app_ref, target, code, context).await
             }
-            Decision::Logout { app_ref } => self.logout(app_ref, code, context).await,
+            Decision::ReturnFromLogout { app_ref, target } => {
+                let location = target.location(app_ref.app);
+                responder.redirect(StatusCode::FOUND, &location, code)
+            }
             Decision::BackchannelLogout { app_ref } => {
                 self.backchannel_logout(app_ref, code, context).await
             }
@@ -252,7 +258,7 @@ impl Proxy {
         request_id: RequestId,
     ) -> TaggedResponse {
         let refusal = Refusal {
-            return_to: Some(ReturnTo::root()),
+            login: Some(LoginLink::to(ReturnTo::root())),
             ..Refusal::new(Reason::SessionOver, Some(app_ref), client_kind)
         };
         self.responder.refusal(&refusal, request_id)

@@ -9,6 +9,7 @@ use super::responder::TaggedResponse;
 use crate::auth::login::callback::{CallbackRequest, FailedLogin, LoginOutcome};
 use crate::auth::login::{LoginFailure, LoginLoop};
 use crate::auth::session::cookies::SetCookieHeaders;
+use crate::identity::login_link::LoginLink;
 use crate::identity::return_to::ReturnTo;
 use crate::policy::decide::Caller;
 use crate::policy::route::AppRef;
@@ -20,7 +21,7 @@ impl Proxy {
     pub(super) async fn start_login(
         &self,
         app_ref: AppRef<'_>,
-        return_to: &ReturnTo,
+        link: &LoginLink,
         reason: NoSessionReason,
         context: RequestContext<'_>,
     ) -> TaggedResponse {
@@ -29,9 +30,9 @@ impl Proxy {
         let request_id = context.request_id();
         let login = &self.auth.login;
         if let Some(login_loop) = login.detect_loop(app_ref, cookies, reason, hints) {
-            return self.login_loop_page(app_ref, login_loop, return_to, request_id);
+            return self.login_loop_page(app_ref, login_loop, link, request_id);
         }
-        match login.start(app_ref, cookies, return_to, hints).await {
+        match login.start(app_ref, cookies, link, hints).await {
             Ok(start) => self
                 .responder
                 .redirect(StatusCode::FOUND, &start.location, "start_login")
@@ -83,7 +84,8 @@ impl Proxy {
                 .redirect_back(app_ref, return_to, code)
                 .with_cookies(set_cookies),
             Err(login_loop) => {
-                self.login_loop_page(app_ref, login_loop, return_to, context.request_id())
+                let link = LoginLink::to(return_to.clone());
+                self.login_loop_page(app_ref, login_loop, &link, context.request_id())
             }
         }
     }
@@ -92,12 +94,12 @@ impl Proxy {
         &self,
         app_ref: AppRef<'_>,
         login_loop: LoginLoop,
-        return_to: &ReturnTo,
+        link: &LoginLink,
         request_id: RequestId,
     ) -> TaggedResponse {
         let failure = LoginFailure::Loop(login_loop.cause);
         self.responder
-            .login_failed(app_ref.app, &failure, return_to, request_id)
+            .login_failed(app_ref.app, &failure, link, request_id)
             .with_cookies(login_loop.set_cookies)
     }
 
@@ -128,11 +130,11 @@ impl Proxy {
             LoginOutcome::Failed(FailedLogin {
                 failure,
                 set_cookies,
-                return_to,
+                link,
             }) => {
                 tracing::debug!(app = %app_ref.app.name, code = failure.code(), "login_page_shown");
                 self.responder
-                    .login_failed(app_ref.app, &failure, &return_to, request_id)
+                    .login_failed(app_ref.app, &failure, &link, request_id)
                     .with_cookies(set_cookies)
             }
         }

@@ -26,7 +26,7 @@ impl Proxy {
             Ok(HostLoginStart::Provider(redirect)) => self.redirect_from_host(redirect, code),
             Ok(HostLoginStart::App(target)) => {
                 self.responder
-                    .redirect_to_login(&target.app, &target.return_to, code)
+                    .redirect_to_login(&target.app, &target.link, code)
             }
             Err(failed) => self.host_login_failed(app_ref, &failed, &context),
         }

@@ -13,6 +13,7 @@ use crate::auth::logout::front_channel::FRONT_CHANNEL;
 use crate::auth::logout::rp_initiated::NOT_TOLD;
 use crate::auth::logout::webhook::WebhookError;
 use crate::auth::session::cookies::SetCookieHeaders;
+use crate::policy::logout_target::LogoutTarget;
 use crate::policy::route::AppRef;
 
 const FORM_LIMITS: BodyLimits = BodyLimits {
@@ -30,11 +31,14 @@ impl Proxy {
     pub(super) async fn logout(
         &self,
         app_ref: AppRef<'_>,
+        target: Option<LogoutTarget>,
         code: &'static str,
         context: RequestContext<'_>,
     ) -> TaggedResponse {
         let (outcome, app_cookies) = tokio::join!(
-            self.auth.logout.log_out(app_ref, context.cookies),
+            self.auth
+                .logout
+                .log_out(app_ref, context.cookies, target.as_ref()),
             self.logout_app(app_ref, context.logging_out())
         );
         self.responder
@@ -51,9 +55,8 @@ impl Proxy {
     ) -> TaggedResponse {
         let query = context.info.target.query().unwrap_or_default();
         if app_ref.app.is_login_host()
-            && let Some(app) = self.auth.login_host.app_of_logout(app_ref, query)
+            && let Some(location) = self.auth.login_host.page_after_logout(app_ref, query)
         {
-            let location = app.endpoint_url("signed-out");
             return self.responder.redirect(StatusCode::FOUND, &location, code);
         }
         let provider_may_remember = context.info.target.query() == Some(NOT_TOLD)

@@ -7,6 +7,7 @@ use crate::policy::app::App;
 use crate::policy::decide::Reason;
 use crate::policy::post_replay::PreservePostError;
 use crate::session::login_loop::LoginLoopCause;
+use crate::session::validity::NoSessionReason;
 use crate::upstream::UpstreamError;
 
 const ASK_OPERATOR: &str =
@@ -54,6 +55,11 @@ pub(super) const fn refusal_text(reason: Reason) -> ErrorText {
             "This site doesn't exist",
             "No site with the name in the address is served here.",
             "Check the name of the site.",
+        ),
+        Reason::LoginRequired(NoSessionReason::InsufficientAuthentication) => text(
+            "Please log in again",
+            "This address requires a newer login, or another way to log in than the one that was used.",
+            "Log in again and try again.",
         ),
         Reason::LoginRequired(_) | Reason::LoginBlockedInFrame(_) => text(
             "Please log in",
@@ -114,6 +120,11 @@ pub(super) const fn refusal_text(reason: Reason) -> ErrorText {
             "This action is not supported",
             "The address exists, but it doesn't support this kind of request.",
             "Go to the start page.",
+        ),
+        Reason::LoginParameterNotAllowed(_) => text(
+            "This login link is not valid",
+            "The link has a parameter that this site doesn't allow.",
+            "Open the page that you want to use, and log in from there.",
         ),
         Reason::CrossSite => text(
             "This request came from another site",
@@ -230,6 +241,11 @@ pub(super) const fn login_failure_text(failure: &LoginFailure) -> ErrorText {
             "The login service knows your account, but it is not registered for this site.",
             ASK_OPERATOR,
         ),
+        LoginFailure::InsufficientAuthentication(_) => text(
+            "This login is not sufficient",
+            "The page that you opened requires a newer login, or another way to log in than the one you used.",
+            "Log in again in the way that the page requires, for example with a second factor.",
+        ),
         LoginFailure::TokensRejected(_) => text(
             "The login couldn't be verified",
             "The data from the login service did not pass this site's checks.",
@@ -331,6 +347,7 @@ pub(super) fn login_failure_detail(failure: &LoginFailure, app: &App) -> Option<
         | LoginFailure::Replayed
         | LoginFailure::CodeRejected
         | LoginFailure::CodeNotRedeemed(_)
+        | LoginFailure::InsufficientAuthentication(_)
         | LoginFailure::TokensRejected(_)
         | LoginFailure::SessionRevoked
         | LoginFailure::UserBlocked

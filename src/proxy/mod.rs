@@ -280,6 +280,7 @@ impl Proxy {
             Ok(caller) => {
                 let context = AccessContext {
                     lists: &self.rule_lists,
+                    now: self.auth.now(),
                 };
                 let backend_app = route.backend_app();
                 let decision = decide(&info, &parts.headers, route, caller, &context);

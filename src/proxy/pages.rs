@@ -135,8 +135,8 @@ pub struct ForbiddenPage<'a> {
     pub site: &'a str,
     /// The user, such as an email address.
     pub user: &'a str,
-    /// The logout confirmation.
-    pub log_out: &'a Href,
+    /// The login with another account, or the logout confirmation.
+    pub switch_account: &'a Href,
     /// The app's start page.
     pub home: &'a Href,
     /// The code, and the request ID that the log entry has.
@@ -348,7 +348,7 @@ impl Pages {
             &ForbiddenPage {
                 site,
                 user,
-                log_out: home,
+                switch_account: home,
                 home,
                 request_id,
             },

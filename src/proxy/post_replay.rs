@@ -18,6 +18,7 @@ use super::messages::Operation;
 use super::request_body::{BodyLimits, ReadBodyError};
 use super::responder::{ReplayPrompt, TaggedResponse};
 use crate::auth::post_replay::{LoadedPost, PostReservation, PostUnavailable, SubmittedPost};
+use crate::identity::login_link::LoginLink;
 use crate::identity::post_id::{PostId, REPLAY_BODY_LEN};
 use crate::identity::return_to::ReturnTo;
 use crate::policy::decide::{Permit, Reason, Refusal};
@@ -82,7 +83,7 @@ impl Proxy {
     pub(super) async fn preserve_post(
         &self,
         app_ref: AppRef<'_>,
-        page: ReturnTo,
+        link: LoginLink,
         reason: NoSessionReason,
         mut context: RequestContext<'_>,
     ) -> TaggedResponse {
@@ -90,12 +91,12 @@ impl Proxy {
         let (info, cookies, request_id) = (context.info, context.cookies, context.request_id());
         let (login, replay) = (&self.auth.login, &self.auth.post_replay);
         if let Some(login_loop) = login.detect_loop(app_ref, cookies, reason, hints) {
-            return self.login_loop_page(app_ref, login_loop, &page, request_id);
+            return self.login_loop_page(app_ref, login_loop, &link, request_id);
         }
         let not_preserved = |error| {
             let reason = Reason::PostNotPreserved(reason, error);
             replay.record_not_preserved(app_ref, error);
-            self.refuse_post(app_ref, info, reason, Some(page.clone()), request_id)
+            self.refuse_post(app_ref, info, reason, Some(link.clone()), request_id)
         };
         let already_preserved = context.replayed_post.take();
         let is_new = already_preserved.is_none();
@@ -110,8 +111,11 @@ impl Proxy {
         } else {
             None
         };
-        let return_to = ReturnTo::post_replay_page(&app_ref.app.prefix, &post_id);
-        let start = match login.start(app_ref, cookies, &return_to, hints).await {
+        let to_form = LoginLink {
+            return_to: ReturnTo::post_replay_page(&app_ref.app.prefix, &post_id),
+            ..link.clone()
+        };
+        let start = match login.start(app_ref, cookies, &to_form, hints).await {
             Ok(start) => start,
             Err(unavailable) => {
                 return self.responder.unavailable(
@@ -277,11 +281,11 @@ impl Proxy {
         app_ref: AppRef<'_>,
         info: &RequestInfo,
         reason: Reason,
-        return_to: Option<ReturnTo>,
+        login: Option<LoginLink>,
         request_id: RequestId,
     ) -> TaggedResponse {
         let refusal = Refusal {
-            return_to,
+            login,
             ..Refusal::new(reason, Some(app_ref), info.client_kind)
         };
         self.responder.refusal(&refusal, request_id)

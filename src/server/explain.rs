@@ -16,6 +16,7 @@ use super::compose::{log_names, trusted_proxies};
 use super::upstreams::header_policy;
 use crate::auth::bearer::token_identity::{IdentityHeaders, TokenIdentity};
 use crate::config::Config;
+use crate::identity::authentication::UserAuthentication;
 use crate::identity::claims::{Claims, UnverifiedClaims};
 use crate::identity::credentials::Scheme;
 use crate::identity::identity::Identity;
@@ -39,7 +40,7 @@ use crate::types::oauth::{
     Generation, JwkThumbprint, KeyFingerprint, ProviderSid, SessionId, Subject,
 };
 use crate::types::request_id::{RequestId, X_REQUEST_ID};
-use crate::types::time::Timestamp;
+use crate::types::time::{Clock, SystemClock, Timestamp};
 use crate::upstream::{HeaderPolicy, app_headers};
 
 pub use request::{PresumedCaller, PresumedRequest, PresumedRequestError};
@@ -187,10 +188,14 @@ impl Explainer {
         let app_ref = route.app_ref();
         let backend_app = route.backend_app();
         let name = name_of(&route);
-        let caller = self.caller(caller, &route, &parts.headers)?;
+        let now = SystemClock.now();
+        let caller = self.caller(caller, &route, &parts.headers, now)?;
         let identity = LoggedCaller::of(&caller).map(|caller| caller.identity);
         let is_user = !matches!(&caller, Caller::Bearer(live) if !live.token().is_user);
-        let context = AccessContext { lists: &self.lists };
+        let context = AccessContext {
+            lists: &self.lists,
+            now,
+        };
         let decision = decide(&info, &parts.headers, route, caller, &context);
         let anonymous = Claims::default();
         let rule = backend_app.map(|app_ref| RuleCheck {
@@ -255,6 +260,7 @@ impl Explainer {
         presumed: PresumedCaller,
         route: &Route<'_>,
         headers: &HeaderMap,
+        now: Timestamp,
     ) -> Result<Caller, ExplainError> {
         let anonymous = Caller::Anonymous(NoSessionReason::NoCookie);
         let Some(app_ref) = route.session_app() else {
@@ -270,7 +276,7 @@ impl Explainer {
                 let claims = Claims::new(claims, Map::new()).checked(unverified);
                 let identity = Identity::new(subject, claims, &app_ref.app.headers);
                 Ok(if route.accepts_session() {
-                    Caller::Authenticated(session_of(identity))
+                    Caller::Authenticated(session_of(identity, now))
                 } else {
                     anonymous
                 })
@@ -287,7 +293,7 @@ impl Explainer {
                     client: &policy.client_header,
                 };
                 let identity = TokenIdentity::new(&subject, claims, unverified, identity_headers);
-                let token = token_of(identity, app_ref.app, policy);
+                let token = token_of(identity, app_ref.app, policy, now);
                 Ok(token.map_or(anonymous, Caller::Bearer))
             }
         }
@@ -379,9 +385,9 @@ fn explained_rule(check: &RuleCheck<'_>) -> ExplainedRule {
     }
 }
 
-/// A session that has just begun.
-fn session_of(identity: Identity) -> LiveSession {
-    let now = Timestamp::default();
+/// A session that has just begun. Without `auth_time` the user has just authenticated.
+fn session_of(identity: Identity, now: Timestamp) -> LiveSession {
+    let found = UserAuthentication::of_claims(&identity.claims);
     let session = Session {
         identity: Arc::new(identity),
         key: None,
@@ -394,13 +400,21 @@ fn session_of(identity: Identity) -> LiveSession {
         active_at: now,
         bound_to: None,
         identity_due: None,
+        authentication: UserAuthentication {
+            time: found.time.or(Some(now)),
+            ..found
+        },
     };
     LiveSession::just_verified(Arc::new(session), now)
 }
 
 /// A token that has just been issued, with proof of possession where the app requires it.
-fn token_of(identity: TokenIdentity, app: &App, policy: &BearerPolicy) -> Option<LiveToken> {
-    let now = Timestamp::default();
+fn token_of(
+    identity: TokenIdentity,
+    app: &App,
+    policy: &BearerPolicy,
+    now: Timestamp,
+) -> Option<LiveToken> {
     let later = now.plus(app.limits.absolute);
     let TokenIdentity { identity, is_user } = identity;
     let token = Token {

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use super::login_loop::TransportHints;
 use super::seal::Purpose;
+use crate::identity::login_link::LoginParameters;
 use crate::types::oauth::Nonce;
 use crate::types::secret::same_bytes;
 use crate::types::time::Timestamp;
+use crate::types::trailing::absent_is_default;
 
 /// How long a user may take at the provider.
 pub const ATTEMPT_LIFETIME: Duration = Duration::from_secs(600);
@@ -88,6 +90,9 @@ pub struct AttemptState {
     pub logins: u8,
     /// The transport hints of the request that started it.
     pub signs: TransportHints,
+    /// What it asks of the provider. The last field here, and this is the last in other payloads.
+    #[serde(deserialize_with = "absent_is_default")]
+    pub parameters: LoginParameters,
 }
 
 impl AttemptState {
@@ -138,4 +143,47 @@ pub fn is_browser_cookie(value: &str) -> bool {
         && value
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::identity::authentication::AuthenticationRequirement;
+
+    #[test]
+    fn state_of_an_earlier_version_has_no_parameters() {
+        let state = AttemptState {
+            id: "a".to_owned(),
+            restarts: 1,
+            return_to: "/".to_owned(),
+            began_at: Timestamp::from_secs(7),
+            logins: 2,
+            signs: TransportHints::default(),
+            parameters: LoginParameters::requiring(AuthenticationRequirement {
+                acr_values: vec!["gold".to_owned()],
+                max_age: Some(Duration::from_secs(300)),
+            }),
+        };
+        let bytes = postcard::to_allocvec(&state).unwrap();
+        assert_eq!(postcard::from_bytes::<AttemptState>(&bytes).unwrap(), state);
+        let before = (
+            &state.id,
+            state.restarts,
+            &state.return_to,
+            state.began_at,
+            state.logins,
+            state.signs,
+        );
+        let bytes = postcard::to_allocvec(&before).unwrap();
+        let expected = AttemptState {
+            parameters: LoginParameters::default(),
+            ..state
+        };
+        assert_eq!(
+            postcard::from_bytes::<AttemptState>(&bytes).unwrap(),
+            expected
+        );
+    }
 }

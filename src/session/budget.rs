@@ -205,6 +205,7 @@ mod tests {
             bound_to: None,
             identity_due: None,
             identity_failing_since: None,
+            authentication: Default::default(),
         };
         let token = RefreshToken::new("r".repeat(refresh));
         let refresh = RefreshGrant {

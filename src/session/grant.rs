@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::jwt::{PackedJwt, SessionJwt};
 use super::seal::Purpose;
+use crate::identity::authentication::UserAuthentication;
 use crate::types::oauth::{
     Generation, IdToken, Nonce, ProviderSid, RefreshToken, SessionId, Subject,
 };
@@ -62,6 +63,15 @@ impl RefreshGrant {
             bound_to: None,
             identity_due: None,
             identity_failing_since: None,
+            authentication: self.authentication(),
+        }
+    }
+
+    /// What is known without the session's JWT about the user's authentication.
+    pub fn authentication(&self) -> UserAuthentication {
+        UserAuthentication {
+            time: self.login.auth_time,
+            acr: None,
         }
     }
 }

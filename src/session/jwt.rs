@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::seal::Purpose;
+use crate::identity::authentication::UserAuthentication;
 use crate::identity::claims::Claims;
 use crate::identity::kept_claims::PreviousIdentity;
 use crate::types::oauth::{
@@ -55,6 +56,8 @@ pub struct SessionJwt {
     pub identity_due: Option<Timestamp>,
     /// Since when UserInfo requests have failed.
     pub identity_failing_since: Option<Timestamp>,
+    /// How and when the user authenticated, by the ID token of the login.
+    pub authentication: UserAuthentication,
 }
 
 impl SessionJwt {

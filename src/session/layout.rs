@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::grant::{Grant, LoginClaims, RefreshGrant};
 use super::jwt::{PackedJwt, SessionJwt};
 use super::native::NativeGrant;
+use crate::identity::authentication::UserAuthentication;
 use crate::types::oauth::{
     Generation, IdToken, JwkThumbprint, KeyFingerprint, ProviderSid, RefreshToken, SessionId,
     Subject,
@@ -59,6 +60,10 @@ struct JwtAppended {
     identity_due: Option<Timestamp>,
     #[serde(deserialize_with = "absent_is_default")]
     identity_failing_since: Option<Timestamp>,
+    #[serde(deserialize_with = "absent_is_default")]
+    auth_time: Option<Timestamp>,
+    #[serde(deserialize_with = "absent_is_default")]
+    acr: Option<String>,
 }
 
 /// The layout of the refresh cookie.
@@ -198,6 +203,8 @@ impl SessionJwt {
         let appended = JwtAppended {
             identity_due: self.identity_due,
             identity_failing_since: self.identity_failing_since,
+            auth_time: self.authentication.time,
+            acr: self.authentication.acr,
         };
         (fields, appended)
     }
@@ -218,6 +225,10 @@ impl SessionJwt {
             bound_to: fields.bound_to,
             identity_due: appended.identity_due,
             identity_failing_since: appended.identity_failing_since,
+            authentication: UserAuthentication {
+                time: appended.auth_time,
+                acr: appended.acr,
+            },
         }
     }
 }
@@ -340,6 +351,10 @@ mod tests {
             bound_to: Some(JwkThumbprint::new("key")),
             identity_due: Some(at(7)),
             identity_failing_since: Some(at(5)),
+            authentication: UserAuthentication {
+                time: Some(at(1)),
+                acr: Some("gold".to_owned()),
+            },
         };
         let refresh = RefreshGrant {
             token: RefreshToken::new("token"),
@@ -394,6 +409,7 @@ mod tests {
         let jwt_alone = SessionJwt {
             identity_due: None,
             identity_failing_since: None,
+            authentication: UserAuthentication::default(),
             ..grant.jwt.clone()
         };
         let refresh_beside = RefreshGrant {

@@ -208,6 +208,7 @@ impl ListedSession {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::login_link::LoginParameters;
 
     fn session(app: &str, sid: &str, started_at: u64) -> AppSession {
         AppSession {
@@ -277,6 +278,7 @@ mod tests {
                 began_at: Timestamp::from_secs(0),
                 logins: 0,
                 signs: TransportHints::default(),
+                parameters: LoginParameters::default(),
             },
         };
         assert!(!code.is_expired(Timestamp::from_secs(130)));

@@ -272,7 +272,9 @@ impl LoginLoopState {
             | NoSessionReason::NotRefreshed
             | NoSessionReason::RefreshTokenReused => LoginLoopCause::SessionEnded,
             // The session may exist.
-            NoSessionReason::RevocationsUnknown | NoSessionReason::TokenRefused(_) => return None,
+            NoSessionReason::RevocationsUnknown
+            | NoSessionReason::TokenRefused(_)
+            | NoSessionReason::InsufficientAuthentication => return None,
         };
         (*logins >= MAX_LOGINS).then_some(cause)
     }

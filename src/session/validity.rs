@@ -9,6 +9,7 @@ pub use super::context::{Limits, ValidityContext};
 use super::grant::{LastActivity, RefreshGrant};
 use super::jwt::SessionJwt;
 use super::token::TokenRefusal;
+use crate::identity::authentication::UserAuthentication;
 use crate::identity::claims::UnverifiedClaims;
 use crate::identity::identity::{HeaderTemplate, Identity};
 use crate::types::oauth::{
@@ -42,6 +43,8 @@ pub struct Session {
     pub bound_to: Option<JwkThumbprint>,
     /// When the UserInfo request is repeated, after it failed.
     pub identity_due: Option<Timestamp>,
+    /// How and when the user authenticated.
+    pub authentication: UserAuthentication,
 }
 
 impl Session {
@@ -65,6 +68,7 @@ impl Session {
             active_at: jwt.active_at,
             bound_to: jwt.bound_to.clone(),
             identity_due: jwt.identity_due,
+            authentication: jwt.authentication.clone(),
         })
     }
 
@@ -160,6 +164,9 @@ pub enum NoSessionReason {
     NotRefreshed,
     /// The refresh token was used again after its rotation.
     RefreshTokenReused,
+    /// There is a session, and its user has to authenticate again: not as a rule requires, or too
+    /// long ago (RFC 9470).
+    InsufficientAuthentication,
     /// The request has an access token instead of session cookies, and the token was rejected.
     TokenRefused(TokenRefusal),
 }
@@ -179,6 +186,7 @@ impl NoSessionReason {
             Self::RefreshRefused => "refresh_rejected",
             Self::NotRefreshed => "session_not_refreshed",
             Self::RefreshTokenReused => "refresh_token_reused",
+            Self::InsufficientAuthentication => "insufficient_user_authentication",
             Self::TokenRefused(refusal) => refusal.code,
         }
     }

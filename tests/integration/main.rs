@@ -113,6 +113,8 @@ mod service_manager;
 #[cfg(test)]
 mod shared_store;
 #[cfg(test)]
+mod step_up;
+#[cfg(test)]
 mod stream_activity;
 #[cfg(test)]
 mod streams;

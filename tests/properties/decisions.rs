@@ -2,10 +2,13 @@
 //! and request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use doorward::identity::authentication::{AuthenticationRequirement, UserAuthentication};
 use doorward::identity::claims::Claims;
 use doorward::identity::credentials::Scheme;
 use doorward::identity::identity::{HeaderTemplate, Identity};
+use doorward::identity::login_link::{LoginLink, LoginParameters};
 use doorward::policy::app::{App, AppLogoutPolicy, BearerPolicy, LoginSite, OptionalEndpoints};
 use doorward::policy::background_paths::BackgroundPaths;
 use doorward::policy::client_address::TrustedProxies;
@@ -13,6 +16,7 @@ use doorward::policy::client_kind::ClientKind;
 use doorward::policy::condition::{Condition, NetworkList, TextList};
 use doorward::policy::decide::{AccessContext, Caller, Decision, Reason, decide};
 use doorward::policy::hosts::AppHosts;
+use doorward::policy::login_parameters::AllowedParameters;
 use doorward::policy::native::{Native, Throttle, Tokens};
 use doorward::policy::path_pattern::PathPattern;
 use doorward::policy::request_info::RequestInfo;
@@ -43,7 +47,7 @@ const CLIENT: [u8; 4] = [192, 0, 2, 1];
 const ORIGIN: &str = "https://store.example.com";
 const LOGIN_ORIGIN: &str = "https://login.example.com";
 const PREFIX: &str = "/.doorward";
-const PATHS: [&str; 21] = [
+const PATHS: [&str; 29] = [
     "/",
     "/a",
     "/a/b",
@@ -53,9 +57,17 @@ const PATHS: [&str; 21] = [
     "/.doorward/login?return_to=/a",
     "/.doorward/login?return_to=//evil",
     "/.doorward/login?return_to=%2F%252edoorward%2Flogout",
+    "/.doorward/login?return_to=/a&prompt=login",
+    "/.doorward/login?return_to=/a&prompt=none",
+    "/.doorward/login?return_to=/a&max_age=60",
+    "/.doorward/login?return_to=/a&acr_values=gold",
     "/.doorward/callback?code=c&state=s",
     "/.doorward/logout",
+    "/.doorward/logout?return_to=https://www.example.com/bye",
     "/.doorward/signed-out",
+    "/.doorward/signed-out?return_to=/a",
+    "/.doorward/signed-out?state=https%3A%2F%2Fwww.example.com%2Fbye",
+    "/.doorward/signed-out?return_to=https://evil.example/bye",
     "/.doorward/session",
     "/.doorward/backchannel-logout",
     "/.doorward/frontchannel-logout?sid=s",
@@ -66,6 +78,8 @@ const PATHS: [&str; 21] = [
     "/.doorward/else",
     "/.doorward",
 ];
+/// A URL that a logout may lead to.
+const LISTED: &str = "https://www.example.com/bye";
 const ALLOWED_ORIGIN: &str = "capacitor://localhost";
 const HEADERS: [(&str, &str); 19] = [
     ("accept", "text/html"),
@@ -89,8 +103,8 @@ const HEADERS: [(&str, &str); 19] = [
     ("referer", "https://store.example.com.evil.example/a"),
 ];
 const LIMITS: Limits = Limits {
-    idle: std::time::Duration::from_secs(1800),
-    absolute: std::time::Duration::from_secs(43200),
+    idle: Duration::from_secs(1800),
+    absolute: Duration::from_secs(43200),
 };
 const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 const TOKEN_REFUSED: TokenRefusal = TokenRefusal {
@@ -141,12 +155,23 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
             bearer: true,
         },
     ]);
-    let rule = (patterns, methods, accesses(), auth_methods).prop_map(
-        |(pattern, methods, access, auth_methods)| Rule {
+    let authentications = select(vec![
+        AuthenticationRequirement::default(),
+        AuthenticationRequirement {
+            acr_values: Vec::new(),
+            max_age: Some(Duration::from_secs(60)),
+        },
+        AuthenticationRequirement {
+            acr_values: vec!["gold".to_owned()],
+            max_age: None,
+        },
+    ]);
+    let rule = (patterns, methods, accesses(), auth_methods, authentications).prop_map(
+        |(pattern, methods, access, auth_methods, authentication)| Rule {
             name: None,
             paths: vec![PathPattern::parse(pattern).unwrap()],
             methods,
-            allow: AccessRequirement::new(access, auth_methods),
+            allow: AccessRequirement::new(access, auth_methods).requiring(authentication),
         },
     );
     vec(rule, 0..4)
@@ -164,6 +189,11 @@ fn router(
         hsts: false,
         hosts: AppHosts::One,
         login: LoginSite::Own,
+        login_parameters: AllowedParameters {
+            prompts: vec!["login".to_owned()],
+            ..AllowedParameters::default()
+        },
+        leeway: Duration::ZERO,
         prefix: PREFIX.to_owned(),
         rules: Rules::new(rules, false, AuthMethods::BOTH),
         background_paths: BackgroundPaths::default(),
@@ -181,6 +211,7 @@ fn router(
             client_header: HeaderTemplate::parse("X-Forwarded-Client", "{client_id}").unwrap(),
             dpop_required: false,
         }),
+        logout_return_to: vec![LISTED.parse().unwrap()],
         app_logout: AppLogoutPolicy::default(),
         max_preserved_post: 1024,
         websocket_origins: Vec::new(),
@@ -202,7 +233,7 @@ fn router(
 fn native() -> Native {
     let failures = BackoffLimit {
         free: 5,
-        max_backoff: std::time::Duration::from_secs(900),
+        max_backoff: Duration::from_secs(900),
     };
     Native {
         client_id: ClientId::new("store"),
@@ -243,16 +274,27 @@ impl ValidityContext for Context {
     }
 }
 
-fn caller(credential: Option<CredentialKind>, roles: &[&str], why: NoSessionReason) -> Caller {
-    let Some(credential) = credential else {
+/// A session or token of a user who authenticated so.
+#[derive(Clone, Copy, Debug)]
+struct PresentedCredential {
+    kind: CredentialKind,
+    /// Seconds since the authentication.
+    age: u64,
+    acr: Option<&'static str>,
+}
+
+fn caller(credential: Option<PresentedCredential>, roles: &[&str], why: NoSessionReason) -> Caller {
+    let Some(PresentedCredential { kind, age, acr }) = credential else {
         return Caller::Anonymous(why);
     };
-    let roles = Map::from_iter([("roles".to_owned(), json!(roles))]);
-    let claims = Claims::new(roles, Map::new());
+    let auth_time = START.secs() - age;
+    let claims = json!({"roles": roles, "auth_time": auth_time, "acr": acr});
+    let claims = claims.as_object().cloned().unwrap_or_default();
+    let claims = Claims::new(Map::from_iter(claims), Map::new());
     let identity = Arc::new(Identity::new(Subject::new("alice"), claims, &[]));
     let (key, until) = (
         Some(KeyFingerprint::new([0; 16])),
-        START.plus(std::time::Duration::from_secs(300)),
+        START.plus(Duration::from_secs(300)),
     );
     let token = |is_user| {
         let token = Token {
@@ -275,7 +317,7 @@ fn caller(credential: Option<CredentialKind>, roles: &[&str], why: NoSessionReas
             validate(&Arc::new(token), Scheme::Bearer, START, &limits, &Context).unwrap(),
         )
     };
-    match credential {
+    match kind {
         CredentialKind::UserToken => token(true),
         CredentialKind::ClientToken => token(false),
         CredentialKind::Cookies | CredentialKind::NativeToken => {
@@ -291,9 +333,13 @@ fn caller(credential: Option<CredentialKind>, roles: &[&str], why: NoSessionReas
                 active_at: START,
                 bound_to: None,
                 identity_due: None,
+                authentication: UserAuthentication {
+                    time: Some(Timestamp::from_secs(auth_time)),
+                    acr: acr.map(str::to_owned),
+                },
             };
             let live = LiveSession::just_verified(Arc::new(session), START);
-            match credential {
+            match kind {
                 CredentialKind::NativeToken => Caller::NativeSession(live),
                 CredentialKind::Cookies
                 | CredentialKind::UserToken
@@ -360,6 +406,44 @@ fn fulfils(requirement: &AccessRequirement, caller: &Caller) -> bool {
     }
 }
 
+/// Whether the caller authenticated as the route requires.
+fn is_sufficient(requirement: &AccessRequirement, caller: &Caller) -> bool {
+    let of_session = |live: &LiveSession| live.session().authentication.clone();
+    let found = match caller {
+        Caller::Anonymous(_) => return true,
+        Caller::Authenticated(live) | Caller::NativeSession(live) => of_session(live),
+        Caller::Bearer(live) => UserAuthentication::of_claims(&live.token().identity.claims),
+    };
+    let AuthenticationRequirement {
+        acr_values,
+        max_age,
+    } = &requirement.authentication;
+    let is_recent = max_age.is_none_or(|max_age| START.since(found.time.unwrap()) <= max_age);
+    is_recent && (acr_values.is_empty() || acr_values.first() == found.acr.as_ref())
+}
+
+/// Checks a login that starts although there may be a session.
+fn check_login_link(link: &LoginLink, reason: NoSessionReason, route: &Route<'_>, caller: &Caller) {
+    crate::checks::return_to::check(link.return_to.as_str());
+    if let Route::App(_, requirement) = route {
+        assert_eq!(
+            link.parameters,
+            LoginParameters::requiring(requirement.authentication.clone())
+        );
+        assert_eq!(
+            reason == NoSessionReason::InsufficientAuthentication,
+            matches!(caller, Caller::Authenticated(_))
+                && fulfils(requirement, caller)
+                && !is_sufficient(requirement, caller)
+        );
+    }
+    assert!(
+        reason != NoSessionReason::InsufficientAuthentication
+            || link.parameters != LoginParameters::default(),
+        "a login that asks for nothing would go in circles"
+    );
+}
+
 /// Checks the properties of a decision about `route`.
 fn check(
     decision: &Decision<'_>,
@@ -376,7 +460,9 @@ fn check(
             doorward::policy::client_kind::is_cross_origin_websocket(headers, ORIGIN, &[]);
         assert_eq!(
             forwards,
-            fulfils(requirement, caller) && !is_cross_origin,
+            fulfils(requirement, caller)
+                && (requirement.access == Access::Public || is_sufficient(requirement, caller))
+                && !is_cross_origin,
             "{requirement:?} {decision:?}"
         );
         is_known = known(requirement, caller).is_some();
@@ -415,9 +501,9 @@ fn check(
                 "the forwarded request must be the authorized one"
             );
         }
-        Decision::StartLogin { return_to, .. } => {
+        Decision::StartLogin { link, reason, .. } => {
             assert!(
-                !is_known
+                (!is_known || *reason == NoSessionReason::InsufficientAuthentication)
                     && info.client_kind == ClientKind::Navigation
                     && info.method == Method::GET,
                 "{info:?}"
@@ -429,12 +515,12 @@ fn check(
                     "a login does not help a client with a token"
                 );
             }
-            crate::checks::return_to::check(return_to.as_str());
-            assert!(!return_to.as_str().starts_with(PREFIX));
+            check_login_link(link, *reason, route, caller);
+            assert!(!link.return_to.as_str().starts_with(PREFIX));
         }
-        Decision::PreservePost { return_to, .. } => {
+        Decision::PreservePost { link, reason, .. } => {
             assert!(
-                !is_signed_in
+                (!is_signed_in || *reason == NoSessionReason::InsufficientAuthentication)
                     && info.client_kind == ClientKind::FormSubmission
                     && info.method == Method::POST,
                 "{info:?}"
@@ -443,7 +529,7 @@ fn check(
                 doorward::policy::client_kind::is_same_origin(headers, ORIGIN),
                 "{headers:?}"
             );
-            crate::checks::return_to::check(return_to.as_str());
+            check_login_link(link, *reason, route, caller);
         }
         Decision::ConfirmPostReplay { .. } => {
             assert!(is_signed_in && matches!(route, Route::Endpoint(_, Endpoint::PostReplay)))
@@ -451,6 +537,11 @@ fn check(
         Decision::AlreadySignedIn { return_to, .. } => {
             assert!(is_signed_in);
             crate::checks::return_to::check(return_to.as_str());
+        }
+        Decision::ReturnFromLogout { app_ref, target } => {
+            assert!(matches!(route, Route::Endpoint(_, Endpoint::SignedOut)));
+            let location = target.location(app_ref.app);
+            assert!(location == LISTED || location.starts_with(&format!("{ORIGIN}/")));
         }
         Decision::Logout { .. } => {
             assert_eq!(info.method, Method::POST);
@@ -549,17 +640,25 @@ fn check(
                     | Reason::PostNotPreserved(..)
                     | Reason::LoginBlockedInFrame(_)
             );
+            let is_insufficient = matches!(
+                refusal.reason,
+                Reason::LoginRequired(NoSessionReason::InsufficientAuthentication)
+                    | Reason::PostNotPreserved(NoSessionReason::InsufficientAuthentication, _)
+                    | Reason::LoginBlockedInFrame(NoSessionReason::InsufficientAuthentication)
+            );
             assert!(
-                !wants_login || !is_known,
+                !wants_login || !is_known || is_insufficient,
                 "an authenticated caller needs no login"
             );
             let may_not = matches!(refusal.reason, Reason::Forbidden | Reason::UserRequired);
             // Nobody is known where the address alone decides.
             assert_eq!(refusal.user.is_some(), may_not && is_known);
-            assert_eq!(
-                refusal.token.is_some(),
-                may_not && is_known && matches!(caller, Caller::Bearer(_))
-            );
+            let has_scheme = match caller {
+                Caller::Bearer(_) => (may_not && is_known) || is_insufficient,
+                Caller::NativeSession(_) => is_insufficient && matches!(route, Route::App(..)),
+                Caller::Anonymous(_) | Caller::Authenticated(_) => false,
+            };
+            assert_eq!(refusal.scheme.is_some(), has_scheme, "{refusal:?}");
         }
     }
 }
@@ -575,7 +674,11 @@ proptest! {
         path in prop_oneof![4 => select(PATHS.as_slice()).prop_map(str::to_owned), 1 => crate::adversarial_inputs::paths()],
         method in select(&["GET", "GET", "HEAD", "POST", "PUT", "OPTIONS", "get"][..]),
         lines in vec(select(HEADERS.as_slice()), 0..6),
-        credential in option::of(select(vec![CredentialKind::Cookies, CredentialKind::NativeToken, CredentialKind::UserToken, CredentialKind::ClientToken])),
+        credential in option::of((
+            select(vec![CredentialKind::Cookies, CredentialKind::NativeToken, CredentialKind::UserToken, CredentialKind::ClientToken]),
+            select(vec![0, 60, 61]),
+            select(vec![None, Some("gold"), Some("bronze")]),
+        ).prop_map(|(kind, age, acr)| PresentedCredential { kind, age, acr })),
         roles in select(vec![vec![], vec!["admin"], vec!["admin", "owner"]]),
         why in select(REASONS.as_slice()),
     ) {
@@ -593,7 +696,7 @@ proptest! {
         let app_ref = Route::of(found.as_ref(), &info).app_ref();
         let has_sessions = !app_ref.is_some_and(|app_ref| app_ref.app.is_login_host());
         let caller = caller(credential.filter(|_| has_sessions), &roles, why);
-        let decision = decide(&info, &parts.headers, Route::of(found.as_ref(), &info), caller.clone(), &AccessContext { lists: RuleLists::NONE });
+        let decision = decide(&info, &parts.headers, Route::of(found.as_ref(), &info), caller.clone(), &AccessContext { lists: RuleLists::NONE, now: START });
         check(&decision, &Route::of(found.as_ref(), &info), &info, &parts.headers, &caller);
     }
 }

@@ -86,6 +86,7 @@ fn session(tokens: Tokens) -> Arc<Session> {
         active_at: Timestamp::from_secs(tokens.sealed),
         bound_to: None,
         identity_due: None,
+        authentication: Default::default(),
     })
 }
 
@@ -174,6 +175,7 @@ proptest! {
                     | NoSessionReason::RefreshTokenReused
                     | NoSessionReason::RevocationsUnknown
                     | NoSessionReason::NotRefreshed
+                    | NoSessionReason::InsufficientAuthentication
                     | NoSessionReason::TokenRefused(_) => false,
                 };
                 prop_assert!(holds, "{:?}", why);

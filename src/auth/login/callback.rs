@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use super::failure::LoginFailure;
 use super::loop_guard;
-use super::redeem::CodeResponse;
+use super::redeem::{CodeResponse, required_by};
 use super::start::{LoginContext, LoginStart};
 use super::{Login, user_switch};
 use crate::auth::app::AppAuth;
 use crate::auth::events::Event;
 use crate::auth::session::cookies::{SessionCookies, SetCookieHeaders, reset_login_loop};
 use crate::auth::session_validity::key_of_jwt;
+use crate::identity::login_link::LoginLink;
 use crate::identity::return_to::ReturnTo;
-use crate::oidc::callback::{Callback, Outcome};
+use crate::oidc::callback::{AuthorizationError, Callback, Outcome};
 use crate::policy::app::LoginSite;
 use crate::policy::decide::Caller;
 use crate::policy::route::AppRef;
@@ -55,8 +56,8 @@ pub struct FailedLogin {
     pub failure: LoginFailure,
     /// The headers that clear the attempt.
     pub set_cookies: SetCookieHeaders,
-    /// The requested page.
-    pub return_to: ReturnTo,
+    /// The requested page, and how to log in for it.
+    pub link: Box<LoginLink>,
 }
 
 impl LoginOutcome {
@@ -137,8 +138,8 @@ impl Login {
             .map_err(|error| FailedLogin::early(error.into()))?;
         let state = app.seals.state.open(callback.state.expose());
         let state = state.ok_or_else(|| FailedLogin::early(LoginFailure::StateInvalid))?;
-        let return_to = self.return_to_of(app, &state).await;
-        let attempt = match self.own_attempt(app, request, &state, &return_to).await? {
+        let link = self.link_of(app, &state).await;
+        let attempt = match self.own_attempt(app, request, &state, &link).await? {
             ControlFlow::Continue(attempt) => attempt,
             ControlFlow::Break(outcome) => return Ok(outcome),
         };
@@ -146,31 +147,22 @@ impl Login {
         let failed = |failure, set_cookies| FailedLogin {
             failure,
             set_cookies,
-            return_to: return_to.clone(),
+            link: Box::new(link.clone()),
         };
         let code = match callback.outcome {
             Outcome::Code(code) => code,
-            Outcome::Refused {
-                error,
-                description,
-                reason,
-            } => {
-                let is_curable = is_cured_by_new_attempt(app, &error, description.as_deref());
-                let reason = app.provider.settings().dialect.reason(reason.as_deref());
-                let failure = LoginFailure::Declined {
-                    error,
-                    description,
-                    reason,
-                };
+            Outcome::Refused(error) => {
+                let is_curable = is_cured_by_new_attempt(app, &error);
+                let failure = LoginFailure::declined(app, error);
                 if !is_curable {
                     return Err(failed(failure, cleared));
                 }
-                if matches!(request.caller, Caller::Authenticated(_)) {
-                    let outcome = self.already_signed_in(app, request.cookies, return_to)?;
+                if self.is_signed_in(app, request, &link) {
+                    let outcome = self.already_signed_in(app, request.cookies, link)?;
                     return Ok(outcome.with_cookies(cleared));
                 }
                 return self
-                    .restart(app, request, &state, return_to, failure, cleared)
+                    .restart(app, request, &state, link, failure, cleared)
                     .await;
             }
         };
@@ -178,10 +170,11 @@ impl Login {
             attempt,
             code,
             requested_at: state.began_at,
+            required: required_by(app, &state.parameters),
         };
         let redeemed = self.redeemer.redeem(app, response).await;
         let grant = redeemed.map_err(|failure| failed(failure, cleared.clone()))?;
-        self.sign_in(app, request, &state, &grant, return_to, cleared)
+        self.sign_in(app, request, &state, &grant, link, cleared)
     }
 
     /// Completes a login by the hand-over code of the app's login host.
@@ -196,28 +189,26 @@ impl Login {
         // First: a code that another browser presents is of no use to anybody after that.
         let claimed = self.handovers.claim(app, &code).await;
         let state = code.attempt;
-        let return_to = self.return_to_of(app, &state).await;
-        let attempt = match self.own_attempt(app, request, &state, &return_to).await? {
+        let link = self.link_of(app, &state).await;
+        let attempt = match self.own_attempt(app, request, &state, &link).await? {
             ControlFlow::Continue(attempt) => attempt,
             ControlFlow::Break(outcome) => return Ok(outcome),
         };
         let cleared = self.clear_attempt(app, &attempt);
         match claimed {
-            Ok(grant) => self.sign_in(app, request, &state, &grant, return_to, cleared),
-            Err(LoginFailure::HandoverGone)
-                if matches!(request.caller, Caller::Authenticated(_)) =>
-            {
-                let outcome = self.already_signed_in(app, request.cookies, return_to)?;
+            Ok(grant) => self.sign_in(app, request, &state, &grant, link, cleared),
+            Err(LoginFailure::HandoverGone) if self.is_signed_in(app, request, &link) => {
+                let outcome = self.already_signed_in(app, request.cookies, link)?;
                 Ok(outcome.with_cookies(cleared))
             }
             Err(failure @ LoginFailure::HandoverGone) => {
-                self.restart(app, request, &state, return_to, failure, cleared)
+                self.restart(app, request, &state, link, failure, cleared)
                     .await
             }
             Err(failure) => Err(FailedLogin {
                 failure,
                 set_cookies: cleared,
-                return_to,
+                link: Box::new(link),
             }),
         }
     }
@@ -229,19 +220,19 @@ impl Login {
         app: &Arc<AppAuth>,
         request: CallbackRequest<'_>,
         state: &AttemptState,
-        return_to: &ReturnTo,
+        link: &LoginLink,
     ) -> Result<ControlFlow<LoginOutcome, LoginAttempt>, FailedLogin> {
         let attempt = match self.attempt_of(app, state, request.cookies) {
             Ok(attempt) => attempt,
             // A second callback after the first finished: the attempt's cookie was cleared with the
             // login.
-            Err(_) if matches!(request.caller, Caller::Authenticated(_)) => {
-                let outcome = self.already_signed_in(app, request.cookies, return_to.clone())?;
+            Err(_) if self.is_signed_in(app, request, link) => {
+                let outcome = self.already_signed_in(app, request.cookies, link.clone())?;
                 return Ok(ControlFlow::Break(outcome));
             }
             Err(failure) => {
                 let none = SetCookieHeaders::new();
-                let restarted = self.restart(app, request, state, return_to.clone(), failure, none);
+                let restarted = self.restart(app, request, state, link.clone(), failure, none);
                 return restarted.await.map(ControlFlow::Break);
             }
         };
@@ -251,7 +242,7 @@ impl Login {
             return Err(FailedLogin {
                 failure: LoginFailure::Loop(cause),
                 set_cookies,
-                return_to: return_to.clone(),
+                link: Box::new(link.clone()),
             });
         }
         Ok(ControlFlow::Continue(attempt))
@@ -264,7 +255,7 @@ impl Login {
         request: CallbackRequest<'_>,
         state: &AttemptState,
         grant: &Grant,
-        return_to: ReturnTo,
+        link: LoginLink,
         cleared: SetCookieHeaders,
     ) -> Result<LoginOutcome, FailedLogin> {
         let SessionCookies {
@@ -276,7 +267,7 @@ impl Login {
                 return Err(FailedLogin {
                     failure,
                     set_cookies: cleared,
-                    return_to,
+                    link: Box::new(link),
                 });
             }
         };
@@ -289,20 +280,36 @@ impl Login {
         let duration = self.context.now().since(state.began_at);
         self.context.observer.login_took(app, duration);
         Ok(LoginOutcome::SignedIn {
-            return_to,
+            return_to: link.return_to,
             set_cookies,
             user_switched,
         })
     }
 
-    /// The page that the login leads to.
-    async fn return_to_of(&self, app: &Arc<AppAuth>, state: &AttemptState) -> ReturnTo {
-        if state.return_to == AttemptState::STORED {
+    /// Where the login leads.
+    async fn link_of(&self, app: &Arc<AppAuth>, state: &AttemptState) -> LoginLink {
+        let return_to = if state.return_to == AttemptState::STORED {
             self.targets.get(app, &state.id).await
         } else {
             let parsed = ReturnTo::parse(&state.return_to, &app.app.prefix);
             parsed.unwrap_or_else(ReturnTo::root)
+        };
+        LoginLink {
+            return_to,
+            parameters: state.parameters.clone(),
         }
+    }
+
+    /// Whether the request has a session that makes this login needless. Otherwise a login that a
+    /// rule requires would lead back to the rule without an end.
+    fn is_signed_in(&self, app: &AppAuth, request: CallbackRequest<'_>, link: &LoginLink) -> bool {
+        let Caller::Authenticated(live) = request.caller else {
+            return false;
+        };
+        let required = &link.parameters.authentication;
+        let found = &live.session().authentication;
+        let leeway = app.provider.settings().leeway;
+        required.check(found, self.context.now(), leeway).is_ok()
     }
 
     /// The attempt that `state` names, if this browser started it.
@@ -334,17 +341,18 @@ impl Login {
         &self,
         app: &AppAuth,
         request_cookies: &RequestCookies<'_>,
-        return_to: ReturnTo,
+        link: LoginLink,
     ) -> Result<LoginOutcome, FailedLogin> {
-        match self.count_sent_back(app, request_cookies, &return_to, SentBackBy::Callback) {
+        let by = SentBackBy::Callback;
+        match self.count_sent_back(app, request_cookies, &link.return_to, by) {
             Ok(set_cookies) => Ok(LoginOutcome::AlreadySignedIn {
-                return_to,
+                return_to: link.return_to,
                 set_cookies,
             }),
             Err(login_loop) => Err(FailedLogin {
                 failure: LoginFailure::Loop(login_loop.cause),
                 set_cookies: login_loop.set_cookies,
-                return_to,
+                link: Box::new(link),
             }),
         }
     }
@@ -357,7 +365,7 @@ impl Login {
         app: &Arc<AppAuth>,
         request: CallbackRequest<'_>,
         state: &AttemptState,
-        return_to: ReturnTo,
+        link: LoginLink,
         failure: LoginFailure,
         cleared: SetCookieHeaders,
     ) -> Result<LoginOutcome, FailedLogin> {
@@ -365,7 +373,7 @@ impl Login {
         let failed = |failure| FailedLogin {
             failure,
             set_cookies: cleared.clone(),
-            return_to: return_to.clone(),
+            link: Box::new(link.clone()),
         };
         if state.restarts >= MAX_RESTARTS {
             let cause = state.signs.or(hints).cause();
@@ -379,7 +387,7 @@ impl Login {
             hints,
         };
         tracing::info!(app = %app.app.name, code = failure.code(), %failure, "login_restarted");
-        self.start_after(app, request.cookies, &return_to, before)
+        self.start_after(app, request.cookies, &link, before)
             .await
             .map(|start| LoginOutcome::Restarted(start).with_cookies(cleared.clone()))
             .map_err(|outage| failed(LoginFailure::Unavailable(outage)))
@@ -426,10 +434,14 @@ fn handover_code(query: &str) -> Option<String> {
 /// of `prompt=none`, which would have the same result again.
 pub(in crate::auth) fn is_cured_by_new_attempt(
     app: &AppAuth,
-    error: &str,
-    description: Option<&str>,
+    refused: &AuthorizationError,
 ) -> bool {
-    let expired = description.is_some_and(|text| text.contains("authentication_expired"));
+    let AuthorizationError {
+        error, description, ..
+    } = refused;
+    let expired = description
+        .as_ref()
+        .is_some_and(|text| text.contains("authentication_expired"));
     let is_silent = app
         .client
         .extra_authorization_params
@@ -437,7 +449,7 @@ pub(in crate::auth) fn is_cured_by_new_attempt(
         .any(|(name, value)| name == "prompt" && value == "none");
     expired
         || error == "temporarily_unavailable"
-        || (!is_silent && matches!(error, "login_required" | "interaction_required"))
+        || (!is_silent && matches!(error.as_str(), "login_required" | "interaction_required"))
 }
 
 impl FailedLogin {
@@ -446,7 +458,7 @@ impl FailedLogin {
         Self {
             failure,
             set_cookies: SetCookieHeaders::new(),
-            return_to: ReturnTo::root(),
+            link: Box::new(LoginLink::to(ReturnTo::root())),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Why a login did not create a session.
 
+use crate::auth::app::AppAuth;
 use crate::auth::error::Unavailable;
 use crate::auth::session::cookies::CookieWriteError;
-use crate::oidc::callback::CallbackError;
+use crate::oidc::callback::{AuthorizationError, CallbackError};
 use crate::session::attempt::ATTEMPT_LIFETIME;
 use crate::session::login_loop::LoginLoopCause;
 
@@ -59,6 +60,9 @@ pub enum LoginFailure {
     /// The tokens were rejected.
     #[error("the provider's tokens were rejected: {0}")]
     TokensRejected(&'static str),
+    /// The user authenticated, but not as the login requires (RFC 9470).
+    #[error("the user did not authenticate as the login requires: {0}")]
+    InsufficientAuthentication(&'static str),
     /// The session was revoked at the moment of its login.
     #[error("the session was revoked at the moment of its login")]
     SessionRevoked,
@@ -89,6 +93,26 @@ impl LoginFailure {
         matches!(self, Self::Unavailable(_))
     }
 
+    /// The failure of a login that the provider rejected.
+    pub(in crate::auth) fn declined(app: &AppAuth, refused: AuthorizationError) -> Self {
+        /// The user cannot authenticate as `acr_values` requires (OpenID Connect Core Error Code
+        /// unmet_authentication_requirements 1.0).
+        const UNMET: &str = "unmet_authentication_requirements";
+        let AuthorizationError {
+            error,
+            description,
+            reason,
+        } = refused;
+        if error == UNMET {
+            return Self::InsufficientAuthentication(UNMET);
+        }
+        Self::Declined {
+            reason: app.provider.settings().dialect.reason(reason.as_deref()),
+            error,
+            description,
+        }
+    }
+
     /// The stable code for logs, metrics and pages.
     pub const fn code(&self) -> &'static str {
         match self {
@@ -107,9 +131,10 @@ impl LoginFailure {
             Self::Replayed => "code_replayed",
             Self::CodeRejected => "code_rejected",
             Self::NotRegistered => "not_registered",
-            Self::CodeNotRedeemed(code) | Self::TokensRejected(code) | Self::ClockSkew(code) => {
-                code
-            }
+            Self::CodeNotRedeemed(code)
+            | Self::TokensRejected(code)
+            | Self::InsufficientAuthentication(code)
+            | Self::ClockSkew(code) => code,
             Self::SessionRevoked => "session_revoked",
             Self::UserBlocked => "user_blocked",
             Self::Loop(cause) => cause.code(),

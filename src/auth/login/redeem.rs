@@ -11,6 +11,8 @@ use crate::auth::context::Context;
 use crate::auth::error::Unavailable;
 use crate::auth::random;
 use crate::auth::refresh::tokens::{self, GrantError, LoginRequest};
+use crate::identity::authentication::AuthenticationRequirement;
+use crate::identity::login_link::LoginParameters;
 use crate::oidc::token::TokenError;
 use crate::session::attempt::{ATTEMPT_LIFETIME, LoginAttempt};
 use crate::session::grant::Grant;
@@ -35,6 +37,8 @@ pub(in crate::auth) struct CodeResponse {
     pub(in crate::auth) code: AuthorizationCode,
     /// When the authorization request was made.
     pub(in crate::auth) requested_at: Timestamp,
+    /// What it requires of the user's authentication.
+    pub(in crate::auth) required: AuthenticationRequirement,
 }
 
 /// Redeems authorization codes. Clones share their state.
@@ -110,6 +114,7 @@ impl CodeRedeemer {
             attempt,
             code,
             requested_at,
+            required,
         } = response;
         let verifier = PkceVerifier::from_sealed(attempt.verifier.0);
         let response = app
@@ -124,6 +129,7 @@ impl CodeRedeemer {
         let request = LoginRequest {
             nonce: &attempt.nonce,
             requested_at,
+            required: &required,
         };
         let grant = tokens::of_login(app, response, Some(request), sid, now).await;
         grant.map_err(|error| {
@@ -149,6 +155,14 @@ impl CodeRedeemer {
     }
 }
 
+/// What a login with these parameters requires of the user's authentication.
+pub(in crate::auth) fn required_by(
+    app: &AppAuth,
+    parameters: &LoginParameters,
+) -> AuthenticationRequirement {
+    app.client.login_parameters(parameters).authentication
+}
+
 const fn code_failure(error: &TokenError) -> LoginFailure {
     match error {
         TokenError::GrantRejected { .. } => LoginFailure::CodeRejected,
@@ -166,6 +180,8 @@ const fn code_failure(error: &TokenError) -> LoginFailure {
 fn tokens_failure(error: &GrantError) -> LoginFailure {
     if matches!(error, GrantError::NotRegistered) {
         LoginFailure::NotRegistered
+    } else if error.is_about_authentication() {
+        LoginFailure::InsufficientAuthentication(error.code())
     } else if error.is_outage() {
         LoginFailure::Unavailable(Unavailable::of_provider(error.code()))
     } else if error.is_about_time() {

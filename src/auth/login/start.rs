@@ -11,7 +11,7 @@ use crate::auth::error::Unavailable;
 use crate::auth::events::Event;
 use crate::auth::random;
 use crate::auth::session::cookies::SetCookieHeaders;
-use crate::identity::return_to::ReturnTo;
+use crate::identity::login_link::{LoginLink, LoginParameters};
 use crate::oidc::authorize::{AuthorizeRequest, authorize_url};
 use crate::oidc::discovery::Metadata;
 use crate::policy::app::LoginSite;
@@ -52,11 +52,12 @@ struct NewAttempt<'a> {
     id: String,
     /// See [`AttemptState::return_to`].
     return_to: &'a str,
+    parameters: &'a LoginParameters,
     before: LoginContext,
 }
 
 impl Login {
-    /// Starts a login that leads to `return_to`.
+    /// Starts a login.
     ///
     /// # Errors
     /// The provider's metadata are unavailable, or there is no randomness.
@@ -64,7 +65,7 @@ impl Login {
         &self,
         app_ref: AppRef<'_>,
         request_cookies: &RequestCookies<'_>,
-        return_to: &ReturnTo,
+        link: &LoginLink,
         hints: TransportHints,
     ) -> Result<LoginStart, Unavailable> {
         let app = self.context.app(app_ref);
@@ -74,8 +75,7 @@ impl Login {
             logins: loop_guard::logins_before(app, request_cookies),
             hints,
         };
-        self.start_after(app, request_cookies, return_to, before)
-            .await
+        self.start_after(app, request_cookies, link, before).await
     }
 
     /// Starts a login, or restarts one.
@@ -83,11 +83,12 @@ impl Login {
         &self,
         app: &Arc<AppAuth>,
         request_cookies: &RequestCookies<'_>,
-        return_to: &ReturnTo,
+        link: &LoginLink,
         before: LoginContext,
     ) -> Result<LoginStart, Unavailable> {
         let metadata = self.context.provider_metadata(app).await?;
         let id = random::random_id().map_err(|_| Unavailable::internal("internal_error"))?;
+        let return_to = &link.return_to;
         let is_long = return_to.as_str().len() > AttemptState::MAX_RETURN_TO;
         let attempt = NewAttempt {
             return_to: if !is_long {
@@ -97,6 +98,7 @@ impl Login {
             } else {
                 "/"
             },
+            parameters: &link.parameters,
             id,
             before,
         };
@@ -124,6 +126,7 @@ impl Login {
         let NewAttempt {
             id,
             return_to,
+            parameters,
             before,
         } = attempt;
         let nonce = Nonce::new(random::random_id().ok()?);
@@ -137,6 +140,7 @@ impl Login {
             began_at: self.context.now(),
             logins: before.logins,
             signs: before.hints,
+            parameters: parameters.clone(),
         };
         let challenge = verifier.challenge_s256();
         let attempt = LoginAttempt {
@@ -154,6 +158,7 @@ impl Login {
                     state: &state,
                     nonce: &nonce,
                     code_challenge: &challenge,
+                    parameters,
                     extra: &app.provider.settings().dialect.parameters(),
                 };
                 authorize_url(&metadata.authorization_endpoint, &app.client, request).into()

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use super::start::{AuthorizationStep, HostRedirect, page_of};
+use super::start::{AuthorizationStep, HostRedirect, link_of};
 use super::{FailedHostLogin, LoginHost};
 use crate::auth::app::AppAuth;
 use crate::auth::events::Event;
 use crate::auth::login::LoginFailure;
 use crate::auth::login::callback::is_cured_by_new_attempt;
-use crate::auth::login::redeem::CodeResponse;
+use crate::auth::login::redeem::{CodeResponse, required_by};
 use crate::oidc::callback::{Callback, Outcome};
 use crate::policy::route::AppRef;
 use crate::session::attempt::{ATTEMPT_LIFETIME, BrowserHash, LoginAttempt, MAX_RESTARTS};
@@ -93,23 +93,14 @@ impl LoginHost {
         }
         match callback.outcome {
             Outcome::Code(code) => self.hand_over(host, app, state, code, request).await,
-            Outcome::Refused {
-                error,
-                description,
-                reason,
-            } => {
-                let is_curable = is_cured_by_new_attempt(app, &error, description.as_deref());
-                let reason = app.provider.settings().dialect.reason(reason.as_deref());
-                let failure = LoginFailure::Declined {
-                    error,
-                    description,
-                    reason,
-                };
+            Outcome::Refused(error) => {
+                let is_curable = is_cured_by_new_attempt(app, &error);
+                let failure = LoginFailure::declined(app, error);
                 if is_curable {
                     self.restart(host, app, state, failure, request).await
                 } else {
-                    let page = page_of(app, &state.request.attempt);
-                    Err(FailedHostLogin::of(app, page, failure))
+                    let link = link_of(app, &state.request.attempt);
+                    Err(FailedHostLogin::of(app, link, failure))
                 }
             }
         }
@@ -144,7 +135,7 @@ impl LoginHost {
         request: HostCallback<'_>,
     ) -> Result<HostLoginOutcome, FailedHostLogin> {
         let attempt = state.request.attempt;
-        let page = page_of(app, &attempt);
+        let link = link_of(app, &attempt);
         let response = CodeResponse {
             attempt: LoginAttempt {
                 id: state.id,
@@ -154,14 +145,15 @@ impl LoginHost {
             },
             code,
             requested_at: state.began_at,
+            required: required_by(app, &attempt.parameters),
         };
         let redeemed = self.redeemer.redeem(app, response).await;
-        let grant = redeemed.map_err(|failure| FailedHostLogin::of(app, page.clone(), failure))?;
+        let grant = redeemed.map_err(|failure| FailedHostLogin::of(app, link.clone(), failure))?;
         // Listed before it is handed over, so that a logout misses no session.
         let set_cookies = self.signed_in.add(host, app, request.cookies, &grant).await;
         let code = self.handovers.store(app, attempt, &grant).await;
         let code = code
-            .map_err(|outage| FailedHostLogin::of(app, page, LoginFailure::Unavailable(outage)))?;
+            .map_err(|outage| FailedHostLogin::of(app, link, LoginFailure::Unavailable(outage)))?;
         let callback = app.app.endpoint_url("callback");
         Ok(HostLoginOutcome::HandedOver(HostRedirect {
             location: format!("{callback}?handover={code}"),
@@ -179,14 +171,14 @@ impl LoginHost {
         failure: LoginFailure,
         request: HostCallback<'_>,
     ) -> Result<HostLoginOutcome, FailedHostLogin> {
-        let page = page_of(app, &state.request.attempt);
+        let link = link_of(app, &state.request.attempt);
         if state.restarts >= MAX_RESTARTS {
             let cause = state.hints.or(request.hints).cause();
             let is_lost = failure == LoginFailure::CookieMissing;
             let by_transport = cause.filter(|_| is_lost).map(LoginFailure::Loop);
             return Err(FailedHostLogin::of(
                 app,
-                page,
+                link,
                 by_transport.unwrap_or(failure),
             ));
         }
@@ -199,6 +191,6 @@ impl LoginHost {
         self.authorize(host, app, request.cookies, step)
             .await
             .map(HostLoginOutcome::Restarted)
-            .map_err(|outage| FailedHostLogin::of(app, page, LoginFailure::Unavailable(outage)))
+            .map_err(|outage| FailedHostLogin::of(app, link, LoginFailure::Unavailable(outage)))
     }
 }

@@ -10,7 +10,7 @@ use super::LoginHost;
 use super::signed_in::SignedIn;
 use crate::auth::app::AppAuth;
 use crate::auth::events::Event;
-use crate::auth::logout::rp_initiated::{LogoutOutcome, NOT_TOLD};
+use crate::auth::logout::rp_initiated::{AfterLogout, LogoutOutcome, NOT_TOLD};
 use crate::auth::refresh::revoke::SessionKey;
 use crate::auth::session::cookies::SetCookieHeaders;
 use crate::policy::app::App;
@@ -40,13 +40,23 @@ impl LoginHost {
         apps
     }
 
-    /// The app whose logout ended the provider's session, by the `state` of the redirect.
-    pub fn app_of_logout(&self, host_ref: AppRef<'_>, query: &str) -> Option<Arc<App>> {
+    /// The page of the app whose logout ended the provider's session, by the `state` of the redirect.
+    /// The app itself decides whether it may lead on to the target.
+    pub fn page_after_logout(&self, host_ref: AppRef<'_>, query: &str) -> Option<String> {
         let host = &self.context.app(host_ref)?;
         let mut parameters = url::form_urlencoded::parse(query.as_bytes());
-        let (_, name) = parameters.find(|(name, _)| name == "state")?;
-        let app = self.app_named(host, &AppName::new(name))?;
-        Some(Arc::clone(&app.app))
+        let (_, state) = parameters.find(|(name, _)| name == "state")?;
+        let AfterLogout { app, target } = AfterLogout::read(&state);
+        let app = &self.app_named(host, &AppName::new(app))?.app;
+        let target = target.and_then(|text| {
+            let query = url::form_urlencoded::byte_serialize(text.as_bytes());
+            app.logout_target(&format!("return_to={}", query.collect::<String>()))
+        });
+        let page = app.endpoint_url("signed-out");
+        Some(match target {
+            Some(target) => format!("{page}?{}", target.query()),
+            None => page,
+        })
     }
 
     /// Ends all sessions of the browser.

@@ -14,7 +14,7 @@ use crate::auth::login::LoginFailure;
 use crate::auth::login::handover::Handovers;
 use crate::auth::login::redeem::CodeRedeemer;
 use crate::auth::refresh::revoke::SessionRevoker;
-use crate::identity::return_to::ReturnTo;
+use crate::identity::login_link::LoginLink;
 use crate::policy::app::App;
 use crate::types::oauth::AppName;
 use signed_in::SignedIn;
@@ -42,8 +42,8 @@ pub struct FailedHostLogin {
 pub struct LoginTarget {
     /// The app.
     pub app: Arc<App>,
-    /// The requested page.
-    pub return_to: ReturnTo,
+    /// The requested page, and how.
+    pub link: LoginLink,
 }
 
 impl LoginHost {
@@ -72,12 +72,12 @@ impl FailedHostLogin {
         }
     }
 
-    fn of(app: &AppAuth, return_to: ReturnTo, failure: LoginFailure) -> Self {
+    fn of(app: &AppAuth, link: LoginLink, failure: LoginFailure) -> Self {
         Self {
             failure,
             target: Some(LoginTarget {
                 app: Arc::clone(&app.app),
-                return_to,
+                link,
             }),
         }
     }

@@ -10,6 +10,7 @@ use crate::auth::login::LoginFailure;
 use crate::auth::login::browser::Browser;
 use crate::auth::random;
 use crate::auth::session::cookies::SetCookieHeaders;
+use crate::identity::login_link::LoginLink;
 use crate::identity::return_to::ReturnTo;
 use crate::oidc::authorize::{AuthorizeRequest, authorize_url};
 use crate::policy::route::AppRef;
@@ -42,7 +43,6 @@ pub struct HostRedirect {
 struct StartQuery {
     request: Option<String>,
     app: Option<String>,
-    return_to: Option<String>,
 }
 
 impl StartQuery {
@@ -53,7 +53,6 @@ impl StartQuery {
             let slot = match name.as_ref() {
                 "request" => &mut found.request,
                 "app" => &mut found.app,
-                "return_to" => &mut found.return_to,
                 _ => continue,
             };
             if slot.replace(value.into_owned()).is_some() {
@@ -79,21 +78,19 @@ impl LoginHost {
     ) -> Result<HostLoginStart, FailedHostLogin> {
         let invalid = || FailedHostLogin::early(LoginFailure::RequestInvalid);
         let host = &self.context.app(host_ref).ok_or_else(invalid)?;
-        let query = StartQuery::parse(query).ok_or_else(invalid)?;
-        let Some(sealed) = query.request else {
-            let name = AppName::new(query.app.ok_or_else(invalid)?);
+        let named = StartQuery::parse(query).ok_or_else(invalid)?;
+        let Some(sealed) = named.request else {
+            let name = AppName::new(named.app.ok_or_else(invalid)?);
             let app = &self.app_named(host, &name).ok_or_else(invalid)?;
-            let return_to = query.return_to.unwrap_or_default();
-            let return_to = ReturnTo::parse(&return_to, &app.app.prefix);
             return Ok(HostLoginStart::App(LoginTarget {
                 app: Arc::clone(&app.app),
-                return_to: return_to.unwrap_or_else(ReturnTo::root),
+                link: app.app.login_link(query).map_err(|_| invalid())?,
             }));
         };
         let request = host.seals.login_request.open(&sealed);
         let request = request.ok_or_else(invalid)?;
         let app = &self.app_named(host, &request.app).ok_or_else(invalid)?;
-        let return_to = page_of(app, &request.attempt);
+        let link = link_of(app, &request.attempt);
         let step = AuthorizationStep {
             request,
             restarts: 0,
@@ -102,9 +99,7 @@ impl LoginHost {
         self.authorize(host, app, request_cookies, step)
             .await
             .map(HostLoginStart::Provider)
-            .map_err(|outage| {
-                FailedHostLogin::of(app, return_to, LoginFailure::Unavailable(outage))
-            })
+            .map_err(|outage| FailedHostLogin::of(app, link, LoginFailure::Unavailable(outage)))
     }
 
     /// The redirect to the provider.
@@ -138,6 +133,7 @@ impl LoginHost {
         let nonce = Nonce::new(random::random_id().ok()?);
         let verifier = PkceVerifier::from_entropy(random::bytes().ok()?);
         let browser = Browser::of_request(host, request_cookies)?;
+        let parameters = step.request.attempt.parameters.clone();
         let state = HostState {
             id: random::random_id().ok()?,
             nonce: nonce.clone(),
@@ -153,6 +149,7 @@ impl LoginHost {
             state: &state,
             nonce: &nonce,
             code_challenge: &verifier.challenge_s256(),
+            parameters: &parameters,
             extra: &app.provider.settings().dialect.parameters(),
         };
         Some(HostRedirect {
@@ -170,8 +167,11 @@ pub(super) struct AuthorizationStep {
     pub(super) hints: TransportHints,
 }
 
-/// The requested page, or the root if it is in the store.
-pub(super) fn page_of(app: &AppAuth, attempt: &AttemptState) -> ReturnTo {
+/// Where an attempt leads, or to the root if its page is in the store.
+pub(super) fn link_of(app: &AppAuth, attempt: &AttemptState) -> LoginLink {
     let page = ReturnTo::parse(&attempt.return_to, &app.app.prefix);
-    page.unwrap_or_else(ReturnTo::root)
+    LoginLink {
+        return_to: page.unwrap_or_else(ReturnTo::root),
+        parameters: attempt.parameters.clone(),
+    }
 }

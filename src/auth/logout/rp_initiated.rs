@@ -14,6 +14,8 @@ use crate::auth::login::user_switch;
 use crate::auth::refresh::revoke::{RevocableSession, SessionKey, SessionRevoker, TokenRevocation};
 use crate::auth::session::cookies::{SetCookieHeaders, clear_session, reset_login_loop};
 use crate::auth::session::open::revocable_sessions;
+use crate::policy::app::App;
+use crate::policy::logout_target::LogoutTarget;
 use crate::policy::route::AppRef;
 use crate::session::cookie::RequestCookies;
 use crate::types::oauth::{IdToken, RefreshToken};
@@ -53,11 +55,13 @@ impl Logout {
         Self { context, revoker }
     }
 
-    /// Ends the session of `request_cookies`, or the sessions, if cookies of several were mixed.
+    /// Ends the session of `request_cookies`, or the sessions, if cookies of several were mixed. The
+    /// browser is led to `target`, or else to a page of Doorward.
     pub async fn log_out(
         &self,
         app_ref: AppRef<'_>,
         request_cookies: &RequestCookies<'_>,
+        target: Option<&LogoutTarget>,
     ) -> LogoutOutcome {
         let signed_out = app_ref.app.endpoint_url("signed-out");
         let Some(app) = &self.context.app(app_ref) else {
@@ -71,9 +75,12 @@ impl Logout {
         let hint = keys.find_map(|session| id_token_hint(app, request_cookies, session));
         let location = match self.end_sessions(app, sessions).await {
             Reachability::Reachable => self
-                .end_session_url(app, hint.as_ref(), &signed_out)
+                .end_session_url(app, hint.as_ref(), &signed_out, target)
                 .await
-                .unwrap_or(signed_out),
+                .unwrap_or_else(|| match target {
+                    Some(target) => target.location(&app.app),
+                    None => signed_out,
+                }),
             // An unreachable provider would show a browser error instead of a logout.
             Reachability::Unreachable => format!("{signed_out}?{NOT_TOLD}"),
         };
@@ -153,6 +160,7 @@ impl Logout {
         app: &Arc<AppAuth>,
         hint: Option<&IdToken>,
         signed_out: &str,
+        target: Option<&LogoutTarget>,
     ) -> Option<String> {
         let metadata = self.context.provider_metadata(app).await.ok()?;
         let host = self.context.login_host_of(app);
@@ -160,12 +168,48 @@ impl Logout {
         let return_to = Url::parse(by_host.as_deref().unwrap_or(signed_out)).ok();
         let dialect = &app.provider.settings().dialect;
         let mut url = dialect.end_session_url(&metadata, &app.client, hint, return_to.as_ref())?;
-        if by_host.is_some() {
-            // The provider returns it, and the login host sends the browser on to the app.
-            url.query_pairs_mut()
-                .append_pair("state", app.app.login_name().as_str());
+        // The provider returns it, and a login host sends the browser on to the app.
+        let state = match (&by_host, target) {
+            (Some(_), target) => Some(AfterLogout::state_of(&app.app, target)),
+            (None, Some(target)) => Some(target.as_str().to_owned()),
+            (None, None) => None,
+        };
+        if let Some(state) = state {
+            url.query_pairs_mut().append_pair("state", &state);
         }
         Some(url.into())
+    }
+}
+
+/// The app whose logout ended the provider's session, and the target of the logout: `state` at a login
+/// host.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::auth) struct AfterLogout<'s> {
+    pub(in crate::auth) app: &'s str,
+    pub(in crate::auth) target: Option<&'s str>,
+}
+
+impl<'s> AfterLogout<'s> {
+    fn state_of(app: &App, target: Option<&LogoutTarget>) -> String {
+        let name = app.login_name();
+        match target {
+            Some(target) => format!("{name} {}", target.as_str()),
+            None => name.to_string(),
+        }
+    }
+
+    /// Reads `state`. No name has a blank.
+    pub(in crate::auth) fn read(state: &'s str) -> Self {
+        match state.split_once(' ') {
+            Some((app, target)) => Self {
+                app,
+                target: Some(target),
+            },
+            None => Self {
+                app: state,
+                target: None,
+            },
+        }
     }
 }
 

@@ -54,7 +54,7 @@ impl NativeLogout {
         let app = &app.ok_or(NativeFailure::Provider("internal_error"))?;
         let token = match request {
             LogoutRequest::Cookies => {
-                let outcome = self.logout.log_out(app_ref, request_cookies).await;
+                let outcome = self.logout.log_out(app_ref, request_cookies, None).await;
                 return Ok(NativeOutcome::LoggedOut(outcome.set_cookies));
             }
             LogoutRequest::Token(token) => token,

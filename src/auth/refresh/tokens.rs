@@ -4,9 +4,10 @@ use super::identity::{self, BuiltIdentity, IdentitySources};
 use crate::auth::app::AppAuth;
 use crate::auth::random::RandomError;
 use crate::auth::session_validity::is_known_key;
-use crate::oidc::claims::ClaimError;
+use crate::identity::authentication::{AuthenticationRequirement, UserAuthentication};
+use crate::oidc::claims::{Claim, ClaimError};
 use crate::oidc::dialect::{Dialect, SidClaims};
-use crate::oidc::id_token::{IdTokenExpectation, LoginToken};
+use crate::oidc::id_token::{IdTokenExpectation, LoginToken, RequestedAuthentication};
 use crate::oidc::token::TokenResponse;
 use crate::oidc::{SessionTokenSource, TokenRejected, VerifiedToken};
 use crate::session::grant::{Grant, LoginClaims, RefreshGrant};
@@ -85,6 +86,20 @@ impl GrantError {
         )
     }
 
+    /// Whether the user authenticated in another way than the login requires.
+    pub(in crate::auth) const fn is_about_authentication(&self) -> bool {
+        use ClaimError::{AcrMismatch, AuthenticationTooOld, Missing};
+        matches!(
+            self,
+            Self::Rejected(
+                TokenRejected::Claim(
+                    AcrMismatch | AuthenticationTooOld | Missing(Claim::Acr | Claim::AuthTime)
+                ),
+                _
+            )
+        )
+    }
+
     /// Whether the provider was unavailable, so that the tokens may be valid.
     pub(in crate::auth) fn is_outage(&self) -> bool {
         matches!(self, Self::Rejected(rejected, _) if rejected.is_outage())
@@ -96,6 +111,8 @@ impl GrantError {
 pub(in crate::auth) struct LoginRequest<'r> {
     pub(in crate::auth) nonce: &'r Nonce,
     pub(in crate::auth) requested_at: Timestamp,
+    /// What it requires of the user's authentication.
+    pub(in crate::auth) required: &'r AuthenticationRequirement,
 }
 
 /// The grant of a new session `sid` (OpenID Connect Core section 3.1.3.7). A browser login has a
@@ -113,8 +130,10 @@ pub(in crate::auth) async fn of_login(
             let expected = IdTokenExpectation {
                 nonce: request.map(|request| request.nonce),
                 access_token: Some(&response.access_token),
-                authentication: request
-                    .map(|request| app.client.requested_authentication(request.requested_at)),
+                authentication: request.map(|request| RequestedAuthentication {
+                    required: request.required,
+                    requested_at: request.requested_at,
+                }),
                 ..Default::default()
             };
             let verified = app
@@ -164,6 +183,10 @@ pub(in crate::auth) async fn of_login(
             refresh_token_id: response.refresh_token_id.as_ref(),
         }),
         login: verified_id.as_ref().map(login_claims).unwrap_or_default(),
+        authentication: verified_id
+            .as_ref()
+            .map(VerifiedToken::authentication)
+            .unwrap_or_default(),
     };
     let jwt = session_jwt(&jwt, &response, built, &session, now)?;
     let refresh = response
@@ -232,6 +255,8 @@ pub(in crate::auth) async fn of_refresh(
             refresh_token_id: response.refresh_token_id.as_ref(),
         }),
         login: used.login.clone(),
+        // A refresh does not authenticate the user.
+        authentication: old.map_or_else(|| used.authentication(), |old| old.authentication.clone()),
     };
     let jwt = match &jwt {
         Some(jwt) => SessionJwt {
@@ -338,6 +363,7 @@ struct SessionState {
     active_at: Timestamp,
     provider_sid: Option<ProviderSid>,
     login: LoginClaims,
+    authentication: UserAuthentication,
 }
 
 impl SessionState {
@@ -391,6 +417,7 @@ fn session_jwt(
         bound_to: None,
         identity_due: identity.due,
         identity_failing_since: identity.failing_since,
+        authentication: session.authentication.clone(),
     })
 }
 

@@ -102,6 +102,7 @@ impl Authentication {
                 | NoSessionReason::UnreadableCookie
                 | NoSessionReason::CookieMismatch
                 | NoSessionReason::NotRefreshed
+                | NoSessionReason::InsufficientAuthentication
                 | NoSessionReason::TokenRefused(_),
                 _,
             )

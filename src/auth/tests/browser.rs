@@ -9,6 +9,7 @@ use super::Setup;
 use super::provider::{Scripted, ScriptedProvider, Tokens};
 use crate::auth::login::callback::{CallbackRequest, LoginOutcome};
 use crate::auth::session::cookies::SetCookieHeaders;
+use crate::identity::login_link::LoginLink;
 use crate::identity::return_to::ReturnTo;
 use crate::policy::decide::Caller;
 use crate::session::cookie::RequestCookies;
@@ -74,10 +75,8 @@ impl Browser {
     pub(super) async fn start_login(&mut self, setup: &Setup) -> Started {
         let header = self.header();
         let cookies = RequestCookies::read(&header);
-        let (hints, return_to) = (TransportHints::default(), ReturnTo::root());
-        let start = setup
-            .login
-            .start(setup.app_ref(), &cookies, &return_to, hints);
+        let (hints, link) = (TransportHints::default(), LoginLink::to(ReturnTo::root()));
+        let start = setup.login.start(setup.app_ref(), &cookies, &link, hints);
         let start = start.await.unwrap();
         self.store(&start.set_cookies);
         Started::read(&start.location)

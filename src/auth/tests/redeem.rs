@@ -27,6 +27,7 @@ impl Setup {
             attempt: attempt(id),
             code,
             requested_at: START,
+            required: Default::default(),
         };
         redeemer.redeem(&self.app, response).await
     }

@@ -39,6 +39,7 @@ fn old_jwt() -> SessionJwt {
         bound_to: None,
         identity_due: None,
         identity_failing_since: None,
+        authentication: Default::default(),
     }
 }
 

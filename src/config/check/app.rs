@@ -16,8 +16,8 @@ use super::rule_lists::RuleListFiles;
 use super::rules::RuleContext;
 use super::session::limits;
 use super::{
-    app_logout, bearer, check_host, check_name, client, elements, header_edits, headers, native,
-    nonzero, rules, server, upstream_tls, web_origins, wildcard,
+    app_logout, authentication, bearer, check_host, check_name, client, elements, header_edits,
+    headers, native, nonzero, rules, server, upstream_tls, web_origins, wildcard,
 };
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::policy::app::{App, LoginSite, OptionalEndpoints};
@@ -101,7 +101,18 @@ pub(super) fn check(
         case_insensitive,
         files: rule_lists,
     };
-    let rules = rules::check(raw.rules.take(), &rule_context, &at.key("rules"));
+    let rules_at = at.key("rules");
+    let rules = rules::check(raw.rules.take(), &rule_context, &rules_at);
+    if let Some(client) = &client {
+        authentication::check_reachable(&rules, client, &rules_at);
+    }
+    let logout_return_to =
+        app_logout::return_targets(raw.logout_return_to.take(), &at.key("logout_return_to"));
+    let login_parameters = authentication::check_parameters(
+        raw.login_parameters.take(),
+        client.as_ref(),
+        &at.key("login_parameters"),
+    );
     let rules = Rules::new(rules, case_insensitive, auth_methods);
     let background_paths =
         rules::background_paths(raw.background_paths.take(), &at.key("background_paths"));
@@ -174,6 +185,7 @@ pub(super) fn check(
         hsts,
         // Set when the login hosts are known.
         login: LoginSite::Own,
+        login_parameters,
         prefix,
         rules,
         background_paths,
@@ -184,7 +196,10 @@ pub(super) fn check(
         response_edits: header_edits.responses,
         cookies,
         limits,
+        // Set when the providers are known.
+        leeway: Duration::ZERO,
         optional_endpoints,
+        logout_return_to,
         app_logout,
         max_preserved_post,
         websocket_origins,

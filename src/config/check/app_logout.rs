@@ -1,6 +1,7 @@
 //! `app_cookies`, `app_logout_path` and `app_logout_method`: the end of the app's own session.
 
 use http::Method;
+use url::Url;
 
 use super::super::keywords::AppLogoutMethod;
 use super::super::raw::{List, RawApp, RawAppCookie};
@@ -8,11 +9,30 @@ use super::super::report::{Location, quoted};
 use super::elements;
 use crate::policy::app::{AppLogout, AppLogoutPolicy};
 use crate::session::app_cookie::{AppCookie, AppCookieError};
-use crate::types::net::Origin;
+use crate::types::net::{Origin, is_loopback_host};
 use crate::types::target::Target;
 
 /// The most cookies: each is a `Set-Cookie` header of every logout response.
 const MAX_COOKIES: usize = 16;
+
+/// `logout_return_to`: URLs of other sites that a logout may lead to.
+pub(super) fn return_targets(raw: Option<List<String>>, at: &Location<'_>) -> Vec<Url> {
+    let parse = |(at, text): (Location<'_>, String)| {
+        let url = Url::parse(&text).ok().filter(|url| {
+            let is_loopback = url.host_str().is_some_and(is_loopback_host);
+            let is_web = url.scheme() == "https" || (url.scheme() == "http" && is_loopback);
+            is_web && url.username().is_empty() && url.password().is_none()
+        });
+        if url.is_none() {
+            at.error(
+                format!("{} is not an https URL", quoted(&text)),
+                "such as `https://www.example.com/goodbye`; pages of the app need not be listed",
+            );
+        }
+        url
+    };
+    elements(raw, at).filter_map(parse).collect()
+}
 
 /// Takes the keys out of `raw`. `origin` is the app's origin, if it is valid.
 pub(super) fn check(

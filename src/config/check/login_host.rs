@@ -1,5 +1,7 @@
 //! `login_url` of a provider: the login host that completes the logins of its apps.
 
+use std::time::Duration;
+
 use url::Url;
 
 use super::super::raw::RawProvider;
@@ -10,6 +12,7 @@ use crate::identity::header_edits::HeaderEdits;
 use crate::policy::app::{App, AppLogoutPolicy, LoginSite, OptionalEndpoints};
 use crate::policy::background_paths::BackgroundPaths;
 use crate::policy::hosts::AppHosts;
+use crate::policy::login_parameters::AllowedParameters;
 use crate::policy::rules::{AuthMethods, Rules};
 use crate::session::cookie::CookieNames;
 use crate::session::validity::Limits;
@@ -45,6 +48,7 @@ pub(super) fn check(
         // Set when the apps are known.
         hsts: false,
         login: LoginSite::Host,
+        login_parameters: AllowedParameters::default(),
         prefix,
         rules: Rules::new(Vec::new(), false, AuthMethods::SESSION),
         background_paths: BackgroundPaths::default(),
@@ -52,7 +56,9 @@ pub(super) fn check(
         allowed_ambiguities: PathAmbiguities::NONE,
         headers: Vec::new(),
         limits,
+        leeway: Duration::ZERO,
         optional_endpoints: OptionalEndpoints::default(),
+        logout_return_to: Vec::new(),
         app_logout: AppLogoutPolicy::default(),
         max_preserved_post: 0,
         websocket_origins: Vec::new(),

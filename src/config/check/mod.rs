@@ -4,6 +4,7 @@
 mod across;
 mod app;
 mod app_logout;
+mod authentication;
 mod bearer;
 mod certificates;
 mod client;
@@ -70,6 +71,10 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
     }
     for app in &mut apps {
         fusionauth::offer_webhooks(app, &providers);
+        let mut known = providers.iter();
+        if let Some(provider) = known.find(|provider| provider.name == app.provider) {
+            app.policy.leeway = provider.leeway;
+        }
         login_host::join(app, &mut login_hosts);
     }
     let mut server = server?;

@@ -6,6 +6,7 @@ use super::super::keywords::AuthMethod;
 use super::super::raw::List;
 use super::super::raw_rules::RawRule;
 use super::super::report::{Location, did_you_mean, quoted};
+use super::authentication;
 use super::conditions::{ALLOW_HINT, access};
 use super::elements;
 use super::rule_lists::RuleListFiles;
@@ -85,12 +86,17 @@ pub(super) fn check(
         let access = raw
             .allow
             .and_then(|allow| access(allow, &at.key("allow"), context.files));
+        let authentication = raw.require.map(|require| {
+            authentication::check_rule(require, access.as_ref(), &at.key("require"))
+        });
         if let Some(access) = access {
+            let allow = AccessRequirement::new(access, auth_methods)
+                .requiring(authentication.unwrap_or_default());
             rules.push(Rule {
                 name,
                 paths,
                 methods,
-                allow: AccessRequirement::new(access, auth_methods),
+                allow,
             });
         }
     }

@@ -150,9 +150,13 @@ fn validate_requested(
     max_age: Option<u64>,
     acr_values: Option<&str>,
 ) -> Result<VerifiedToken, ClaimError> {
-    let requested = RequestedAuthentication {
+    let acr_values = acr_values.unwrap_or_default().split_ascii_whitespace();
+    let required = AuthenticationRequirement {
+        acr_values: acr_values.map(str::to_owned).collect(),
         max_age: max_age.map(Duration::from_secs),
-        acr_values,
+    };
+    let requested = RequestedAuthentication {
+        required: &required,
         requested_at: Timestamp::from_secs(NOW - 60),
     };
     let expected = IdTokenExpectation {

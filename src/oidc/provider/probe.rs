@@ -5,8 +5,9 @@
 use url::Url;
 
 use super::Provider;
+use crate::identity::login_link::LoginParameters;
 use crate::oidc::authorize::{AuthorizeRequest, authorize_url};
-use crate::oidc::callback::{Callback, CallbackError, Outcome};
+use crate::oidc::callback::{AuthorizationError, Callback, CallbackError, Outcome};
 use crate::oidc::client::ClientSettings;
 use crate::oidc::error::{Endpoint, ProviderError, displayed_url};
 use crate::oidc::http::ProviderResponse;
@@ -65,6 +66,7 @@ impl Provider {
             state: &State::new(PROBE),
             nonce: &Nonce::new(PROBE),
             code_challenge: &verifier().challenge_s256(),
+            parameters: &LoginParameters::default(),
             extra: &extra,
         };
         let url = authorize_url(&metadata.authorization_endpoint, client, request);
@@ -146,9 +148,9 @@ fn judge(
                 error: None,
                 description: None,
             },
-            Outcome::Refused {
+            Outcome::Refused(AuthorizationError {
                 error, description, ..
-            } => AuthorizationProbe::Returned {
+            }) => AuthorizationProbe::Returned {
                 error: Some(error),
                 description,
             },

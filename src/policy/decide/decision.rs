@@ -5,14 +5,16 @@ use std::sync::Arc;
 use super::Permit;
 use super::caller::Caller;
 use super::reason::Reason;
+use crate::identity::credentials::Scheme;
 use crate::identity::identity::Identity;
+use crate::identity::login_link::LoginLink;
 use crate::identity::post_id::PostId;
 use crate::identity::return_to::ReturnTo;
 use crate::policy::client_kind::ClientKind;
+use crate::policy::logout_target::LogoutTarget;
 use crate::policy::native::{Native, NativeCall};
 use crate::policy::route::AppRef;
 use crate::policy::rules::AccessRequirement;
-use crate::session::token::LiveToken;
 use crate::session::validity::{LiveSession, NoSessionReason};
 
 /// What is done with a request.
@@ -24,18 +26,18 @@ pub enum Decision<'a> {
     StartLogin {
         /// The app.
         app_ref: AppRef<'a>,
-        /// Where the login leads.
-        return_to: ReturnTo,
-        /// Why there is no session.
+        /// Where the login leads, and what it asks for.
+        link: LoginLink,
+        /// Why there is no session, or not a sufficient one.
         reason: NoSessionReason,
     },
     /// Preserve the submitted form and redirect the browser to the login.
     PreservePost {
         /// The app.
         app_ref: AppRef<'a>,
-        /// The page that contains the form.
-        return_to: ReturnTo,
-        /// Why there is no session.
+        /// The page that contains the form, and what the login asks for.
+        link: LoginLink,
+        /// Why there is no session, or not a sufficient one.
         reason: NoSessionReason,
     },
     /// Ask whether to replay a preserved form.
@@ -80,11 +82,22 @@ pub enum Decision<'a> {
         app_ref: AppRef<'a>,
         /// The user of the session, if there is a session.
         user: Option<Arc<Identity>>,
+        /// Where the logout leads.
+        target: Option<LogoutTarget>,
     },
     /// Log out.
     Logout {
         /// The app.
         app_ref: AppRef<'a>,
+        /// Where the logout leads.
+        target: Option<LogoutTarget>,
+    },
+    /// Redirect the browser to the target of a logout.
+    ReturnFromLogout {
+        /// The app.
+        app_ref: AppRef<'a>,
+        /// The target.
+        target: LogoutTarget,
     },
     /// Handle a logout token from the provider (OpenID Connect Back-Channel Logout).
     BackchannelLogout {
@@ -159,12 +172,14 @@ pub struct Refusal<'a> {
     pub client_kind: ClientKind,
     /// The authenticated user who is not authorized.
     pub user: Option<Arc<Identity>>,
-    /// Where a login would lead.
-    pub return_to: Option<ReturnTo>,
+    /// Where a login would lead, and what it would ask for.
+    pub login: Option<LoginLink>,
+    /// Whether `user` is a user, not an OAuth client on its own behalf.
+    pub is_user: bool,
     /// What the route requires.
     pub requirement: Option<&'a AccessRequirement>,
-    /// The access token that is not authorized.
-    pub token: Option<LiveToken>,
+    /// The authentication scheme of the access token that is not authorized.
+    pub scheme: Option<Scheme>,
 }
 
 impl<'a> Refusal<'a> {
@@ -175,9 +190,10 @@ impl<'a> Refusal<'a> {
             app_ref,
             client_kind,
             user: None,
-            return_to: None,
+            login: None,
+            is_user: true,
             requirement: None,
-            token: None,
+            scheme: None,
         }
     }
 }
@@ -197,6 +213,7 @@ impl Decision<'_> {
             Self::LogoutEverywhere { .. } => "logout_everywhere",
             Self::ConfirmLogout { .. } => "confirm_logout",
             Self::Logout { .. } => "logout",
+            Self::ReturnFromLogout { .. } => "returned_from_logout",
             Self::BackchannelLogout { .. } => "backchannel_logout",
             Self::Native { call, .. } => call.code(),
             Self::CorsPreflight { .. } => "cors_preflight",

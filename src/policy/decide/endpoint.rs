@@ -8,41 +8,63 @@ use super::login::{LoginRequest, require_login};
 use super::login_host::decide_login_host;
 use super::reason::Reason;
 use super::refuse;
+use crate::identity::login_link::LoginLink;
 use crate::identity::post_id::PostId;
 use crate::identity::return_to::ReturnTo;
 use crate::policy::client_kind::{ClientKind, is_same_origin, is_same_site};
+use crate::policy::login_parameters::ParameterNotAllowed;
 use crate::policy::native::{NativeCall, RequestOrigin};
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::{AppRef, Endpoint};
 use crate::session::validity::NoSessionReason;
+use crate::types::time::Timestamp;
 
-/// Decides about a request to `endpoint`.
+/// A request to an endpoint.
+#[derive(Clone, Copy)]
+pub(super) struct EndpointRequest<'a, 'h> {
+    pub(super) info: &'a RequestInfo,
+    pub(super) headers: &'h HeaderMap,
+    pub(super) app_ref: AppRef<'a>,
+    pub(super) endpoint: Endpoint,
+}
+
+impl<'a> EndpointRequest<'a, '_> {
+    /// Requires a login.
+    fn login(&self, link: LoginLink, reason: NoSessionReason) -> Decision<'a> {
+        let login = LoginRequest {
+            link,
+            reason,
+            requirement: None,
+        };
+        require_login(self.info, self.headers, self.app_ref, login)
+    }
+}
+
+/// Decides about a request to an endpoint.
 pub(super) fn decide_endpoint<'a>(
-    info: &'a RequestInfo,
-    headers: &HeaderMap,
-    app_ref: AppRef<'a>,
-    endpoint: Endpoint,
+    request: EndpointRequest<'a, '_>,
     caller: Caller,
+    now: Timestamp,
 ) -> Decision<'a> {
+    let EndpointRequest {
+        info,
+        headers,
+        app_ref,
+        endpoint,
+    } = request;
     if app_ref.app.is_login_host() {
         return decide_login_host(info, headers, app_ref, endpoint);
     }
     let refuse = |reason| refuse(info, Some(app_ref), reason);
-    let login = |return_to, reason| {
-        let login = LoginRequest {
-            return_to,
-            reason,
-            requirement: None,
-        };
-        require_login(info, headers, app_ref, login)
-    };
     let is_get = matches!(info.method, Method::GET | Method::HEAD);
+    let query = info.target.query().unwrap_or_default();
     match (endpoint, caller) {
         (Endpoint::Unknown, _) => refuse(Reason::NoSuchEndpoint),
         (Endpoint::Native(call), _) => decide_native(info, headers, app_ref, call),
         (Endpoint::Logout, _) if info.method == Method::POST => {
             if is_same_origin(headers, &app_ref.app.origin.to_string()) {
-                Decision::Logout { app_ref }
+                let target = app_ref.app.logout_target(query);
+                Decision::Logout { app_ref, target }
             } else {
                 refuse(Reason::CrossSite)
             }
@@ -71,33 +93,30 @@ pub(super) fn decide_endpoint<'a>(
         (Endpoint::Logout, Caller::Anonymous(_) | Caller::Bearer(_)) => Decision::ConfirmLogout {
             app_ref,
             user: None,
+            target: app_ref.app.logout_target(query),
         },
         (Endpoint::Logout, Caller::Authenticated(live) | Caller::NativeSession(live)) => {
             Decision::ConfirmLogout {
                 app_ref,
                 user: Some(live.session().identity.clone()),
+                target: app_ref.app.logout_target(query),
             }
         }
-        (Endpoint::SignedOut, _) => Decision::ShowSignedOut { app_ref },
+        (Endpoint::SignedOut, _) => match app_ref.app.target_after_logout(query) {
+            Some(target) => Decision::ReturnFromLogout { app_ref, target },
+            None => Decision::ShowSignedOut { app_ref },
+        },
         (Endpoint::Callback, _) if info.method == Method::HEAD => {
             refuse(Reason::MethodNotAllowed("GET"))
         }
         (Endpoint::Callback, caller) => Decision::FinishLogin { app_ref, caller },
-        (Endpoint::Login, caller) => {
-            let return_to = requested_return_to(info, app_ref);
-            match caller {
-                Caller::Authenticated(_) | Caller::NativeSession(_) => {
-                    Decision::AlreadySignedIn { app_ref, return_to }
-                }
-                Caller::Anonymous(reason) => login(return_to, reason),
-                Caller::Bearer(_) => login(return_to, NoSessionReason::NoCookie),
-            }
-        }
+        (Endpoint::Login, caller) => decide_login(request, caller, now),
         (Endpoint::PostReplay, caller) => {
-            let Some(post_id) = PostId::in_query(info.target.query().unwrap_or_default()) else {
+            let Some(post_id) = PostId::in_query(query) else {
                 return refuse(Reason::NoPreservedPost);
             };
             let page = ReturnTo::post_replay_page(&app_ref.app.prefix, &post_id);
+            let link = LoginLink::to(page);
             match caller {
                 Caller::Authenticated(live) | Caller::NativeSession(live) => {
                     Decision::ConfirmPostReplay {
@@ -106,8 +125,8 @@ pub(super) fn decide_endpoint<'a>(
                         post_id,
                     }
                 }
-                Caller::Anonymous(reason) => login(page, reason),
-                Caller::Bearer(_) => login(page, NoSessionReason::NoCookie),
+                Caller::Anonymous(reason) => request.login(link, reason),
+                Caller::Bearer(_) => request.login(link, NoSessionReason::NoCookie),
             }
         }
         (Endpoint::Session, Caller::Authenticated(live) | Caller::NativeSession(live)) => {
@@ -121,6 +140,38 @@ pub(super) fn decide_endpoint<'a>(
             refuse(Reason::LoginRequired(NoSessionReason::NoCookie))
         }
     }
+}
+
+/// Decides about a login link. One with `prompt`, or with requirements that the session does not
+/// fulfil, starts another login.
+fn decide_login<'a>(
+    request: EndpointRequest<'a, '_>,
+    caller: Caller,
+    now: Timestamp,
+) -> Decision<'a> {
+    let EndpointRequest { info, app_ref, .. } = request;
+    let query = info.target.query().unwrap_or_default();
+    let link = match app_ref.app.login_link(query) {
+        Ok(link) => link,
+        Err(ParameterNotAllowed(name)) => {
+            return refuse(info, Some(app_ref), Reason::LoginParameterNotAllowed(name));
+        }
+    };
+    let live = match caller {
+        Caller::Anonymous(reason) => return request.login(link, reason),
+        Caller::Bearer(_) => return request.login(link, NoSessionReason::NoCookie),
+        Caller::Authenticated(live) | Caller::NativeSession(live) => live,
+    };
+    let parameters = &link.parameters;
+    let found = &live.session().authentication;
+    let leeway = app_ref.app.leeway;
+    let is_sufficient = parameters.authentication.check(found, now, leeway).is_ok();
+    let is_repeated = parameters.prompt.is_some() && info.client_kind == ClientKind::Navigation;
+    if is_sufficient && !is_repeated {
+        let return_to = link.return_to;
+        return Decision::AlreadySignedIn { app_ref, return_to };
+    }
+    request.login(link, NoSessionReason::InsufficientAuthentication)
 }
 
 /// Decides about a native endpoint. No caller is required, because the body contains the
@@ -160,12 +211,4 @@ fn decide_native<'a>(
             refuse(Reason::MethodNotAllowed("POST"))
         }
     }
-}
-
-fn requested_return_to(info: &RequestInfo, app_ref: AppRef<'_>) -> ReturnTo {
-    let query = info.target.query().unwrap_or_default();
-    url::form_urlencoded::parse(query.as_bytes())
-        .find(|(name, _)| name == "return_to")
-        .and_then(|(_, return_to)| ReturnTo::parse(&return_to, &app_ref.app.prefix))
-        .unwrap_or_else(ReturnTo::root)
 }

@@ -4,6 +4,7 @@ use http::{HeaderMap, Method, header};
 
 use super::decision::{Decision, Refusal};
 use super::reason::Reason;
+use crate::identity::login_link::{LoginLink, LoginParameters};
 use crate::identity::return_to::ReturnTo;
 use crate::policy::client_kind::{ClientKind, is_script};
 use crate::policy::post_replay::{PreservePostError, check_preservable};
@@ -14,9 +15,9 @@ use crate::session::validity::NoSessionReason;
 
 /// A login that a request requires.
 pub(super) struct LoginRequest<'a> {
-    /// Where the login leads.
-    pub(super) return_to: ReturnTo,
-    /// Why there is no session.
+    /// Where the login leads, and what it asks for.
+    pub(super) link: LoginLink,
+    /// Why there is no session, or not a sufficient one.
     pub(super) reason: NoSessionReason,
     /// What the route requires.
     pub(super) requirement: Option<&'a AccessRequirement>,
@@ -31,6 +32,46 @@ pub(super) fn require_app_login<'a>(
     requirement: &'a AccessRequirement,
     reason: NoSessionReason,
 ) -> Decision<'a> {
+    let link = LoginLink {
+        return_to: requesting_page(info, headers, app_ref),
+        parameters: LoginParameters::requiring(requirement.authentication.clone()),
+    };
+    if info.client_kind == ClientKind::FormSubmission
+        && check_preservable(info, headers, app_ref.app).is_ok()
+    {
+        return Decision::PreservePost {
+            app_ref,
+            link,
+            reason,
+        };
+    }
+    let login = LoginRequest {
+        link,
+        reason,
+        requirement: Some(requirement),
+    };
+    require_login(info, headers, app_ref, login)
+}
+
+/// The link with which the user of a refused page can switch to another account. `None`: the client
+/// reads no pages, or the app allows no such link.
+pub(super) fn account_switch(
+    info: &RequestInfo,
+    headers: &HeaderMap,
+    app_ref: AppRef<'_>,
+) -> Option<LoginLink> {
+    let prompt = app_ref.app.login_parameters.account_switch()?;
+    info.client_kind.reads_pages().then(|| LoginLink {
+        return_to: requesting_page(info, headers, app_ref),
+        parameters: LoginParameters {
+            prompt: Some(prompt.to_owned()),
+            ..LoginParameters::default()
+        },
+    })
+}
+
+/// The requested page, or the page that contains the script or form.
+fn requesting_page(info: &RequestInfo, headers: &HeaderMap, app_ref: AppRef<'_>) -> ReturnTo {
     let page = match info.client_kind {
         ClientKind::Navigation | ClientKind::EmbeddedFrame => Some(info.target.as_str()),
         // A service worker fetches the page that the browser shows.
@@ -42,24 +83,8 @@ pub(super) fn require_app_login<'a>(
         | ClientKind::NonBrowser
         | ClientKind::Grpc => referring_page(headers, app_ref),
     };
-    let return_to = page
-        .and_then(|page| ReturnTo::parse(page, &app_ref.app.prefix))
-        .unwrap_or_else(ReturnTo::root);
-    if info.client_kind == ClientKind::FormSubmission
-        && check_preservable(info, headers, app_ref.app).is_ok()
-    {
-        return Decision::PreservePost {
-            app_ref,
-            return_to,
-            reason,
-        };
-    }
-    let login = LoginRequest {
-        return_to,
-        reason,
-        requirement: Some(requirement),
-    };
-    require_login(info, headers, app_ref, login)
+    page.and_then(|page| ReturnTo::parse(page, &app_ref.app.prefix))
+        .unwrap_or_else(ReturnTo::root)
 }
 
 /// Path and query of the app's own page that sent the request. A script or a style sheet may send
@@ -116,7 +141,7 @@ pub(super) fn require_login<'a>(
     login: LoginRequest<'a>,
 ) -> Decision<'a> {
     let LoginRequest {
-        return_to,
+        link,
         reason,
         requirement,
     } = login;
@@ -124,7 +149,7 @@ pub(super) fn require_login<'a>(
         ClientKind::Navigation => {
             return Decision::StartLogin {
                 app_ref,
-                return_to,
+                link,
                 reason,
             };
         }
@@ -139,7 +164,7 @@ pub(super) fn require_login<'a>(
         }
     };
     Decision::Refuse(Refusal {
-        return_to: Some(return_to),
+        login: Some(link),
         requirement,
         ..Refusal::new(refused_because, Some(app_ref), info.client_kind)
     })

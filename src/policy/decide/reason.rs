@@ -44,6 +44,8 @@ pub enum Reason {
     NoSuchEndpoint,
     /// The endpoint allows only these methods.
     MethodNotAllowed(&'static str),
+    /// A login link has a parameter that the app does not allow.
+    LoginParameterNotAllowed(&'static str),
     /// A state-changing request comes from another origin.
     CrossSite,
     /// Another proxy asks for a decision about a request for one of Doorward's endpoints, which it
@@ -73,6 +75,7 @@ impl Reason {
             Self::Denied => "denied",
             Self::NoSuchEndpoint => "no_such_endpoint",
             Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::LoginParameterNotAllowed(_) => "login_parameter_not_allowed",
             Self::CrossSite => "cross_site",
             Self::EndpointNotProxied => "endpoint_not_proxied",
             Self::BodyRequired => "body_required",
@@ -87,7 +90,9 @@ impl Reason {
                 StatusCode::URI_TOO_LONG
             }
             Self::InvalidRequest(InvalidRequest::Expectation) => StatusCode::EXPECTATION_FAILED,
-            Self::InvalidRequest(_) | Self::UnsupportedPath => StatusCode::BAD_REQUEST,
+            Self::InvalidRequest(_) | Self::UnsupportedPath | Self::LoginParameterNotAllowed(_) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::LoginRequired(_)
             | Self::PostNotPreserved(..)

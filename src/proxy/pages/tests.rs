@@ -42,7 +42,7 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
             pages.forbidden(&ForbiddenPage {
                 site: text,
                 user: text,
-                log_out: login,
+                switch_account: login,
                 home,
                 request_id: text,
             })
@@ -320,7 +320,7 @@ fn forbidden_page_shows_user_and_offers_no_login() {
     let page = ForbiddenPage {
         site: "s",
         user: "alice@example.com",
-        log_out: &log_out,
+        switch_account: &log_out,
         home: &home,
         request_id: "R-1",
     };

@@ -6,7 +6,7 @@ use super::Responder;
 use super::error::ErrorResponse;
 use super::login::login_path;
 use super::response::{TaggedResponse, insert, text_response};
-use crate::identity::return_to::ReturnTo;
+use crate::identity::login_link::LoginLink;
 use crate::policy::app::App;
 use crate::policy::client_kind::ClientKind;
 use crate::policy::described_request::{Dialect, InvalidDescription};
@@ -32,13 +32,8 @@ impl Responder {
     }
 
     /// Redirects the browser to the login endpoint of the app.
-    pub fn login_at_edge(
-        &self,
-        app: &App,
-        return_to: &ReturnTo,
-        code: &'static str,
-    ) -> TaggedResponse {
-        let location = format!("{}{}", app.origin, login_path(app, return_to));
+    pub fn login_at_edge(&self, app: &App, link: &LoginLink, code: &'static str) -> TaggedResponse {
+        let location = format!("{}{}", app.origin, login_path(app, link));
         self.redirect(StatusCode::FOUND, &location, code)
     }
 

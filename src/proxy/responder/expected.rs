@@ -15,9 +15,9 @@ impl Responder {
                 let refused = self.refusal(refusal, RequestId::new(0));
                 Some(refused.response.status())
             }
-            Decision::StartLogin { .. } | Decision::AlreadySignedIn { .. } => {
-                Some(StatusCode::FOUND)
-            }
+            Decision::StartLogin { .. }
+            | Decision::AlreadySignedIn { .. }
+            | Decision::ReturnFromLogout { .. } => Some(StatusCode::FOUND),
             Decision::PreservePost { .. } => Some(StatusCode::SEE_OTHER),
             Decision::RedirectToCanonicalOrigin { .. } => Some(StatusCode::PERMANENT_REDIRECT),
             Decision::CorsPreflight { .. } => Some(StatusCode::NO_CONTENT),

@@ -6,6 +6,7 @@ use super::Responder;
 use super::error::{EndpointLink, ErrorResponse};
 use super::response::TaggedResponse;
 use crate::auth::login::LoginFailure;
+use crate::identity::login_link::LoginLink;
 use crate::identity::return_to::ReturnTo;
 use crate::policy::app::App;
 use crate::policy::client_kind::ClientKind;
@@ -15,18 +16,18 @@ use crate::session::login_loop::LoginLoopCause;
 use crate::types::request_id::RequestId;
 
 impl Responder {
-    /// The response to a failed login. Its link starts another login that leads to `return_to`.
+    /// The response to a failed login, with a link that starts another login.
     pub fn login_failed(
         &self,
         app: &App,
         failure: &LoginFailure,
-        return_to: &ReturnTo,
+        link: &LoginLink,
         request_id: RequestId,
     ) -> TaggedResponse {
         self.failed_login_page(FailedLoginPage {
             app,
             failure,
-            login: Some(login_path(app, return_to)),
+            login: Some(login_path(app, &retry_link(app, failure, link))),
             request_id,
         })
     }
@@ -83,20 +84,36 @@ pub(super) struct FailedLoginPage<'p> {
     pub(super) request_id: RequestId,
 }
 
-/// The path that starts a login which leads to `return_to`, or to its path alone where the link
-/// would be too long.
-pub(super) fn login_path(app: &App, return_to: &ReturnTo) -> String {
-    login_link(app.endpoint_path("login"), return_to)
+/// The link to another login of `app`. After an insufficient one, the provider must ask the user again:
+/// otherwise its session may give the same result.
+pub(super) fn retry_link(app: &App, failure: &LoginFailure, link: &LoginLink) -> LoginLink {
+    const PROMPT: &str = "login";
+    let mut link = link.clone();
+    if matches!(failure, LoginFailure::InsufficientAuthentication(_))
+        && app.login_parameters.allows_prompt(PROMPT)
+    {
+        link.parameters.prompt = Some(PROMPT.to_owned());
+    }
+    link
 }
 
-fn login_link(endpoint: String, return_to: &ReturnTo) -> String {
-    let link = |page: &ReturnTo| {
-        let query = url::form_urlencoded::byte_serialize(page.as_str().as_bytes());
-        format!("{endpoint}?return_to={}", query.collect::<String>())
+/// The path that starts a login, which leads to the page without its query or to the root where the
+/// path would be too long.
+pub(super) fn login_path(app: &App, link: &LoginLink) -> String {
+    login_link(&app.endpoint_path("login"), link)
+}
+
+fn login_link(endpoint: &str, link: &LoginLink) -> String {
+    let path_to = |page: &ReturnTo| {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.append_pair("return_to", page.as_str());
+        query.extend_pairs(link.parameters.pairs());
+        format!("{endpoint}?{}", query.finish())
     };
-    let links = [link(return_to), link(&return_to.without_query())];
-    let fitting = links.into_iter().find(|link| link.len() <= MAX_LINK);
-    fitting.unwrap_or(endpoint)
+    let pages = [&link.return_to, &link.return_to.without_query()];
+    let mut paths = pages.into_iter().map(path_to);
+    let fitting = paths.find(|path| path.len() <= MAX_LINK);
+    fitting.unwrap_or_else(|| path_to(&ReturnTo::root()))
 }
 
 /// 502 only if the provider is the cause. Anyone can send an invalid code.
@@ -107,7 +124,9 @@ fn status_of_login_failure(failure: &LoginFailure) -> StatusCode {
             "server_error" | "temporarily_unavailable" => StatusCode::BAD_GATEWAY,
             _ => StatusCode::FORBIDDEN,
         },
-        LoginFailure::NotRegistered => StatusCode::FORBIDDEN,
+        LoginFailure::NotRegistered | LoginFailure::InsufficientAuthentication(_) => {
+            StatusCode::FORBIDDEN
+        }
         LoginFailure::CodeNotRedeemed(_)
         | LoginFailure::TokensRejected(_)
         | LoginFailure::ClockSkew(_)
@@ -143,7 +162,7 @@ mod tests {
     fn long_login_link_loses_its_query_and_then_its_page() {
         let link = |page: &str| {
             let page = ReturnTo::parse(page, "/.doorward").unwrap();
-            login_link("/.doorward/login".to_owned(), &page)
+            login_link("/.doorward/login", &LoginLink::to(page))
         };
         assert_eq!(link("/a?b=c"), "/.doorward/login?return_to=%2Fa%3Fb%3Dc");
         let long = "x".repeat(9000);
@@ -151,7 +170,7 @@ mod tests {
             link(&format!("/a?{long}")),
             "/.doorward/login?return_to=%2Fa"
         );
-        assert_eq!(link(&format!("/{long}")), "/.doorward/login");
+        assert_eq!(link(&format!("/{long}")), "/.doorward/login?return_to=%2F");
     }
 
     #[test]

@@ -7,10 +7,10 @@ use url::form_urlencoded::byte_serialize;
 
 use super::Responder;
 use super::error::href;
-use super::login::{FailedLoginPage, login_path};
+use super::login::{FailedLoginPage, login_path, retry_link};
 use super::response::TaggedResponse;
 use crate::auth::login_host::FailedHostLogin;
-use crate::identity::return_to::ReturnTo;
+use crate::identity::login_link::LoginLink;
 use crate::policy::app::App;
 use crate::proxy::pages::SignedInAppsPage;
 use crate::types::request_id::RequestId;
@@ -20,10 +20,10 @@ impl Responder {
     pub fn redirect_to_login(
         &self,
         app: &App,
-        return_to: &ReturnTo,
+        link: &LoginLink,
         code: &'static str,
     ) -> TaggedResponse {
-        let location = format!("{}{}", app.origin, login_path(app, return_to));
+        let location = format!("{}{}", app.origin, login_path(app, link));
         self.redirect(StatusCode::FOUND, &location, code)
     }
 
@@ -38,7 +38,8 @@ impl Responder {
         let login = failed.target.as_ref().map(|target| {
             let name = target.app.login_name();
             let name: String = byte_serialize(name.as_str().as_bytes()).collect();
-            let path = format!("{}&app={name}", login_path(host, &target.return_to));
+            let link = retry_link(&target.app, &failed.failure, &target.link);
+            let path = format!("{}&app={name}", login_path(host, &link));
             if href(&path).is_some() {
                 path
             } else {

@@ -12,6 +12,7 @@ use super::response::{ResponseUpdate, TaggedResponse, insert, text_response};
 use crate::auth::Unavailable;
 use crate::auth::bearer::dpop::DpopError;
 use crate::auth::native::{NativeFailure, NativeOutcome, NativeTokens};
+use crate::identity::login_link::LoginLink;
 use crate::identity::return_to::ReturnTo;
 use crate::oidc::password::RejectionReason;
 use crate::policy::app::App;
@@ -165,7 +166,7 @@ impl Responder {
         members.insert("code".to_owned(), json!(error.code));
         members.insert("request_id".to_owned(), json!(request_id.to_string()));
         if error.offers_login {
-            let login = login_path(app, &ReturnTo::root());
+            let login = login_path(app, &LoginLink::to(ReturnTo::root()));
             members.insert(
                 "login_url".to_owned(),
                 json!(format!("{}{login}", app.origin)),
@@ -379,6 +380,7 @@ const fn session_end_text(why: NoSessionReason) -> &'static str {
         NoSessionReason::NoCookie
         | NoSessionReason::UnreadableCookie
         | NoSessionReason::CookieMismatch
+        | NoSessionReason::InsufficientAuthentication
         | NoSessionReason::TokenRefused(_) => "There is no session. Log in again.",
     }
 }

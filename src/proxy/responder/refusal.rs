@@ -37,16 +37,22 @@ impl Responder {
     pub fn refusal(&self, refusal: &Refusal<'_>, request_id: RequestId) -> TaggedResponse {
         let app = refusal.app_ref.map(|app_ref| app_ref.app.as_ref());
         let login = app
-            .zip(refusal.return_to.as_ref())
-            .map(|(app, return_to)| login_path(app, return_to));
+            .zip(refusal.login.as_ref())
+            .map(|(app, link)| login_path(app, link));
         let mut response = match self.refusal_page(refusal, app, login.as_deref(), request_id) {
             Some(page) => TaggedResponse {
                 code: refusal.reason.code(),
                 response: page_response(refusal.reason.status(), page),
             },
             None => {
+                let detail = if let Reason::LoginParameterNotAllowed(name) = refusal.reason {
+                    Some(format!("The parameter is {name}."))
+                } else {
+                    None
+                };
                 let error = ErrorResponse {
                     login,
+                    detail,
                     ..of_reason(refusal.reason, app, request_id)
                 };
                 self.render(refusal.client_kind, &error)
@@ -89,7 +95,7 @@ impl Responder {
                 Some(self.pages.forbidden(&ForbiddenPage {
                     site,
                     user: &display_name(refusal.user.as_ref()?),
-                    log_out: &href(&app.endpoint_path("logout"))?,
+                    switch_account: &href(login.unwrap_or(&app.endpoint_path("logout")))?,
                     home: &href("/")?,
                     request_id: &code,
                 }))
@@ -108,6 +114,7 @@ impl Responder {
             | Reason::Denied
             | Reason::NoSuchEndpoint
             | Reason::MethodNotAllowed(_)
+            | Reason::LoginParameterNotAllowed(_)
             | Reason::CrossSite
             | Reason::EndpointNotProxied
             | Reason::BodyRequired => None,

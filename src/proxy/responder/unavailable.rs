@@ -10,6 +10,7 @@ use super::error::ErrorResponse;
 use super::login::login_path;
 use super::response::TaggedResponse;
 use crate::auth::Unavailable;
+use crate::identity::login_link::LoginLink;
 use crate::identity::return_to::ReturnTo;
 use crate::policy::app::App;
 use crate::policy::client_kind::ClientKind;
@@ -36,7 +37,7 @@ impl Responder {
                 let page = requested_page(info, app);
                 info.client_kind
                     .reads_pages()
-                    .then(|| login_path(app, &page))
+                    .then(|| login_path(app, &LoginLink::to(page)))
             }
             (Some(_), Operation::TokenCheck | Operation::FormReplay) | (None, _) => None,
         };

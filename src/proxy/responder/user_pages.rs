@@ -11,6 +11,7 @@ use super::response::{TaggedResponse, page_response, text_response};
 use crate::identity::identity::Identity;
 use crate::identity::post_id::{PostId, REPLAY_FIELD};
 use crate::policy::app::App;
+use crate::policy::logout_target::LogoutTarget;
 use crate::proxy::pages::{LogoutConfirmPage, Page, ReplayPostPage, SignedOutPage};
 use crate::session::preserved_post::PreservedPost;
 use crate::session::validity::LiveSession;
@@ -32,23 +33,24 @@ impl Responder {
         &self,
         app: &App,
         user: Option<&Identity>,
+        target: Option<&LogoutTarget>,
         code: &'static str,
     ) -> TaggedResponse {
         let user = user.map(display_name);
-        self.page_or_error(
-            code,
-            href(&app.endpoint_path("logout")).zip(href("/")),
-            |(action, home)| {
-                let site = app.origin.host();
-                let page = LogoutConfirmPage {
-                    site,
-                    user: user.as_deref(),
-                    action: &action,
-                    home: &home,
-                };
-                self.pages.logout_confirm(&page)
-            },
-        )
+        let mut logout = app.endpoint_path("logout");
+        if let Some(target) = target {
+            logout = format!("{logout}?{}", target.query());
+        }
+        self.page_or_error(code, href(&logout).zip(href("/")), |(action, home)| {
+            let site = app.origin.host();
+            let page = LogoutConfirmPage {
+                site,
+                user: user.as_deref(),
+                action: &action,
+                home: &home,
+            };
+            self.pages.logout_confirm(&page)
+        })
     }
 
     /// The page that asks whether to replay a preserved POST.

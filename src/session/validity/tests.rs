@@ -55,6 +55,7 @@ fn session() -> Arc<Session> {
         active_at: at(0),
         bound_to: None,
         identity_due: None,
+        authentication: Default::default(),
     })
 }
 

@@ -1,6 +1,24 @@
 //! Errors in `[apps.NAME]`.
 
 errors! {
+    login_requirement_that_no_login_fulfils_is_rejected:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\nextra_authorization_params = { acr_values = \"gold\" }\n\
+             rules = [{ paths = [\"/a\"], allow = \"authenticated\", require = { acr = \"silver\" } }]",
+        at "\"silver\"", "no login can fulfil it", hint "acr_values";
+    acr_value_of_links_that_no_login_accepts_is_rejected:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\nextra_authorization_params = { acr_values = \"gold\" }\n\
+             login_parameters = { acr_values = [\"silver\"] }",
+        at "[\"silver\"]", "accepts other values only", hint "acr_values";
+    silent_prompt_of_links_is_rejected:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\nlogin_parameters = { prompt = [\"none\"] }",
+        at "\"none\"", "is not a prompt for links", hint "select_account";
+    logout_target_over_http_is_rejected:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\nlogout_return_to = [\"http://www.example.com/\"]",
+        at "\"http://www.example.com/\"", "is not an https URL", hint "pages of the app";
     unknown_use_of_authorization_is_rejected:
         "client_id = \"forum\"" => "client_id = \"forum\"\nauthorization_header = \"drop\"",
         at "\"drop\"", "unknown value", hint "remove";

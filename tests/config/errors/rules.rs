@@ -1,6 +1,21 @@
 //! Errors in `[[apps.NAME.rules]]` and the headers of an app.
 
 errors! {
+    login_requirement_of_a_public_rule_is_rejected:
+        "allow = \"public\"" => "allow = \"public\"\nrequire = { max_age = \"5m\" }",
+        at "{ max_age = \"5m\" }", "only authenticated users", hint "authenticated";
+    empty_login_requirement_is_rejected:
+        "allow = \"public\"" => "allow = \"authenticated\"\nrequire = {}",
+        at "{}", "nothing is required", hint "max_age";
+    zero_max_age_is_rejected:
+        "allow = \"public\"" => "allow = \"authenticated\"\nrequire = { max_age = \"0s\" }",
+        at "\"0s\"", "must not be zero", hint "";
+    two_acr_values_in_one_string_are_rejected:
+        "allow = \"public\"" => "allow = \"authenticated\"\nrequire = { acr = \"gold silver\" }",
+        at "\"gold silver\"", "is not a value of `acr`", hint "array";
+    acr_of_a_wrong_type_is_rejected:
+        "allow = \"public\"" => "allow = \"authenticated\"\nrequire = { acr = 2 }",
+        at "2", "a string or an array", hint "";
     bearer_rule_without_bearer_table_is_rejected:
         "allow = \"public\"" =>
             "allow = \"authenticated\"\nauth_methods = [\"session\", \"bearer\"]",

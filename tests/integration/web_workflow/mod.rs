@@ -15,6 +15,7 @@ mod hosts;
 mod late_responses;
 mod limits;
 mod login_csrf;
+mod login_links;
 mod logout;
 mod loops;
 mod no_refresh_token;

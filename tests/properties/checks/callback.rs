@@ -27,11 +27,9 @@ pub(crate) fn check(query: &str) {
             assert_eq!(all("code"), [code.expose()], "{query:?}");
             assert!(all("error").is_empty(), "{query:?}");
         }
-        Outcome::Refused {
-            error, description, ..
-        } => {
+        Outcome::Refused(refused) => {
             assert!(all("code").is_empty(), "{query:?}");
-            let shown = [error, description.unwrap_or_default()].concat();
+            let shown = [refused.error, refused.description.unwrap_or_default()].concat();
             assert!(
                 shown.chars().count() <= 380 && !shown.chars().any(char::is_control),
                 "{shown:?}"
