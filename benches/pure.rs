@@ -145,6 +145,7 @@ fn jwt() -> SessionJwt {
         bound_to: None,
         identity_due: None,
         identity_failing_since: None,
+        authentication: Default::default(),
     }
 }
 
@@ -239,7 +240,7 @@ fn sites() -> HostRouter {
         request_edits: Default::default(),
         response_edits: Default::default(),
         cookies: CookieNames::new("doorward", &origin),
-        leeway: std::time::Duration::from_secs(30),
+        leeway: Duration::from_secs(30),
         login_parameters: Default::default(),
         native: None,
         limits: LIMITS,
@@ -250,6 +251,7 @@ fn sites() -> HostRouter {
         app_logout: AppLogoutPolicy::default(),
         max_preserved_post: 0,
         websocket_origins: Vec::new(),
+        cors: Default::default(),
     })])
 }
 

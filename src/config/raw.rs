@@ -237,6 +237,8 @@ pub(super) struct RawApp {
     pub(super) cookie_name: Option<String>,
     pub(super) preserve_post_max_bytes: Option<u32>,
     pub(super) websocket_origins: Option<List<String>>,
+    pub(super) cors_origins: Option<List<String>>,
+    pub(super) cors_credentials: Option<bool>,
     pub(super) app_cookies: Option<List<RawAppCookie>>,
     pub(super) app_logout_path: Option<String>,
     pub(super) app_logout_method: Option<AppLogoutMethod>,

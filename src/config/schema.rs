@@ -6,9 +6,10 @@ use serde::Deserialize;
 
 use super::raw::{
     RawApp, RawAppCookie, RawBearer, RawCertificate, RawConfig, RawHeaderEdits, RawListener,
-    RawLog, RawNative, RawProvider, RawRedis, RawServer, RawSession, RawStore, RawTls, RawWebhooks,
+    RawLog, RawLoginParameters, RawNative, RawProvider, RawRedis, RawServer, RawSession, RawStore,
+    RawTls, RawWebhooks,
 };
-use super::raw_rules::{RawCondition, RawRule};
+use super::raw_rules::{RawCondition, RawRequire, RawRule};
 
 /// One table of the configuration file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct Table {
 }
 
 /// Every table with fixed keys.
-pub fn tables() -> [Table; 19] {
+pub fn tables() -> [Table; 21] {
     [
         table::<RawConfig>(""),
         table::<RawServer>("server"),
@@ -34,9 +35,11 @@ pub fn tables() -> [Table; 19] {
         table::<RawProvider>("providers.NAME"),
         table::<RawWebhooks>("providers.NAME.webhooks"),
         table::<RawApp>("apps.NAME"),
+        table::<RawLoginParameters>("apps.NAME.login_parameters"),
         table::<RawAppCookie>("apps.NAME.app_cookies"),
         table::<RawRule>("apps.NAME.rules"),
         table::<RawCondition>("apps.NAME.rules.allow"),
+        table::<RawRequire>("apps.NAME.rules.require"),
         table::<RawHeaderEdits>("apps.NAME.request_headers"),
         table::<RawHeaderEdits>("apps.NAME.response_headers"),
         table::<RawNative>("apps.NAME.native"),

@@ -81,6 +81,8 @@ impl<'t> Source<'t> {
                 DeValue::Array(array) => array
                     .get(step.parse::<usize>().ok()?)
                     .map(|value| (value.span(), value))?,
+                // One text may stand for a list of one.
+                DeValue::String(_) if step == "0" => (value.span(), value),
                 DeValue::String(_)
                 | DeValue::Integer(_)
                 | DeValue::Float(_)

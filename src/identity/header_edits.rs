@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::claims::Claims;
 use super::identity::{HeaderTemplate, joined};
+use crate::types::host_label::HostLabel;
 use crate::types::request_id::RequestId;
 
 /// Names in braces that are facts of the request, and no claims.
@@ -21,6 +22,8 @@ pub struct RequestFacts<'r> {
     pub client: Option<IpAddr>,
     /// `{host}`: the requested host, with a port if the request has one.
     pub host: &'r str,
+    /// `{label}` at a host of a wildcard.
+    pub label: Option<&'r HostLabel>,
     /// The claims of the caller. `None` without a session or token.
     pub claims: Option<&'r Claims>,
 }
@@ -31,6 +34,7 @@ impl RequestFacts<'_> {
             "client_ip" => self.client.map(|client| client.to_string()),
             "request_id" => Some(self.request_id.to_string()),
             "host" => Some(self.host.to_owned()),
+            "label" if self.label.is_some() => self.label.map(ToString::to_string),
             claim => joined(self.claims?, claim),
         }
     }
@@ -114,6 +118,7 @@ mod tests {
             request_id: RequestId::new(1),
             client: Some("2001:db8::1".parse().unwrap()),
             host: "store.test",
+            label: None,
             claims,
         };
         edits.apply(&mut headers, &facts);

@@ -13,6 +13,7 @@ use crate::types::net::Origin;
 use crate::types::oauth::AppName;
 
 use super::background_paths::BackgroundPaths;
+use super::cors::CorsPolicy;
 use super::hosts::AppHosts;
 use super::login_parameters::AllowedParameters;
 use super::native::Native;
@@ -70,6 +71,8 @@ pub struct App {
     pub max_preserved_post: usize,
     /// Web origins other than its own whose pages may open WebSockets.
     pub websocket_origins: Vec<String>,
+    /// The web origins whose scripts may read Doorward's own responses.
+    pub cors: CorsPolicy,
     /// Native clients. `None` disables their endpoints.
     pub native: Option<Native>,
     /// Access tokens of issuers. `None`: `Authorization` is passed to the app unread.
@@ -132,7 +135,7 @@ impl AppLogoutPolicy {
 }
 
 impl App {
-    /// The app at one host of its wildcard, with the label in its identity headers. `None` if it has
+    /// The app at one host of its wildcard, with the label in its headers. `None` if it has
     /// no wildcard that accepts the label.
     pub fn at_label(&self, label: &HostLabel) -> Option<Self> {
         let wildcard = self.hosts.wildcard()?;
@@ -177,7 +180,11 @@ impl App {
         let headers = self.headers.iter().flat_map(HeaderTemplate::claims);
         let edits = [&self.request_edits, &self.response_edits];
         let edits = edits.into_iter().flat_map(HeaderEdits::claims);
-        let claims: BTreeSet<&str> = rules.chain(headers).chain(edits).collect();
+        // `{label}` of a wildcard is no claim.
+        let has_labels = self.hosts != AppHosts::One;
+        let templates = headers.chain(edits);
+        let templates = templates.filter(move |name| *name != "label" || !has_labels);
+        let claims: BTreeSet<&str> = rules.chain(templates).collect();
         claims.into_iter()
     }
 }

@@ -14,6 +14,7 @@ use http::{HeaderMap, Method, header};
 
 use super::client_kind::{ClientKind, is_cross_origin_websocket};
 use super::condition::Subjects;
+use super::cors::{AllowedPreflight, PreflightRequest};
 use super::request_info::RequestInfo;
 use super::route::{AppRef, Route};
 use super::rule_lists::RuleLists;
@@ -234,7 +235,46 @@ fn decide_app<'a>(
                 info,
                 credential: None,
             }),
-            Access::Authenticated | Access::If(_) => decide_anonymous(request, reason),
+            Access::Authenticated | Access::If(_) => match preflight(request) {
+                Some(preflight) => decide_preflight(request, preflight),
+                None => decide_anonymous(request, reason),
+            },
+        },
+    }
+}
+
+/// The preflight request that this is, if any.
+fn preflight(request: AppRequest<'_, '_>) -> Option<PreflightRequest> {
+    let own = request.app_ref.app.origin.to_string();
+    PreflightRequest::read(request.info, request.headers, &own)
+}
+
+/// Decides about a preflight request, which never has an identity: by the rule of the request that the
+/// browser wants to send.
+fn decide_preflight<'a>(request: AppRequest<'a, '_>, preflight: PreflightRequest) -> Decision<'a> {
+    let AppRequest {
+        info,
+        headers,
+        app_ref,
+        ..
+    } = request;
+    let app = app_ref.app;
+    let Some(origin) = app.cors.allowed(headers) else {
+        return refuse(info, Some(app_ref), Reason::OriginNotAllowed);
+    };
+    if app
+        .rules
+        .requirement(&preflight.method, &info.target)
+        .access
+        == Access::Denied
+    {
+        return refuse(info, Some(app_ref), Reason::Denied);
+    }
+    Decision::CorsPreflight {
+        app_ref,
+        allowed: AllowedPreflight {
+            origin,
+            request: preflight,
         },
     }
 }

@@ -17,7 +17,7 @@ use crate::policy::described_request::{self, Dialect, InvalidDescription};
 use crate::policy::post_replay::{PreservePostError, may_be_replay_request};
 use crate::policy::request_info::InvalidRequest;
 use crate::policy::route::AppRef;
-use crate::session::validity::LiveSession;
+use crate::session::validity::{LiveSession, NoSessionReason};
 use crate::types::body::Body;
 use crate::types::net::ConnectionInfo;
 use crate::upstream;
@@ -124,6 +124,15 @@ impl Proxy {
                     .redirect(StatusCode::PERMANENT_REDIRECT, &location, code)
             }
             Decision::Refuse(refusal) => self.refuse(&refusal, request_id),
+            // The other proxy would take the status of a preflight response for a permission.
+            Decision::CorsPreflight { app_ref, .. } => {
+                let reason = if dialect.passes_refused_requests() {
+                    Reason::LoginRequired(NoSessionReason::NoCookie)
+                } else {
+                    Reason::EndpointNotProxied
+                };
+                self.refuse_check(app_ref, reason, &context)
+            }
             Decision::ConfirmPostReplay { app_ref, .. }
             | Decision::FinishLogin { app_ref, .. }
             | Decision::StartHostLogin { app_ref }
@@ -135,7 +144,6 @@ impl Proxy {
             | Decision::ReturnFromLogout { app_ref, .. }
             | Decision::BackchannelLogout { app_ref }
             | Decision::Native { app_ref, .. }
-            | Decision::CorsPreflight { app_ref, .. }
             | Decision::FrontchannelLogout { app_ref }
             | Decision::ReceiveWebhook { app_ref }
             | Decision::ShowSignedOut { app_ref }

@@ -121,7 +121,7 @@ impl Proxy {
                 };
                 self.native(endpoint, context).await
             }
-            Decision::CorsPreflight { origin, .. } => responder.preflight(&origin, code),
+            Decision::CorsPreflight { allowed, .. } => responder.preflight(&allowed, code),
             Decision::ShowSignedOut { app_ref } => self.show_signed_out(app_ref, code, &context),
             Decision::ShowSession { app_ref, live } => {
                 responder.session(app_ref.app, &live, self.auth.now(), code)

@@ -131,6 +131,11 @@ pub(super) const fn refusal_text(reason: Reason) -> ErrorText {
             "Another site tried to perform an action in your name, so we blocked it.",
             "If you wanted to log out, use the link on this site.",
         ),
+        Reason::OriginNotAllowed => text(
+            "This request came from another site",
+            "Scripts of the site that sent the request may not use this address.",
+            TELL_OPERATOR,
+        ),
         Reason::EndpointNotProxied => text(
             "This site is not set up correctly",
             "The proxy in front of this site must pass this address to Doorward.",

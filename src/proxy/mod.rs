@@ -43,7 +43,7 @@ use crate::policy::described_request::Dialect;
 use crate::policy::explanation::Denial;
 use crate::policy::forwarded_origin::Scheme;
 use crate::policy::request_info::RequestInfo;
-use crate::policy::route::{AppRef, BearerUse, HostRouter, Route};
+use crate::policy::route::{AppRef, BearerUse, Endpoint, HostRouter, Route};
 use crate::policy::rule_lists::RuleLists;
 use crate::session::cookie::RequestCookies;
 use crate::session::validity::NoSessionReason;
@@ -161,6 +161,9 @@ impl Proxy {
         let is_https = info.scheme == Some(Scheme::Https);
         let has_hsts = |app_ref: AppRef<'_>| app_ref.app.hsts && is_https;
         let needs_hsts = route.app_ref().is_some_and(has_hsts);
+        let cors = cors_app(&route).map(|app_ref| &app_ref.app.cors);
+        let cors = cors.filter(|cors| !cors.origins.is_empty());
+        let reader = cors.map(|cors| cors.allowed(&parts.headers));
         let client = info.address.limited_client.map(ClientKey::of_address);
         let Some(memory) = self.limiters.bytes.reserve(client, request_bytes(&parts)) else {
             let code = "too_many_bytes_in_flight";
@@ -184,6 +187,9 @@ impl Proxy {
         };
         let handled = on_behalf_of(client, self.handle_routed(request, route, client));
         let mut answered = in_request(Some(tag), handled).await;
+        if let Some(reader) = reader {
+            answered.response = answered.response.for_scripts(reader.as_ref());
+        }
         if let Some(client) = client
             && trusted.contain_peer(peer)
         {
@@ -428,6 +434,20 @@ fn presented_bearer<'r>(
         target: dpop_target(info, headers),
         may_wait,
     })
+}
+
+/// The app whose allowed origins may read the response, if it is Doorward's own. Pages and endpoints
+/// that change something are not for scripts of other origins, and native endpoints have origins of
+/// their own.
+const fn cors_app<'a>(route: &Route<'a>) -> Option<AppRef<'a>> {
+    match route {
+        Route::App(app_ref, _) | Route::Endpoint(app_ref, Endpoint::Session) => Some(*app_ref),
+        Route::Endpoint(..)
+        | Route::Alias(_)
+        | Route::PlainHttp(_)
+        | Route::UnsupportedPath(_)
+        | Route::Misdirected => None,
+    }
 }
 
 /// The request that a DPoP proof must match.

@@ -10,6 +10,7 @@ use super::request_body::BodyLimits;
 use super::responder::TaggedResponse;
 use crate::auth::bearer::dpop::DpopTarget;
 use crate::auth::native::login::NativeLoginRequest;
+use crate::policy::cors::AllowedOrigin;
 use crate::policy::native::{Native, NativeCall};
 use crate::policy::native_request::{Head, LogoutRequest, Mode, NativeRequest};
 use crate::policy::route::AppRef;
@@ -35,7 +36,10 @@ impl Proxy {
         context: RequestContext<'_>,
     ) -> TaggedResponse {
         let response = self.call_native(&endpoint, context).await;
-        response.readable_by(endpoint.origin.as_deref())
+        match &endpoint.origin {
+            Some(origin) => response.readable_by(&AllowedOrigin::without_credentials(origin)),
+            None => response,
+        }
     }
 
     async fn call_native(

@@ -89,6 +89,7 @@ pub async fn send_app_logout(
             request_id,
             client: info.address.client,
             host: &info.authority,
+            label: app.hosts.label(),
             claims: None,
         },
         forwarded_for: &info.address.forwarded_for,

@@ -66,6 +66,7 @@ pub(super) fn upstream_request<'a>(
             request_id: limits.request_id,
             client: info.address.client,
             host: &info.authority,
+            label: permit.app_ref().app.hosts.label(),
             claims: permit.identity().map(|identity| &identity.claims),
         },
         forwarded_for: &info.address.forwarded_for,

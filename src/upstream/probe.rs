@@ -30,6 +30,7 @@ pub async fn probe(upstream: &Upstream, origin: &Origin) -> Result<StatusCode, U
             request_id: RequestId::new(0),
             client: CLIENT.parse().ok(),
             host: origin.authority(),
+            label: None,
             claims: None,
         },
         forwarded_for: CLIENT,

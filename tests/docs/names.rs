@@ -20,7 +20,7 @@ const SESSIONS: &str = "docs/sessions.md";
 const CONCEPTS: &str = "docs/concepts.md";
 
 /// Names of protocols, formats and single fields, which are no codes of Doorward's.
-const PROTOCOL_NAMES: [&str; 114] = [
+const PROTOCOL_NAMES: [&str; 117] = [
     "absent_is_default",
     "access_denied",
     "access_token",
@@ -86,6 +86,7 @@ const PROTOCOL_NAMES: [&str; 114] = [
     "jwt_refresh",
     "key_ops",
     "log_state",
+    "login_hint",
     "login_required",
     "login_url",
     "logout_hint",
@@ -119,6 +120,7 @@ const PROTOCOL_NAMES: [&str; 114] = [
     "revocation_endpoint",
     "s_hash",
     "scopes_supported",
+    "select_account",
     "server_error",
     "session_expires_in",
     "slow_down",
@@ -131,6 +133,7 @@ const PROTOCOL_NAMES: [&str; 114] = [
     "token_use",
     "two_factor_id",
     "two_factor_methods",
+    "ui_locales",
     "unauthorized_client",
     "unsupported_token_type",
     "use_dpop_nonce",

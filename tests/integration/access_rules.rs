@@ -128,7 +128,7 @@ async fn forbidden_user_gets_403_and_no_login() {
     assert!(
         page.links()
             .iter()
-            .any(|(href, _)| href == "/.doorward/logout"),
+            .any(|(href, _)| href == "/.doorward/login?return_to=%2Fadmin&prompt=login"),
         "{page}"
     );
     let reference = assert_error_page(&page, 403, "forbidden");

@@ -38,6 +38,8 @@ mod command_run;
 #[cfg(test)]
 mod cookie_budget;
 #[cfg(test)]
+mod cors;
+#[cfg(test)]
 mod decisions;
 #[cfg(test)]
 mod departing_clients;

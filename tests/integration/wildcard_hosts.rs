@@ -28,6 +28,7 @@ impl Tenants {
              upstream = \"http://{{label}}.backend.localhost:{port}\"\nupstream_host = \"upstream\"\n\
              client_id = \"tenants\"\nclient_secret = \"tenants-secret\"\n{lines}\n\
              [apps.tenants.headers]\nX-Forwarded-User = \"{{sub}}\"\nX-Tenant = \"t-{{label}}\"\n\
+             [apps.tenants.request_headers]\nset = {{ X-Shard = \"{{label}}-1\" }}\n\
              [[apps.tenants.rules]]\npaths = [\"/public/**\"]\nallow = \"public\"\n{more}"
         );
         let door = Setup::plain().more(&app).start();
@@ -101,6 +102,7 @@ async fn each_host_has_login_cookies_headers_and_upstream_of_its_own() {
             Some("alice-id")
         );
         assert_eq!(tenants.seen("x-tenant"), Some(format!("t-{label}")));
+        assert_eq!(tenants.seen("x-shard"), Some(format!("{label}-1")));
         let public = format!("{label}.tenants.localhost:8080");
         assert_eq!(tenants.seen("x-forwarded-host"), Some(public));
         let upstream = tenants.seen("host").unwrap();

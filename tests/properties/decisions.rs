@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::decision_model::{CLIENT, PATHS, grants, holds};
+
 use doorward::identity::authentication::{AuthenticationRequirement, UserAuthentication};
 use doorward::identity::claims::Claims;
 use doorward::identity::credentials::Scheme;
@@ -13,7 +15,8 @@ use doorward::policy::app::{App, AppLogoutPolicy, BearerPolicy, LoginSite, Optio
 use doorward::policy::background_paths::BackgroundPaths;
 use doorward::policy::client_address::TrustedProxies;
 use doorward::policy::client_kind::ClientKind;
-use doorward::policy::condition::{Condition, NetworkList, TextList};
+use doorward::policy::condition::{Condition, NetworkList};
+use doorward::policy::cors::CorsPolicy;
 use doorward::policy::decide::{AccessContext, Caller, Decision, Reason, decide};
 use doorward::policy::hosts::AppHosts;
 use doorward::policy::login_parameters::AllowedParameters;
@@ -42,46 +45,16 @@ use serde_json::{Map, json};
 
 /// The network of the client.
 const INSIDE: &str = "192.0.2.0/24";
-const CLIENT: [u8; 4] = [192, 0, 2, 1];
 
 const ORIGIN: &str = "https://store.example.com";
 const LOGIN_ORIGIN: &str = "https://login.example.com";
 const PREFIX: &str = "/.doorward";
-const PATHS: [&str; 29] = [
-    "/",
-    "/a",
-    "/a/b",
-    "/a;x",
-    "//a",
-    "/b/c?d=e",
-    "/.doorward/login?return_to=/a",
-    "/.doorward/login?return_to=//evil",
-    "/.doorward/login?return_to=%2F%252edoorward%2Flogout",
-    "/.doorward/login?return_to=/a&prompt=login",
-    "/.doorward/login?return_to=/a&prompt=none",
-    "/.doorward/login?return_to=/a&max_age=60",
-    "/.doorward/login?return_to=/a&acr_values=gold",
-    "/.doorward/callback?code=c&state=s",
-    "/.doorward/logout",
-    "/.doorward/logout?return_to=https://www.example.com/bye",
-    "/.doorward/signed-out",
-    "/.doorward/signed-out?return_to=/a",
-    "/.doorward/signed-out?state=https%3A%2F%2Fwww.example.com%2Fbye",
-    "/.doorward/signed-out?return_to=https://evil.example/bye",
-    "/.doorward/session",
-    "/.doorward/backchannel-logout",
-    "/.doorward/frontchannel-logout?sid=s",
-    "/.doorward/webhooks/fusionauth",
-    "/.doorward/token",
-    "/.doorward/native/login",
-    "/.doorward/native/logout",
-    "/.doorward/else",
-    "/.doorward",
-];
 /// A URL that a logout may lead to.
 const LISTED: &str = "https://www.example.com/bye";
 const ALLOWED_ORIGIN: &str = "capacitor://localhost";
-const HEADERS: [(&str, &str); 19] = [
+/// An origin whose scripts may read Doorward's own responses.
+const SCRIPTS_ORIGIN: &str = "https://spa.example.com";
+const HEADERS: [(&str, &str); 22] = [
     ("accept", "text/html"),
     ("accept", "*/*"),
     ("sec-fetch-mode", "navigate"),
@@ -96,6 +69,9 @@ const HEADERS: [(&str, &str); 19] = [
     ("origin", "https://evil.example"),
     ("origin", "null"),
     ("origin", ALLOWED_ORIGIN),
+    ("origin", SCRIPTS_ORIGIN),
+    ("access-control-request-method", "PUT"),
+    ("access-control-request-method", "GET"),
     ("x-requested-with", "XMLHttpRequest"),
     ("upgrade", "websocket"),
     ("sec-purpose", "prefetch"),
@@ -215,6 +191,10 @@ fn router(
         app_logout: AppLogoutPolicy::default(),
         max_preserved_post: 1024,
         websocket_origins: Vec::new(),
+        cors: CorsPolicy {
+            origins: vec![SCRIPTS_ORIGIN.to_owned()],
+            credentials: true,
+        },
     };
     let origin = Origin::parse(LOGIN_ORIGIN).unwrap();
     let host = App {
@@ -289,8 +269,7 @@ fn caller(credential: Option<PresentedCredential>, roles: &[&str], why: NoSessio
     };
     let auth_time = START.secs() - age;
     let claims = json!({"roles": roles, "auth_time": auth_time, "acr": acr});
-    let claims = claims.as_object().cloned().unwrap_or_default();
-    let claims = Claims::new(Map::from_iter(claims), Map::new());
+    let claims = Claims::new(claims.as_object().cloned().unwrap_or_default(), Map::new());
     let identity = Arc::new(Identity::new(Subject::new("alice"), claims, &[]));
     let (key, until) = (
         Some(KeyFingerprint::new([0; 16])),
@@ -359,38 +338,6 @@ fn known<'c>(requirement: &AccessRequirement, caller: &'c Caller) -> Option<(&'c
         Caller::NativeSession(live) => Some((&*live.session().identity, true)),
         Caller::Bearer(live) => Some((&*live.token().identity, live.token().is_user))
             .filter(|_| requirement.auth_methods.bearer),
-    }
-}
-
-fn holds(condition: &Condition, roles: &[String], is_user: bool) -> bool {
-    match condition {
-        Condition::Authenticated => is_user,
-        Condition::All(all) => all.iter().all(|one| holds(one, roles, is_user)),
-        Condition::Any(any) => any.iter().any(|one| holds(one, roles, is_user)),
-        Condition::Not(one) => !holds(one, roles, is_user),
-        Condition::Claim(_, TextList::Listed(any_of)) => roles.contains(&any_of[0]),
-        Condition::From(NetworkList::Listed(networks)) => networks.contain(CLIENT.into()),
-        Condition::Claim(_, TextList::File(_))
-        | Condition::From(NetworkList::File(_))
-        | Condition::Scope(_)
-        | Condition::EmailDomain(_)
-        | Condition::Email(_) => panic!("not generated: {condition:?}"),
-    }
-}
-
-/// Whether a claim of an OAuth client fulfils a part of the condition that counts.
-fn grants(condition: &Condition, roles: &[String]) -> bool {
-    match condition {
-        Condition::All(parts) | Condition::Any(parts) => parts
-            .iter()
-            .any(|one| holds(one, roles, false) && grants(one, roles)),
-        Condition::Claim(..) => holds(condition, roles, false),
-        Condition::Authenticated
-        | Condition::Not(_)
-        | Condition::Scope(_)
-        | Condition::EmailDomain(_)
-        | Condition::Email(_)
-        | Condition::From(_) => false,
     }
 }
 
@@ -571,11 +518,19 @@ fn check(
                 .is_some_and(|site| site != "same-origin");
             assert!(origins == [ALLOWED_ORIGIN] || !is_other_site, "{headers:?}");
         }
-        Decision::CorsPreflight { origin, .. } => {
-            assert!(
-                matches!(route, Route::Endpoint(_, Endpoint::Native(_)))
-                    && origin == ALLOWED_ORIGIN
-            );
+        Decision::CorsPreflight { allowed, .. } => {
+            assert_eq!(info.method, Method::OPTIONS);
+            let origins: Vec<_> = headers.get_all("origin").iter().collect();
+            assert_eq!(origins, [allowed.origin.origin.as_str()]);
+            match route {
+                Route::Endpoint(_, Endpoint::Native(_)) => assert_eq!(origins, [ALLOWED_ORIGIN]),
+                Route::App(..) => assert!(origins == [SCRIPTS_ORIGIN] && !is_known),
+                Route::Endpoint(..)
+                | Route::Alias(_)
+                | Route::PlainHttp(_)
+                | Route::UnsupportedPath(_)
+                | Route::Misdirected => panic!("{route:?}"),
+            }
         }
         Decision::ShowSession { .. } => assert!(is_signed_in),
         Decision::FinishLogin { .. } => {

@@ -16,6 +16,7 @@ mod checks;
 mod config;
 mod cookies;
 mod corpus;
+mod decision_model;
 mod decisions;
 mod events;
 mod identity;

@@ -110,14 +110,7 @@ impl Login {
             LoginOutcome::SignedIn { .. } => "signed_in",
             LoginOutcome::AlreadySignedIn { .. } => "already_signed_in",
             LoginOutcome::Restarted(_) => "restarted",
-            LoginOutcome::Failed(FailedLogin { failure, .. }) => {
-                if failure.is_outage() {
-                    tracing::debug!(app = %app.app.name, code = failure.code(), %failure, "login_failed");
-                } else {
-                    tracing::warn!(app = %app.app.name, code = failure.code(), %failure, "login_failed");
-                }
-                failure.code()
-            }
+            LoginOutcome::Failed(failed) => failed.failure.logged(&app.app.name),
         };
         let observer = &self.context.observer;
         observer.record_event(app, Event::LoginFinished, code);

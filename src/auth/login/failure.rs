@@ -6,6 +6,7 @@ use crate::auth::session::cookies::CookieWriteError;
 use crate::oidc::callback::{AuthorizationError, CallbackError};
 use crate::session::attempt::ATTEMPT_LIFETIME;
 use crate::session::login_loop::LoginLoopCause;
+use crate::types::oauth::AppName;
 
 /// Why a login did not create a session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,6 +112,17 @@ impl LoginFailure {
             error,
             description,
         }
+    }
+
+    /// Logs it, and returns its code.
+    pub(in crate::auth) fn logged(&self, app: &AppName) -> &'static str {
+        let code = self.code();
+        if self.is_outage() {
+            tracing::debug!(%app, code, failure = %self, "login_failed");
+        } else {
+            tracing::warn!(%app, code, failure = %self, "login_failed");
+        }
+        code
     }
 
     /// The stable code for logs, metrics and pages.

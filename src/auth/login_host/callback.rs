@@ -56,15 +56,9 @@ impl LoginHost {
             HostLoginOutcome::HandedOver(_) => "handed_over",
             HostLoginOutcome::Restarted(_) => "restarted",
             HostLoginOutcome::Failed(failed) => {
-                let failure = &failed.failure;
                 let target = failed.target.as_ref();
-                let app = target.map_or(&host.app.name, |target| &target.app.name);
-                if failure.is_outage() {
-                    tracing::debug!(%app, code = failure.code(), %failure, "login_failed");
-                } else {
-                    tracing::warn!(%app, code = failure.code(), %failure, "login_failed");
-                }
-                failure.code()
+                let app = target.map_or(&host.app, |target| &target.app);
+                failed.failure.logged(&app.name)
             }
         };
         let observer = &self.context.observer;

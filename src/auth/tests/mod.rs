@@ -225,6 +225,7 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
         app_logout: AppLogoutPolicy::default(),
         max_preserved_post: 1024,
         websocket_origins: Vec::new(),
+        cors: Default::default(),
     });
     let settings = AuthSettings {
         userinfo: Userinfo::Never,

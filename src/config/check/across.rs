@@ -9,7 +9,7 @@ use super::super::raw::{RawApp, RawConfig, RawListener, RawProvider};
 use super::super::report::{Location, did_you_mean, quoted};
 use super::fusionauth;
 use super::listeners::LISTEN;
-use super::app::COOKIE_NAME;
+use super::session::COOKIE_NAME;
 use crate::session::cookie::is_named_after;
 use crate::types::net::{Origin, is_loopback_host};
 

@@ -14,7 +14,7 @@ use super::super::settings::{AppConfig, ClientHeaders};
 use super::super::values::HumanDuration;
 use super::rule_lists::RuleListFiles;
 use super::rules::RuleContext;
-use super::session::limits;
+use super::session::{cookie_name, limits};
 use super::{
     app_logout, authentication, bearer, check_host, check_name, client, elements, header_edits,
     headers, native, nonzero, rules, server, upstream_tls, web_origins, wildcard,
@@ -34,8 +34,6 @@ use crate::upstream::{
 };
 
 const PREFIX: &str = "/.doorward";
-pub(super) const COOKIE_NAME: &str = "doorward";
-const MAX_COOKIE_NAME: usize = 32;
 /// The default of `preserve_post_max_bytes`.
 const PRESERVE_POST_MAX_BYTES: u32 = 64 * 1024;
 
@@ -103,16 +101,9 @@ pub(super) fn check(
     };
     let rules_at = at.key("rules");
     let rules = rules::check(raw.rules.take(), &rule_context, &rules_at);
-    if let Some(client) = &client {
-        authentication::check_reachable(&rules, client, &rules_at);
-    }
-    let logout_return_to =
-        app_logout::return_targets(raw.logout_return_to.take(), &at.key("logout_return_to"));
-    let login_parameters = authentication::check_parameters(
-        raw.login_parameters.take(),
-        client.as_ref(),
-        &at.key("login_parameters"),
-    );
+    authentication::check_reachable(&rules, client.as_ref(), &rules_at);
+    let logout_return_to = app_logout::return_targets(&mut raw, at);
+    let login_parameters = authentication::check_parameters(&mut raw, client.as_ref(), at);
     let rules = Rules::new(rules, case_insensitive, auth_methods);
     let background_paths =
         rules::background_paths(raw.background_paths.take(), &at.key("background_paths"));
@@ -153,7 +144,9 @@ pub(super) fn check(
         raw.max_in_flight_requests,
         &at.key("max_in_flight_requests"),
     );
-    let websocket_origins = web_origins(raw.websocket_origins.take(), &at.key("websocket_origins"));
+    let websocket_origins =
+        web_origins::origins(raw.websocket_origins.take(), &at.key("websocket_origins"));
+    let cors = web_origins::cors(&mut raw, at);
     let app_logout = app_logout::check(&mut raw, origin.as_ref(), &prefix, at);
     let auth = auth_settings(&raw, at);
     let upstream = upstream_settings(raw, &hosts, at, folder);
@@ -203,6 +196,7 @@ pub(super) fn check(
         app_logout,
         max_preserved_post,
         websocket_origins,
+        cors,
         native,
         bearer: bearer_policy,
     };
@@ -489,17 +483,4 @@ fn preserve_post_max_bytes(raw: Option<u32>, at: &Location<'_>) -> usize {
         );
     }
     usize::try_from(bytes).unwrap_or_default()
-}
-
-fn cookie_name(raw: Option<String>, at: &Location<'_>) -> String {
-    let Some(name) = raw else {
-        return COOKIE_NAME.to_owned();
-    };
-    // No `_`: it separates this name from the suffix, so names with it could collide.
-    let is_valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if name.is_empty() || name.len() > MAX_COOKIE_NAME || !name.bytes().all(is_valid) {
-        let hint = "at most 32 lower-case letters, digits and `-`";
-        at.error(format!("invalid cookie name {}", quoted(&name)), hint);
-    }
-    name
 }

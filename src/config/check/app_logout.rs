@@ -16,7 +16,8 @@ use crate::types::target::Target;
 const MAX_COOKIES: usize = 16;
 
 /// `logout_return_to`: URLs of other sites that a logout may lead to.
-pub(super) fn return_targets(raw: Option<List<String>>, at: &Location<'_>) -> Vec<Url> {
+pub(super) fn return_targets(raw: &mut RawApp, at: &Location<'_>) -> Vec<Url> {
+    let at = at.key("logout_return_to");
     let parse = |(at, text): (Location<'_>, String)| {
         let url = Url::parse(&text).ok().filter(|url| {
             let is_loopback = url.host_str().is_some_and(is_loopback_host);
@@ -31,7 +32,9 @@ pub(super) fn return_targets(raw: Option<List<String>>, at: &Location<'_>) -> Ve
         }
         url
     };
-    elements(raw, at).filter_map(parse).collect()
+    elements(raw.logout_return_to.take(), &at)
+        .filter_map(parse)
+        .collect()
 }
 
 /// Takes the keys out of `raw`. `origin` is the app's origin, if it is valid.

@@ -1,6 +1,6 @@
 //! What access rules require of the user's authentication, and the parameters of login links.
 
-use super::super::raw::{List, RawLoginParameters};
+use super::super::raw::{List, RawApp};
 use super::super::raw_rules::{RawRequire, RawTexts};
 use super::super::report::{Location, quoted};
 use super::{elements, nonzero};
@@ -65,7 +65,8 @@ fn acr_values(values: List<String>, at: &Location<'_>) -> Vec<String> {
 }
 
 /// Reports rules that no login of `client` fulfils.
-pub(super) fn check_reachable(rules: &[Rule], client: &ClientSettings, at: &Location<'_>) {
+pub(super) fn check_reachable(rules: &[Rule], client: Option<&ClientSettings>, at: &Location<'_>) {
+    let Some(client) = client else { return };
     let of_every_login = client.required_authentication();
     let mut extra = client.extra_authorization_params.iter();
     let is_silent = extra.any(|(name, value)| name == "prompt" && value == "none");
@@ -92,11 +93,12 @@ pub(super) fn check_reachable(rules: &[Rule], client: &ClientSettings, at: &Loca
 
 /// `[apps.NAME.login_parameters]`
 pub(super) fn check_parameters(
-    raw: Option<RawLoginParameters>,
+    raw: &mut RawApp,
     client: Option<&ClientSettings>,
     at: &Location<'_>,
 ) -> AllowedParameters {
-    let raw = raw.unwrap_or_default();
+    let at = at.key("login_parameters");
+    let raw = raw.login_parameters.take().unwrap_or_default();
     let prompts = match raw.prompt {
         Some(prompts) => elements(Some(prompts), &at.key("prompt"))
             .filter_map(|(at, prompt)| known_prompt(prompt, &at))

@@ -7,10 +7,12 @@ use url::Url;
 use super::super::raw::RawProvider;
 use super::super::report::Location;
 use super::super::settings::{AppConfig, LoginHostConfig, StoreBackend, StoreConfig};
-use super::app::{COOKIE_NAME, prefix, public_origin};
+use super::app::{prefix, public_origin};
+use super::session::COOKIE_NAME;
 use crate::identity::header_edits::HeaderEdits;
 use crate::policy::app::{App, AppLogoutPolicy, LoginSite, OptionalEndpoints};
 use crate::policy::background_paths::BackgroundPaths;
+use crate::policy::cors::CorsPolicy;
 use crate::policy::hosts::AppHosts;
 use crate::policy::login_parameters::AllowedParameters;
 use crate::policy::rules::{AuthMethods, Rules};
@@ -62,6 +64,7 @@ pub(super) fn check(
         app_logout: AppLogoutPolicy::default(),
         max_preserved_post: 0,
         websocket_origins: Vec::new(),
+        cors: CorsPolicy::default(),
         native: None,
         bearer: None,
         request_edits: HeaderEdits::default(),

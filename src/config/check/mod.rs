@@ -25,6 +25,7 @@ mod session;
 mod store;
 mod unix_socket;
 mod upstream_tls;
+mod web_origins;
 mod wildcard;
 
 use std::net::Ipv6Addr;
@@ -189,31 +190,4 @@ fn check_host(text: &str, host: &str, at: &Location<'_>) -> Option<()> {
     };
     at.error(format!("the host of {} is not a name", quoted(text)), hint);
     None
-}
-
-/// Serialized origins (RFC 6454 section 6.2). Those of web views may have custom schemes.
-fn web_origins(raw: Option<List<String>>, at: &Location<'_>) -> Vec<String> {
-    let mut origins = Vec::new();
-    for (at, text) in elements(raw, at) {
-        let is_host_byte = |byte: u8| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.:[]".contains(&byte)
-        };
-        let is_origin = text.split_once("://").is_some_and(|(scheme, host)| {
-            let is_scheme_byte = |byte: u8| {
-                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte)
-            };
-            !scheme.is_empty()
-                && scheme.bytes().all(is_scheme_byte)
-                && !host.is_empty()
-                && host.bytes().all(is_host_byte)
-        });
-        if is_origin {
-            origins.push(text);
-        } else {
-            let hint =
-                "lower-case scheme, host and non-default port, such as `https://shop.example.com`";
-            at.error(format!("{} is not an origin", quoted(&text)), hint);
-        }
-    }
-    origins
 }

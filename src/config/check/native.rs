@@ -60,7 +60,7 @@ pub(super) fn check(
             ),
         },
     };
-    let cors_origins = web_origins(raw.cors_origins, &at.key("cors_origins"));
+    let cors_origins = web_origins::origins(raw.cors_origins, &at.key("cors_origins"));
     let inline_refresh = raw.inline_refresh.unwrap_or(false);
     let plain = raw.dangerously_plain_tokens.unwrap_or(false);
     if plain && client.is_some_and(|client| client.session_jwt == SessionTokenSource::Id) {

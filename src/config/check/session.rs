@@ -10,6 +10,9 @@ use super::super::values::HumanDuration;
 use super::{elements, nonzero};
 use crate::session::validity::Limits;
 
+pub(super) const COOKIE_NAME: &str = "doorward";
+const MAX_COOKIE_NAME: usize = 32;
+
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 const ABSOLUTE_TIMEOUT: Duration = Duration::from_secs(12 * 60 * 60);
 const CACHE_SIZE: u32 = 10_000;
@@ -103,4 +106,18 @@ pub(super) fn nonzero_limit(raw: Option<u32>, default: u32, at: &Location<'_>) -
         );
     }
     usize::try_from(raw.unwrap_or(default)).unwrap_or(usize::MAX)
+}
+
+/// The prefix of the names of an app's cookies.
+pub(super) fn cookie_name(raw: Option<String>, at: &Location<'_>) -> String {
+    let Some(name) = raw else {
+        return COOKIE_NAME.to_owned();
+    };
+    // No `_`: it separates this name from the suffix, so names with it could collide.
+    let is_valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.is_empty() || name.len() > MAX_COOKIE_NAME || !name.bytes().all(is_valid) {
+        let hint = "at most 32 lower-case letters, digits and `-`";
+        at.error(format!("invalid cookie name {}", quoted(&name)), hint);
+    }
+    name
 }

@@ -11,6 +11,7 @@ use crate::identity::login_link::LoginLink;
 use crate::identity::post_id::PostId;
 use crate::identity::return_to::ReturnTo;
 use crate::policy::client_kind::ClientKind;
+use crate::policy::cors::AllowedPreflight;
 use crate::policy::logout_target::LogoutTarget;
 use crate::policy::native::{Native, NativeCall};
 use crate::policy::route::AppRef;
@@ -119,8 +120,8 @@ pub enum Decision<'a> {
     CorsPreflight {
         /// The app.
         app_ref: AppRef<'a>,
-        /// The web origin.
-        origin: String,
+        /// What the response allows.
+        allowed: AllowedPreflight,
     },
     /// End the session of the browser that embeds this request in a frame (OpenID Connect
     /// Front-Channel Logout).

@@ -12,7 +12,8 @@ use crate::identity::login_link::LoginLink;
 use crate::identity::post_id::PostId;
 use crate::identity::return_to::ReturnTo;
 use crate::policy::client_kind::{ClientKind, is_same_origin, is_same_site};
-use crate::policy::login_parameters::ParameterNotAllowed;
+use crate::policy::cors::{AllowedOrigin, AllowedPreflight, PreflightRequest};
+use crate::policy::login_link::ParameterNotAllowed;
 use crate::policy::native::{NativeCall, RequestOrigin};
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::{AppRef, Endpoint};
@@ -174,6 +175,17 @@ fn decide_login<'a>(
     request.login(link, NoSessionReason::InsufficientAuthentication)
 }
 
+/// What scripts of an allowed origin may send to native endpoints.
+fn native_preflight(origin: &str) -> AllowedPreflight {
+    AllowedPreflight {
+        origin: AllowedOrigin::without_credentials(origin),
+        request: PreflightRequest {
+            method: Method::POST,
+            headers: "Content-Type, Authorization, DPoP".to_owned(),
+        },
+    }
+}
+
 /// Decides about a native endpoint. No caller is required, because the body contains the
 /// credentials. Requests from other origins are refused: such a page could try passwords, or log a
 /// web view in as another user.
@@ -190,9 +202,10 @@ fn decide_native<'a>(
     let origin = native.request_origin(headers, &app_ref.app.origin.to_string());
     match (origin, &info.method) {
         (RequestOrigin::CrossOrigin, _) => refuse(Reason::CrossSite),
-        (RequestOrigin::Allowed(origin), &Method::OPTIONS) => {
-            Decision::CorsPreflight { app_ref, origin }
-        }
+        (RequestOrigin::Allowed(origin), &Method::OPTIONS) => Decision::CorsPreflight {
+            app_ref,
+            allowed: native_preflight(&origin),
+        },
         (RequestOrigin::Allowed(origin), &Method::POST) => Decision::Native {
             app_ref,
             native,

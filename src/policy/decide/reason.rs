@@ -48,6 +48,8 @@ pub enum Reason {
     LoginParameterNotAllowed(&'static str),
     /// A state-changing request comes from another origin.
     CrossSite,
+    /// The preflight request comes from an origin that the app does not allow.
+    OriginNotAllowed,
     /// Another proxy asks for a decision about a request for one of Doorward's endpoints, which it
     /// should pass to Doorward.
     EndpointNotProxied,
@@ -77,6 +79,7 @@ impl Reason {
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::LoginParameterNotAllowed(_) => "login_parameter_not_allowed",
             Self::CrossSite => "cross_site",
+            Self::OriginNotAllowed => "origin_not_allowed",
             Self::EndpointNotProxied => "endpoint_not_proxied",
             Self::BodyRequired => "body_required",
         }
@@ -105,6 +108,7 @@ impl Reason {
             | Self::UserRequired
             | Self::Denied
             | Self::CrossSite
+            | Self::OriginNotAllowed
             | Self::PostOfAnotherUser => StatusCode::FORBIDDEN,
             Self::NoSuchEndpoint | Self::NoPreservedPost | Self::EndpointNotProxied => {
                 StatusCode::NOT_FOUND

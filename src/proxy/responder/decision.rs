@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use super::Responder;
 use super::error::ErrorResponse;
 use super::login::login_path;
-use super::response::{TaggedResponse, insert, text_response};
+use super::response::{Own, TaggedResponse, insert, text_response};
 use crate::identity::login_link::LoginLink;
 use crate::policy::app::App;
 use crate::policy::client_kind::ClientKind;
@@ -27,6 +27,8 @@ impl Responder {
     pub fn permitted(&self, changes: EdgeChanges, code: &'static str) -> TaggedResponse {
         let mut response =
             text_response(StatusCode::OK, "text/plain; charset=utf-8", String::new());
+        // The other proxy makes the response to the client.
+        response.extensions_mut().remove::<Own>();
         response.extensions_mut().insert(Permitted(changes));
         TaggedResponse { code, response }
     }

@@ -16,6 +16,7 @@ use crate::identity::login_link::LoginLink;
 use crate::identity::return_to::ReturnTo;
 use crate::oidc::password::RejectionReason;
 use crate::policy::app::App;
+use crate::policy::cors::AllowedPreflight;
 use crate::policy::native::NativeCall;
 use crate::policy::native_request::NativeRequestError;
 use crate::proxy::request_body::ReadBodyError;
@@ -136,23 +137,28 @@ impl Responder {
         response
     }
 
-    /// The response to a preflight request of `origin` (Fetch section 3.2.3).
-    pub fn preflight(&self, origin: &str, code: &'static str) -> TaggedResponse {
+    /// The response to a preflight request (Fetch section 3.2.3).
+    pub fn preflight(&self, allowed: &AllowedPreflight, code: &'static str) -> TaggedResponse {
+        let AllowedPreflight { origin, request } = allowed;
         let mut response = text_response(StatusCode::NO_CONTENT, "application/json", String::new());
         let headers = response.headers_mut();
         headers.remove(header::CONTENT_TYPE);
-        insert(headers, header::ACCESS_CONTROL_ALLOW_METHODS, "POST");
+        insert(
+            headers,
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            request.method.as_str(),
+        );
         insert(
             headers,
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            "Content-Type, Authorization, DPoP",
+            &request.headers,
         );
         insert(
             headers,
             header::ACCESS_CONTROL_MAX_AGE,
             &PREFLIGHT_AGE.as_secs().to_string(),
         );
-        TaggedResponse { code, response }.readable_by(Some(origin))
+        TaggedResponse { code, response }.readable_by(origin)
     }
 
     fn native_error(

@@ -116,6 +116,7 @@ impl Responder {
             | Reason::MethodNotAllowed(_)
             | Reason::LoginParameterNotAllowed(_)
             | Reason::CrossSite
+            | Reason::OriginNotAllowed
             | Reason::EndpointNotProxied
             | Reason::BodyRequired => None,
         }

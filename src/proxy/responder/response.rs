@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::auth::native::NativeTokens;
 use crate::auth::session::cookies::SetCookieHeaders;
+use crate::policy::cors::AllowedOrigin;
 use crate::policy::native::REFRESH_TOKEN;
 use crate::proxy::pages::Page;
 use crate::types::body::Body;
@@ -73,23 +74,52 @@ impl TaggedResponse {
         })
     }
 
-    /// Allows scripts of `origin` to read the response (Fetch section 3.2).
+    /// Allows scripts of an origin to read the response (Fetch section 3.2).
     #[must_use]
-    pub fn readable_by(mut self, origin: Option<&str>) -> Self {
-        let Some(origin) = origin.and_then(|origin| HeaderValue::from_str(origin).ok()) else {
-            return self;
-        };
+    pub fn readable_by(mut self, allowed: &AllowedOrigin) -> Self {
+        let AllowedOrigin {
+            origin,
+            credentials,
+        } = allowed;
         let headers = self.response.headers_mut();
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        insert(headers, header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        if *credentials {
+            insert(headers, header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true");
+        }
         insert(
             headers,
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            "Retry-After, WWW-Authenticate",
+            "Retry-After, WWW-Authenticate, DPoP-Nonce",
         );
+        self.varying_by_origin()
+    }
+
+    /// Doorward's own response to a request of an app with allowed origins. `allowed` is that of the
+    /// request. Responses of the app, and permissions for another proxy, stay as they are.
+    #[must_use]
+    pub fn for_scripts(self, allowed: Option<&AllowedOrigin>) -> Self {
+        let is_own = self.response.extensions().get::<Own>().is_some();
+        let headers = self.response.headers();
+        let is_preflight = headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        if !is_own || is_preflight {
+            return self;
+        }
+        match allowed {
+            Some(allowed) => self.readable_by(allowed),
+            None => self.varying_by_origin(),
+        }
+    }
+
+    fn varying_by_origin(mut self) -> Self {
+        let headers = self.response.headers_mut();
         headers.append(header::VARY, const { HeaderValue::from_static("Origin") });
         self
     }
 }
+
+/// Marks Doorward's own responses to clients.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Own;
 
 /// Tells the browser to use https only for the next year (RFC 6797), unless the app has its own
 /// policy.
@@ -137,6 +167,7 @@ pub(super) fn text_response(
     text: String,
 ) -> Response<Body> {
     let mut response = Response::new(Body::full(text));
+    response.extensions_mut().insert(Own);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     insert(headers, header::CONTENT_TYPE, kind);

@@ -128,6 +128,7 @@ mod tests {
                 request_id: RequestId::new(1),
                 client: None,
                 host: "a.test",
+                label: None,
                 claims: None,
             },
             forwarded_for: "192.0.2.1",

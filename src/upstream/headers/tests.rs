@@ -22,6 +22,7 @@ fn forward(identity_headers: &[(HeaderName, HeaderValue)]) -> ForwardRequest<'_>
             request_id: RequestId::new(1),
             client: None,
             host: "store.test",
+            label: None,
             claims: None,
         },
         forwarded_for: "192.0.2.1",

@@ -337,6 +337,7 @@ async fn handle(
             request_id: RequestId::new(1),
             client: None,
             host: "store.test",
+            label: None,
             claims: None,
         },
         forwarded_for: "192.0.2.1",

@@ -19,6 +19,10 @@ errors! {
         "client_id = \"forum\"" =>
             "client_id = \"forum\"\nlogout_return_to = [\"http://www.example.com/\"]",
         at "\"http://www.example.com/\"", "is not an https URL", hint "pages of the app";
+    path_as_cors_origin_is_rejected:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\ncors_origins = [\"https://spa.example.com/\"]",
+        at "\"https://spa.example.com/\"", "is not an origin", hint "scheme, host";
     unknown_use_of_authorization_is_rejected:
         "client_id = \"forum\"" => "client_id = \"forum\"\nauthorization_header = \"drop\"",
         at "\"drop\"", "unknown value", hint "remove";

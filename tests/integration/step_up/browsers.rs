@@ -108,7 +108,7 @@ async fn insufficient_login_ends_on_a_page_and_keeps_the_session() {
         )
         .await;
         // Its link makes the provider ask the user.
-        let (_, link) = page.links().into_iter().next().expect("a link");
+        let (link, _) = page.links().into_iter().next().expect("a link");
         let again = browser.step(page.resolve(&link).as_str()).await;
         let location = again.header("location").unwrap_or_default();
         assert!(location.contains("prompt=login"), "{location}");
@@ -183,7 +183,7 @@ async fn frame_shows_a_link_and_a_websocket_is_refused() {
     let frame = RequestSpec::new(Kind::Frame, &door.store_url(VAULT)).from(&page);
     let frame = browser.send(frame).await;
     assert_error_page(&frame, 401, "login_blocked_in_frame");
-    let (_, link) = frame.links().into_iter().next().expect("a link");
+    let (link, _) = frame.links().into_iter().next().expect("a link");
     assert!(link.contains("acr_values=gold+silver"), "{link}");
 
     let socket = RequestSpec::new(Kind::Program, &door.store_url(VAULT))

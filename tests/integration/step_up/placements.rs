@@ -27,7 +27,7 @@ async fn login_host_asks_for_what_the_app_requires() {
     assert_eq!(stays.status(), 200, "{stays}");
 
     provider_grants(&door, "gold");
-    let (_, link) = page.links().into_iter().next().expect("a link");
+    let (link, _) = page.links().into_iter().next().expect("a link");
     let page = browser.click(&page, &link).await;
     assert_eq!((page.status(), page.url.path()), (200, VAULT), "{page}");
     assert_eq!(requested(&door, "prompt").as_deref(), Some("login"));

@@ -1,7 +1,7 @@
 //! Parameters of login links and targets of logouts.
 
-use super::{CART, location, parameter};
-use crate::support::assertions::{alice, assert_error_page, assert_problem};
+use super::{location, parameter};
+use crate::support::assertions::{CART, alice, assert_error_page, assert_problem};
 use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::{Client, Endpoint, User};
@@ -99,9 +99,9 @@ async fn switch_account_on_the_forbidden_page_asks_for_another_login() {
         let page = browser.step(&door.store_url("/admin")).await;
         assert_error_page(&page, 403, "forbidden");
         let links = page.links();
-        let (_, switch) = links
+        let (switch, _) = links
             .iter()
-            .find(|(_, href)| href.contains("/login?"))
+            .find(|(href, _)| href.contains("/login?"))
             .unwrap_or_else(|| panic!("{links:?}"));
         door.provider.sign_in(User::new("root", &["admin"]));
         let page = browser.click(&page, switch).await;
@@ -119,6 +119,13 @@ async fn logged_out(browser: &mut Browser, url: &str) -> Page {
     logout
 }
 
+/// Where a redirect, or a page that moves on by itself, leads.
+fn next_of(page: &Page) -> Option<String> {
+    let refresh = page.header("refresh");
+    let refresh = refresh.and_then(|refresh| refresh.strip_prefix("0; url="));
+    page.header("location").or(refresh).map(str::to_owned)
+}
+
 /// The last redirect of a logout with this target.
 async fn target_of(door: &Doorward, target: &str) -> Option<String> {
     let mut browser = alice(door).await;
@@ -126,7 +133,7 @@ async fn target_of(door: &Doorward, target: &str) -> Option<String> {
     let url = door.store_url(&format!("/.doorward/logout?return_to={query}"));
     let mut page = logged_out(&mut browser, &url).await;
     // The other site is not there.
-    while let Some(next) = page.header("location").map(str::to_owned) {
+    while let Some(next) = next_of(&page) {
         if next == target || next == door.store_url(target) {
             return Some(next);
         }
