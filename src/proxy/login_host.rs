@@ -1,11 +1,11 @@
-//! Requests to a login host: redirects to the provider and back to the apps, and the logout of all
-//! apps.
+//! Requests to a login host: redirects to the provider, the hand-over to the apps, and the logout of
+//! all apps.
 
 use http::StatusCode;
 
 use super::Proxy;
 use super::context::RequestContext;
-use super::responder::TaggedResponse;
+use super::responder::{MovingOn, TaggedResponse};
 use crate::auth::login_host::FailedHostLogin;
 use crate::auth::login_host::callback::{HostCallback, HostLoginOutcome};
 use crate::auth::login_host::start::{HostLoginStart, HostRedirect};
@@ -44,9 +44,16 @@ impl Proxy {
             hints: context.transport_hints(app_ref),
         };
         match self.auth.login_host.finish(app_ref, request).await {
-            HostLoginOutcome::HandedOver(redirect) => {
-                self.redirect_from_host(redirect, "handed_over")
-            }
+            HostLoginOutcome::HandedOver { app, redirect } => self
+                .responder
+                .moving_on(&MovingOn {
+                    host: app_ref.app,
+                    app: &app,
+                    target: &redirect.location,
+                    title: "You are signed in",
+                    code: "handed_over",
+                })
+                .with_cookies(redirect.set_cookies),
             HostLoginOutcome::Restarted(redirect) => {
                 self.redirect_from_host(redirect, "login_restarted")
             }

@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode, header};
 use super::Proxy;
 use super::context::RequestContext;
 use super::request_body::{BodyLimits, ReadBodyError};
-use super::responder::TaggedResponse;
+use super::responder::{MovingOn, TaggedResponse};
 use crate::auth::logout::back_channel::BackchannelLogoutError;
 use crate::auth::logout::front_channel::FRONT_CHANNEL;
 use crate::auth::logout::rp_initiated::NOT_TOLD;
@@ -55,9 +55,15 @@ impl Proxy {
     ) -> TaggedResponse {
         let query = context.info.target.query().unwrap_or_default();
         if app_ref.app.is_login_host()
-            && let Some(location) = self.auth.login_host.page_after_logout(app_ref, query)
+            && let Some(page) = self.auth.login_host.page_after_logout(app_ref, query)
         {
-            return self.responder.redirect(StatusCode::FOUND, &location, code);
+            return self.responder.moving_on(&MovingOn {
+                host: app_ref.app,
+                app: &page.app,
+                target: &page.location,
+                title: "You are signed out",
+                code,
+            });
         }
         let provider_may_remember = context.info.target.query() == Some(NOT_TOLD)
             || !self.auth.logout.can_end_provider_session(app_ref);

@@ -13,11 +13,17 @@ use minijinja::value::{Serde, Value};
 use minijinja::{Environment, Output, State, UndefinedBehavior, escape_formatter};
 use serde::Serialize;
 
+mod href;
+
+pub(super) use href::MAX_LINK;
+pub use href::{Href, ParseHrefError};
+
 const STYLE: &str = include_str!("pages/style.css");
-const TEMPLATES: [(&str, &str); 9] = [
+const TEMPLATES: [(&str, &str); 10] = [
     ("layout.html", include_str!("pages/layout.html")),
     ("error.html", include_str!("pages/error.html")),
     ("forbidden.html", include_str!("pages/forbidden.html")),
+    ("moving_on.html", include_str!("pages/moving_on.html")),
     ("signed_out.html", include_str!("pages/signed_out.html")),
     (
         "logout_confirm.html",
@@ -37,8 +43,6 @@ const TEMPLATES: [(&str, &str); 9] = [
 
 /// Maximum number of characters of a value. The rest is cut.
 const MAX_TEXT: usize = 300;
-/// Maximum length of a link in bytes. A login link contains a return target.
-pub(super) const MAX_LINK: usize = 8192;
 
 /// Shown if a template fails, which [`Pages::new`] excludes by rendering all of them.
 const FALLBACK: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Something went wrong</title>\
@@ -74,27 +78,6 @@ pub enum PagesError {
     /// The policy is not a valid header value.
     #[error("a page's content security policy is not a valid header value")]
     Policy(#[from] InvalidHeaderValue),
-}
-
-/// A link or form target on the app's own origin: a path with an optional query, such as
-/// `/.doorward/logout`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Href(String);
-
-/// Why a text is not an [`Href`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ParseHrefError {
-    /// It does not start with exactly one `/`, so a browser could resolve it to another origin.
-    #[error("a link must start with one `/`")]
-    NotAPath,
-    /// It contains a byte that browsers drop or rewrite: white space, a control character, `\`, or
-    /// a non-ASCII byte.
-    #[error("a link must be visible ASCII without a backslash")]
-    Byte,
-    /// It is longer than 8 KiB.
-    #[error("a link must have at most {MAX_LINK} bytes")]
-    TooLong,
 }
 
 /// A link with a label.
@@ -152,6 +135,20 @@ pub struct SignedOutPage<'a> {
     pub provider_may_remember: bool,
     /// The app's start page, if it has one.
     pub home: Option<&'a Href>,
+}
+
+/// The page with which a login host sends a browser on to an app. Its response has a `Refresh`
+/// header; the link is for browsers that do not follow it.
+#[derive(Clone, Debug, Serialize)]
+pub struct MovingOnPage<'a> {
+    /// The login host.
+    pub site: &'a str,
+    /// The heading: what has been done.
+    pub title: &'a str,
+    /// The app's host.
+    pub app: &'a str,
+    /// The URL at the app's host, from the configuration.
+    pub target: &'a str,
 }
 
 /// The apps that a browser is signed in at through a login host, with a form that ends their
@@ -272,6 +269,11 @@ impl Pages {
         self.page("signed_out.html", page, &self.never_framed)
     }
 
+    /// The page that leads from a login host to an app.
+    pub fn moving_on(&self, page: &MovingOnPage<'_>) -> Page {
+        self.page("moving_on.html", page, &self.never_framed_without_form)
+    }
+
     /// The page before a logout of all apps of a login host. See [`Self::logout_confirm`].
     pub fn signed_in_apps(&self, page: &SignedInAppsPage<'_>) -> Page {
         self.page("signed_in_apps.html", page, &self.never_framed)
@@ -323,7 +325,7 @@ impl Pages {
 
     fn render_all(&self) -> Result<(), minijinja::Error> {
         let (site, user, request_id) = ("store.example.com", "alice", "r");
-        let home = &Href("/".to_owned());
+        let home = &Href::root();
         let link = Some(Link {
             label: "Try again",
             href: home,
@@ -363,6 +365,15 @@ impl Pages {
                 },
             )?;
         }
+        self.render(
+            "moving_on.html",
+            &MovingOnPage {
+                site,
+                title: "Title",
+                app: site,
+                target: "https://store.example.com/",
+            },
+        )?;
         for sites in [&[][..], &[site]] {
             self.render(
                 "signed_in_apps.html",
@@ -421,34 +432,6 @@ impl Pages {
             },
         )?;
         Ok(())
-    }
-}
-
-impl Href {
-    /// Accepts a path and query that no browser resolves to another origin.
-    ///
-    /// # Errors
-    /// See [`ParseHrefError`].
-    pub fn parse(path: impl Into<String>) -> Result<Self, ParseHrefError> {
-        let path = path.into();
-        if path.len() > MAX_LINK {
-            return Err(ParseHrefError::TooLong);
-        }
-        if !path.starts_with('/') || path.starts_with("//") {
-            return Err(ParseHrefError::NotAPath);
-        }
-        if path
-            .bytes()
-            .any(|byte| !byte.is_ascii_graphic() || byte == b'\\')
-        {
-            return Err(ParseHrefError::Byte);
-        }
-        Ok(Self(path))
-    }
-
-    /// Path and query.
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 

@@ -13,6 +13,8 @@ mod demo;
 #[cfg(test)]
 pub mod journey;
 #[cfg(test)]
+mod login_host;
+#[cfg(test)]
 mod pages;
 #[cfg(test)]
 mod rendering;
@@ -22,4 +24,4 @@ mod streams;
 #[path = "../integration/support/mod.rs"]
 pub mod support;
 #[cfg(test)]
-mod tls;
+pub mod tls;

@@ -22,13 +22,13 @@ use crate::support::listening::Listening;
 use crate::support::process::Process;
 use crate::support::tls::{Authority, Certificate};
 
-const STORE: &str = "https://store.test";
-const FORUM: &str = "https://forum.test";
+pub const STORE: &str = "https://store.test";
+pub const FORUM: &str = "https://forum.test";
 const SECRET: &str = "a-secret-of-this-test-only";
-const JWT_LIFETIME: Duration = Duration::from_secs(3);
+pub const JWT_LIFETIME: Duration = Duration::from_secs(3);
 
 /// All servers and processes; they are stopped on drop.
-struct Https {
+pub struct Https {
     doorward: Process,
     certificate: Certificate,
     _provider: (RunningProvider, Listening),
@@ -38,7 +38,7 @@ struct Https {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn journey_over_tls_uses_host_locked_httponly_cookies() {
-    let https = Https::start().await;
+    let https = Https::start(None).await;
     let chromium = https.chromium().await;
     let site = Site {
         store_url: STORE.to_owned(),
@@ -97,10 +97,16 @@ async fn host_locked(chromium: &Chromium, host: &str) -> Vec<String> {
 }
 
 impl Https {
-    async fn start() -> Self {
+    /// Starts everything. The apps' logins are completed at the origin `login_host`, if there is
+    /// one.
+    pub async fn start(login_host: Option<&str>) -> Self {
         let authority = Authority::fresh();
-        let certificate =
-            authority.certificate_for(&["store.test", "forum.test", "login.localhost"]);
+        let certificate = authority.certificate_for(&[
+            "store.test",
+            "forum.test",
+            "signin.test",
+            "login.localhost",
+        ]);
         let links = Links {
             store: STORE.to_owned(),
             forum: FORUM.to_owned(),
@@ -115,7 +121,7 @@ impl Https {
             behind.local_addr().expect("an address").port(),
         );
         let issuer = format!("https://login.localhost:{}", front.port());
-        let provider = Provider::start(settings(&issuer), behind).expect("a provider");
+        let provider = Provider::start(settings(&issuer, login_host), behind).expect("a provider");
         let folder = tempfile::tempdir().expect("a folder");
         let write =
             |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("a file");
@@ -126,7 +132,7 @@ impl Https {
         write("ca.pem", &authority.pem());
         write("cert.pem", &certificate.chain_pem);
         write("key.pem", &certificate.key_pem);
-        write("doorward.toml", &config(&issuer, &apps));
+        write("doorward.toml", &config(&issuer, login_host, &apps));
         let doorward = Process::run(folder.path().join("doorward.toml").as_os_str(), &[]);
         Self {
             doorward,
@@ -137,17 +143,19 @@ impl Https {
         }
     }
 
-    async fn chromium(&self) -> Chromium {
+    pub async fn chromium(&self) -> Chromium {
         let port = self.doorward.port("address");
-        Chromium::start_with_ports(
-            &[&self.certificate],
-            &[("store.test:443", port), ("forum.test:443", port)],
-        )
-        .await
+        let hosts = ["store.test:443", "forum.test:443", "signin.test:443"];
+        let ports = hosts.map(|host| (host, port));
+        Chromium::start_with_ports(&[&self.certificate], &ports).await
     }
 }
 
-fn config(issuer: &str, (store, forum): &(RunningApp, RunningApp)) -> String {
+fn config(
+    issuer: &str,
+    login_host: Option<&str>,
+    (store, forum): &(RunningApp, RunningApp),
+) -> String {
     let mut text = format!(
         r#"
 [server]
@@ -167,6 +175,9 @@ issuer = "{issuer}"
 ca_file = "ca.pem"
 "#
     );
+    if let Some(origin) = login_host {
+        text.push_str(&format!("login_url = \"{origin}\"\n"));
+    }
     for (app, public_url, running) in [("store", STORE, store), ("forum", FORUM, forum)] {
         text.push_str(&format!(
             r#"
@@ -192,13 +203,10 @@ allow = {{ roles = ["admin"] }}
     text
 }
 
-fn settings(issuer: &str) -> Settings {
-    let client = |id: &str, origin: &str| Client {
-        id: ClientId::new(id),
-        secret: ClientSecret::new(SECRET.to_owned()),
-        name: id.to_owned(),
-        redirect_uris: vec![format!("{origin}/.doorward/callback")],
-        post_logout_redirect_uris: vec![format!("{origin}/.doorward/signed-out")],
+fn settings(issuer: &str, login_host: Option<&str>) -> Settings {
+    let client = |id: &str, own_origin: &str| {
+        let origin = login_host.unwrap_or(own_origin);
+        client_at(id, origin)
     };
     Settings {
         issuer: Origin::parse(issuer).expect("an origin"),
@@ -210,6 +218,16 @@ fn settings(issuer: &str) -> Settings {
         fusionauth: None,
         clock: Arc::new(SystemClock),
         events: Arc::new(|_| ()),
+    }
+}
+
+fn client_at(id: &str, origin: &str) -> Client {
+    Client {
+        id: ClientId::new(id),
+        secret: ClientSecret::new(SECRET.to_owned()),
+        name: id.to_owned(),
+        redirect_uris: vec![format!("{origin}/.doorward/callback")],
+        post_logout_redirect_uris: vec![format!("{origin}/.doorward/signed-out")],
     }
 }
 

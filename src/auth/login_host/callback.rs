@@ -11,6 +11,7 @@ use crate::auth::login::LoginFailure;
 use crate::auth::login::callback::is_cured_by_new_attempt;
 use crate::auth::login::redeem::{CodeResponse, required_by};
 use crate::oidc::callback::{Callback, Outcome};
+use crate::policy::app::App;
 use crate::policy::route::AppRef;
 use crate::session::attempt::{ATTEMPT_LIFETIME, BrowserHash, LoginAttempt, MAX_RESTARTS};
 use crate::session::cookie::RequestCookies;
@@ -33,7 +34,12 @@ pub struct HostCallback<'r> {
 #[derive(Debug)]
 pub enum HostLoginOutcome {
     /// To the app's host, with the hand-over code.
-    HandedOver(HostRedirect),
+    HandedOver {
+        /// The app.
+        app: Arc<App>,
+        /// The browser's next request.
+        redirect: HostRedirect,
+    },
     /// Back to the provider, because the request was lost.
     Restarted(HostRedirect),
     /// To an error page.
@@ -53,7 +59,7 @@ impl LoginHost {
         let outcome = self.handle_callback(host, request).await;
         let outcome = outcome.unwrap_or_else(HostLoginOutcome::Failed);
         let code = match &outcome {
-            HostLoginOutcome::HandedOver(_) => "handed_over",
+            HostLoginOutcome::HandedOver { .. } => "handed_over",
             HostLoginOutcome::Restarted(_) => "restarted",
             HostLoginOutcome::Failed(failed) => {
                 let target = failed.target.as_ref();
@@ -149,10 +155,13 @@ impl LoginHost {
         let code = code
             .map_err(|outage| FailedHostLogin::of(app, link, LoginFailure::Unavailable(outage)))?;
         let callback = app.app.endpoint_url("callback");
-        Ok(HostLoginOutcome::HandedOver(HostRedirect {
-            location: format!("{callback}?handover={code}"),
-            set_cookies,
-        }))
+        Ok(HostLoginOutcome::HandedOver {
+            app: Arc::clone(&app.app),
+            redirect: HostRedirect {
+                location: format!("{callback}?handover={code}"),
+                set_cookies,
+            },
+        })
     }
 
     /// Repeats an authorization request once. The provider's own session usually completes it without

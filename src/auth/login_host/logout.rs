@@ -22,6 +22,14 @@ use crate::types::oauth::AppName;
 /// How long a logout waits for the store and the provider, which are told all the same.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Where a browser goes after the logout of one app.
+pub struct PageAfterLogout {
+    /// The app.
+    pub app: Arc<App>,
+    /// The URL of its page.
+    pub location: String,
+}
+
 impl LoginHost {
     /// The apps that the browser is signed in at.
     pub async fn signed_in_apps(
@@ -42,21 +50,22 @@ impl LoginHost {
 
     /// The page of the app whose logout ended the provider's session, by the `state` of the redirect.
     /// The app itself decides whether it may lead on to the target.
-    pub fn page_after_logout(&self, host_ref: AppRef<'_>, query: &str) -> Option<String> {
+    pub fn page_after_logout(&self, host_ref: AppRef<'_>, query: &str) -> Option<PageAfterLogout> {
         let host = &self.context.app(host_ref)?;
         let mut parameters = url::form_urlencoded::parse(query.as_bytes());
         let (_, state) = parameters.find(|(name, _)| name == "state")?;
         let AfterLogout { app, target } = AfterLogout::read(&state);
-        let app = &self.app_named(host, &AppName::new(app))?.app;
+        let app = Arc::clone(&self.app_named(host, &AppName::new(app))?.app);
         let target = target.and_then(|text| {
             let query = url::form_urlencoded::byte_serialize(text.as_bytes());
             app.logout_target(&format!("return_to={}", query.collect::<String>()))
         });
         let page = app.endpoint_url("signed-out");
-        Some(match target {
+        let location = match target {
             Some(target) => format!("{page}?{}", target.query()),
             None => page,
-        })
+        };
+        Some(PageAfterLogout { app, location })
     }
 
     /// Ends all sessions of the browser.

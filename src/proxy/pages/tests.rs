@@ -48,6 +48,15 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
             })
         }),
         (
+            "moving_on",
+            pages.moving_on(&MovingOnPage {
+                site: text,
+                title: text,
+                app: text,
+                target: login.as_str(),
+            }),
+        ),
+        (
             "signed_in_apps",
             pages.signed_in_apps(&SignedInAppsPage {
                 site: text,
@@ -333,4 +342,20 @@ fn forbidden_page_shows_user_and_offers_no_login() {
         assert!(html.contains(part), "{part}");
     }
     assert!(!html.to_lowercase().contains("log in"));
+}
+
+#[test]
+fn page_of_a_login_host_links_to_the_app() {
+    let target = "https://store.example.com/.doorward/callback?handover=AbC-_9";
+    let page = Pages::new().unwrap().moving_on(&MovingOnPage {
+        site: "login.example.com",
+        title: "You are signed in",
+        app: "store.example.com",
+        target,
+    });
+    let link =
+        "href=\"https:&#x2f;&#x2f;store.example.com&#x2f;.doorward&#x2f;callback?handover=AbC-_9\"";
+    assert!(page.html.contains(link), "{}", page.html);
+    let policy = page.content_security_policy.to_str().unwrap();
+    assert!(policy.ends_with("form-action 'none'; frame-ancestors 'none'"));
 }

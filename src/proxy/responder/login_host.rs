@@ -1,19 +1,33 @@
-//! Responses of a login host: redirects to apps, failed logins, and the page that lists the apps.
+//! Responses of a login host: the way to the apps, failed logins, and the page that lists the apps.
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{StatusCode, header};
 use url::form_urlencoded::byte_serialize;
 
 use super::Responder;
 use super::error::href;
 use super::login::{FailedLoginPage, login_path, retry_link};
-use super::response::TaggedResponse;
+use super::response::{TaggedResponse, insert, page_response};
 use crate::auth::login_host::FailedHostLogin;
 use crate::identity::login_link::LoginLink;
 use crate::policy::app::App;
-use crate::proxy::pages::SignedInAppsPage;
+use crate::proxy::pages::{MovingOnPage, SignedInAppsPage};
 use crate::types::request_id::RequestId;
+
+/// A step from a login host to an app.
+pub struct MovingOn<'s> {
+    /// The login host.
+    pub host: &'s App,
+    /// The app.
+    pub app: &'s App,
+    /// The URL at the app's host.
+    pub target: &'s str,
+    /// The heading of the page.
+    pub title: &'static str,
+    /// The stable code.
+    pub code: &'static str,
+}
 
 impl Responder {
     /// A redirect to the login endpoint of an app.
@@ -25,6 +39,28 @@ impl Responder {
     ) -> TaggedResponse {
         let location = format!("{}{}", app.origin, login_path(app, link));
         self.redirect(StatusCode::FOUND, &location, code)
+    }
+
+    /// The page that sends the browser on to an app.
+    ///
+    /// It is no redirect: Chromium applies the `form-action` of the provider's page to every
+    /// redirect after its form, and the provider lists the login host only.
+    pub fn moving_on(&self, step: &MovingOn<'_>) -> TaggedResponse {
+        let page = self.pages.moving_on(&MovingOnPage {
+            site: step.host.origin.host(),
+            title: step.title,
+            app: step.app.origin.host(),
+            target: step.target,
+        });
+        let mut response = page_response(StatusCode::OK, page);
+        let headers = response.headers_mut();
+        insert(headers, header::REFRESH, &format!("0; url={}", step.target));
+        // The address of this page contains the provider's authorization code.
+        insert(headers, header::REFERRER_POLICY, "no-referrer");
+        TaggedResponse {
+            code: step.code,
+            response,
+        }
     }
 
     /// The response to a login that a login host did not complete. Its link leads to the login

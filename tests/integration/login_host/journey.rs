@@ -87,6 +87,35 @@ async fn login_leads_to_the_page_by_way_of_the_login_host() {
 }
 
 #[tokio::test]
+async fn handover_page_is_not_cached_and_sends_no_referrer() {
+    let shared = shared();
+    shared.sign_in("alice");
+    let mut browser = shared.browser();
+    let page = shared
+        .handed_over(&mut browser, &shared.store_url(CART))
+        .await;
+    assert_eq!(page.status(), 200, "{page}");
+    assert_eq!(page.header("location"), None);
+    for (name, value) in [
+        ("cache-control", "no-store"),
+        ("referrer-policy", "no-referrer"),
+    ] {
+        assert_eq!(page.header(name), Some(value), "{name}");
+    }
+    let policy = page.header("content-security-policy").expect("a policy");
+    for directive in ["default-src 'none'", "frame-ancestors 'none'"] {
+        assert!(policy.contains(directive), "{policy}");
+    }
+    // For browsers that follow no refresh.
+    let (link, text) = &page.links()[0];
+    assert_eq!(text, "Continue to store.example.test");
+    assert_eq!(link, location(&page));
+    let cart = browser.click(&page, link).await;
+    assert_eq!(cart.status(), 200, "{cart}");
+    assert_eq!(cart.url.as_str(), shared.store_url(CART));
+}
+
+#[tokio::test]
 async fn other_apps_open_without_another_login() {
     let shared = shared();
     let mut browser = shared.logged_in("alice", CART).await;
@@ -234,7 +263,7 @@ async fn login_without_app_cookies_ends_on_a_page_that_names_the_cause() {
     for _ in 0..20 {
         let page = browser.step(&url).await;
         browser.jar.remove("store.example.test", |_| true);
-        match page.header("location") {
+        match page.target() {
             Some(next) => next.clone_into(&mut url),
             None => {
                 assert_error_page(&page, 400, "login_cookie_missing");
@@ -254,7 +283,7 @@ async fn login_host_without_its_cookie_begins_once_more_then_names_the_cause() {
     for _ in 0..20 {
         let page = browser.step(&url).await;
         browser.jar.remove(LOGIN_HOST, |_| true);
-        match page.header("location") {
+        match page.target() {
             Some(next) => next.clone_into(&mut url),
             None => {
                 assert_error_page(&page, 400, "login_cookie_missing");

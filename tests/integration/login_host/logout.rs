@@ -177,7 +177,7 @@ async fn signed_out_page_leads_to_no_other_site() {
             .expect("an URL");
         url.query_pairs_mut().append_pair("state", state);
         let page = browser.step(url.as_str()).await;
-        assert_eq!(page.status(), 200, "{page}");
+        assert_eq!((page.status(), page.target()), (200, None), "{page}");
     }
 }
 

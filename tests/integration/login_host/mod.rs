@@ -86,9 +86,9 @@ impl Shared {
     }
 }
 
-/// The redirect target of a response.
+/// The target of a redirect or refresh.
 fn location(page: &Page) -> &str {
-    page.header("location")
+    page.target()
         .unwrap_or_else(|| panic!("no redirect: {page}"))
 }
 

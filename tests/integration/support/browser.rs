@@ -16,6 +16,7 @@ use url::Url;
 
 use super::cookies::Jar;
 use super::fetch_metadata::{implied_headers, situation};
+use super::page::target;
 use super::tls::Authority;
 use super::wire::{Framing, Head, Wire};
 
@@ -158,10 +159,11 @@ impl Browser {
         self.send(RequestSpec::new(Kind::Navigation, url)).await
     }
 
-    /// Follows one redirect.
+    /// Follows one redirect or refresh.
     pub async fn next(&mut self, page: &Page) -> Page {
         let ask = page
             .redirect()
+            .or_else(|| page.refresh())
             .unwrap_or_else(|| panic!("no redirect: {page}"));
         let mut further = self
             .send(RequestSpec {
@@ -212,9 +214,12 @@ impl Browser {
     pub async fn try_send(&mut self, ask: RequestSpec) -> io::Result<Page> {
         let mut chain = Vec::new();
         let mut ask = ask;
+        // A refresh is a navigation of its own: the redirects before it do not count.
+        let mut start = 0;
         loop {
-            let (head, body) = tokio::time::timeout(TIMEOUT, self.exchange(&ask, &chain)).await??;
-            chain.push(self.keep_cookies(&ask, &chain, &head));
+            let exchange = self.exchange(&ask, &chain[start..]);
+            let (head, body) = tokio::time::timeout(TIMEOUT, exchange).await??;
+            chain.push(self.keep_cookies(&ask, &chain[start..], &head));
             let page = Page {
                 url: ask.url.clone(),
                 head,
@@ -222,9 +227,16 @@ impl Browser {
                 chain: chain.clone(),
                 ask: ask.clone(),
             };
-            match page.redirect() {
-                Some(next) if ask.follow => ask = next,
-                _ => return Ok(page),
+            if !ask.follow {
+                return Ok(page);
+            }
+            if let Some(next) = page.redirect() {
+                ask = next;
+            } else if let Some(next) = page.refresh() {
+                ask = next;
+                start = chain.len();
+            } else {
+                return Ok(page);
             }
             assert!(
                 chain.len() <= MAX_REDIRECTS,
@@ -341,7 +353,7 @@ impl Browser {
                 refused.push((line.clone(), why));
             }
         }
-        let location = head.header("location").map(str::to_owned);
+        let location = target(head).map(str::to_owned);
         Redirect {
             url: ask.url.clone(),
             status: head.status(),

@@ -39,6 +39,11 @@ impl Page {
         self.head.header(name)
     }
 
+    /// The target of a redirect or of an immediate refresh.
+    pub fn target(&self) -> Option<&str> {
+        target(&self.head)
+    }
+
     /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
@@ -105,6 +110,13 @@ impl Page {
         RequestSpec::new(Kind::Navigation, target.as_str()).from(&self.url)
     }
 
+    /// The navigation that this page starts by itself, if it has a `Refresh` header.
+    pub(super) fn refresh(&self) -> Option<RequestSpec> {
+        let target = self.resolve(refresh(&self.head)?);
+        let navigation = RequestSpec::new(Kind::Navigation, target.as_str()).from(&self.url);
+        Some(navigation.following())
+    }
+
     /// The request that follows this redirect, if it is one.
     pub(super) fn redirect(&self) -> Option<RequestSpec> {
         let location = self.header("location")?;
@@ -126,6 +138,15 @@ impl Page {
         }
         Some(ask)
     }
+}
+
+/// The target of a redirect or of an immediate refresh.
+pub(super) fn target(head: &Head) -> Option<&str> {
+    head.header("location").or_else(|| refresh(head))
+}
+
+fn refresh(head: &Head) -> Option<&str> {
+    head.header("refresh")?.strip_prefix("0; url=")
 }
 
 impl std::fmt::Display for Page {
