@@ -248,6 +248,7 @@ fn sites() -> HostRouter {
         origin,
         bearer: None,
         logout_return_to: Vec::new(),
+        basic: None,
         app_logout: AppLogoutPolicy::default(),
         max_preserved_post: 0,
         websocket_origins: Vec::new(),

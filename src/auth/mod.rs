@@ -1,7 +1,8 @@
 //! Authentication flows: login, session authentication, token refresh, logout, bearer tokens,
-//! native apps, POST replay.
+//! passwords, native apps, POST replay.
 
 pub mod app;
+pub mod basic;
 pub mod bearer;
 pub(in crate::auth) mod context;
 pub(in crate::auth) mod error;
@@ -26,6 +27,7 @@ mod tests;
 use std::sync::Arc;
 
 use app::AppAuth;
+use basic::BasicAuthenticator;
 use bearer::authenticate::BearerAuthenticator;
 use bearer::dpop::{DpopTarget, DpopVerifier};
 use context::Context;
@@ -36,6 +38,7 @@ use logout::front_channel::FrontchannelLogout;
 use logout::rp_initiated::Logout;
 use logout::webhook::WebhookReceiver;
 use native::authenticate::NativeRequest;
+use native::password_grant::PasswordGrants;
 use native::{NativeFlows, NativeServices};
 use post_replay::PostReplay;
 use refresh::exchange::RefreshExchange;
@@ -78,6 +81,8 @@ pub struct Auth {
     pub session_writer: Arc<SessionWriter>,
     /// Authentication by access token.
     pub bearer: BearerAuthenticator,
+    /// Authentication by user name and password.
+    pub basic: BasicAuthenticator,
     /// Login.
     pub login: Login,
     /// Logins of apps through a login host, and the logout of all of them.
@@ -168,6 +173,7 @@ impl Auth {
         ));
         let dpop = DpopVerifier::new(shared());
         let logout = Logout::new(shared(), revoker.clone());
+        let grants = PasswordGrants::new(shared(), Arc::clone(&state.known_subjects));
         let services = NativeServices {
             context: shared(),
             replicator: revocations.clone(),
@@ -177,8 +183,8 @@ impl Auth {
             session_writer: Arc::clone(&session_writer),
             dpop: dpop.clone(),
             logout: logout.clone(),
-            known_subjects: Arc::clone(&state.known_subjects),
             streams: Arc::clone(&streams),
+            grants: grants.clone(),
         };
         Arc::new(Self {
             sessions: SessionAuthenticator::new(
@@ -191,6 +197,7 @@ impl Auth {
                 streams,
             ),
             bearer: BearerAuthenticator::new(shared(), revocations.clone(), dpop),
+            basic: BasicAuthenticator::new(shared(), revocations.clone(), grants),
             login: Login::new(
                 shared(),
                 Arc::clone(&session_writer),

@@ -143,9 +143,11 @@ pub(super) enum AuthMethod {
     Session,
     /// An access token of the provider.
     Bearer,
+    /// A user name and a password (RFC 7617).
+    Basic,
 }
 
-keywords! { AuthMethod { "session" => Session, "bearer" => Bearer, } }
+keywords! { AuthMethod { "session" => Session, "bearer" => Bearer, "basic" => Basic, } }
 
 /// `members`: what the values of a claim are.
 #[derive(Clone, Copy)]

@@ -252,6 +252,15 @@ pub(super) struct RawApp {
     pub(super) hide_server_headers: Option<bool>,
     pub(super) rules: Option<List<RawRule>>,
     pub(super) bearer: Option<RawBearer>,
+    pub(super) basic: Option<RawBasic>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawBasic {
+    pub(super) realm: Option<String>,
+    pub(super) cache_lifetime: Option<HumanDuration>,
+    pub(super) cache_size: Option<u32>,
 }
 
 #[derive(Default, Deserialize)]
@@ -340,7 +349,7 @@ mod tests {
             "require_registration",
             "webhooks",
         ];
-        let tables: [(&[&str], &[&str]); 16] = [
+        let tables: [(&[&str], &[&str]); 17] = [
             (&[], keys_of::<RawConfig>()),
             (&["server"], keys_of::<RawServer>()),
             (&["server", "tls"], keys_of::<RawTls>()),
@@ -365,6 +374,7 @@ mod tests {
             ),
             (&["apps", "store", "native"], keys_of::<RawNative>()),
             (&["apps", "store", "bearer"], keys_of::<RawBearer>()),
+            (&["apps", "store", "basic"], keys_of::<RawBasic>()),
             (&["apps", "forum"], &["client_secret"]),
         ];
         for (path, keys) in tables {

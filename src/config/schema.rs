@@ -5,9 +5,9 @@ use figment::value::{Dict, Value};
 use serde::Deserialize;
 
 use super::raw::{
-    RawApp, RawAppCookie, RawBearer, RawCertificate, RawConfig, RawHeaderEdits, RawListener,
-    RawLog, RawLoginParameters, RawNative, RawProvider, RawRedis, RawServer, RawSession, RawStore,
-    RawTls, RawWebhooks,
+    RawApp, RawAppCookie, RawBasic, RawBearer, RawCertificate, RawConfig, RawHeaderEdits,
+    RawListener, RawLog, RawLoginParameters, RawNative, RawProvider, RawRedis, RawServer,
+    RawSession, RawStore, RawTls, RawWebhooks,
 };
 use super::raw_rules::{RawCondition, RawRequire, RawRule};
 
@@ -21,7 +21,7 @@ pub struct Table {
 }
 
 /// Every table with fixed keys.
-pub fn tables() -> [Table; 21] {
+pub fn tables() -> [Table; 22] {
     [
         table::<RawConfig>(""),
         table::<RawServer>("server"),
@@ -44,6 +44,7 @@ pub fn tables() -> [Table; 21] {
         table::<RawHeaderEdits>("apps.NAME.response_headers"),
         table::<RawNative>("apps.NAME.native"),
         table::<RawBearer>("apps.NAME.bearer"),
+        table::<RawBasic>("apps.NAME.basic"),
     ]
 }
 

@@ -1,5 +1,5 @@
-//! Credentials in `Authorization`: access tokens with the scheme `Bearer` or `DPoP`. All other
-//! schemes, such as `Basic`, belong to the app.
+//! Credentials in `Authorization`: access tokens with the scheme `Bearer` or `DPoP`, and the scheme
+//! `Basic`. All other schemes belong to the app, and so does `Basic` unless a rule accepts it.
 
 use http::{HeaderMap, HeaderValue, header};
 
@@ -33,11 +33,7 @@ impl Scheme {
     /// The scheme at the start of a field, in any case (RFC 9110 section 11.1) and whatever follows
     /// it, so that nothing a lenient parser would accept is passed on.
     pub fn of(field: &HeaderValue) -> Option<Self> {
-        let bytes = field.as_bytes().trim_ascii_start();
-        let word = bytes
-            .split(|byte| !byte.is_ascii_alphanumeric())
-            .next()
-            .unwrap_or_default();
+        let word = scheme_word(field);
         [Self::Bearer, Self::DPoP]
             .into_iter()
             .find(|scheme| word.eq_ignore_ascii_case(scheme.name().as_bytes()))
@@ -62,6 +58,17 @@ impl std::fmt::Debug for Credentials<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Credentials({:?}, [redacted])", self.scheme)
     }
+}
+
+/// Whether a field has the scheme `Basic` (RFC 7617), in any case and whatever follows it.
+pub fn is_basic(field: &HeaderValue) -> bool {
+    scheme_word(field).eq_ignore_ascii_case(b"Basic")
+}
+
+fn scheme_word(field: &HeaderValue) -> &[u8] {
+    let bytes = field.as_bytes().trim_ascii_start();
+    let mut words = bytes.split(|byte| !byte.is_ascii_alphanumeric());
+    words.next().unwrap_or_default()
 }
 
 /// `b64token` (RFC 6750 section 2.1).

@@ -13,6 +13,7 @@ use crate::types::net::Origin;
 use crate::types::oauth::AppName;
 
 use super::background_paths::BackgroundPaths;
+use super::basic::Basic;
 use super::cors::CorsPolicy;
 use super::hosts::AppHosts;
 use super::login_parameters::AllowedParameters;
@@ -77,6 +78,8 @@ pub struct App {
     pub native: Option<Native>,
     /// Access tokens of issuers. `None`: `Authorization` is passed to the app unread.
     pub bearer: Option<BearerPolicy>,
+    /// Basic authentication. `None`: no rule accepts it.
+    pub basic: Option<Basic>,
 }
 
 /// Where the logins of an app are completed.

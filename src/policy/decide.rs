@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, header};
 
+use super::basic;
 use super::client_kind::{ClientKind, is_cross_origin_websocket};
 use super::condition::Subjects;
 use super::cors::{AllowedPreflight, PreflightRequest};
@@ -41,6 +42,8 @@ enum Credential {
     Session(LiveSession),
     /// A session by an access token that Doorward issued.
     NativeSession(LiveSession),
+    /// A session by a user name and a password in the request.
+    Password(LiveSession),
     /// An access token of an issuer.
     Token(LiveToken),
 }
@@ -81,7 +84,11 @@ impl<'a> Permit<'a> {
     /// The caller's session, if the credential is one.
     pub const fn session(&self) -> Option<&LiveSession> {
         match &self.credential {
-            Some(Credential::Session(live) | Credential::NativeSession(live)) => Some(live),
+            Some(
+                Credential::Session(live)
+                | Credential::NativeSession(live)
+                | Credential::Password(live),
+            ) => Some(live),
             Some(Credential::Token(_)) | None => None,
         }
     }
@@ -90,16 +97,19 @@ impl<'a> Permit<'a> {
     pub const fn token(&self) -> Option<&LiveToken> {
         match &self.credential {
             Some(Credential::Token(live)) => Some(live),
-            Some(Credential::Session(_) | Credential::NativeSession(_)) | None => None,
+            Some(
+                Credential::Session(_) | Credential::NativeSession(_) | Credential::Password(_),
+            )
+            | None => None,
         }
     }
 
     /// The name of the caller's session or access token. `None` for an anonymous request.
     pub fn caller_name(&self) -> Option<&str> {
         self.credential.as_ref().map(|credential| match credential {
-            Credential::Session(live) | Credential::NativeSession(live) => {
-                live.session().sid.as_str()
-            }
+            Credential::Session(live)
+            | Credential::NativeSession(live)
+            | Credential::Password(live) => live.session().sid.as_str(),
             Credential::Token(live) => live.token().name.as_str(),
         })
     }
@@ -113,14 +123,16 @@ impl<'a> Permit<'a> {
 impl Credential {
     fn identity(&self) -> &Arc<Identity> {
         match self {
-            Self::Session(live) | Self::NativeSession(live) => &live.session().identity,
+            Self::Session(live) | Self::NativeSession(live) | Self::Password(live) => {
+                &live.session().identity
+            }
             Self::Token(live) => &live.token().identity,
         }
     }
 
     const fn token(&self) -> Option<&LiveToken> {
         match self {
-            Self::Session(_) | Self::NativeSession(_) => None,
+            Self::Session(_) | Self::NativeSession(_) | Self::Password(_) => None,
             Self::Token(live) => Some(live),
         }
     }
@@ -128,17 +140,17 @@ impl Credential {
     /// How and when the user authenticated.
     fn authentication(&self) -> UserAuthentication {
         match self {
-            Self::Session(live) | Self::NativeSession(live) => {
+            Self::Session(live) | Self::NativeSession(live) | Self::Password(live) => {
                 live.session().authentication.clone()
             }
             Self::Token(live) => UserAuthentication::of_claims(&live.token().identity.claims),
         }
     }
 
-    /// The authentication scheme, unless the credential is a cookie.
+    /// The authentication scheme of an access token.
     fn scheme(&self) -> Option<Scheme> {
         match self {
-            Self::Session(_) => None,
+            Self::Session(_) | Self::Password(_) => None,
             Self::NativeSession(live) if live.session().bound_to.is_some() => Some(Scheme::DPoP),
             Self::NativeSession(_) => Some(Scheme::Bearer),
             Self::Token(live) => Some(live.scheme()),
@@ -222,6 +234,16 @@ fn decide_app<'a>(
     {
         return refuse(info, Some(app_ref), Reason::CrossSite);
     }
+    let is_cross_site =
+        matches!(caller, Caller::Basic(_)) && basic::is_cross_site(info, headers, &app.origin);
+    if is_cross_site && requirement.access != Access::Public {
+        return refuse(info, Some(app_ref), Reason::CrossSite);
+    }
+    let caller = if is_cross_site {
+        Caller::Anonymous(NoSessionReason::NoCookie)
+    } else {
+        caller
+    };
     match accepted_credential(requirement, caller) {
         Ok(credential) => decide_authenticated(request, credential, context),
         Err(reason) => match &requirement.access {
@@ -288,9 +310,15 @@ fn accepted_credential(
     match caller {
         Caller::Authenticated(live) if accepted.session => Ok(Credential::Session(live)),
         // A session that is presented as a token counts as both.
-        Caller::NativeSession(live) => Ok(Credential::NativeSession(live)),
+        Caller::NativeSession(live) if accepted.session || accepted.bearer => {
+            Ok(Credential::NativeSession(live))
+        }
         Caller::Bearer(live) if accepted.bearer => Ok(Credential::Token(live)),
-        Caller::Authenticated(_) | Caller::Bearer(_) => Err(NoSessionReason::NoCookie),
+        Caller::Basic(live) if accepted.basic => Ok(Credential::Password(live)),
+        Caller::Authenticated(_)
+        | Caller::NativeSession(_)
+        | Caller::Bearer(_)
+        | Caller::Basic(_) => Err(NoSessionReason::NoCookie),
         Caller::Anonymous(reason) => Err(reason),
     }
 }
@@ -363,7 +391,7 @@ fn is_sufficient(
 }
 
 /// Decides about an authorized caller that must authenticate again (RFC 9470): a browser logs in, and
-/// a client that sends an access token gets a challenge.
+/// a client that sends an access token or a password gets a challenge.
 fn require_new_authentication<'a>(
     request: AppRequest<'a, '_>,
     credential: &Credential,
@@ -375,13 +403,13 @@ fn require_new_authentication<'a>(
         app_ref,
         requirement,
     } = request;
-    let Some(scheme) = credential.scheme() else {
+    if matches!(credential, Credential::Session(_)) {
         return login::require_app_login(info, headers, app_ref, requirement, REASON);
-    };
+    }
     let client_kind = info.client_kind.as_non_browser();
     Decision::Refuse(Refusal {
         requirement: Some(requirement),
-        scheme: Some(scheme),
+        scheme: credential.scheme(),
         ..Refusal::new(Reason::LoginRequired(REASON), Some(app_ref), client_kind)
     })
 }
@@ -394,16 +422,34 @@ fn decide_anonymous<'a>(request: AppRequest<'a, '_>, reason: NoSessionReason) ->
         app_ref,
         requirement,
     } = request;
-    let accepts_session = requirement.auth_methods.session;
+    let accepted = requirement.auth_methods;
+    let accepts_session = accepted.session;
+    let accepts_password = accepted.basic && basic::is_confidential(info, &app_ref.app.origin);
     let refusal = if let NoSessionReason::TokenRefused(refusal) = reason {
         let client_kind = info.client_kind.as_non_browser();
         Refusal::new(Reason::TokenRefused(refusal), Some(app_ref), client_kind)
+    } else if let NoSessionReason::PasswordRefused(refusal) = reason {
+        let reason = Reason::PasswordRefused(refusal);
+        Refusal::new(reason, Some(app_ref), info.client_kind)
     } else if accepts_session {
-        return login::require_app_login(info, headers, app_ref, requirement, reason);
+        let mut login = login::require_app_login(info, headers, app_ref, requirement, reason);
+        if let Decision::Refuse(refusal) = &mut login {
+            // A browser would ask its user for the password, in place of the login.
+            refusal.asks_for_password = accepts_password && !basic::is_browser(info, headers);
+        }
+        return login;
     } else {
-        Refusal::new(Reason::TokenRequired, Some(app_ref), info.client_kind)
+        let reason = if accepts_password {
+            Reason::PasswordRequired
+        } else if accepted.bearer {
+            Reason::TokenRequired
+        } else {
+            Reason::PasswordOverHttp
+        };
+        Refusal::new(reason, Some(app_ref), info.client_kind)
     };
     Decision::Refuse(Refusal {
+        asks_for_password: accepts_password,
         // A native app can open a browser for the login.
         login: (app_ref.app.native.is_some() && accepts_session).then(|| LoginLink {
             return_to: ReturnTo::root(),

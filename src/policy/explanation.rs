@@ -66,7 +66,10 @@ const fn is_by_rule(reason: Reason) -> bool {
         | Reason::PostNotPreserved(..)
         | Reason::LoginBlockedInFrame(_)
         | Reason::TokenRequired
-        | Reason::TokenRefused(_) => true,
+        | Reason::TokenRefused(_)
+        | Reason::PasswordRequired
+        | Reason::PasswordRefused(_)
+        | Reason::PasswordOverHttp => true,
         Reason::InvalidRequest(_)
         | Reason::UnsupportedPath
         | Reason::Misdirected

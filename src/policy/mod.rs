@@ -2,11 +2,13 @@
 
 pub mod app;
 pub mod background_paths;
+pub mod basic;
 pub mod canonical;
 pub mod client_address;
 pub mod client_kind;
 pub mod condition;
 pub mod cors;
+pub mod credential_use;
 pub mod decide;
 pub mod described_request;
 pub mod explanation;

@@ -12,9 +12,9 @@ use super::throttle::is_visible;
 use crate::types::oauth::{ClientId, Password};
 
 /// Maximum length of a user name in bytes.
-const MAX_NAME: usize = 320;
+pub(super) const MAX_NAME: usize = 320;
 /// Maximum length of a password in bytes.
-const MAX_PASSWORD: usize = 1024;
+pub(super) const MAX_PASSWORD: usize = 1024;
 /// Maximum length of a scope in bytes.
 const MAX_SCOPE: usize = 1024;
 

@@ -9,7 +9,7 @@ use quick_cache::sync::Cache;
 
 use super::app::App;
 use super::forwarded_origin::Scheme;
-use super::native::{NativeCall, NativeCredentials};
+use super::native::NativeCall;
 use super::request_info::RequestInfo;
 use super::rules::{Access, AccessRequirement};
 use crate::types::host_label::HostLabel;
@@ -132,17 +132,6 @@ pub enum ResumeMode {
     Refresh,
 }
 
-/// How a route uses an access token of an issuer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BearerUse {
-    /// It is not read.
-    Ignored,
-    /// It identifies the caller, but the request is also allowed without one.
-    Optional,
-    /// The request needs an identity.
-    Required,
-}
-
 impl<'a> Route<'a> {
     /// The app that the host belongs to.
     pub const fn app_ref(&self) -> Option<AppRef<'a>> {
@@ -238,26 +227,6 @@ impl<'a> Route<'a> {
             Self::Alias(_) | Self::PlainHttp(_) | Self::UnsupportedPath(_) | Self::Misdirected => {
                 ResumeMode::ReadOnly
             }
-        }
-    }
-
-    /// How an access token in `headers` is used. Tokens that Doorward issued to native apps are
-    /// sessions.
-    pub fn bearer_use(&self, headers: &HeaderMap) -> BearerUse {
-        let Self::App(app_ref, requirement) = self else {
-            return BearerUse::Ignored;
-        };
-        let app = app_ref.app;
-        let accepts_bearer = requirement.auth_methods.bearer && app.bearer.is_some();
-        let has_native_token =
-            || app.native.is_some() && NativeCredentials::read(headers).is_some();
-        if !accepts_bearer || has_native_token() {
-            return BearerUse::Ignored;
-        }
-        match requirement.access {
-            Access::Denied => BearerUse::Ignored,
-            Access::Public => BearerUse::Optional,
-            Access::Authenticated | Access::If(_) => BearerUse::Required,
         }
     }
 }

@@ -28,19 +28,35 @@ pub struct AuthMethods {
     pub session: bool,
     /// Access tokens.
     pub bearer: bool,
+    /// A user name and a password.
+    pub basic: bool,
 }
 
 impl AuthMethods {
     /// Session cookies only.
     pub const SESSION: Self = Self {
         session: true,
-        bearer: false,
+        ..Self::NONE
     };
-    /// Both. If a request has both, the session wins.
+    /// Session cookies and access tokens. If a request has both, the session wins.
     pub const BOTH: Self = Self {
-        session: true,
         bearer: true,
+        ..Self::SESSION
     };
+    /// None.
+    pub const NONE: Self = Self {
+        session: false,
+        bearer: false,
+        basic: false,
+    };
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            session: self.session && other.session,
+            bearer: self.bearer && other.bearer,
+            basic: self.basic && other.basic,
+        }
+    }
 }
 
 /// What a route requires of a caller.
@@ -148,6 +164,11 @@ impl Rules {
         }
     }
 
+    /// Whether a rule accepts a user name and a password.
+    pub fn accept_basic(&self) -> bool {
+        self.rules.iter().any(|rule| rule.allow.auth_methods.basic)
+    }
+
     /// What a rule of these requires.
     pub fn required_by<'r>(&'r self, rule: AppliedRule<'r>) -> &'r AccessRequirement {
         match rule {
@@ -242,15 +263,12 @@ impl AccessRequirement {
 
     /// The combination of both. If no credential or no authentication is left, access is denied.
     fn and(self, other: &Self) -> Self {
-        let auth_methods = AuthMethods {
-            session: self.auth_methods.session && other.auth_methods.session,
-            bearer: self.auth_methods.bearer && other.auth_methods.bearer,
-        };
+        let auth_methods = self.auth_methods.and(other.auth_methods);
         let authentication = self.authentication.and(&other.authentication);
-        let access = if (auth_methods.session || auth_methods.bearer) && authentication.is_some() {
-            self.access.and(&other.access)
-        } else {
+        let access = if auth_methods == AuthMethods::NONE || authentication.is_none() {
             Access::Denied
+        } else {
+            self.access.and(&other.access)
         };
         Self::new(access, auth_methods).requiring(authentication.unwrap_or_default())
     }
@@ -397,8 +415,8 @@ mod tests {
             allow: AccessRequirement::new(Access::Public, auth_methods),
         };
         let bearer = AuthMethods {
-            session: false,
             bearer: true,
+            ..AuthMethods::NONE
         };
         let ambiguous = Target::parse("//a", None).unwrap();
         let strictest = |rules: Vec<Rule>, auth_methods| {

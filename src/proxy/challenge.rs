@@ -47,6 +47,9 @@ fn challenges(refusal: &Refusal<'_>) -> Vec<String> {
     if reason.status() != StatusCode::UNAUTHORIZED {
         return challenges;
     }
+    if refusal.asks_for_password {
+        challenges.push(basic_challenge(refusal));
+    }
     let bearer = refusal
         .app_ref
         .and_then(|app_ref| app_ref.app.bearer.as_ref());
@@ -107,10 +110,24 @@ fn insufficient_authentication(refusal: &Refusal<'_>) -> Option<ChallengeError> 
     })
 }
 
-fn token_challenge(refusal: &Refusal<'_>, scheme: Scheme, error: Option<ChallengeError>) -> String {
-    let realm = refusal
+/// RFC 7617 section 2.1.
+fn basic_challenge(refusal: &Refusal<'_>) -> String {
+    let basic = refusal
         .app_ref
-        .map_or("doorward", |app_ref| app_ref.app.origin.host());
+        .and_then(|app_ref| app_ref.app.basic.as_ref());
+    let realm = basic.and_then(|basic| basic.realm.as_deref());
+    let realm = realm.unwrap_or_else(|| host(refusal));
+    format!("Basic realm=\"{realm}\", charset=\"UTF-8\"")
+}
+
+fn host<'r>(refusal: &'r Refusal<'_>) -> &'r str {
+    refusal
+        .app_ref
+        .map_or("doorward", |app_ref| app_ref.app.origin.host())
+}
+
+fn token_challenge(refusal: &Refusal<'_>, scheme: Scheme, error: Option<ChallengeError>) -> String {
+    let realm = host(refusal);
     let mut challenge = format!("{} realm=\"{realm}\"", scheme.name());
     if scheme == Scheme::DPoP {
         let algorithms = ALGORITHMS.map(|algorithm| algorithm.name()).join(" ");

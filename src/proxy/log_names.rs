@@ -77,10 +77,12 @@ impl LoggedCaller {
     pub fn of(caller: &Caller) -> Option<Self> {
         match caller {
             Caller::Anonymous(_) => None,
-            Caller::Authenticated(live) | Caller::NativeSession(live) => Some(Self {
-                session: live.session().sid.clone(),
-                identity: Arc::clone(&live.session().identity),
-            }),
+            Caller::Authenticated(live) | Caller::NativeSession(live) | Caller::Basic(live) => {
+                Some(Self {
+                    session: live.session().sid.clone(),
+                    identity: Arc::clone(&live.session().identity),
+                })
+            }
             Caller::Bearer(live) => Some(Self {
                 session: live.token().name.clone(),
                 identity: Arc::clone(&live.token().identity),

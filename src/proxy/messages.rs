@@ -86,6 +86,28 @@ pub(super) const fn refusal_text(reason: Reason) -> ErrorText {
             "The access token in the request is invalid or has expired.",
             "Get a new access token and send the request again.",
         ),
+        Reason::PasswordRequired => text(
+            "A password is required",
+            "This address accepts only requests with a user name and a password.",
+            "Enter your user name and your password.",
+        ),
+        Reason::PasswordRefused(refusal) => match refusal.retry_after {
+            None => text(
+                "The password was not accepted",
+                "The user name or the password is wrong, or this account may not log in this way.",
+                "Check both and try again.",
+            ),
+            Some(_) => text(
+                "Too many login attempts",
+                "There were too many attempts to log in, so the password was not checked.",
+                "Wait and try again.",
+            ),
+        },
+        Reason::PasswordOverHttp => text(
+            "This connection is not secure",
+            "Passwords are accepted over https only.",
+            "Use the https address of this site.",
+        ),
         Reason::UserRequired => text(
             "A user's access token is required",
             "The access token is valid, but it belongs to a client and not to a user.",

@@ -28,6 +28,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, header};
 
 use crate::auth::Auth;
+use crate::auth::basic::PresentedBasic;
 use crate::auth::bearer::authenticate::{PresentedBearer, TokenCache};
 use crate::auth::bearer::dpop::DpopTarget;
 use crate::auth::session::authentication::Authentication;
@@ -35,15 +36,17 @@ use crate::auth::session::open::SessionCache;
 use crate::auth::session::writer::UpdateTarget;
 use crate::identity::credentials::Credentials;
 use crate::limits::{ClientKey, on_behalf_of};
+use crate::policy::basic::BasicCredentials;
 use crate::policy::canonical::canonical;
 use crate::policy::client_address::TrustedProxies;
 use crate::policy::client_kind::ClientKind;
+use crate::policy::credential_use::CredentialUse;
 use crate::policy::decide::{AccessContext, Caller, decide};
 use crate::policy::described_request::Dialect;
 use crate::policy::explanation::Denial;
 use crate::policy::forwarded_origin::Scheme;
 use crate::policy::request_info::RequestInfo;
-use crate::policy::route::{AppRef, BearerUse, Endpoint, HostRouter, Route};
+use crate::policy::route::{AppRef, Endpoint, HostRouter, Route};
 use crate::policy::rule_lists::RuleLists;
 use crate::session::cookie::RequestCookies;
 use crate::session::validity::NoSessionReason;
@@ -337,7 +340,8 @@ impl Proxy {
         Answered { record, response }
     }
 
-    /// Authenticates a request by its session, or by its access token if it has no session.
+    /// Authenticates a request by its session, or by its access token or password if it has no
+    /// session.
     async fn authenticate(
         &self,
         info: &RequestInfo,
@@ -367,6 +371,12 @@ impl Proxy {
             let by_token = Box::pin(by_token).await;
             authentication.caller = by_token.caller;
             authentication.nonce = by_token.nonce;
+        }
+        if let Ok(Caller::Anonymous(_)) = authentication.caller
+            && let Some(basic) = presented_basic(info, route, headers)
+        {
+            let by_password = self.auth.basic.authenticate(app_ref, basic);
+            authentication.caller = Box::pin(by_password).await;
         }
         authentication
     }
@@ -425,9 +435,9 @@ fn presented_bearer<'r>(
     headers: &'r HeaderMap,
 ) -> Option<PresentedBearer<'r>> {
     let may_wait = match route.bearer_use(headers) {
-        BearerUse::Ignored => return None,
-        BearerUse::Optional => false,
-        BearerUse::Required => true,
+        CredentialUse::Ignored => return None,
+        CredentialUse::Optional => false,
+        CredentialUse::Required => true,
     };
     Some(PresentedBearer {
         credentials: Credentials::read(headers)?,
@@ -448,6 +458,24 @@ const fn cors_app<'a>(route: &Route<'a>) -> Option<AppRef<'a>> {
         | Route::UnsupportedPath(_)
         | Route::Misdirected => None,
     }
+}
+
+/// The user name and the password in the request, if the route uses them.
+fn presented_basic(
+    info: &RequestInfo,
+    route: &Route<'_>,
+    headers: &HeaderMap,
+) -> Option<PresentedBasic> {
+    let may_wait = match route.basic_use(info) {
+        CredentialUse::Ignored => return None,
+        CredentialUse::Optional => false,
+        CredentialUse::Required => true,
+    };
+    Some(PresentedBasic {
+        credentials: BasicCredentials::read(headers)?,
+        address: info.address.client,
+        may_wait,
+    })
 }
 
 /// The request that a DPoP proof must match.

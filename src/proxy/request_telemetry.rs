@@ -276,7 +276,10 @@ impl RequestRecord {
             return;
         };
         self.caller = LoggedCaller::of(caller);
-        if let Caller::Anonymous(reason) = caller {
+        // Refused passwords are counted where passwords are checked.
+        if let Caller::Anonymous(reason) = caller
+            && !matches!(reason, NoSessionReason::PasswordRefused(_))
+        {
             self.count_rejected(*reason);
         }
     }

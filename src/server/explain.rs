@@ -25,10 +25,11 @@ use crate::policy::app::{App, BearerPolicy};
 use crate::policy::canonical::canonical;
 use crate::policy::client_address::TrustedProxies;
 use crate::policy::condition::{CheckedCondition, Subjects};
+use crate::policy::credential_use::CredentialUse;
 use crate::policy::decide::{AccessContext, Caller, Decision, Permit, decide};
 use crate::policy::explanation::{Denial, RuleCheck};
 use crate::policy::request_info::RequestInfo;
-use crate::policy::route::{BearerUse, Endpoint, HostRouter, Route};
+use crate::policy::route::{Endpoint, HostRouter, Route};
 use crate::policy::rule_lists::RuleLists;
 use crate::policy::rules::{Access, AppliedRule};
 use crate::proxy::Responder;
@@ -284,7 +285,7 @@ impl Explainer {
             PresumedCaller::Token(claims) => {
                 let subject =
                     TokenSubject::of(&claims).map_err(|_| ExplainError::NoTokenSubject)?;
-                let used = route.bearer_use(headers) != BearerUse::Ignored;
+                let used = route.bearer_use(headers) != CredentialUse::Ignored;
                 let Some(policy) = app_ref.app.bearer.as_ref().filter(|_| used) else {
                     return Ok(anonymous);
                 };

@@ -163,6 +163,9 @@ pub(super) fn refresh_gauges<'a>(
     metrics
         .introspected_tokens
         .set(gauge_value(auth.bearer.cached_introspections()));
+    metrics
+        .basic_logins
+        .set(gauge_value(auth.basic.cached_logins()));
     for provider in providers {
         let name = [provider.settings().name.as_str()];
         metrics

@@ -52,6 +52,11 @@ pub(super) fn header_policy(app: &App, settings: &AppConfig) -> HeaderPolicy {
     } else {
         headers
     };
+    let headers = if app.basic.is_some() {
+        headers.dropping_passwords()
+    } else {
+        headers
+    };
     let headers = headers
         .editing_requests(app.request_edits.clone())
         .editing_responses(app.response_edits.clone())

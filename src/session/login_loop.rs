@@ -274,7 +274,8 @@ impl LoginLoopState {
             // The session may exist.
             NoSessionReason::RevocationsUnknown
             | NoSessionReason::TokenRefused(_)
-            | NoSessionReason::InsufficientAuthentication => return None,
+            | NoSessionReason::InsufficientAuthentication
+            | NoSessionReason::PasswordRefused(_) => return None,
         };
         (*logins >= MAX_LOGINS).then_some(cause)
     }

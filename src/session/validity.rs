@@ -169,6 +169,17 @@ pub enum NoSessionReason {
     InsufficientAuthentication,
     /// The request has an access token instead of session cookies, and the token was rejected.
     TokenRefused(TokenRefusal),
+    /// The request has a user name and a password instead, and they were rejected.
+    PasswordRefused(PasswordRefusal),
+}
+
+/// Why a user name and a password were rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PasswordRefusal {
+    /// The stable code in logs, metrics and responses.
+    pub code: &'static str,
+    /// How long the client must wait, if there were too many attempts.
+    pub retry_after: Option<Duration>,
 }
 
 impl NoSessionReason {
@@ -188,6 +199,7 @@ impl NoSessionReason {
             Self::RefreshTokenReused => "refresh_token_reused",
             Self::InsufficientAuthentication => "insufficient_user_authentication",
             Self::TokenRefused(refusal) => refusal.code,
+            Self::PasswordRefused(refusal) => refusal.code,
         }
     }
 }
@@ -208,6 +220,19 @@ pub struct PresentedSession {
 }
 
 impl PresentedSession {
+    /// The session of a client that keeps no cookies: each request is its last activity.
+    pub fn used_now(session: Arc<Session>, now: Timestamp) -> Self {
+        Self {
+            activity: Some(LastActivity {
+                sid: session.sid.clone(),
+                generation: session.generation,
+                last_activity: now,
+            }),
+            jwt: Some(session),
+            ..Self::default()
+        }
+    }
+
     /// The ID of the session that the cookies belong to.
     pub fn sid(&self) -> Option<&SessionId> {
         let jwt = self.jwt.as_ref().map(|session| &session.sid);

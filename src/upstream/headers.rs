@@ -14,7 +14,7 @@ use super::folded_name::{folded, folds_to, has_folded_prefix};
 use super::foreign_identity;
 use super::loop_guard::{CDN_LOOP, LoopGuard};
 use super::request::ForwardRequest;
-use crate::identity::credentials::Scheme;
+use crate::identity::credentials::{Scheme, is_basic};
 use crate::identity::header_edits::HeaderEdits;
 use crate::policy::native::holds_doorward_token;
 use crate::session::cookie::pairs;
@@ -127,6 +127,7 @@ pub struct HeaderPolicy {
     drops_access_tokens: bool,
     loop_guard: Option<LoopGuard>,
     drops_authorization: bool,
+    drops_passwords: bool,
     request_edits: HeaderEdits,
     response_edits: HeaderEdits,
 }
@@ -145,6 +146,7 @@ impl HeaderPolicy {
             drops_access_tokens: false,
             loop_guard: None,
             drops_authorization: false,
+            drops_passwords: false,
             request_edits: HeaderEdits::default(),
             response_edits: HeaderEdits::default(),
         };
@@ -169,6 +171,14 @@ impl HeaderPolicy {
     pub fn dropping_access_tokens(mut self) -> Self {
         self.never_forward(b"dpop");
         self.drops_access_tokens = true;
+        self
+    }
+
+    /// For an app with a rule that accepts passwords: removes them from every request, on every path,
+    /// since clients send them everywhere.
+    #[must_use]
+    pub fn dropping_passwords(mut self) -> Self {
+        self.drops_passwords = true;
         self
     }
 
@@ -307,11 +317,12 @@ impl HeaderPolicy {
         }
     }
 
-    /// Whether the value of an `Authorization` field belongs to the app: it is neither a token that
-    /// Doorward checks nor one that it issued.
+    /// Whether the value of an `Authorization` field belongs to the app: it is neither a token or
+    /// password that Doorward checks nor a token that it issued.
     fn forwards_authorization(&self, value: &HeaderValue) -> bool {
         let is_consumed = self.drops_authorization
             || (self.drops_access_tokens && Scheme::of(value).is_some())
+            || (self.drops_passwords && is_basic(value))
             || holds_doorward_token(value);
         !is_consumed
     }

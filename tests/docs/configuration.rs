@@ -53,6 +53,12 @@ const BASES: [&str; 5] = [
     r#"
     [apps.store]
     public_url = "https://*.apps.example.com"
+    [apps.store.basic]
+    realm = "Store"
+    [[apps.store.rules]]
+    paths = ["/dav/**"]
+    allow = "authenticated"
+    auth_methods = ["basic"]
     "#,
 ];
 

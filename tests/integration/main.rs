@@ -21,6 +21,8 @@ mod bad_cookies;
 #[cfg(test)]
 mod bad_provider;
 #[cfg(test)]
+mod basic_clients;
+#[cfg(test)]
 mod bearer;
 #[cfg(test)]
 mod big_bodies;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use crate::decision_model::{CLIENT, PATHS, grants, holds};
 
 use doorward::identity::authentication::{AuthenticationRequirement, UserAuthentication};
-use doorward::identity::claims::Claims;
 use doorward::identity::credentials::Scheme;
 use doorward::identity::identity::{HeaderTemplate, Identity};
 use doorward::identity::login_link::{LoginLink, LoginParameters};
@@ -28,20 +27,18 @@ use doorward::policy::rule_lists::{Networks, RuleLists};
 use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, Rule, Rules};
 use doorward::policy::throttle::{BackoffLimit, RateLimit};
 use doorward::session::cookie::CookieNames;
-use doorward::session::token::{Token, TokenError, TokenLimits, TokenRefusal, validate};
-use doorward::session::validity::{Limits, LiveSession, NoSessionReason, Session, ValidityContext};
+use doorward::session::token::{TokenError, TokenRefusal};
+use doorward::session::validity::{LiveSession, NoSessionReason, PasswordRefusal};
 use doorward::types::net::Origin;
-use doorward::types::oauth::{
-    AppName, ClientId, Generation, KeyFingerprint, ProviderSid, SessionId, Subject,
-};
+use doorward::types::oauth::{AppName, ClientId};
 use doorward::types::target::{PathAmbiguities, PathAmbiguity};
-use doorward::types::time::Timestamp;
 use http::{HeaderMap, Method, Request};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
-use serde_json::{Map, json};
+
+use crate::callers::{CredentialKind, LIMITS, PresentedCredential, START, caller};
 
 /// The network of the client.
 const INSIDE: &str = "192.0.2.0/24";
@@ -78,17 +75,16 @@ const HEADERS: [(&str, &str); 22] = [
     ("referer", "https://store.example.com/.doorward/logout"),
     ("referer", "https://store.example.com.evil.example/a"),
 ];
-const LIMITS: Limits = Limits {
-    idle: Duration::from_secs(1800),
-    absolute: Duration::from_secs(43200),
-};
-const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 const TOKEN_REFUSED: TokenRefusal = TokenRefusal {
     code: "token_expired",
     error: TokenError::InvalidToken,
     scheme: Scheme::Bearer,
 };
-const REASONS: [NoSessionReason; 10] = [
+const PASSWORD_REFUSED: PasswordRefusal = PasswordRefusal {
+    code: "wrong_password",
+    retry_after: None,
+};
+const REASONS: [NoSessionReason; 11] = [
     NoSessionReason::NoCookie,
     NoSessionReason::UnreadableCookie,
     NoSessionReason::CookieMismatch,
@@ -99,6 +95,7 @@ const REASONS: [NoSessionReason; 10] = [
     NoSessionReason::RefreshRefused,
     NoSessionReason::RefreshTokenReused,
     NoSessionReason::TokenRefused(TOKEN_REFUSED),
+    NoSessionReason::PasswordRefused(PASSWORD_REFUSED),
 ];
 
 fn accesses() -> impl Strategy<Value = Access> {
@@ -127,8 +124,16 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
         AuthMethods::BOTH,
         AuthMethods::SESSION,
         AuthMethods {
-            session: false,
             bearer: true,
+            ..AuthMethods::NONE
+        },
+        AuthMethods {
+            basic: true,
+            ..AuthMethods::NONE
+        },
+        AuthMethods {
+            basic: true,
+            ..AuthMethods::BOTH
         },
     ]);
     let authentications = select(vec![
@@ -188,6 +193,7 @@ fn router(
             dpop_required: false,
         }),
         logout_return_to: vec![LISTED.parse().unwrap()],
+        basic: None,
         app_logout: AppLogoutPolicy::default(),
         max_preserved_post: 1024,
         websocket_origins: Vec::new(),
@@ -205,6 +211,7 @@ fn router(
         login: LoginSite::Host,
         native: None,
         bearer: None,
+        basic: None,
         ..app.clone()
     };
     HostRouter::new(vec![Arc::new(app), Arc::new(host)])
@@ -228,106 +235,6 @@ fn native() -> Native {
     }
 }
 
-/// The credential of a caller.
-#[derive(Clone, Copy, Debug)]
-enum CredentialKind {
-    Cookies,
-    NativeToken,
-    UserToken,
-    ClientToken,
-}
-
-struct Context;
-
-impl ValidityContext for Context {
-    fn is_revoked(
-        &self,
-        _: &SessionId,
-        _: &Subject,
-        _: Option<&ProviderSid>,
-        _: Timestamp,
-    ) -> bool {
-        false
-    }
-    fn is_known_key(&self, _: &KeyFingerprint) -> bool {
-        true
-    }
-}
-
-/// A session or token of a user who authenticated so.
-#[derive(Clone, Copy, Debug)]
-struct PresentedCredential {
-    kind: CredentialKind,
-    /// Seconds since the authentication.
-    age: u64,
-    acr: Option<&'static str>,
-}
-
-fn caller(credential: Option<PresentedCredential>, roles: &[&str], why: NoSessionReason) -> Caller {
-    let Some(PresentedCredential { kind, age, acr }) = credential else {
-        return Caller::Anonymous(why);
-    };
-    let auth_time = START.secs() - age;
-    let claims = json!({"roles": roles, "auth_time": auth_time, "acr": acr});
-    let claims = Claims::new(claims.as_object().cloned().unwrap_or_default(), Map::new());
-    let identity = Arc::new(Identity::new(Subject::new("alice"), claims, &[]));
-    let (key, until) = (
-        Some(KeyFingerprint::new([0; 16])),
-        START.plus(Duration::from_secs(300)),
-    );
-    let token = |is_user| {
-        let token = Token {
-            issuer: None,
-            identity: Arc::clone(&identity),
-            is_user,
-            key,
-            valid_until: until,
-            ends_at: until,
-            issued_at: START,
-            provider_sid: None,
-            name: SessionId::new("t"),
-            bound_to: None,
-        };
-        let limits = TokenLimits {
-            sessions: LIMITS,
-            dpop_required: false,
-        };
-        Caller::Bearer(
-            validate(&Arc::new(token), Scheme::Bearer, START, &limits, &Context).unwrap(),
-        )
-    };
-    match kind {
-        CredentialKind::UserToken => token(true),
-        CredentialKind::ClientToken => token(false),
-        CredentialKind::Cookies | CredentialKind::NativeToken => {
-            let session = Session {
-                identity,
-                key,
-                valid_until: until,
-                provider_sid: None,
-                sid: SessionId::new("s"),
-                generation: Generation::FIRST,
-                started_at: START,
-                sealed_at: START,
-                active_at: START,
-                bound_to: None,
-                identity_due: None,
-                authentication: UserAuthentication {
-                    time: Some(Timestamp::from_secs(auth_time)),
-                    acr: acr.map(str::to_owned),
-                },
-            };
-            let live = LiveSession::just_verified(Arc::new(session), START);
-            match kind {
-                CredentialKind::NativeToken => Caller::NativeSession(live),
-                CredentialKind::Cookies
-                | CredentialKind::UserToken
-                | CredentialKind::ClientToken => Caller::Authenticated(live),
-            }
-        }
-    }
-}
-
 /// The accepted identity of the caller, and whether it is a user.
 fn known<'c>(requirement: &AccessRequirement, caller: &'c Caller) -> Option<(&'c Identity, bool)> {
     match caller {
@@ -335,9 +242,13 @@ fn known<'c>(requirement: &AccessRequirement, caller: &'c Caller) -> Option<(&'c
         Caller::Authenticated(live) => {
             Some((&*live.session().identity, true)).filter(|_| requirement.auth_methods.session)
         }
-        Caller::NativeSession(live) => Some((&*live.session().identity, true)),
+        Caller::NativeSession(live) => Some((&*live.session().identity, true))
+            .filter(|_| requirement.auth_methods.session || requirement.auth_methods.bearer),
         Caller::Bearer(live) => Some((&*live.token().identity, live.token().is_user))
             .filter(|_| requirement.auth_methods.bearer),
+        Caller::Basic(live) => {
+            Some((&*live.session().identity, true)).filter(|_| requirement.auth_methods.basic)
+        }
     }
 }
 
@@ -358,7 +269,9 @@ fn is_sufficient(requirement: &AccessRequirement, caller: &Caller) -> bool {
     let of_session = |live: &LiveSession| live.session().authentication.clone();
     let found = match caller {
         Caller::Anonymous(_) => return true,
-        Caller::Authenticated(live) | Caller::NativeSession(live) => of_session(live),
+        Caller::Authenticated(live) | Caller::NativeSession(live) | Caller::Basic(live) => {
+            of_session(live)
+        }
         Caller::Bearer(live) => UserAuthentication::of_claims(&live.token().identity.claims),
     };
     let AuthenticationRequirement {
@@ -391,6 +304,15 @@ fn check_login_link(link: &LoginLink, reason: NoSessionReason, route: &Route<'_>
     );
 }
 
+/// Whether a page of another site sent the request, and it is no link to a page.
+fn is_foreign(info: &RequestInfo, headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
+    let is_own = matches!(site, None | Some(b"none" | b"same-origin"));
+    let mut origins = headers.get_all("origin").iter();
+    origins.any(|origin| origin != ORIGIN)
+        || (!is_own && info.client_kind != ClientKind::Navigation)
+}
+
 /// Checks the properties of a decision about `route`.
 fn check(
     decision: &Decision<'_>,
@@ -399,6 +321,10 @@ fn check(
     headers: &HeaderMap,
     caller: &Caller,
 ) {
+    // Another site's page cannot use the password that a browser adds.
+    let nobody = Caller::Anonymous(NoSessionReason::NoCookie);
+    let is_foreign = matches!(caller, Caller::Basic(_)) && is_foreign(info, headers);
+    let caller = if is_foreign { &nobody } else { caller };
     let is_signed_in = matches!(caller, Caller::Authenticated(_) | Caller::NativeSession(_));
     let mut is_known = is_signed_in;
     if let Route::App(_, requirement) = route {
@@ -458,8 +384,9 @@ fn check(
             if let (Route::App(_, requirement), Caller::Anonymous(why)) = (route, caller) {
                 assert!(
                     requirement.auth_methods.session
-                        && *why != NoSessionReason::TokenRefused(TOKEN_REFUSED),
-                    "a login does not help a client with a token"
+                        && *why != NoSessionReason::TokenRefused(TOKEN_REFUSED)
+                        && *why != NoSessionReason::PasswordRefused(PASSWORD_REFUSED),
+                    "a login does not help a client with a token or a password"
                 );
             }
             check_login_link(link, *reason, route, caller);
@@ -611,7 +538,7 @@ fn check(
             let has_scheme = match caller {
                 Caller::Bearer(_) => (may_not && is_known) || is_insufficient,
                 Caller::NativeSession(_) => is_insufficient && matches!(route, Route::App(..)),
-                Caller::Anonymous(_) | Caller::Authenticated(_) => false,
+                Caller::Anonymous(_) | Caller::Authenticated(_) | Caller::Basic(_) => false,
             };
             assert_eq!(refusal.scheme.is_some(), has_scheme, "{refusal:?}");
         }
@@ -630,7 +557,7 @@ proptest! {
         method in select(&["GET", "GET", "HEAD", "POST", "PUT", "OPTIONS", "get"][..]),
         lines in vec(select(HEADERS.as_slice()), 0..6),
         credential in option::of((
-            select(vec![CredentialKind::Cookies, CredentialKind::NativeToken, CredentialKind::UserToken, CredentialKind::ClientToken]),
+            select(vec![CredentialKind::Cookies, CredentialKind::NativeToken, CredentialKind::UserToken, CredentialKind::ClientToken, CredentialKind::Password]),
             select(vec![0, 60, 61]),
             select(vec![None, Some("gold"), Some("bronze")]),
         ).prop_map(|(kind, age, acr)| PresentedCredential { kind, age, acr })),

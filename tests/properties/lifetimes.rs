@@ -176,7 +176,8 @@ proptest! {
                     | NoSessionReason::RevocationsUnknown
                     | NoSessionReason::NotRefreshed
                     | NoSessionReason::InsufficientAuthentication
-                    | NoSessionReason::TokenRefused(_) => false,
+                    | NoSessionReason::TokenRefused(_)
+                    | NoSessionReason::PasswordRefused(_) => false,
                 };
                 prop_assert!(holds, "{:?}", why);
             }

@@ -12,6 +12,7 @@
 
 mod addresses;
 mod adversarial_inputs;
+mod callers;
 mod checks;
 mod config;
 mod cookies;

@@ -19,11 +19,10 @@ use crate::auth::session_validity::{SessionValidity, key_of_jwt};
 use crate::policy::decide::Caller;
 use crate::policy::native::{Native, NativeCredentials};
 use crate::policy::route::{AppRef, ResumeMode};
-use crate::session::grant::LastActivity;
 use crate::session::native::{NativeAccess, Token, read};
 use crate::session::token::{TokenError, TokenRefusal};
 use crate::session::validity::{
-    LiveSession, NoSessionReason, PresentedSession, Session, SessionStatus, validate,
+    LiveSession, NoSessionReason, PresentedSession, SessionStatus, validate,
 };
 use crate::types::oauth::SessionId;
 use crate::types::time::Timestamp;
@@ -89,7 +88,8 @@ impl NativeAuthenticator {
         let sid = session.sid.clone();
         let identity = Arc::clone(&session.identity);
         let status = validate(
-            presented(session, now),
+            // The idle timeout applies at the refresh only.
+            PresentedSession::used_now(session, now),
             now,
             &app.app.limits,
             &SessionValidity::of_sessions(app),
@@ -219,21 +219,6 @@ impl NativeAuthenticator {
                 tracing::error!(app = %app.app.name, sid = %grant.jwt.sid, %error, "refreshed_session_write_failed");
             })
             .ok()
-    }
-}
-
-/// Native tokens have no activity cookie: the idle timeout applies at their refresh only.
-fn presented(session: Arc<Session>, now: Timestamp) -> PresentedSession {
-    PresentedSession {
-        activity: Some(LastActivity {
-            sid: session.sid.clone(),
-            generation: session.generation,
-            last_activity: now,
-        }),
-        jwt: Some(session),
-        refresh: None,
-        streamed: None,
-        unreadable: false,
     }
 }
 

@@ -4,30 +4,26 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::dpop::login_proof;
-use super::failure::{NativeFailure, of_grant_error, of_token_error};
-use super::throttle::{AccountName, PasswordThrottle, ThrottleKey};
+use super::failure::NativeFailure;
+use super::password_grant::{PasswordCredentials, PasswordGrant, PasswordGrants};
+use super::throttle::{AccountName, ThrottleKey};
 use super::tokens::{hand_over, scope_at_login, sealed};
 use super::{LOGIN_TIMEOUT, NativeOutcome, NativeTokens};
 use crate::auth::app::AppAuth;
 use crate::auth::bearer::dpop::{DpopTarget, DpopVerifier};
 use crate::auth::context::Context;
-use crate::auth::error::Unavailable;
 use crate::auth::events::Event;
 use crate::auth::random;
-use crate::auth::refresh::tokens;
 use crate::auth::session::writer::{SessionWriter, log_session_start};
 use crate::auth::session_validity::key_of_jwt;
 use crate::oidc::dpop::Proof;
-use crate::oidc::password::PasswordError;
 use crate::policy::native::{Native, Tokens};
 use crate::policy::native_request::{Mode, PasswordLogin};
 use crate::policy::route::AppRef;
 use crate::runtime::BackgroundRuntime;
 use crate::session::cookie::RequestCookies;
-use crate::session::grant::Grant;
 use crate::session::native::{Device, read};
 use crate::session::validity::NoSessionReason;
-use crate::types::oauth::Password;
 
 /// A login request of a native app.
 pub struct NativeLoginRequest<'r> {
@@ -50,29 +46,23 @@ pub struct NativeLoginRequest<'r> {
 pub struct NativeLogin {
     context: Arc<Context>,
     sessions: Arc<SessionWriter>,
-    throttle: PasswordThrottle,
+    grants: PasswordGrants,
     dpop: DpopVerifier,
     tasks: BackgroundRuntime,
-}
-
-/// A successful password grant.
-struct PasswordGrant {
-    grant: Grant,
-    scope: String,
 }
 
 impl NativeLogin {
     pub(in crate::auth) const fn new(
         context: Arc<Context>,
         sessions: Arc<SessionWriter>,
-        throttle: PasswordThrottle,
+        grants: PasswordGrants,
         dpop: DpopVerifier,
         tasks: BackgroundRuntime,
     ) -> Self {
         Self {
             context,
             sessions,
-            throttle,
+            grants,
             dpop,
             tasks,
         }
@@ -135,28 +125,25 @@ impl NativeLogin {
             None => ThrottleKey::Account(name, address),
         };
         let key = proof.as_ref().map(|proof| proof.key.clone());
-        let (login, task_app, limits) = (self.clone(), Arc::clone(app), native.throttle);
+        let attempt = self
+            .grants
+            .throttle
+            .attempt(app, native.throttle, throttle_key);
+        let (grants, dpop, task_app) = (self.grants.clone(), self.dpop.clone(), Arc::clone(app));
         let task = async move {
-            let attempt = login.throttle.attempt(&task_app, limits, throttle_key);
             attempt.check_and_count(&task_app).await?;
             if let Some(proof) = &proof
-                && let Err(error) = login.dpop.spend_at_login(&task_app, proof).await
+                && let Err(error) = dpop.spend_at_login(&task_app, proof).await
             {
                 attempt.refund(&task_app).await;
                 return Err(NativeFailure::DpopRejection(error, None));
             }
-            let granted = login
-                .password_grant(&task_app, &username, &password, &scope)
-                .await;
-            drop(password);
-            match &granted {
-                Ok(PasswordGrant { grant, .. }) => {
-                    attempt.succeed(&task_app, &grant.jwt.subject).await;
-                }
-                Err(NativeFailure::Refused(_)) => {}
-                Err(_) => attempt.refund(&task_app).await,
-            }
-            granted
+            let credentials = PasswordCredentials {
+                username,
+                password,
+                scope,
+            };
+            grants.redeem(&task_app, &attempt, credentials).await
         };
         // Runs to its end even if the client disconnects: an attempt that the provider counts is
         // counted here too.
@@ -212,31 +199,5 @@ impl NativeLogin {
             (Mode::Tokens, Tokens::Sealed) => login_proof(&self.dpop, app, request.target),
             (Mode::Cookies, _) | (_, Tokens::Plain) => Ok(None),
         }
-    }
-
-    /// Calls the provider and verifies its tokens.
-    async fn password_grant(
-        &self,
-        app: &AppAuth,
-        username: &str,
-        password: &Password,
-        scope: &str,
-    ) -> Result<PasswordGrant, NativeFailure> {
-        let sid = self.context.new_session_id().await;
-        let sid =
-            sid.map_err(|error| NativeFailure::Unavailable(Unavailable::of_store(error.code())))?;
-        let provider = &app.provider;
-        let response = provider.password_grant(&app.client, username, password, scope);
-        let response = response.await.map_err(|error| match error {
-            PasswordError::Rejected(refusal) => NativeFailure::Refused(refusal),
-            PasswordError::Failed(error) => {
-                tracing::debug!(app = %app.app.name, code = error.code(), %error, url = app.provider.token_url(), "password_grant_failed");
-                of_token_error(&error)
-            }
-        })?;
-        let scope = response.scope.clone().unwrap_or_else(|| scope.to_owned());
-        let grant = tokens::of_login(app, response, None, sid, self.context.now()).await;
-        let grant = grant.map_err(|error| of_grant_error(app, &error))?;
-        Ok(PasswordGrant { grant, scope })
     }
 }

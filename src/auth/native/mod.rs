@@ -6,8 +6,9 @@ mod dpop;
 mod failure;
 pub mod login;
 pub mod logout;
+pub(in crate::auth) mod password_grant;
 pub mod refresh;
-mod throttle;
+pub(in crate::auth) mod throttle;
 mod tokens;
 
 use std::sync::Arc;
@@ -28,8 +29,8 @@ use crate::auth::session::writer::SessionWriter;
 use authenticate::NativeAuthenticator;
 use login::NativeLogin;
 use logout::NativeLogout;
+use password_grant::PasswordGrants;
 use refresh::{NativeRefresh, NativeRefreshParts};
-use throttle::PasswordThrottle;
 
 pub(in crate::auth) use throttle::KnownSubjects;
 
@@ -37,7 +38,7 @@ pub use failure::NativeFailure;
 pub use tokens::NativeTokens;
 
 /// How long a native app waits for a login or a refresh.
-const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
+pub(in crate::auth) const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The flows of native apps.
 pub struct NativeFlows {
@@ -61,8 +62,8 @@ pub(in crate::auth) struct NativeServices {
     pub(in crate::auth) session_writer: Arc<SessionWriter>,
     pub(in crate::auth) dpop: DpopVerifier,
     pub(in crate::auth) logout: Logout,
-    pub(in crate::auth) known_subjects: Arc<KnownSubjects>,
     pub(in crate::auth) streams: Arc<StreamActivity>,
+    pub(in crate::auth) grants: PasswordGrants,
 }
 
 impl NativeFlows {
@@ -76,11 +77,11 @@ impl NativeFlows {
             session_writer,
             dpop,
             logout,
-            known_subjects,
             streams,
+            grants,
         } = services;
         let tasks = context.password_tasks.clone();
-        let throttle = PasswordThrottle::new(Arc::clone(&context), known_subjects);
+        let throttle = grants.throttle.clone();
         let parts = NativeRefreshParts {
             replicator: replicator.clone(),
             refresher,
@@ -93,7 +94,7 @@ impl NativeFlows {
         let login = NativeLogin::new(
             Arc::clone(&context),
             Arc::clone(&session_writer),
-            throttle.clone(),
+            grants,
             dpop.clone(),
             tasks,
         );

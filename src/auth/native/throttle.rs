@@ -41,7 +41,7 @@ const MAX_KNOWN_SUBJECTS: usize = 50_000;
 
 /// What a password attempt counts against.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ThrottleKey {
+pub(in crate::auth) enum ThrottleKey {
     /// This account, and this address.
     Account(AccountName, Option<IpAddr>),
     /// A known device of the account. It is outside the limit of all logins.
@@ -52,7 +52,7 @@ pub(super) enum ThrottleKey {
 
 /// An account name, as the throttle sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct AccountName {
+pub(in crate::auth) struct AccountName {
     /// See [`account_key`].
     pub(super) key: String,
     /// See [`account_collation_key`].
@@ -61,7 +61,7 @@ pub(super) struct AccountName {
 }
 
 impl AccountName {
-    pub(super) fn read(name: &str) -> Self {
+    pub(in crate::auth) fn read(name: &str) -> Self {
         Self {
             key: account_key(name),
             collation_key: account_collation_key(name),
@@ -91,7 +91,7 @@ impl Default for KnownSubjects {
 type SubjectKey = String;
 
 /// A password attempt, and the buckets that it counts in.
-pub(super) struct PasswordAttempt {
+pub(in crate::auth) struct PasswordAttempt {
     throttle: PasswordThrottle,
     limits: Throttle,
     /// The buckets of the account or device, and the one of the address.
@@ -136,7 +136,7 @@ impl PasswordThrottle {
     }
 
     /// An attempt that is not counted yet.
-    pub(super) fn attempt(
+    pub(in crate::auth) fn attempt(
         &self,
         app: &AppAuth,
         limits: Throttle,
@@ -245,7 +245,10 @@ impl PasswordAttempt {
     ///
     /// # Errors
     /// A limit is exceeded, or the store is unavailable.
-    pub(super) async fn check_and_count(&self, app: &AppAuth) -> Result<(), NativeFailure> {
+    pub(in crate::auth) async fn check_and_count(
+        &self,
+        app: &AppAuth,
+    ) -> Result<(), NativeFailure> {
         let buckets = self.throttle.buckets(app);
         self.check(&buckets).await?;
         for Bucket {

@@ -103,7 +103,8 @@ impl Authentication {
                 | NoSessionReason::CookieMismatch
                 | NoSessionReason::NotRefreshed
                 | NoSessionReason::InsufficientAuthentication
-                | NoSessionReason::TokenRefused(_),
+                | NoSessionReason::TokenRefused(_)
+                | NoSessionReason::PasswordRefused(_),
                 _,
             )
             | (_, None) => SessionUpdate::Nothing,

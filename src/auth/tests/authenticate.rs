@@ -79,7 +79,7 @@ fn caller_of(authentication: &Authentication) -> &'static str {
         Ok(Caller::Authenticated(live)) if live.is_in_grace() => "in_grace",
         Ok(Caller::Authenticated(_)) => "authenticated",
         Ok(Caller::Anonymous(why)) => why.code(),
-        Ok(Caller::Bearer(_) | Caller::NativeSession(_)) => "token",
+        Ok(Caller::Bearer(_) | Caller::NativeSession(_) | Caller::Basic(_)) => "token",
         Err(outage) => outage.code,
     }
 }

@@ -220,6 +220,7 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
         login_parameters: Default::default(),
         native: None,
         bearer: None,
+        basic: None,
         optional_endpoints: OptionalEndpoints::default(),
         logout_return_to: Vec::new(),
         app_logout: AppLogoutPolicy::default(),

@@ -16,8 +16,8 @@ use super::rule_lists::RuleListFiles;
 use super::rules::RuleContext;
 use super::session::{cookie_name, limits};
 use super::{
-    app_logout, authentication, bearer, check_host, check_name, client, elements, header_edits,
-    headers, native, nonzero, rules, server, upstream_tls, web_origins, wildcard,
+    app_logout, authentication, basic, bearer, check_host, check_name, client, elements,
+    header_edits, headers, native, nonzero, rules, server, upstream_tls, web_origins, wildcard,
 };
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::policy::app::{App, LoginSite, OptionalEndpoints};
@@ -110,10 +110,17 @@ pub(super) fn check(
     let background_paths = BackgroundPaths::new(background_paths, case_insensitive);
     let stream_activity = raw.stream_activity.unwrap_or(true);
     let accepts_bearer = raw.bearer.is_some();
-    let native = raw
-        .native
-        .take()
-        .and_then(|raw| native::check(raw, &at.key("native"), client.as_ref(), accepts_bearer));
+    let raw_native = raw.native.take().unwrap_or_default();
+    let at_native = at.key("native");
+    let throttle = native::throttle(&raw_native, &at_native);
+    let native = native::check(
+        raw_native,
+        &at_native,
+        client.as_ref(),
+        accepts_bearer,
+        throttle,
+    );
+    let basic = basic::check(raw.basic.take(), &rules, throttle, &at.key("basic"));
     let names: Vec<&str> = headers
         .iter()
         .map(|template| template.name().as_str())
@@ -199,6 +206,7 @@ pub(super) fn check(
         cors,
         native,
         bearer: bearer_policy,
+        basic,
     };
     Some(AppConfig {
         policy,

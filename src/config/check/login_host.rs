@@ -67,6 +67,7 @@ pub(super) fn check(
         cors: CorsPolicy::default(),
         native: None,
         bearer: None,
+        basic: None,
         request_edits: HeaderEdits::default(),
         response_edits: HeaderEdits::default(),
     };

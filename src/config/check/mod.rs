@@ -5,6 +5,7 @@ mod across;
 mod app;
 mod app_logout;
 mod authentication;
+mod basic;
 mod bearer;
 mod certificates;
 mod client;

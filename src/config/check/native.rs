@@ -17,14 +17,8 @@ const LOGINS_PER_MINUTE: u32 = 600;
 /// The largest limit that the throttle buckets can represent.
 const MAX_LIMIT: u32 = 60_000;
 
-/// `None` unless `password_grant` is on. `bearer` is whether the app accepts the provider's access
-/// tokens.
-pub(super) fn check(
-    raw: RawNative,
-    at: &Location<'_>,
-    client: Option<&ClientSettings>,
-    bearer: bool,
-) -> Option<Native> {
+/// The limits of password logins. They hold with native clients and with Basic authentication.
+pub(super) fn throttle(raw: &RawNative, at: &Location<'_>) -> Throttle {
     let max_backoff = raw.max_backoff.map_or(MAX_BACKOFF, |duration| {
         nonzero(duration, &at.key("max_backoff"))
     });
@@ -41,7 +35,7 @@ pub(super) fn check(
         free: limit(key, raw, default),
         max_backoff,
     };
-    let throttle = Throttle {
+    Throttle {
         account: failures(
             "failures_per_account",
             raw.failures_per_account,
@@ -59,7 +53,18 @@ pub(super) fn check(
                 LOGINS_PER_MINUTE,
             ),
         },
-    };
+    }
+}
+
+/// `None` unless `password_grant` is on. `bearer` is whether the app accepts the provider's access
+/// tokens.
+pub(super) fn check(
+    raw: RawNative,
+    at: &Location<'_>,
+    client: Option<&ClientSettings>,
+    bearer: bool,
+    throttle: Throttle,
+) -> Option<Native> {
     let cors_origins = web_origins::origins(raw.cors_origins, &at.key("cors_origins"));
     let inline_refresh = raw.inline_refresh.unwrap_or(false);
     let plain = raw.dangerously_plain_tokens.unwrap_or(false);

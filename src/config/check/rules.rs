@@ -271,13 +271,10 @@ fn auth_methods(list: List<AuthMethod>, of_app: AuthMethods, at: &Location<'_>) 
     if list.is_empty() {
         at.error(
             "no method is listed, so no request would be authenticated",
-            "use `[\"session\"]` or `[\"bearer\"]`, or remove the key for both",
+            "for example `[\"session\"]`, or remove the key for all that the app accepts",
         );
     }
-    let mut auth_methods = AuthMethods {
-        session: false,
-        bearer: false,
-    };
+    let mut auth_methods = AuthMethods::NONE;
     for (at, method) in elements(Some(list), at) {
         match method {
             AuthMethod::Session => auth_methods.session = true,
@@ -288,6 +285,7 @@ fn auth_methods(list: List<AuthMethod>, of_app: AuthMethods, at: &Location<'_>) 
                 );
             }
             AuthMethod::Bearer => auth_methods.bearer = true,
+            AuthMethod::Basic => auth_methods.basic = true,
         }
     }
     auth_methods

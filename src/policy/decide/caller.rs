@@ -14,4 +14,6 @@ pub enum Caller {
     NativeSession(LiveSession),
     /// A client with an access token of an issuer. Only apps accept one, not endpoints.
     Bearer(LiveToken),
+    /// A user with a name and a password. Only apps accept them, not endpoints.
+    Basic(LiveSession),
 }

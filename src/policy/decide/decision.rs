@@ -181,6 +181,8 @@ pub struct Refusal<'a> {
     pub requirement: Option<&'a AccessRequirement>,
     /// The authentication scheme of the access token that is not authorized.
     pub scheme: Option<Scheme>,
+    /// Whether the response asks for a user name and a password.
+    pub asks_for_password: bool,
 }
 
 impl<'a> Refusal<'a> {
@@ -195,6 +197,7 @@ impl<'a> Refusal<'a> {
             is_user: true,
             requirement: None,
             scheme: None,
+            asks_for_password: false,
         }
     }
 }

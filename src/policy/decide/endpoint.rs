@@ -91,11 +91,13 @@ pub(super) fn decide_endpoint<'a>(
         (Endpoint::FrontchannelLogout, _) => refuse(Reason::CrossSite),
         (Endpoint::Logout, _) if !is_get => refuse(Reason::MethodNotAllowed("GET, HEAD, POST")),
         (_, _) if !is_get => refuse(Reason::MethodNotAllowed("GET, HEAD")),
-        (Endpoint::Logout, Caller::Anonymous(_) | Caller::Bearer(_)) => Decision::ConfirmLogout {
-            app_ref,
-            user: None,
-            target: app_ref.app.logout_target(query),
-        },
+        (Endpoint::Logout, Caller::Anonymous(_) | Caller::Bearer(_) | Caller::Basic(_)) => {
+            Decision::ConfirmLogout {
+                app_ref,
+                user: None,
+                target: app_ref.app.logout_target(query),
+            }
+        }
         (Endpoint::Logout, Caller::Authenticated(live) | Caller::NativeSession(live)) => {
             Decision::ConfirmLogout {
                 app_ref,
@@ -127,7 +129,9 @@ pub(super) fn decide_endpoint<'a>(
                     }
                 }
                 Caller::Anonymous(reason) => request.login(link, reason),
-                Caller::Bearer(_) => request.login(link, NoSessionReason::NoCookie),
+                Caller::Bearer(_) | Caller::Basic(_) => {
+                    request.login(link, NoSessionReason::NoCookie)
+                }
             }
         }
         (Endpoint::Session, Caller::Authenticated(live) | Caller::NativeSession(live)) => {
@@ -137,7 +141,7 @@ pub(super) fn decide_endpoint<'a>(
             refuse(Reason::TokenRefused(refusal))
         }
         (Endpoint::Session, Caller::Anonymous(reason)) => refuse(Reason::LoginRequired(reason)),
-        (Endpoint::Session, Caller::Bearer(_)) => {
+        (Endpoint::Session, Caller::Bearer(_) | Caller::Basic(_)) => {
             refuse(Reason::LoginRequired(NoSessionReason::NoCookie))
         }
     }
@@ -160,7 +164,9 @@ fn decide_login<'a>(
     };
     let live = match caller {
         Caller::Anonymous(reason) => return request.login(link, reason),
-        Caller::Bearer(_) => return request.login(link, NoSessionReason::NoCookie),
+        Caller::Bearer(_) | Caller::Basic(_) => {
+            return request.login(link, NoSessionReason::NoCookie);
+        }
         Caller::Authenticated(live) | Caller::NativeSession(live) => live,
     };
     let parameters = &link.parameters;

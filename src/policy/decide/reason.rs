@@ -5,7 +5,7 @@ use http::StatusCode;
 use crate::policy::post_replay::PreservePostError;
 use crate::policy::request_info::InvalidRequest;
 use crate::session::token::TokenRefusal;
-use crate::session::validity::NoSessionReason;
+use crate::session::validity::{NoSessionReason, PasswordRefusal};
 use crate::types::target::TargetError;
 
 /// Why a request is refused.
@@ -34,6 +34,12 @@ pub enum Reason {
     TokenRequired,
     /// The access token is not accepted.
     TokenRefused(TokenRefusal),
+    /// A user name and a password are required, and the request has none.
+    PasswordRequired,
+    /// The user name and the password are not accepted.
+    PasswordRefused(PasswordRefusal),
+    /// Only a user name and a password are accepted, and the request came over plain HTTP.
+    PasswordOverHttp,
     /// The claims do not satisfy the rule.
     Forbidden,
     /// The token belongs to a client, and the rule requires a user.
@@ -72,6 +78,9 @@ impl Reason {
             Self::SessionOver => "session_over",
             Self::TokenRequired => "token_missing",
             Self::TokenRefused(refusal) => refusal.code,
+            Self::PasswordRequired => "password_missing",
+            Self::PasswordRefused(refusal) => refusal.code,
+            Self::PasswordOverHttp => "password_over_http",
             Self::Forbidden => "forbidden",
             Self::UserRequired => "user_required",
             Self::Denied => "denied",
@@ -103,12 +112,18 @@ impl Reason {
             | Self::SessionOver
             | Self::TokenRequired
             | Self::TokenRefused(_)
+            | Self::PasswordRequired
             | Self::BodyRequired => StatusCode::UNAUTHORIZED,
+            Self::PasswordRefused(refusal) => match refusal.retry_after {
+                None => StatusCode::UNAUTHORIZED,
+                Some(_) => StatusCode::TOO_MANY_REQUESTS,
+            },
             Self::Forbidden
             | Self::UserRequired
             | Self::Denied
             | Self::CrossSite
             | Self::OriginNotAllowed
+            | Self::PasswordOverHttp
             | Self::PostOfAnotherUser => StatusCode::FORBIDDEN,
             Self::NoSuchEndpoint | Self::NoPreservedPost | Self::EndpointNotProxied => {
                 StatusCode::NOT_FOUND

@@ -387,7 +387,8 @@ const fn session_end_text(why: NoSessionReason) -> &'static str {
         | NoSessionReason::UnreadableCookie
         | NoSessionReason::CookieMismatch
         | NoSessionReason::InsufficientAuthentication
-        | NoSessionReason::TokenRefused(_) => "There is no session. Log in again.",
+        | NoSessionReason::TokenRefused(_)
+        | NoSessionReason::PasswordRefused(_) => "There is no session. Log in again.",
     }
 }
 

@@ -50,9 +50,15 @@ impl Responder {
                 } else {
                     None
                 };
+                let retry_after = if let Reason::PasswordRefused(password) = refusal.reason {
+                    password.retry_after
+                } else {
+                    None
+                };
                 let error = ErrorResponse {
                     login,
                     detail,
+                    retry_after,
                     ..of_reason(refusal.reason, app, request_id)
                 };
                 self.render(refusal.client_kind, &error)
@@ -109,6 +115,9 @@ impl Responder {
             | Reason::SessionOver
             | Reason::TokenRequired
             | Reason::TokenRefused(_)
+            | Reason::PasswordRequired
+            | Reason::PasswordRefused(_)
+            | Reason::PasswordOverHttp
             | Reason::Forbidden
             | Reason::UserRequired
             | Reason::Denied

@@ -41,6 +41,7 @@ macro_rules! errors {
 }
 
 mod app;
+mod basic;
 mod bearer;
 mod client;
 mod native;

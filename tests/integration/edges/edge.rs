@@ -1,6 +1,5 @@
 //! Real edges with the configurations of `deploy/edges`, in which only addresses are replaced.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -8,6 +7,7 @@ use tempfile::TempDir;
 
 use crate::support::doorward::Doorward;
 use crate::support::eventually;
+use crate::support::redis::free_port;
 
 /// A proxy that asks Doorward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -184,9 +184,4 @@ fn with_addresses(text: &str, addresses: &[(u16, u16)]) -> String {
         }
     }
     text
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
 }

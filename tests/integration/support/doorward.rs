@@ -42,6 +42,8 @@ pub struct Setup {
     more: String,
     /// Tables `[[server.listeners]]` in place of one listener.
     listeners: String,
+    /// The port of the listener. 0: any free one.
+    port: u16,
 }
 
 /// A running Doorward and its environment. Dropping it drains and stops it.
@@ -92,6 +94,7 @@ impl Setup {
             store_upstream: None,
             more: String::new(),
             listeners: String::new(),
+            port: 0,
         }
     }
 
@@ -120,6 +123,12 @@ impl Setup {
             let table = "[[server.listeners]]\naddress = \"127.0.0.1:0\"";
             self.listeners.push_str(&format!("{table}\n{lines}\n"));
         }
+        self
+    }
+
+    /// Listens on this port, for clients that cannot map a URL's port to another.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
         self
     }
 
@@ -315,6 +324,7 @@ impl Setup {
         } else {
             "watch_files = false"
         };
+        let listen = format!("listen = \"127.0.0.1:{}\"", self.port);
         [
             "[server]\nadmin_listen = \"127.0.0.1:0\"\nworkers = 2\n\
              shutdown_delay = \"0s\"",
@@ -322,7 +332,7 @@ impl Setup {
             watch_files,
             &server,
             match self.listeners.as_str() {
-                "" => "listen = \"127.0.0.1:0\"",
+                "" => &listen,
                 tables => tables,
             },
             tls,

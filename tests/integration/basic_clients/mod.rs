@@ -1,0 +1,255 @@
+//! Clients that know only Basic: a password is checked once by the provider's password grant, and the
+//! app sees the user and no password.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use doorward::auth::revocation::command::RevocationTarget;
+use doorward::server;
+use doorward::types::oauth::Subject;
+use doorward::types::time::Timestamp;
+use serde_json::json;
+
+use crate::support::browser::{Browser, Kind, Page, RequestSpec};
+use crate::support::doorward::{Doorward, Setup};
+use crate::support::provider::{Endpoint, User};
+
+mod attacks;
+mod cache;
+mod challenge;
+mod placements;
+mod real_clients;
+
+const PASSWORD: &str = "correct horse & battery: %é";
+
+const RULES: &str = r#"
+[[apps.store.rules]]
+paths = ["/dav/**"]
+allow = "authenticated"
+auth_methods = ["basic"]
+
+[[apps.store.rules]]
+paths = ["/admin/**"]
+allow = { roles = ["admin"] }
+auth_methods = ["basic"]
+
+[[apps.store.rules]]
+paths = ["/both/**"]
+allow = "authenticated"
+auth_methods = ["session", "basic"]
+
+[[apps.store.rules]]
+paths = ["/shared/**"]
+allow = "public"
+auth_methods = ["basic"]
+"#;
+
+/// A store with paths for Basic clients. Alice and bob have passwords.
+fn started(setup: Setup) -> Doorward {
+    let door = setup.store_rules(RULES).start();
+    let provider = &door.provider;
+    provider.add_user("alice", PASSWORD, User::new("alice", &[]));
+    provider.add_user("bob", "bob", User::new("bob", &["admin"]));
+    door
+}
+
+/// The value of `Authorization` for a name and a password.
+fn basic(name: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))
+}
+
+/// A client that sends its password with every request.
+struct Client {
+    http: Browser,
+    store: String,
+    authorization: String,
+    /// The client address that a trusted proxy reports.
+    address: Option<String>,
+}
+
+impl Client {
+    fn new(door: &Doorward, name: &str, password: &str) -> Self {
+        Self {
+            http: door.browser(),
+            store: door.site().store,
+            authorization: basic(name, password),
+            address: None,
+        }
+    }
+
+    fn alice(door: &Doorward) -> Self {
+        Self::new(door, "alice", PASSWORD)
+    }
+
+    async fn get(&mut self, path: &str) -> Page {
+        let spec = RequestSpec::new(Kind::Program, &format!("{}{path}", self.store));
+        self.send(spec).await
+    }
+
+    async fn send(&mut self, spec: RequestSpec) -> Page {
+        let spec = spec.header("Authorization", &self.authorization);
+        let spec = match &self.address {
+            Some(address) => spec.header("X-Forwarded-For", address),
+            None => spec,
+        };
+        self.http.send(spec).await
+    }
+
+    /// Asserts that the request is served.
+    async fn is_served(&mut self, path: &str) {
+        let page = self.get(path).await;
+        assert_eq!(page.status(), 200, "{page}");
+    }
+
+    /// Asserts that the password is refused with this code.
+    async fn is_refused(&mut self, path: &str, code: &str) {
+        let page = self.get(path).await;
+        assert_eq!(
+            (page.status(), page.json()["code"].as_str()),
+            (401, Some(code)),
+            "{page}"
+        );
+    }
+}
+
+/// Blocks a user until this time, or unblocks the user.
+async fn block(door: &Doorward, user: &str, until: Option<Timestamp>) {
+    let apps = server::apps(&door.config()).expect("apps");
+    let store = apps.iter().find(|app| app.app.name.as_str() == "store");
+    let user = Subject::new(user);
+    let target = match until {
+        Some(until) => RevocationTarget::Blocked(user, until),
+        None => RevocationTarget::Unblocked(user),
+    };
+    let command = target
+        .sealed_commands(store.expect("the store"), door.now())
+        .expect("a command");
+    let spec = RequestSpec::new(
+        Kind::Program,
+        &format!("http://{}/revoke", door.admin_address()),
+    )
+    .method("POST")
+    .body("text/plain", command);
+    let page = Browser::new(door.clock.clone()).send(spec).await;
+    assert_eq!(page.status(), 200, "{page}");
+}
+
+/// How many passwords the provider has checked.
+fn checks(door: &Doorward) -> usize {
+    door.provider.grants("password")
+}
+
+#[tokio::test]
+async fn password_is_checked_once_and_the_app_gets_the_user() {
+    let door = started(Setup::plain());
+    let mut alice = Client::alice(&door);
+    for number in 0..5 {
+        alice.is_served(&format!("/dav/{number}")).await;
+    }
+    assert_eq!(checks(&door), 1);
+    let seen = door.store.last();
+    assert_eq!(seen.header("x-forwarded-user"), Some("alice-id"));
+    assert_eq!(seen.header("authorization"), None);
+    let line = door.log.line("/dav/4", "forward").await;
+    assert!(line["session"].is_string(), "{line}");
+    for secret in [PASSWORD, &basic("alice", PASSWORD)] {
+        assert!(!door.log.text().contains(secret), "{secret} in the log");
+    }
+    let checked = r#"doorward_password_logins_total{app="store",outcome="basic"}"#;
+    assert!((door.metric(checked).await - 1.0).abs() < f64::EPSILON);
+    assert!((door.metric("doorward_basic_logins").await - 1.0).abs() < f64::EPSILON);
+}
+
+#[tokio::test]
+async fn rules_apply_as_to_other_users() {
+    let door = started(Setup::plain());
+    let page = Client::alice(&door).get("/admin/x").await;
+    assert_eq!(
+        (page.status(), page.json()["code"].as_str()),
+        (403, Some("forbidden"))
+    );
+    assert_eq!(page.header("www-authenticate"), None);
+    let mut bob = Client::new(&door, "bob", "bob");
+    bob.is_served("/admin/x").await;
+    // Rules that do not list Basic accept no password, and the app does not get it either.
+    let page = bob.get("/").await;
+    assert_eq!(page.status(), 401, "{page}");
+    let spec = RequestSpec::new(Kind::Program, &door.store_url("/shared/x"));
+    let page = bob.send(spec).await;
+    assert_eq!(page.status(), 200, "{page}");
+    assert_eq!(door.store.last().header("authorization"), None);
+}
+
+#[tokio::test]
+async fn public_path_knows_checked_passwords_and_checks_none() {
+    let door = started(Setup::plain());
+    let mut alice = Client::alice(&door);
+    alice.is_served("/shared/x").await;
+    assert_eq!((checks(&door), door.store_saw()), (0, None));
+    alice.is_served("/dav/x").await;
+    alice.is_served("/shared/x").await;
+    assert_eq!(door.store_saw().as_deref(), Some("alice-id"));
+    Client::new(&door, "alice", "wrong")
+        .is_served("/shared/x")
+        .await;
+    assert_eq!((checks(&door), door.store_saw()), (1, None));
+}
+
+#[tokio::test]
+async fn session_wins_over_password() {
+    let door = started(Setup::plain());
+    let mut browser = door.logged_in("bob", "/both/page").await;
+    let spec = RequestSpec::new(Kind::Navigation, &door.store_url("/both/page"))
+        .header("Authorization", &basic("alice", PASSWORD));
+    let page = browser.send(spec).await;
+    assert_eq!(page.status(), 200, "{page}");
+    assert_eq!(door.store_saw().as_deref(), Some("bob-id"));
+    assert_eq!(door.store.last().header("authorization"), None);
+    assert_eq!(checks(&door), 0);
+}
+
+#[tokio::test]
+async fn no_refresh_token_is_requested_or_used() {
+    let door =
+        started(Setup::plain().store("scopes = [\"openid\", \"profile\", \"offline_access\"]"));
+    let mut alice = Client::alice(&door);
+    alice.is_served("/dav/x").await;
+    door.advance_secs(3600);
+    alice.is_served("/dav/x").await;
+    assert_eq!(
+        (checks(&door), door.provider.grants("refresh_token")),
+        (2, 0)
+    );
+    for visit in door.provider.visits(Endpoint::Token) {
+        assert_eq!(visit.parameter("scope"), Some("openid profile"));
+    }
+}
+
+#[tokio::test]
+async fn password_of_another_app_is_checked_again() {
+    let door = started(Setup::plain().more(
+        "[[apps.forum.rules]]\npaths = [\"/dav/**\"]\nallow = \"authenticated\"\n\
+         auth_methods = [\"basic\"]\n",
+    ));
+    let mut alice = Client::alice(&door);
+    alice.is_served("/dav/x").await;
+    alice.store = door.site().forum;
+    alice.is_served("/dav/x").await;
+    let visits = door.provider.visits(Endpoint::Token);
+    assert_eq!(visits.len(), 2);
+    assert_eq!(
+        door.forum.last().header("x-forwarded-user"),
+        Some("alice-id")
+    );
+}
+
+#[tokio::test]
+async fn user_that_must_act_in_a_browser_is_refused() {
+    let door = started(Setup::plain());
+    door.provider.behave(|behaviour| {
+        let answer = json!({ "error": "interaction_required" });
+        behaviour.password_answer = Some((400, answer));
+    });
+    Client::alice(&door)
+        .is_refused("/dav/x", "interaction_required")
+        .await;
+}
