@@ -17,7 +17,7 @@ import report
 from load import Ask
 from login import TOKENS, Provider, Session
 from process import Processes, free_port, raise_file_limit
-from rows import ONCE, ROUNDS, chosen
+from rows import EDGES, ONCE, ROUNDS, chosen
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 IDLE = (1_000, 10_000)
@@ -101,7 +101,7 @@ class Bench:
         self.backend_port = backend.port
         tokens = TOKENS if any(row.bearer == "new" for row in options.rows) else 1
         self.provider = Provider(processes, options.load_core, directory, tokens)
-        self.session = Session()
+        self.session, self.edge_session = Session(), Session()
         self.running = {}
 
     def proxy(self, kind, tls):
@@ -118,11 +118,31 @@ class Bench:
 
     def start(self, kind, tls):
         """Starts a proxy. Returns its process, the proxy, and the milliseconds to readiness."""
+        if kind in EDGES:
+            return self.start_edge(kind)
         proxy = self.proxy(kind, tls)
         process = self.processes.start(
             proxy.name, proxy.command, self.options.proxy_core, out=proxy.out
         )
         return process, proxy, load.first_answer_ms(process, proxy, Ask("h1"))
+
+    def start_edge(self, kind):
+        """Starts Doorward and a proxy that asks it, on the core of the load.
+
+        Returns Doorward's process and the proxy.
+        """
+        options, ports = self.options, (free_port(), free_port())
+        common = (self.directory, ports[0], self.backend_port)
+        asked = peers.doorward(
+            options.binary, *common, self.provider, False, kind, decision_port=ports[1]
+        )
+        process = self.processes.start(asked.name, asked.command, options.proxy_core, out=asked.out)
+        load.first_answer_ms(process, asked, Ask("h1"))
+        if not self.edge_session.cookies:
+            self.edge_session.log_in(asked.port)
+        proxy = peers.edge(kind, self.directory, free_port(), self.backend_port, *ports)
+        edge = self.processes.start(proxy.name, proxy.command, options.load_core, out=proxy.out)
+        return process, proxy, load.first_answer_ms(edge, proxy, Ask("h1"))
 
     def ready(self, row):
         """The running proxy of a row, and the request for this round."""
@@ -135,9 +155,14 @@ class Bench:
         ask = row.ask
         if row.signed_in:
             # Takes over the renewed activity cookie, as a browser would.
-            self.session.use(self.running[("Doorward", False)][1].port)
+            if row.kind in EDGES:
+                session = self.edge_session
+                session.use(proxy.port)
+            else:
+                session = self.session
+                session.use(self.running[("Doorward", False)][1].port)
             ask = dataclasses.replace(
-                ask, fields=tuple(("Cookie", crumb) for crumb in self.session.crumbs())
+                ask, fields=tuple(("Cookie", crumb) for crumb in session.crumbs())
             )
         if row.bearer == "seen":
             ask = dataclasses.replace(

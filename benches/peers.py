@@ -7,9 +7,13 @@ proxy has a feature switched on that the others lack.
 import dataclasses
 import os
 import pathlib
+import re
 import subprocess
 
 from login import PUBLIC_HOST
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+EDGES = ROOT / "deploy/edges"
 
 LARGE_MIB = 64
 ANSWER_BYTES = 1024
@@ -123,7 +127,7 @@ workers = 1
 keep_alive_timeout = "10m"
 max_connections = 20000
 max_connections_per_client = 20000
-{tls}
+{decisions}{tls}
 [session]
 key_files = ["session.key"]
 
@@ -135,7 +139,8 @@ issuer = "{provider.issuer}"
 
 [apps.store]
 provider = "login"
-public_url = "https://{host}"
+public_url = "{scheme}://{host}"
+dangerously_allow_http_public_url = true
 upstream = "http://127.0.0.1:{backend}"
 client_id = "store"
 client_secret_file = "store.secret"
@@ -151,6 +156,12 @@ allow = "public"
 [[apps.store.rules]]
 paths = ["/admin/**"]
 allow = {{ roles = ["admin"] }}
+"""
+
+# The edges of the benchmark have no TLS, so the public URL is http.
+DOORWARD_DECISIONS = """\
+decision_listen = "127.0.0.1:{port}"
+trusted_proxies = ["127.0.0.0/8"]
 """
 
 DOORWARD_TLS = '[server.tls]\ncert_file = "cert.pem"\nkey_file = "key.pem"\n'
@@ -209,8 +220,36 @@ def haproxy(directory, port, backend_port, tls, key_file=None):
     return Proxy(name, ["haproxy", "-db", "-f", str(file)], port, directory / f"{name}.out", tls)
 
 
-def doorward(binary, directory, port, backend_port, provider, tls, name="Doorward"):
-    """Doorward. All instances share the session key, so one session is valid at each of them."""
+def edge(kind, directory, port, backend_port, doorward_port, decision_port):
+    """A proxy in its shipped configuration, which asks Doorward about each request."""
+    ports = {8000: port, 8080: doorward_port, 8082: decision_port, 3000: backend_port}
+
+    def shipped(file):
+        text = (EDGES / file).read_text()
+        for given, real in ports.items():
+            text = re.sub(rf"(127\.0\.0\.1:|port_value: ){given}\b", rf"\g<1>{real}", text)
+        return text
+
+    if kind == "edge-nginx":
+        client = shipped("nginx/doorward_client.conf")
+        (directory / "doorward_client.conf").write_text(client)
+        body = shipped("nginx/nginx.conf").replace("app.example.com", PUBLIC_HOST)
+        return _nginx(directory, kind, port, "off", body, False)
+    file = directory / f"{kind}.yaml"
+    file.write_text(shipped("envoy/grpc.yaml"))
+    envoy = ROOT / "target/python/bin/envoy"
+    command = [str(envoy), "-c", str(file), "--concurrency", "1", "--log-level", "error"]
+    command.append("--disable-hot-restart")
+    return Proxy(kind, command, port, directory / f"{kind}.out", False)
+
+
+def doorward(
+    binary, directory, port, backend_port, provider, tls, name="Doorward", decision_port=None
+):
+    """Doorward. All instances share the session key, so one session is valid at each of them.
+
+    With `decision_port` it decides for other proxies, and its public URL is http.
+    """
     key, secret = directory / "session.key", directory / "store.secret"
     if not key.exists():
         subprocess.run([str(binary), "keygen", "--out", str(key)], check=True, capture_output=True)
@@ -222,6 +261,8 @@ def doorward(binary, directory, port, backend_port, provider, tls, name="Doorwar
         backend=backend_port,
         provider=provider,
         host=PUBLIC_HOST,
+        scheme="http" if decision_port else "https",
+        decisions=DOORWARD_DECISIONS.format(port=decision_port) if decision_port else "",
         tls=DOORWARD_TLS if tls else "",
     )
     file.write_text(text)

@@ -24,7 +24,10 @@ FIGURES = (
     "*CPU* is the CPU time of the proxy's whole process tree per request. The *ratio* is to nginx "
     "over the same protocol within a round; every figure is the median of {rounds} rounds of "
     "{seconds} s. Requests per second and latencies depend on the core that the load generator "
-    "uses, and are less meaningful.\n"
+    "uses, and are less meaningful. Rows of a *decision* go through another proxy in the "
+    "configuration of `deploy/edges/`, which asks Doorward: their CPU is Doorward's alone, their "
+    "ratio is to Doorward that proxies the same request, and the other proxy shares the core of "
+    "the load generator.\n"
 )
 
 

@@ -30,6 +30,10 @@ class Row:
         return (self.kind, self.tls, "fresh") if self.fresh else (self.kind, self.tls)
 
 
+# Proxies that ask Doorward about each request, and how. Only Doorward's process is measured.
+EDGES = {"edge-nginx": "nginx by `auth_request`", "edge-Envoy": "Envoy by `ext_authz` over gRPC"}
+
+
 def _rows():
     told = {"h1": "plain HTTP/1.1", "tls": "TLS, HTTP/1.1", "h2": "TLS, HTTP/2"}
     for protocol, over in told.items():
@@ -47,6 +51,10 @@ def _rows():
             seen, new = "Doorward, bearer token, seen before", "Doorward, bearer token, never seen"
             yield Row("bearer-seen-h1", seen, "Doorward", page, base, bearer="seen")
             yield Row("bearer-new-h1", new, "Doorward", page, base, bearer="new", fresh=True)
+    page = Ask("h1", path="/account")
+    for edge, how in EDGES.items():
+        label = f"Doorward, decision for {how}"
+        yield Row(edge.lower(), label, edge, page, "cookies-h1", signed_in=True)
     for kind in ("nginx", "HAProxy", "Doorward"):
         name = kind.lower()
         yield Row(f"{name}-new-tls", kind, kind, Ask("tls"), "nginx-new-tls", what="new")
@@ -86,7 +94,9 @@ def chosen(only):
         raise SystemExit(
             f"unknown rows: {', '.join(unknown)}; available: {', '.join([*ROUNDS, *ONCE])}"
         )
-    wanted = {row for name in names if name in ROUNDS for row in (ROUNDS[name].base, name)}
+    wanted = {name for name in names if name in ROUNDS}
+    for _ in range(2):
+        wanted |= {ROUNDS[name].base for name in wanted}
     return [row for name, row in ROUNDS.items() if name in wanted], [
         name for name in ONCE if name in names
     ]
