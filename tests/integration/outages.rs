@@ -279,10 +279,7 @@ async fn thousand_requests_to_a_dead_app_are_one_event() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn store_outage_is_two_events_and_nothing_of_the_library() {
     let mut redis = RedisServer::start_persistent();
-    let setup = mobile_workflow::store("").remembering(&format!(
-        "url = \"{}\"\nredis = {{ timeout = \"200ms\" }}",
-        redis.url()
-    ));
+    let setup = mobile_workflow::store("").remembering(&format!("url = \"{}\"", redis.url()));
     let replicas = Replicas::start(1, setup);
     let process = &replicas.processes[0];
     redis.stop();
@@ -290,14 +287,15 @@ async fn store_outage_is_two_events_and_nothing_of_the_library() {
     let browser = replicas.moved_to(0, Browser::new(Arc::new(SystemClock)));
     let mut phone = Phone::at(Replicas::store_url(""), browser);
     for _ in 0..100 {
-        assert_eq!(phone.log_in("alice", PASSWORD).await.status(), 503);
+        let page = phone.log_in("alice", PASSWORD).await;
+        assert_eq!(page.status(), 503, "{page}");
     }
     redis.restart();
     let line = process.line_with("outage_ended");
     for part in ["INFO", "store_unavailable", "seconds=", "suppressed="] {
         assert!(line.contains(part), "{line}");
     }
-    assert_eq!(count(process, "outage_began"), 1);
+    assert_eq!(count(process, "outage_began"), 1, "{:?}", process.said());
     for flood in ["throttle_write_failed", " redis::"] {
         assert_eq!(count(process, flood), 0, "{flood}");
     }
