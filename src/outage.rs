@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::lock::lock;
@@ -26,9 +26,6 @@ pub struct OutageLog {
     outages: Mutex<Vec<Outage>>,
     /// Whether there are outages, so that a success usually takes no lock.
     any: AtomicBool,
-    failures: AtomicU64,
-    /// How many failures [`Self::new_failures`] has returned.
-    reported: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -57,8 +54,6 @@ impl OutageLog {
             name: name.into(),
             outages: Mutex::default(),
             any: AtomicBool::new(false),
-            failures: AtomicU64::new(0),
-            reported: AtomicU64::new(0),
         }
     }
 
@@ -91,16 +86,8 @@ impl OutageLog {
         }
     }
 
-    /// The failures since the last call, for a counter. Of concurrent callers, one gets each.
-    pub fn new_failures(&self) -> u64 {
-        let failures = self.failures.load(Ordering::Relaxed);
-        let reported = self.reported.fetch_max(failures, Ordering::Relaxed);
-        failures.saturating_sub(reported)
-    }
-
     /// Whether an outage begins with a failure at `now`.
     fn began(&self, code: &'static str, now: Instant) -> bool {
-        self.failures.fetch_add(1, Ordering::Relaxed);
         let mut outages = lock(&self.outages);
         if let Some(outage) = outages.iter_mut().find(|outage| outage.code == code) {
             outage.failures += 1;
@@ -162,7 +149,6 @@ mod tests {
         assert_eq!(log.ended(after(begin, 999 + 5000)), [expected]);
         assert_eq!(log.ended(after(begin, 20_000)), []);
         assert!(log.began("down", after(begin, 30_000)), "a new outage");
-        assert_eq!((log.new_failures(), log.new_failures()), (1001, 0));
     }
 
     #[test]

@@ -131,11 +131,6 @@ impl Provider {
         self.breaker.is_open()
     }
 
-    /// The failed calls since the last time, for a counter.
-    pub fn new_failures(&self) -> u64 {
-        self.outages.new_failures()
-    }
-
     /// The seconds by which the provider's clock is ahead, from its last response.
     pub fn clock_skew(&self) -> Option<i64> {
         self.http.clock_skew()

@@ -370,6 +370,7 @@ fn explained_rule(check: &RuleCheck<'_>) -> ExplainedRule {
     let auth_methods = [
         requirement.auth_methods.session.then_some("session"),
         requirement.auth_methods.bearer.then_some("bearer"),
+        requirement.auth_methods.basic.then_some("basic"),
     ];
     ExplainedRule {
         name: check.rule.label(),

@@ -182,10 +182,6 @@ pub(super) fn refresh_gauges<'a>(
                 .with_label_values(&name)
                 .set(i64::try_from(at.secs()).unwrap_or(i64::MAX));
         }
-        metrics
-            .provider_failures
-            .with_label_values(&name)
-            .inc_by(provider.new_failures());
         if let Some(skew) = provider.clock_skew() {
             metrics
                 .provider_clock_skew

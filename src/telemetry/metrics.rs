@@ -184,8 +184,6 @@ metric_families! {
     pub provider_clock_skew: IntGaugeVec = "doorward_provider_clock_skew_seconds", ["provider"];
     /// Usable keys of the provider.
     pub provider_keys: IntGaugeVec = "doorward_provider_keys", ["provider"];
-    /// Calls to the provider that failed because of it or its registration.
-    pub provider_failures: IntCounterVec = "doorward_provider_failures_total", ["provider"];
     /// 1 if so many refreshes failed that only one a second is sent, otherwise 0.
     pub provider_circuit_open: IntGaugeVec = "doorward_provider_circuit_open", ["provider"];
     /// Keys of the provider that cannot be used.
