@@ -40,10 +40,10 @@ impl CallMetrics {
         for endpoint in ENDPOINTS {
             for outcome in OUTCOMES {
                 own.calls
-                    .with_label_values(&[&own.provider, endpoint.name(), outcome]);
+                    .with_label_values(&[own.provider.as_str(), endpoint.name(), outcome]);
             }
             own.duration
-                .with_label_values(&[&own.provider, endpoint.name()]);
+                .with_label_values(&[own.provider.as_str(), endpoint.name()]);
         }
         own
     }
@@ -61,10 +61,10 @@ impl CallMetrics {
             Err(_) => "no_response",
         };
         self.calls
-            .with_label_values(&[&self.provider, endpoint.name(), outcome])
+            .with_label_values(&[self.provider.as_str(), endpoint.name(), outcome])
             .inc();
         self.duration
-            .with_label_values(&[&self.provider, endpoint.name()])
+            .with_label_values(&[self.provider.as_str(), endpoint.name()])
             .observe(duration.as_secs_f64());
     }
 }
