@@ -240,21 +240,6 @@ impl Condition {
             | Self::From(_) => Vec::new(),
         }
     }
-
-    /// Whether it uses a list in a file.
-    pub fn uses_files(&self) -> bool {
-        let mut found = false;
-        self.visit(&mut |condition| {
-            found |= matches!(
-                condition,
-                Self::Claim(_, TextList::File(_))
-                    | Self::EmailDomain(TextList::File(_))
-                    | Self::Email(TextList::File(_))
-                    | Self::From(NetworkList::File(_))
-            );
-        });
-        found
-    }
 }
 
 impl TextList {
@@ -480,7 +465,5 @@ mod tests {
         ]);
         assert_eq!(condition.claims(), ["groups", "email", "email_verified"]);
         assert_eq!(condition.scopes(), ["read", "write"]);
-        assert!(condition.uses_files());
-        assert!(!role("a").uses_files());
     }
 }

@@ -185,18 +185,6 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// Whether the decision needs the lists in files.
-    pub const fn uses_lists(&self) -> bool {
-        match self {
-            Self::App(_, requirement) => requirement.uses_lists,
-            Self::Endpoint(..)
-            | Self::Alias(_)
-            | Self::PlainHttp(_)
-            | Self::UnsupportedPath(_)
-            | Self::Misdirected => false,
-        }
-    }
-
     /// Whether session cookies authenticate the request.
     pub const fn accepts_session(&self) -> bool {
         match self {

@@ -68,8 +68,6 @@ pub struct AccessRequirement {
     pub auth_methods: AuthMethods,
     /// What it requires of the user's authentication. Public routes have no user.
     pub authentication: AuthenticationRequirement,
-    /// Whether its condition uses a list in a file.
-    pub(super) uses_lists: bool,
 }
 
 /// One rule.
@@ -243,12 +241,10 @@ impl AppliedRule<'_> {
 impl AccessRequirement {
     /// Access for those, by these credentials.
     pub fn new(access: Access, auth_methods: AuthMethods) -> Self {
-        let uses_lists = access.condition().is_some_and(Condition::uses_files);
         Self {
             access,
             auth_methods,
             authentication: AuthenticationRequirement::default(),
-            uses_lists,
         }
     }
 
