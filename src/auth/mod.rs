@@ -197,7 +197,12 @@ impl Auth {
                 streams,
             ),
             bearer: BearerAuthenticator::new(shared(), revocations.clone(), dpop),
-            basic: BasicAuthenticator::new(shared(), revocations.clone(), grants),
+            basic: BasicAuthenticator::new(
+                shared(),
+                revocations.clone(),
+                grants,
+                Arc::clone(&state.basic_hasher),
+            ),
             login: Login::new(
                 shared(),
                 Arc::clone(&session_writer),

@@ -1,7 +1,8 @@
-//! What the flows of a process know, whatever its configuration: a reload continues with it.
+//! State of the flows, shared by all configurations of a process: a reload keeps it.
 
 use std::sync::Arc;
 
+use super::basic::LazyHasher;
 use super::context::Context;
 use super::login::StartedLogins;
 use super::native::KnownSubjects;
@@ -27,6 +28,7 @@ pub(super) struct FlowState {
     pub(super) streamed: Arc<StreamedSessions>,
     pub(super) started_logins: StartedLogins,
     pub(super) known_subjects: Arc<KnownSubjects>,
+    pub(super) basic_hasher: Arc<LazyHasher>,
     pub(super) posts: Arc<PostQuota>,
     pub(super) applied_commands: Arc<AppliedCommands>,
 }
@@ -44,6 +46,7 @@ impl FlowState {
             streamed: Arc::default(),
             started_logins: StartedLogins::default(),
             known_subjects: Arc::default(),
+            basic_hasher: Arc::default(),
             posts: Arc::new(PostQuota::new(context.stores.max_anonymous)),
             applied_commands: Arc::default(),
         }

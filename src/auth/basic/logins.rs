@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::hmac;
@@ -66,6 +66,18 @@ impl CredentialHasher {
             *byte = *computed;
         }
         CredentialHash(hash)
+    }
+}
+
+/// The hasher of the process, whose key is made for its first password: the first random bytes take
+/// 30 ms, which no start-up should wait for.
+#[derive(Default)]
+pub(in crate::auth) struct LazyHasher(OnceLock<Option<CredentialHasher>>);
+
+impl LazyHasher {
+    /// `None`: the system gave no randomness, so no password is checked.
+    pub(super) fn get(&self) -> Option<&CredentialHasher> {
+        self.0.get_or_init(|| CredentialHasher::new().ok()).as_ref()
     }
 }
 

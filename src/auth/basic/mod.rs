@@ -23,7 +23,8 @@ use crate::session::validity::{
     LiveSession, NoSessionReason, PasswordRefusal, PresentedSession, SessionStatus, validate,
 };
 use crate::types::time::Timestamp;
-use logins::{CredentialHash, CredentialHasher, Login, Logins};
+pub(in crate::auth) use logins::LazyHasher;
+use logins::{CredentialHash, Login, Logins};
 
 /// The scope of a refresh token, which Basic clients do not need: they send the password again.
 const OFFLINE_ACCESS: &str = "offline_access";
@@ -43,8 +44,7 @@ pub struct BasicAuthenticator {
     context: Arc<Context>,
     replicator: RevocationReplicator,
     grants: PasswordGrants,
-    /// `None`: the system gave no randomness, so no password is checked.
-    hasher: Option<CredentialHasher>,
+    hasher: Arc<LazyHasher>,
     /// By index of the app.
     logins: Vec<Option<Arc<Logins>>>,
 }
@@ -64,6 +64,7 @@ impl BasicAuthenticator {
         context: Arc<Context>,
         replicator: RevocationReplicator,
         grants: PasswordGrants,
+        hasher: Arc<LazyHasher>,
     ) -> Self {
         let logins = |app: &Arc<AppAuth>| {
             let settings = app.app.basic.as_ref()?;
@@ -71,7 +72,7 @@ impl BasicAuthenticator {
         };
         Self {
             logins: context.apps.iter().map(logins).collect(),
-            hasher: CredentialHasher::new().ok(),
+            hasher,
             context,
             replicator,
             grants,
@@ -95,15 +96,15 @@ impl BasicAuthenticator {
             return anonymous;
         };
         let Ok(credentials) = presented.credentials else {
-            return Ok(refused("basic_malformed"));
+            return Ok(password_refused("basic_malformed"));
         };
-        let hasher = self.hasher.as_ref();
+        let hasher = self.hasher.get();
         let hasher = hasher.ok_or(Unavailable::internal("internal_error"))?;
         let hash = hasher.hash(app.app.hosts.label(), &credentials);
         let now = self.context.now();
         let known = logins.get(&hash).filter(|login| now < login.until);
         if known.as_ref().is_some_and(|login| login.is_blocked) {
-            return Ok(refused(NoSessionReason::Revoked.code()));
+            return Ok(password_refused(NoSessionReason::Revoked.code()));
         }
         let caller = match known.and_then(|login| live_session(&app, login, now)) {
             Some(live) => Ok(Caller::Basic(live)),
@@ -212,7 +213,7 @@ impl BasicAuthenticator {
                 Ok(Caller::Anonymous(NoSessionReason::PasswordRefused(refusal)))
             }
             Err(failure @ (NativeFailure::Refused(_) | NativeFailure::SessionOver(_))) => {
-                Ok(refused(failure.code()))
+                Ok(password_refused(failure.code()))
             }
             Err(NativeFailure::Unavailable(outage)) => Err(outage),
             Err(
@@ -237,7 +238,7 @@ fn live_session(app: &AppAuth, login: Login, now: Timestamp) -> Option<LiveSessi
     }
 }
 
-const fn refused(code: &'static str) -> Caller {
+const fn password_refused(code: &'static str) -> Caller {
     Caller::Anonymous(NoSessionReason::PasswordRefused(PasswordRefusal {
         code,
         retry_after: None,
