@@ -66,6 +66,14 @@ fn acr_values(values: List<String>, at: &Location<'_>) -> Vec<String> {
 
 /// Reports rules that no login of `client` fulfils.
 pub(super) fn check_reachable(rules: &[Rule], client: Option<&ClientSettings>, at: &Location<'_>) {
+    for (index, rule) in rules.iter().enumerate() {
+        if rule.allow.auth_methods.basic && !rule.allow.authentication.is_empty() {
+            at.index(index).key("require").error(
+                "a password cannot fulfil it: the provider does not check it at each request",
+                "remove `\"basic\"` from `auth_methods`, or remove `require`",
+            );
+        }
+    }
     let Some(client) = client else { return };
     let of_every_login = client.required_authentication();
     let mut extra = client.extra_authorization_params.iter();
