@@ -81,7 +81,12 @@ impl IdlePool {
         while let Some(mut last) = idle.pop_back() {
             if now.saturating_duration_since(last.since) > max_idle_time {
                 // The connections before it have been idle even longer.
-                idle.push_back(last);
+                if reuse == ReusePolicy::Any {
+                    // No request can use them, and they hold slots of the connection limit.
+                    idle.clear();
+                } else {
+                    idle.push_back(last);
+                }
                 return None;
             }
             if last.connection.is_reusable() {
