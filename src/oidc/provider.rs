@@ -50,7 +50,7 @@ pub struct Provider {
     /// For refreshes with plain tokens, which may be invented.
     plain_breaker: CircuitBreaker,
     reachability: Reachability,
-    outages: OutageLog,
+    outages: Arc<OutageLog>,
 }
 
 impl Provider {
@@ -65,8 +65,23 @@ impl Provider {
         clock: Arc<dyn Clock>,
         resolver: Resolver,
     ) -> Arc<Self> {
-        let http = Http::new(settings.http(), Arc::clone(&clock), resolver);
         let outages = OutageLog::new("provider", settings.name.to_string());
+        Self::build(settings, clock, resolver, Arc::new(outages))
+    }
+
+    /// The same provider with other settings. It continues the log of outages.
+    pub fn successor(&self, settings: ProviderSettings, resolver: Resolver) -> Arc<Self> {
+        let (clock, outages) = (Arc::clone(&self.clock), Arc::clone(&self.outages));
+        Self::build(settings, clock, resolver, outages)
+    }
+
+    fn build(
+        settings: ProviderSettings,
+        clock: Arc<dyn Clock>,
+        resolver: Resolver,
+        outages: Arc<OutageLog>,
+    ) -> Arc<Self> {
+        let http = Http::new(settings.http(), Arc::clone(&clock), resolver);
         Arc::new(Self {
             settings,
             clock,

@@ -39,9 +39,15 @@ pub(super) fn providers(
         if let Some(kept) = kept.find(|kept| kept.provider.settings() == settings) {
             return Arc::clone(kept);
         }
-        let (clock, resolver) = (Arc::clone(clock), resolver.clone());
+        let mut before = previous.into_iter().flatten();
+        let before = before.find(|before| before.provider.settings().name == settings.name);
+        let (settings, resolver) = (settings.clone(), resolver.clone());
+        let provider = match before {
+            Some(before) => before.provider.successor(settings, resolver),
+            None => Provider::with_resolver(settings, Arc::clone(clock), resolver),
+        };
         Arc::new(UsedProvider {
-            provider: Provider::with_resolver(settings.clone(), clock, resolver),
+            provider,
             is_gate_open: AtomicBool::new(!is_starting),
             refresh: OnceLock::new(),
         })

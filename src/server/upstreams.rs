@@ -20,15 +20,21 @@ pub(crate) fn plan(
     let headers = header_policy(app, settings);
     let mut upstream = settings.upstream.clone();
     upstream.max_connections = upstream.max_connections.div_ceil(workers.get());
-    let mut previous = previous.iter();
     let is_same = |before: &&Arc<UpstreamPlan>| {
         before.app() == app.name.as_str() && *before.settings() == upstream
     };
-    if let Some(before) = previous.find(is_same) {
+    if let Some(before) = previous.iter().find(is_same) {
         return Ok(before.with_headers(headers));
     }
-    UpstreamPlan::new(app.name.as_str(), upstream, headers)
-        .map_err(|error| StartError::Upstream(app.name.to_string(), error))
+    let plan = UpstreamPlan::new(app.name.as_str(), upstream, headers)
+        .map_err(|error| StartError::Upstream(app.name.to_string(), error))?;
+    let mut previous = previous.iter();
+    Ok(
+        match previous.find(|before| before.app() == app.name.as_str()) {
+            Some(before) => plan.continuing(before),
+            None => plan,
+        },
+    )
 }
 
 /// The header rules of an app.

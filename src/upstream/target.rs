@@ -125,7 +125,7 @@ impl IdleReuse {
 }
 
 /// A backend's validated settings, with everything that can be built from them in advance.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct UpstreamPlan {
     pub(super) app: String,
     pub(super) settings: UpstreamSettings,
@@ -220,17 +220,21 @@ impl UpstreamPlan {
         }))
     }
 
+    /// The same plan for an app whose outages were logged so far by `previous`.
+    #[must_use]
+    pub fn continuing(&self, previous: &Self) -> Arc<Self> {
+        Arc::new(Self {
+            outages: Arc::clone(&previous.outages),
+            ..self.clone()
+        })
+    }
+
     /// The same backend with other header rules.
     #[must_use]
     pub fn with_headers(&self, headers: HeaderPolicy) -> Arc<Self> {
         Arc::new(Self {
-            app: self.app.clone(),
-            settings: self.settings.clone(),
             headers,
-            host: self.host.clone(),
-            tls: self.tls.clone(),
-            dial_record: Arc::clone(&self.dial_record),
-            outages: Arc::clone(&self.outages),
+            ..self.clone()
         })
     }
 
