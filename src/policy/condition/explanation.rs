@@ -15,6 +15,9 @@ const MAX_VALUE: usize = 64;
 /// The most bytes of the text about a failure.
 const MAX_FAILURE: usize = 512;
 
+/// Claims whose values identify a user: the access log does not tell them.
+const PERSONAL_CLAIMS: [&str; 5] = ["sub", "email", "preferred_username", "name", "phone_number"];
+
 /// A condition with its result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckedCondition {
@@ -181,6 +184,12 @@ impl Condition {
             }
             Self::Authenticated if subjects.is_user => "a user".to_owned(),
             Self::Authenticated => "an OAuth client".to_owned(),
+            Self::Claim(values, _)
+                if PERSONAL_CLAIMS.contains(&values.claim.as_str())
+                    && claims.get(&values.claim).is_some() =>
+            {
+                "a value that is not shown".to_owned()
+            }
             Self::Claim(values, _) => listed(values.texts(claims)),
             Self::Scope(_) => {
                 let scopes = [SCOPE, "scp"].map(|claim| claims.texts(claim));
@@ -189,7 +198,7 @@ impl Condition {
                 listed(scopes.filter(|scope| !scope.is_empty()))
             }
             Self::EmailDomain(_) | Self::Email(_) => match claims.verified_email() {
-                // The domain says enough, and identifies nobody.
+                // Only the domain is shown, because it does not identify the user.
                 Some(email) => format!("an address at {}", listed([email.domain])),
                 None if claims.get(VerifiableClaim::EMAIL.claim).is_some() => {
                     "an address that is not verified".to_owned()
