@@ -284,14 +284,6 @@ fn decide_preflight<'a>(request: AppRequest<'a, '_>, preflight: PreflightRequest
     let Some(origin) = app.cors.allowed(headers) else {
         return refuse(info, Some(app_ref), Reason::OriginNotAllowed);
     };
-    if app
-        .rules
-        .requirement(&preflight.method, &info.target)
-        .access
-        == Access::Denied
-    {
-        return refuse(info, Some(app_ref), Reason::Denied);
-    }
     Decision::CorsPreflight {
         app_ref,
         allowed: AllowedPreflight {

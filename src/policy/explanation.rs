@@ -7,7 +7,6 @@ use super::request_info::RequestInfo;
 use super::route::AppRef;
 use super::rules::AppliedRule;
 use crate::identity::claims::Claims;
-use crate::session::validity::NoSessionReason;
 
 /// The rule of a refused request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,32 +57,20 @@ impl Denial {
 
 /// Whether another rule could have permitted the request.
 const fn is_by_rule(reason: Reason) -> bool {
-    match reason {
+    matches!(
+        reason,
         Reason::Denied
-        | Reason::Forbidden
-        | Reason::UserRequired
-        | Reason::LoginRequired(_)
-        | Reason::PostNotPreserved(..)
-        | Reason::LoginBlockedInFrame(_)
-        | Reason::TokenRequired
-        | Reason::TokenRefused(_)
-        | Reason::PasswordRequired
-        | Reason::PasswordRefused(_)
-        | Reason::PasswordOverHttp => true,
-        Reason::InvalidRequest(_)
-        | Reason::UnsupportedPath
-        | Reason::Misdirected
-        | Reason::NoPreservedPost
-        | Reason::PostOfAnotherUser
-        | Reason::SessionOver
-        | Reason::NoSuchEndpoint
-        | Reason::MethodNotAllowed(_)
-        | Reason::LoginParameterNotAllowed(_)
-        | Reason::CrossSite
-        | Reason::OriginNotAllowed
-        | Reason::EndpointNotProxied
-        | Reason::BodyRequired => false,
-    }
+            | Reason::Forbidden
+            | Reason::UserRequired
+            | Reason::LoginRequired(_)
+            | Reason::PostNotPreserved(..)
+            | Reason::LoginBlockedInFrame(_)
+            | Reason::TokenRequired
+            | Reason::TokenRefused(_)
+            | Reason::PasswordRequired
+            | Reason::PasswordRefused(_)
+            | Reason::PasswordOverHttp
+    )
 }
 
 /// A rule with what it is checked against.
@@ -114,7 +101,7 @@ impl RuleCheck<'_> {
             Some(self.condition()?.failure().unwrap_or_else(without_grant))
         } else if reason == Reason::UserRequired {
             Some("a user, got an OAuth client".to_owned())
-        } else if reason == Reason::LoginRequired(NoSessionReason::InsufficientAuthentication) {
+        } else if reason.is_insufficient_authentication() {
             let required = self.app_ref.app.rules.required_by(self.rule);
             let required = required.authentication.parameters();
             let required: Vec<String> = required

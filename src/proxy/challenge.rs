@@ -101,12 +101,10 @@ fn rejected_token(refusal: &Refusal<'_>) -> Option<RejectedToken> {
 
 /// The error if the user must authenticate again (RFC 9470 section 3).
 fn insufficient_authentication(refusal: &Refusal<'_>) -> Option<ChallengeError> {
-    let reason = refusal.reason;
-    let is_insufficient =
-        reason == Reason::LoginRequired(NoSessionReason::InsufficientAuthentication);
-    is_insufficient.then(|| ChallengeError {
+    let is_insufficient = refusal.reason.is_insufficient_authentication();
+    is_insufficient.then_some(ChallengeError {
         name: "insufficient_user_authentication",
-        description: reason.code(),
+        description: NoSessionReason::InsufficientAuthentication.code(),
     })
 }
 

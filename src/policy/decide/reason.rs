@@ -94,6 +94,17 @@ impl Reason {
         }
     }
 
+    /// Whether the user must authenticate again (RFC 9470).
+    pub const fn is_insufficient_authentication(self) -> bool {
+        use NoSessionReason::InsufficientAuthentication as Why;
+        matches!(
+            self,
+            Self::LoginRequired(Why)
+                | Self::LoginBlockedInFrame(Why)
+                | Self::PostNotPreserved(Why, _)
+        )
+    }
+
     /// The status of the response.
     pub const fn status(self) -> StatusCode {
         match self {
