@@ -57,14 +57,16 @@ impl App {
     fn named_target(&self, query: &str, parameters: &[&str]) -> Option<LogoutTarget> {
         let mut pairs = url::form_urlencoded::parse(query.as_bytes());
         let (_, text) = pairs.find(|(name, _)| parameters.contains(&name.as_ref()))?;
-        let page = ReturnTo::parse(&text, &self.prefix).map(LogoutTarget::Page);
+        self.allowed_target(&text)
+    }
+
+    /// The target `text`: a page of the app, or a URL that the configuration lists.
+    pub fn allowed_target(&self, text: &str) -> Option<LogoutTarget> {
+        let page = ReturnTo::parse(text, &self.prefix).map(LogoutTarget::Page);
         page.or_else(|| {
-            let url = Url::parse(&text).ok()?;
-            let mut listed = self.logout_return_to.iter();
-            listed
-                .find(|listed| **listed == url)
-                .cloned()
-                .map(LogoutTarget::Listed)
+            let url = Url::parse(text).ok()?;
+            let is_listed = self.logout_return_to.contains(&url);
+            is_listed.then_some(LogoutTarget::Listed(url))
         })
     }
 }

@@ -56,10 +56,7 @@ impl LoginHost {
         let (_, state) = parameters.find(|(name, _)| name == "state")?;
         let AfterLogout { app, target } = AfterLogout::read(&state);
         let app = Arc::clone(&self.app_named(host, &AppName::new(app))?.app);
-        let target = target.and_then(|text| {
-            let query = url::form_urlencoded::byte_serialize(text.as_bytes());
-            app.logout_target(&format!("return_to={}", query.collect::<String>()))
-        });
+        let target = target.and_then(|text| app.allowed_target(text));
         let page = app.endpoint_url("signed-out");
         let location = match target {
             Some(target) => format!("{page}?{}", target.query()),

@@ -186,5 +186,7 @@ async fn forged_page_after_a_logout_leads_nowhere_else() {
         let url = door.store_url(&format!("/.doorward/signed-out?{query}"));
         let page = door.browser().step(&url).await;
         assert_eq!(page.status(), 200, "{query}: {page}");
+        assert_eq!(page.header("refresh"), None, "{query}: {page}");
+        assert!(!page.text().contains("evil.example"), "{query}: {page}");
     }
 }
