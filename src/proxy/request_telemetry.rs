@@ -275,7 +275,9 @@ impl RequestRecord {
         let Ok(caller) = caller else {
             return;
         };
-        self.caller = LoggedCaller::of(caller);
+        if self.shared.worker.access.is_some() {
+            self.caller = LoggedCaller::of(caller);
+        }
         // Refused passwords are counted where passwords are checked.
         if let Caller::Anonymous(reason) = caller
             && !matches!(reason, NoSessionReason::PasswordRefused(_))
