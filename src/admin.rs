@@ -35,7 +35,7 @@ pub const REVOKE_PATH: &str = "/revoke";
 pub const RELOAD_PATH: &str = "/reload";
 
 /// What precedes a key in the response to a reload command.
-pub const NEEDS_RESTART: &str = "needs a restart: ";
+const NEEDS_RESTART: &str = "needs a restart: ";
 
 const UNREADABLE: &str = "the command cannot be read";
 
@@ -43,7 +43,7 @@ const UNREADABLE: &str = "the command cannot be read";
 const MAX_COMMAND: usize = 1024 * 1024;
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the admin listener shows and does, in the configuration at the time.
+/// Data and commands of the admin listener, for the current configuration.
 pub trait Operations: Send + Sync {
     /// Sets the gauges that are not updated by events. Called at each scrape.
     fn refresh_gauges(&self);

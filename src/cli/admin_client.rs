@@ -12,13 +12,14 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
+use crate::config::Config;
 use crate::types::net::ListenAddr;
 
 /// The timeout of a request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest response, in bytes.
-const MAX_RESPONSE: usize = 64 * 1024;
+const MAX_RESPONSE: usize = 1024 * 1024;
 
 /// The response to a command.
 pub(super) struct Response {
@@ -26,8 +27,15 @@ pub(super) struct Response {
     pub(super) text: String,
 }
 
+/// The address of the server: `given`, or that in the configuration.
+pub(super) fn admin_of(given: Option<&ListenAddr>, config: &Config) -> ListenAddr {
+    given
+        .cloned()
+        .unwrap_or_else(|| reachable(&config.server.admin_listen))
+}
+
 /// The address to connect to: loopback for a listener on all addresses.
-pub(super) fn reachable(listen: &ListenAddr) -> ListenAddr {
+fn reachable(listen: &ListenAddr) -> ListenAddr {
     match listen {
         ListenAddr::Tcp(address) if address.ip().is_unspecified() => {
             let loopback = match address.ip() {

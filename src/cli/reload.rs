@@ -7,7 +7,7 @@ use std::io;
 use clap::Args;
 use http::StatusCode;
 
-use super::admin_client::{Response, post, reachable};
+use super::admin_client::{Response, admin_of, post};
 use super::{ConfigArgs, Exit, Output, fail};
 use crate::admin::RELOAD_PATH;
 use crate::server;
@@ -41,10 +41,7 @@ pub fn reload(
         Ok(None) => return fail(output, &"the random number generator failed"),
         Err(error) => return fail(output, &error),
     };
-    let admin = arguments
-        .admin
-        .clone()
-        .unwrap_or_else(|| reachable(&config.server.admin_listen));
+    let admin = admin_of(arguments.admin.as_ref(), &config);
     let Response { status, text } = match post(&admin, RELOAD_PATH, command)? {
         Ok(response) => response,
         Err(error) => {

@@ -7,7 +7,7 @@ use std::io;
 use clap::{ArgGroup, Args};
 use http::StatusCode;
 
-use super::admin_client::{Response, post, reachable};
+use super::admin_client::{Response, admin_of, post};
 use super::revoke_until::Until;
 use super::{ConfigArgs, Exit, Output, count, fail};
 use crate::admin::{NOT_PUBLISHED, REVOKE_PATH};
@@ -83,10 +83,7 @@ pub fn revoke(
         Ok(command) => command,
         Err(error) => return fail(output, &error),
     };
-    let admin = arguments
-        .admin
-        .clone()
-        .unwrap_or_else(|| reachable(&config.server.admin_listen));
+    let admin = admin_of(arguments.admin.as_ref(), &config);
     match sent(&admin, command.message)? {
         Ok(reach) => {
             writeln!(
