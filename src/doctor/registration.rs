@@ -58,7 +58,7 @@ pub(super) async fn examine(app: AppConfig, provider: Arc<Provider>) -> Vec<Find
         let message = "the provider has no introspection endpoint";
         let hint = "set `introspection_endpoint` of the provider, or accept JWTs only";
         let code = "introspection_not_supported";
-        findings.error(code, "bearer.introspection", Explained::new(message, hint));
+        findings.error(code, "bearer.opaque_tokens", Explained::new(message, hint));
     }
     findings.into_list()
 }
@@ -321,13 +321,14 @@ fn judge_grants(app: &AppConfig, announced: &Announced, findings: &mut Findings)
             Explained::new(message, hint),
         );
     }
-    if app.policy.native.is_some() && !is_announced("password") {
+    let (native, basic) = (&app.policy.native, &app.policy.basic);
+    if (native.is_some() || basic.is_some()) && !is_announced("password") {
         let message =
-            "the provider does not announce the password grant, which native clients need";
+            "the provider does not announce the password grant, which password logins need";
         let hint = "allow it at the provider";
         findings.warning(
             "password_not_announced",
-            "native",
+            if native.is_some() { "native" } else { "basic" },
             Explained::new(message, hint),
         );
     }
