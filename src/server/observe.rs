@@ -164,7 +164,7 @@ pub(super) fn refresh_gauges<'a>(
         .introspected_tokens
         .set(gauge_value(auth.bearer.cached_introspections()));
     metrics
-        .basic_logins
+        .basic_cached_logins
         .set(gauge_value(auth.basic.cached_logins()));
     for provider in providers {
         let name = [provider.settings().name.as_str()];

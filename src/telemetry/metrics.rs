@@ -167,7 +167,7 @@ metric_families! {
     /// Introspection results in the cache.
     pub introspected_tokens: IntGauge = "doorward_introspected_tokens";
     /// Checked passwords of Basic clients in the cache.
-    pub basic_logins: IntGauge = "doorward_basic_logins";
+    pub basic_cached_logins: IntGauge = "doorward_basic_cached_logins";
 
     /// 1 if the last fetch of the provider's metadata and keys succeeded, otherwise 0.
     pub provider_up: IntGaugeVec = "doorward_provider_up", ["provider"];

@@ -98,7 +98,7 @@ async fn one_user_keeps_at_most_sixteen_logins() {
             .await;
     }
     Client::new(&door, "bob", "bob").is_served("/dav/x").await;
-    let kept = door.metric("doorward_basic_logins").await;
+    let kept = door.metric("doorward_basic_cached_logins").await;
     assert!((kept - 17.0).abs() < f64::EPSILON, "{kept}");
     let before = checks(&door);
     Client::new(&door, "bob", "bob").is_served("/dav/x").await;
@@ -116,6 +116,6 @@ async fn cache_is_bounded() {
         door.provider.add_user(&name, "x", User::new(&name, &[]));
         Client::new(&door, &name, "x").is_served("/dav/x").await;
     }
-    let kept = door.metric("doorward_basic_logins").await;
+    let kept = door.metric("doorward_basic_cached_logins").await;
     assert!(kept <= 10.0, "{kept}");
 }

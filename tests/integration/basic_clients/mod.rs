@@ -156,7 +156,7 @@ async fn password_is_checked_once_and_the_app_gets_the_user() {
     }
     let checked = r#"doorward_password_logins_total{app="store",outcome="basic"}"#;
     assert!((door.metric(checked).await - 1.0).abs() < f64::EPSILON);
-    assert!((door.metric("doorward_basic_logins").await - 1.0).abs() < f64::EPSILON);
+    assert!((door.metric("doorward_basic_cached_logins").await - 1.0).abs() < f64::EPSILON);
 }
 
 #[tokio::test]
