@@ -85,7 +85,7 @@ pub enum Exit {
     Success,
     /// An error at runtime: 1.
     Runtime,
-    /// The configuration is valid, and what it depends on is not: 69 (`EX_UNAVAILABLE` of sysexits).
+    /// The configuration is valid, but a dependency is not: 69 (`EX_UNAVAILABLE` of sysexits).
     Unavailable,
     /// Done in part, and the rest follows later: 75 (`EX_TEMPFAIL` of sysexits).
     Pending,

@@ -1,5 +1,5 @@
-//! `doorward check`: reports the problems of a configuration, and with `--online` of what it depends
-//! on.
+//! `doorward check`: reports the problems of a configuration, and with `--online` those of its
+//! dependencies.
 
 use std::ffi::OsString;
 use std::io;
@@ -93,7 +93,7 @@ pub fn check(
     Ok(online)
 }
 
-/// Examines what the configuration depends on, and writes what is found.
+/// Examines the dependencies of the configuration and writes the findings.
 fn examine(
     arguments: &CheckArgs,
     config: &Config,

@@ -38,7 +38,7 @@ struct Tests {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TestRequest {
-    /// What it shows.
+    /// The title in the output.
     name: Option<String>,
     method: Option<String>,
     url: String,
@@ -52,7 +52,7 @@ struct TestRequest {
     expect: Expectation,
 }
 
-/// What is expected of a request. What it leaves out may be anything.
+/// The expectation. A field that is absent is not compared.
 #[derive(Default, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 struct Expectation {

@@ -79,7 +79,7 @@ pub fn explain(
     if let (Some(request_id), Some(log)) = (&arguments.request_id, &arguments.log) {
         return explain_request(request_id, log, output);
     }
-    // The parser of the command line has seen to these.
+    // `clap` requires these without `--request-id`.
     let (Some(config), Some(method), Some(url)) =
         (&arguments.config, &arguments.method, &arguments.url)
     else {

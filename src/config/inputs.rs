@@ -1,4 +1,4 @@
-//! What a configuration was read from: its values and the files that it names. Says what differs from
+//! Inputs of a configuration: its values and the files that it names. Computes the difference to
 //! another configuration, without secrets.
 
 use std::collections::BTreeMap;

@@ -59,7 +59,7 @@ pub struct Loaded {
     pub config: Config,
     /// The warnings and the advice.
     pub warnings: Diagnosis,
-    /// What it was read from.
+    /// Its inputs.
     pub inputs: Inputs,
     /// Where it can be read again.
     pub source: ConfigSource,
@@ -70,7 +70,7 @@ pub struct Loaded {
 pub struct InvalidConfig {
     /// Its problems.
     pub diagnosis: Diagnosis,
-    /// What it was read from.
+    /// Its inputs.
     pub inputs: Inputs,
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use rustls::ServerConfig;
 
-/// What may change while a listener is open. New connections get the new settings.
+/// Listener settings that a reload can change. New connections get the new settings.
 #[derive(Clone, Debug)]
 pub struct ConnectionSettings {
     /// TLS settings, if the listener terminates TLS.

@@ -81,8 +81,8 @@ pub(super) fn is_confidential(info: &RequestInfo, origin: &Origin) -> bool {
     by_https || !origin.is_secure()
 }
 
-/// Whether a page of another site may have caused the request. Browsers add a password that their
-/// user has typed to all requests to the app, whoever causes them.
+/// Whether a page of another site may have caused the request. Browsers add a typed password to all
+/// requests to the app, including cross-site ones.
 pub(super) fn is_cross_site(info: &RequestInfo, headers: &HeaderMap, origin: &Origin) -> bool {
     let own = origin.to_string();
     let is_foreign = |value: &http::HeaderValue| value.as_bytes() != own.as_bytes();

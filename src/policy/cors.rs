@@ -1,5 +1,5 @@
-//! Cross-origin requests of scripts (Fetch section 3.2): the origins whose scripts may read Doorward's
-//! own responses, and preflight requests. The app's responses are the app's business.
+//! Cross-origin requests of scripts (Fetch section 3.2): the origins whose scripts may read
+//! Doorward's own responses, and preflight requests. Responses of the app are not changed.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 

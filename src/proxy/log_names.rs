@@ -12,7 +12,7 @@ use crate::types::secret::Secret;
 /// The domain of the key, which is derived from a sealing key.
 const DOMAIN: &[u8] = b"doorward names of users in the log";
 
-/// What the access log calls users.
+/// The form of user names in the access log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum LoggedUser {
     /// A keyed hash of `sub`: entries of one user can be joined, and without the key nobody can test
@@ -43,7 +43,7 @@ impl LogNames {
         }
     }
 
-    /// What the log calls the user.
+    /// The user's name in the log.
     pub fn user(&self, identity: &Identity) -> Option<String> {
         match &self.user {
             LoggedUser::None => None,

@@ -162,7 +162,8 @@ struct Generated {
     caller: usize,
 }
 
-/// Who sends requests, with the field that authenticates them.
+/// A caller of the server and the same caller for the explainer: the header field that
+/// authenticates it, and the presumed caller.
 struct Sender {
     field: String,
     presumed: PresumedCaller,

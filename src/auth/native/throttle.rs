@@ -2,10 +2,10 @@
 //! that all replicas count together. An attempt is counted before the provider is called, so
 //! concurrent attempts cannot exceed the limit. An unavailable store rejects logins (fail-closed).
 //!
-//! States are sealed for their key. One that does not open counts as a full bucket, so that nobody
-//! who can write to the store switches the limit off by overwriting a state. It is replaced by the
-//! sealed state of a full bucket, so that it locks nobody out for longer than a full bucket does.
-//! A state that was removed, or replaced by an older one, cannot be noticed.
+//! States are sealed for their key. One that does not open counts as a full bucket, so overwriting
+//! a state in the store does not switch the limit off. The sealed state of a full bucket replaces
+//! it, so the lockout is no longer than that of a full bucket. A state that was removed, or
+//! replaced by an older one, cannot be noticed.
 
 use std::net::IpAddr;
 use std::sync::Arc;

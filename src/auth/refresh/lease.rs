@@ -2,8 +2,8 @@
 //! and prolonged while it is held: no other replica sends the same token while a response may still
 //! arrive, and the lease of a replica that died is over soon.
 //!
-//! A lease that expired during an outage of the store is taken again, so that no other replica sends
-//! the token before the result is stored. But the holder sends nothing any more.
+//! A lease that expired during an outage of the store is taken again, so that no other replica
+//! sends the token before the result is stored. The holder itself does not send the token again.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What the result of a call tells about the provider: whether it works.
+//! Classifies results of provider calls: success, or a failure of the provider.
 
 use std::fmt::Display;
 

@@ -17,14 +17,14 @@ pub struct PresumedRequest {
     pub is_https: bool,
     /// The address of the peer. `None` is a peer on a Unix domain socket.
     pub peer: Option<IpAddr>,
-    /// Who sends it.
+    /// The presumed caller.
     pub caller: PresumedCaller,
 }
 
-/// Who sends a request. The credential itself is valid.
+/// The presumed caller of a request. Its credential is taken as valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PresumedCaller {
-    /// No one in particular.
+    /// No credential.
     Anonymous,
     /// A user with a session with these claims.
     Session(Map<String, Value>),

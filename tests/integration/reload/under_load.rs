@@ -37,10 +37,10 @@ fn file(text: &str, letter: char, keys: &[&str]) -> String {
     text
 }
 
-/// A user who sends requests until it is enough, and checks each response.
-async fn click(mut browser: Browser, site: String, name: String, enough: Arc<AtomicBool>) -> usize {
+/// Sends requests of one user until `stop` is set, checks each response, and returns their number.
+async fn click(mut browser: Browser, site: String, name: String, stop: Arc<AtomicBool>) -> usize {
     let mut clicks = 0;
-    while !enough.load(Ordering::SeqCst) {
+    while !stop.load(Ordering::SeqCst) {
         let (denied, page) = if clicks % 3 == 2 {
             // Exactly one variant denies it.
             ('a', browser.step(&format!("{site}/a/{clicks}")).await)
@@ -77,7 +77,7 @@ async fn reloads_under_load_fail_no_request_and_mix_nothing() {
     let setup = Setup::plain().store_rules("").more(&variant('a'));
     let doorward = setup.start();
     let text = std::fs::read_to_string(doorward.file()).expect("the file");
-    let enough = Arc::new(AtomicBool::new(false));
+    let stop = Arc::new(AtomicBool::new(false));
     let mut users = Vec::new();
     for number in 0..USERS {
         let name = format!("user-{number}");
@@ -85,12 +85,12 @@ async fn reloads_under_load_fail_no_request_and_mix_nothing() {
         let mut browser = doorward.browser();
         let page = browser.visit(&doorward.store_url("/page")).await;
         assert_eq!(page.status(), 200, "{page}");
-        let (site, enough) = (doorward.site().store, Arc::clone(&enough));
+        let (site, stop) = (doorward.site().store, Arc::clone(&stop));
         users.push(tokio::spawn(click(
             browser,
             site,
             format!("{name}-id"),
-            enough,
+            stop,
         )));
     }
     let logins = doorward.provider.calls(Endpoint::Authorize);
@@ -129,7 +129,7 @@ async fn reloads_under_load_fail_no_request_and_mix_nothing() {
     // The rule is removed altogether.
     doorward.rewrite(&file(&text, 'b', new).replace("paths = [\"/b/**\"]", "paths = [\"/c/**\"]"));
     doorward.reload_changes().await;
-    enough.store(true, Ordering::SeqCst);
+    stop.store(true, Ordering::SeqCst);
     for user in users {
         assert!(user.await.expect("every response was right") > 0);
     }
