@@ -172,11 +172,17 @@ impl RefreshExchange {
         };
         match (self.stored_step(app, used, old, stored), lease) {
             (RefreshStep::Send(attempt), Some(lease)) if is_complete => {
-                let lease = Some(lease);
-                Ok(Some(RefreshStep::Send(Box::new(RefreshAttempt {
-                    lease,
-                    ..*attempt
-                }))))
+                let sent = attempt.used.generation;
+                // The lease of an older generation counts as done, and would be taken over.
+                let lease = if sent > used.generation {
+                    lease.for_generation(sent).await?
+                } else {
+                    Some(lease)
+                };
+                Ok(lease.map(|lease| {
+                    let lease = Some(lease);
+                    RefreshStep::Send(Box::new(RefreshAttempt { lease, ..*attempt }))
+                }))
             }
             (RefreshStep::Send(_), lease) => {
                 release(lease).await;

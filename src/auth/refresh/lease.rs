@@ -35,7 +35,7 @@ const RELEASE_RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// The length of the random part of a holder.
 const HOLDER_LEN: usize = 16;
 
-/// Who holds a lease: random bytes, and the generation that is being refreshed.
+/// Who holds a lease: random bytes, and the generation whose token is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::auth) struct Holder(Bytes);
 
@@ -142,6 +142,26 @@ impl Lease {
         Ok(self.held.renew().await? && self.held.is_without_gap())
     }
 
+    /// The same lease, but for `generation`, whose token is to be sent instead. Until its result is
+    /// stored no replica takes the lease over. `None`: another replica was faster.
+    pub(in crate::auth) async fn for_generation(
+        mut self,
+        generation: Generation,
+    ) -> Result<Option<Self>, StoreError> {
+        drop(self.keeper.take());
+        match self.held.try_change(generation).await {
+            Ok(Some(holder)) => {
+                let (context, key) = (Arc::clone(&self.held.context), self.held.key.clone());
+                Ok(Some(Self::taken(context, key, holder)))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => {
+                Arc::clone(&self.held).start_late_release(LateRelease::Held);
+                Err(error)
+            }
+        }
+    }
+
     /// Releases the lease. If the store does not answer, it is tried again beside the caller.
     pub(in crate::auth) async fn release(mut self) {
         drop(self.keeper.take());
@@ -170,6 +190,20 @@ impl Held {
             holder,
             renewed: Mutex::new(renewed),
         }
+    }
+
+    /// Replaces the holder by one that refreshes `generation`. `None`: another replica has the lease.
+    async fn try_change(&self, generation: Generation) -> Result<Option<Holder>, StoreError> {
+        let (holder, now) = (Holder::new(generation)?, self.context.now());
+        let store = &self.context.stores.sessions;
+        let ends_at = end_of_lease(now);
+        let changed =
+            store.compare_and_swap(&self.key, &self.holder.0, holder.bytes(), ends_at, now);
+        let is_changed = changed.await.inspect_err(|_| {
+            let (context, key) = (Arc::clone(&self.context), self.key.clone());
+            Lease::release_uncertain(context, key, holder.clone());
+        })?;
+        Ok(is_changed.then_some(holder))
     }
 
     fn start_late_release(self: Arc<Self>, release: LateRelease) {

@@ -57,6 +57,36 @@ async fn lost_response_is_recovered_at_another_replica() {
     doorward.provider.assert_no_dead_refresh_token_was_sent();
 }
 
+/// The browser sends the first generation, and the store has the second one, which expired too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn undelivered_tokens_that_expired_are_refreshed_by_one_replica() {
+    let redis = RedisServer::start();
+    let doorward = three(&redis);
+    let url = doorward.store_url(CART);
+    for round in 1..=8 {
+        let before = doorward.logged_in("alice", CART).await;
+        doorward.advance_secs(300);
+        // A browser that has the second generation, and one that lost the response.
+        let mut after = before.clone();
+        assert_eq!(after.step(&url).await.status(), 200);
+        doorward.advance_secs(300);
+        let browsers: Vec<_> = if round % 2 == 0 {
+            vec![before.clone(), before.clone(), before]
+        } else {
+            vec![before.clone(), after, before]
+        };
+        let browsers: Vec<_> = browsers
+            .into_iter()
+            .enumerate()
+            .map(|(replica, browser)| doorward.moved_to(replica, browser))
+            .collect();
+        let (statuses, _) = all_at_once(&browsers, 6, &url).await;
+        assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+        assert_eq!(refreshes(&doorward.provider), round * 2);
+        doorward.provider.assert_no_dead_refresh_token_was_sent();
+    }
+}
+
 #[tokio::test]
 async fn reuse_at_another_replica_after_grace_is_theft() {
     let redis = RedisServer::start();
