@@ -45,6 +45,22 @@ async fn connection_idle_for_too_long_is_closed() {
 }
 
 #[tokio::test]
+async fn connection_idle_for_too_long_leaves_its_slot() {
+    let proxy = start_proxy(|settings| {
+        settings.reuse = IdleReuse::up_to(Duration::from_millis(300));
+        settings.max_connections = 1;
+    })
+    .await;
+    proxy.get("/a").await;
+    // Used between two sweeps of the pool, the connection is too old before the second one.
+    sleep(Duration::from_millis(200)).await;
+    proxy.get("/b").await;
+    sleep(Duration::from_millis(350)).await;
+    let response = proxy.get("/c").await;
+    assert!(response.contains("200 OK"), "{response}");
+}
+
+#[tokio::test]
 async fn unrepeatable_request_needs_new_or_recent_connection() {
     let proxy = start_proxy(|_| {}).await;
     proxy.get("/a").await;

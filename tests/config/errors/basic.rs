@@ -15,4 +15,9 @@ errors! {
     quoted_realm_is_rejected:
         "client_id = \"forum\"" => "client_id = \"forum\"\nbasic = { realm = 'a\"b' }",
         at "'a\"b'", "is not a realm", hint "quotes";
+    basic_rule_with_a_requirement_is_rejected:
+        "allow = \"public\"" =>
+            "allow = \"authenticated\"\nauth_methods = [\"basic\", \"session\"]\n\
+             require = { max_age = \"5m\" }",
+        at "{ max_age = \"5m\" }", "a password cannot fulfil it", hint "auth_methods";
 }
