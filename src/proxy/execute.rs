@@ -95,8 +95,7 @@ impl Proxy {
                 self.logout(app_ref, target, code, context).await
             }
             Decision::ReturnFromLogout { app_ref, target } => {
-                let location = target.location(app_ref.app);
-                responder.redirect(StatusCode::FOUND, &location, code)
+                responder.return_from_logout(app_ref.app, &target, code)
             }
             Decision::BackchannelLogout { app_ref } => {
                 self.backchannel_logout(app_ref, code, context).await

@@ -47,8 +47,8 @@ impl Proxy {
             HostLoginOutcome::HandedOver { app, redirect } => self
                 .responder
                 .moving_on(&MovingOn {
-                    host: app_ref.app,
-                    app: &app,
+                    from: app_ref.app,
+                    to: app.origin.host(),
                     target: &redirect.location,
                     title: "You are signed in",
                     code: "handed_over",

@@ -58,8 +58,8 @@ impl Proxy {
             && let Some(page) = self.auth.login_host.page_after_logout(app_ref, query)
         {
             return self.responder.moving_on(&MovingOn {
-                host: app_ref.app,
-                app: &page.app,
+                from: app_ref.app,
+                to: page.app.origin.host(),
                 target: &page.location,
                 title: "You are signed out",
                 code,

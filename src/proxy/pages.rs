@@ -137,17 +137,17 @@ pub struct SignedOutPage<'a> {
     pub home: Option<&'a Href>,
 }
 
-/// The page with which a login host sends a browser on to an app. Its response has a `Refresh`
-/// header; the link is for browsers that do not follow it.
+/// The page that sends a browser on to another host after a login or logout. Its response has a
+/// `Refresh` header; the link is for browsers that do not follow it.
 #[derive(Clone, Debug, Serialize)]
 pub struct MovingOnPage<'a> {
-    /// The login host.
+    /// The host that the browser is at.
     pub site: &'a str,
-    /// The heading: what has been done.
+    /// The heading: the result of the login or logout.
     pub title: &'a str,
-    /// The app's host.
-    pub app: &'a str,
-    /// The URL at the app's host, from the configuration.
+    /// The other host.
+    pub to: &'a str,
+    /// The URL there, from the configuration.
     pub target: &'a str,
 }
 
@@ -269,7 +269,7 @@ impl Pages {
         self.page("signed_out.html", page, &self.never_framed)
     }
 
-    /// The page that leads from a login host to an app.
+    /// The page that leads to another host.
     pub fn moving_on(&self, page: &MovingOnPage<'_>) -> Page {
         self.page("moving_on.html", page, &self.never_framed_without_form)
     }
@@ -370,7 +370,7 @@ impl Pages {
             &MovingOnPage {
                 site,
                 title: "Title",
-                app: site,
+                to: site,
                 target: "https://store.example.com/",
             },
         )?;

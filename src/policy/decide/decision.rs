@@ -93,7 +93,7 @@ pub enum Decision<'a> {
         /// Where the logout leads.
         target: Option<LogoutTarget>,
     },
-    /// Redirect the browser to the target of a logout.
+    /// Send the browser on to the target of a logout.
     ReturnFromLogout {
         /// The app.
         app_ref: AppRef<'a>,

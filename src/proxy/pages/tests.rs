@@ -52,7 +52,7 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
             pages.moving_on(&MovingOnPage {
                 site: text,
                 title: text,
-                app: text,
+                to: text,
                 target: login.as_str(),
             }),
         ),
@@ -350,7 +350,7 @@ fn page_of_a_login_host_links_to_the_app() {
     let page = Pages::new().unwrap().moving_on(&MovingOnPage {
         site: "login.example.com",
         title: "You are signed in",
-        app: "store.example.com",
+        to: "store.example.com",
         target,
     });
     let link =

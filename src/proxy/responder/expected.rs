@@ -4,6 +4,7 @@ use http::StatusCode;
 
 use super::Responder;
 use crate::policy::decide::Decision;
+use crate::policy::logout_target::LogoutTarget;
 use crate::types::request_id::RequestId;
 
 impl Responder {
@@ -17,11 +18,18 @@ impl Responder {
             }
             Decision::StartLogin { .. }
             | Decision::AlreadySignedIn { .. }
-            | Decision::ReturnFromLogout { .. } => Some(StatusCode::FOUND),
+            | Decision::ReturnFromLogout {
+                target: LogoutTarget::Page(_),
+                ..
+            } => Some(StatusCode::FOUND),
             Decision::PreservePost { .. } => Some(StatusCode::SEE_OTHER),
             Decision::RedirectToCanonicalOrigin { .. } => Some(StatusCode::PERMANENT_REDIRECT),
             Decision::CorsPreflight { .. } => Some(StatusCode::NO_CONTENT),
             Decision::ConfirmLogout { .. }
+            | Decision::ReturnFromLogout {
+                target: LogoutTarget::Listed(_),
+                ..
+            }
             | Decision::ShowSignedOut { .. }
             | Decision::ShowSession { .. } => Some(StatusCode::OK),
             Decision::Forward(_)

@@ -1,4 +1,4 @@
-//! Responses of a login host: the way to the apps, failed logins, and the page that lists the apps.
+//! Responses that lead to another host after a login or logout, and the pages of a login host.
 
 use std::sync::Arc;
 
@@ -12,16 +12,17 @@ use super::response::{TaggedResponse, insert, page_response};
 use crate::auth::login_host::FailedHostLogin;
 use crate::identity::login_link::LoginLink;
 use crate::policy::app::App;
+use crate::policy::logout_target::LogoutTarget;
 use crate::proxy::pages::{MovingOnPage, SignedInAppsPage};
 use crate::types::request_id::RequestId;
 
-/// A step from a login host to an app.
+/// A step to another host.
 pub struct MovingOn<'s> {
-    /// The login host.
-    pub host: &'s App,
-    /// The app.
-    pub app: &'s App,
-    /// The URL at the app's host.
+    /// The login host or app that the browser is at.
+    pub from: &'s App,
+    /// The name of the other host.
+    pub to: &'s str,
+    /// The URL there.
     pub target: &'s str,
     /// The heading of the page.
     pub title: &'static str,
@@ -41,15 +42,15 @@ impl Responder {
         self.redirect(StatusCode::FOUND, &location, code)
     }
 
-    /// The page that sends the browser on to an app.
+    /// The page that sends the browser on to another host.
     ///
     /// It is no redirect: Chromium applies the `form-action` of the provider's page to every
-    /// redirect after its form, and the provider lists the login host only.
+    /// redirect after its form, and the provider lists the host of the redirect URI only.
     pub fn moving_on(&self, step: &MovingOn<'_>) -> TaggedResponse {
         let page = self.pages.moving_on(&MovingOnPage {
-            site: step.host.origin.host(),
+            site: step.from.origin.host(),
             title: step.title,
-            app: step.app.origin.host(),
+            to: step.to,
             target: step.target,
         });
         let mut response = page_response(StatusCode::OK, page);
@@ -60,6 +61,25 @@ impl Responder {
         TaggedResponse {
             code: step.code,
             response,
+        }
+    }
+
+    /// Leads to the target of a logout.
+    pub fn return_from_logout(
+        &self,
+        app: &App,
+        target: &LogoutTarget,
+        code: &'static str,
+    ) -> TaggedResponse {
+        match target {
+            LogoutTarget::Page(_) => self.redirect(StatusCode::FOUND, &target.location(app), code),
+            LogoutTarget::Listed(url) => self.moving_on(&MovingOn {
+                from: app,
+                to: url.host_str().unwrap_or_default(),
+                target: url.as_str(),
+                title: "You are signed out",
+                code,
+            }),
         }
     }
 

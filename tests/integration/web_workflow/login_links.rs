@@ -135,6 +135,9 @@ async fn target_of(door: &Doorward, target: &str) -> Option<String> {
     // The other site is not there.
     while let Some(next) = next_of(&page) {
         if next == target || next == door.store_url(target) {
+            // A redirect after a form of the provider must not leave the app's host.
+            let is_elsewhere = next == target;
+            assert_eq!(page.header("refresh").is_some(), is_elsewhere, "{page}");
             return Some(next);
         }
         page = browser.step(&next).await;
