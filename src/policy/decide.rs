@@ -284,6 +284,17 @@ fn decide_preflight<'a>(request: AppRequest<'a, '_>, preflight: PreflightRequest
     let Some(origin) = app.cors.allowed(headers) else {
         return refuse(info, Some(app_ref), Reason::OriginNotAllowed);
     };
+    if app
+        .rules
+        .requirement(&preflight.method, &info.target)
+        .access
+        == Access::Denied
+    {
+        return Decision::Refuse(Refusal {
+            preflight_method: Some(preflight.method),
+            ..Refusal::new(Reason::Denied, Some(app_ref), info.client_kind)
+        });
+    }
     Decision::CorsPreflight {
         app_ref,
         allowed: AllowedPreflight {

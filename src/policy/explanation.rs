@@ -33,7 +33,8 @@ impl Denial {
         if !is_by_rule(refusal.reason) {
             return None;
         }
-        let rule = app_ref.app.rules.applied(&info.method, &info.target);
+        let method = refusal.preflight_method.as_ref().unwrap_or(&info.method);
+        let rule = app_ref.app.rules.applied(method, &info.target);
         let anonymous = Claims::default();
         let identity = refusal.user.as_deref();
         let subjects = Subjects {

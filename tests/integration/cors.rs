@@ -156,6 +156,8 @@ async fn preflight_is_answered_by_the_rules() {
     }
     assert_eq!(door.store.count(), before, "none reached the app");
     door.log.line("/orders/7", "origin_not_allowed").await;
+    let line = door.log.line("/orders/7", "denied").await;
+    assert_eq!(line["rule"], "3", "of DELETE: {line}");
 
     // The app answers those of public paths, and those of users.
     let public = preflight(&door, "/public/x", "https://evil.example", "PUT");

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::Method;
+
 use super::Permit;
 use super::caller::Caller;
 use super::reason::Reason;
@@ -183,6 +185,8 @@ pub struct Refusal<'a> {
     pub scheme: Option<Scheme>,
     /// Whether the response asks for a user name and a password.
     pub asks_for_password: bool,
+    /// The method that a preflight request asks about: its rule refuses.
+    pub preflight_method: Option<Method>,
 }
 
 impl<'a> Refusal<'a> {
@@ -198,6 +202,7 @@ impl<'a> Refusal<'a> {
             requirement: None,
             scheme: None,
             asks_for_password: false,
+            preflight_method: None,
         }
     }
 }
