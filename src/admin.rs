@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use readiness::{Dependencies, Readiness};
 
 use crate::downstream::Handler;
+use crate::telemetry::audit::{AuditBuffer, AuditEvent, AuditedRequest};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::Body;
@@ -96,25 +97,17 @@ pub const NOT_PUBLISHED: &str = "known here only, will be published";
 
 /// Handles `/livez`, `/readyz`, `/metrics`, `/version`, `/revoke` and `/reload`.
 pub struct Admin {
-    health: Arc<Health>,
-    metrics: Arc<Metrics>,
-    operations: Arc<dyn Operations>,
+    /// What `/livez` and `/readyz` tell.
+    pub health: Arc<Health>,
+    /// What `/metrics` shows.
+    pub metrics: Arc<Metrics>,
+    /// What depends on the configuration.
+    pub operations: Arc<dyn Operations>,
+    /// Gets the calls of operators.
+    pub audit: Option<AuditBuffer>,
 }
 
 impl Admin {
-    /// The endpoints of a process.
-    pub fn new(
-        health: Arc<Health>,
-        metrics: Arc<Metrics>,
-        operations: Arc<dyn Operations>,
-    ) -> Self {
-        Self {
-            health,
-            metrics,
-            operations,
-        }
-    }
-
     /// Whether the request is for this listener. Web pages cannot reach Unix domain sockets.
     fn is_own_host<B>(&self, request: &Request<B>, connection: &ConnectionInfo) -> bool {
         let named = request.uri().authority().map(|name| Some(name.as_str()));
@@ -178,6 +171,21 @@ impl Admin {
         }
     }
 
+    fn audit_command(&self, path: &str, status: StatusCode, connection: ConnectionInfo) {
+        let Some(audit) = &self.audit else {
+            return;
+        };
+        audit.write(&AuditEvent {
+            is_warning: !status.is_success(),
+            client: connection.peer.map(|peer| peer.ip()),
+            request: Some(AuditedRequest {
+                status: status.as_u16(),
+                ..AuditedRequest::new("POST", path)
+            }),
+            ..AuditEvent::new("admin_call")
+        });
+    }
+
     fn respond(&self, method: &Method, path: &str) -> Response<Body> {
         let (status, content_type, text) = match path {
             "/livez" if self.health.is_alive() => (StatusCode::OK, TEXT, "alive\n".to_owned()),
@@ -236,11 +244,16 @@ impl Handler for Admin {
             let text = "the host name is not allowed here: see `server.admin_hosts`\n";
             return response(StatusCode::MISDIRECTED_REQUEST, TEXT, text.to_owned());
         }
-        if request.method() == Method::POST && request.uri().path() == REVOKE_PATH {
-            return self.revoke(request.into_body()).await;
+        let is_command = request.method() == Method::POST;
+        if is_command && request.uri().path() == REVOKE_PATH {
+            let response = self.revoke(request.into_body()).await;
+            self.audit_command(REVOKE_PATH, response.status(), connection);
+            return response;
         }
-        if request.method() == Method::POST && request.uri().path() == RELOAD_PATH {
-            return self.reload(request.into_body()).await;
+        if is_command && request.uri().path() == RELOAD_PATH {
+            let response = self.reload(request.into_body()).await;
+            self.audit_command(RELOAD_PATH, response.status(), connection);
+            return response;
         }
         self.respond(request.method(), request.uri().path())
     }
@@ -271,11 +284,7 @@ mod tests {
 
     #[test]
     fn public_names_are_refused_over_tcp() {
-        let admin = Admin::new(
-            Arc::new(Health::new()),
-            Arc::new(Metrics::new().unwrap()),
-            Arc::new(TwoCommands),
-        );
+        let admin = admin();
         let tcp = ConnectionInfo {
             peer: Some("127.0.0.1:50000".parse().unwrap()),
             id: ConnectionId::new(0),
@@ -306,6 +315,15 @@ mod tests {
     }
 
     /// Applies two commands only.
+    fn admin() -> Admin {
+        Admin {
+            health: Arc::new(Health::new()),
+            metrics: Arc::new(Metrics::new().unwrap()),
+            operations: Arc::new(TwoCommands),
+            audit: None,
+        }
+    }
+
     struct TwoCommands;
 
     impl Operations for TwoCommands {
@@ -356,11 +374,10 @@ mod tests {
     async fn endpoints_respond_and_only_commands_change_state() {
         let mut health = Health::new();
         let listening = health.condition("listening");
-        let admin = Admin::new(
-            Arc::new(health),
-            Arc::new(Metrics::new().unwrap()),
-            Arc::new(TwoCommands),
-        );
+        let admin = Admin {
+            health: Arc::new(health),
+            ..admin()
+        };
         assert_eq!(
             request(&admin, &Method::GET, "/livez").await,
             (200, "alive\n".into())

@@ -35,12 +35,13 @@ use crate::downstream::{self, ActivatedSockets, DrainTrigger, ListenError};
 use crate::runtime::BackgroundRuntime;
 use crate::store::RedisSettingsError;
 use crate::telemetry::access::AccessLog;
+use crate::telemetry::audit::{AuditLog, AuditTarget};
 use crate::telemetry::health::{Condition, Health};
 use crate::telemetry::metrics::Metrics;
 use crate::types::time::{Clock, SystemClock};
 use crate::upstream::UpstreamPlanError;
 use crate::worker::{Worker, WorkerListener};
-use compose::{Configured, Process};
+use compose::{Configured, Process, ProcessParts, log_names};
 use listeners::Listeners;
 use operations::ServerOperations;
 use reload::{Reloader, ReloaderParts};
@@ -65,6 +66,7 @@ pub struct Server {
     // Dropped in this order, after the workers have ended.
     runtime: Runtime,
     access: Option<AccessLog>,
+    audit: Option<AuditLog>,
 }
 
 /// The apps of a configuration with their seals, for commands that do not serve.
@@ -122,6 +124,9 @@ pub enum StartError {
     /// The journal cannot be opened.
     #[error("the journal `{0}`: {1}")]
     Journal(PathBuf, io::Error),
+    /// The audit log cannot be opened.
+    #[error("the audit log `{0}`: {1}")]
+    AuditLog(AuditTarget, io::Error),
     /// No listener is configured.
     #[error("no listener is configured")]
     NoListener,
@@ -174,6 +179,12 @@ impl Server {
         let revocations_known = health.condition("revocations");
         let workers_alive = health.liveness("workers");
         let access = access_to.map(AccessLog::start).transpose()?;
+        let audit = config.log.audit.as_ref();
+        let audit = audit.map(|settings| {
+            AuditLog::start(settings, Arc::clone(&clock), &metrics)
+                .map_err(|error| StartError::AuditLog(settings.target.clone(), error))
+        });
+        let audit = audit.transpose()?;
         let (listeners, controls) = Listeners::open(&config, &mut inherited)?;
         if let Some(unused) = inherited.unused() {
             return Err(StartError::UnusedSocket(unused));
@@ -187,11 +198,21 @@ impl Server {
         let (background, runtime) = BackgroundRuntime::start()?;
         let first = listeners.clients.first().ok_or(StartError::NoListener)?;
         let bytes = Arc::clone(first.listener.byte_budget());
-        let process = Process::new(background.clone(), Arc::clone(&metrics), clock, bytes)?;
+        let audit_buffer = audit.as_ref().map(AuditLog::buffer);
+        let process = Process::new(ProcessParts {
+            runtime: background.clone(),
+            metrics: Arc::clone(&metrics),
+            clock,
+            bytes,
+            audit: audit_buffer.clone(),
+            names: log_names(&config)?,
+        })?;
         let number = config.server.workers.get();
         let configured = Configured::at_start(config, &process)?;
         let proxies = (0..number).map(|_| {
-            let buffer = access.as_ref().map(|access| access.buffer(&metrics));
+            let buffer = access
+                .as_ref()
+                .map(|access| access.buffer(configured.config.log.access_format, &metrics));
             Arc::new(ArcSwap::from_pointee(configured.proxy(buffer, &process)))
         });
         let proxies: Vec<_> = proxies.collect();
@@ -207,7 +228,12 @@ impl Server {
         let (admin_trigger, admin_drain) = downstream::drain();
         // First, so that probes are answered while revocations are read.
         let operations = Arc::new(ServerOperations(Arc::clone(&reloader)));
-        let admin_handler = Admin::new(Arc::new(health), Arc::clone(&metrics), operations);
+        let admin_handler = Admin {
+            health: Arc::new(health),
+            metrics: Arc::clone(&metrics),
+            operations,
+            audit: audit_buffer,
+        };
         tasks::serve_admin(
             &background,
             listeners.admin,
@@ -245,6 +271,7 @@ impl Server {
             reloader,
             runtime,
             access,
+            audit,
         })
     }
 
@@ -312,6 +339,6 @@ impl Server {
         self.admin_trigger.start();
         // Background tasks such as refreshes may still run, but no request waits for them.
         self.runtime.shutdown_background();
-        drop(self.access);
+        drop((self.access, self.audit));
     }
 }

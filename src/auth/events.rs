@@ -3,11 +3,23 @@
 use std::time::Duration;
 
 use super::app::AppAuth;
+use crate::identity::claims::Claims;
+use crate::policy::decide::Caller;
+use crate::session::jwt::SessionJwt;
+use crate::session::validity::Session;
+use crate::store::Revocation;
+use crate::types::oauth::{SessionId, Subject};
 
 /// Receives events for logs and metrics.
 pub trait Observer: Send + Sync {
-    /// A flow at `app` ended. `outcome` is a stable code.
-    fn record_event(&self, app: &AppAuth, event: Event, outcome: &'static str);
+    /// A flow at `app` ended. `outcome` is a stable code. `session` is what the flow was about.
+    fn record_event(
+        &self,
+        app: &AppAuth,
+        event: Event,
+        outcome: &'static str,
+        session: &EventSession,
+    );
 
     /// Whether all published revocations are known here changed to `known`.
     fn revocations_synced(&self, known: bool);
@@ -43,6 +55,8 @@ pub enum Event {
     PasswordLogin,
     /// A refresh token was used.
     Refresh,
+    /// A refresh token was used, and the session did not continue.
+    RefreshRefused,
     /// A user logged out.
     Logout,
     /// The provider or an operator revoked sessions.
@@ -65,12 +79,100 @@ impl Event {
             Self::LoginFinished => "login_finished",
             Self::PasswordLogin => "password_login",
             Self::Refresh => "refresh",
+            Self::RefreshRefused => "refresh_refused",
             Self::Logout => "logout",
             Self::Revocation => "revocation",
             Self::RefreshTokenReuse => "refresh_token_reuse",
             Self::Introspection => "introspection",
             Self::AppLogout => "app_logout",
             Self::PostReplay => "post_replay",
+        }
+    }
+
+    /// Whether the event belongs into the audit log: it says who logged in, or what ended sessions.
+    pub const fn is_audited(self) -> bool {
+        match self {
+            Self::LoginFinished
+            | Self::PasswordLogin
+            | Self::RefreshRefused
+            | Self::Logout
+            | Self::Revocation
+            | Self::RefreshTokenReuse => true,
+            Self::LoginStarted
+            | Self::Refresh
+            | Self::Introspection
+            | Self::AppLogout
+            | Self::PostReplay => false,
+        }
+    }
+}
+
+/// The session and the user that an event is about, as far as they are known.
+#[derive(Clone, Debug, Default)]
+pub struct EventSession {
+    /// Doorward's session ID.
+    pub sid: Option<SessionId>,
+    /// `sub`.
+    pub subject: Option<Subject>,
+    /// The user's claims.
+    pub claims: Option<Claims>,
+}
+
+impl EventSession {
+    /// All sessions of a user, or one that is not known.
+    pub(in crate::auth) fn of_user(subject: Option<&Subject>) -> Self {
+        Self {
+            subject: subject.cloned(),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<&SessionJwt> for EventSession {
+    fn from(jwt: &SessionJwt) -> Self {
+        Self {
+            sid: Some(jwt.sid.clone()),
+            subject: Some(jwt.subject.clone()),
+            claims: jwt.claims(),
+        }
+    }
+}
+
+impl From<&Session> for EventSession {
+    fn from(session: &Session) -> Self {
+        Self {
+            sid: Some(session.sid.clone()),
+            subject: Some(session.identity.subject.clone()),
+            claims: Some(session.identity.claims.clone()),
+        }
+    }
+}
+
+impl From<&Caller> for EventSession {
+    fn from(caller: &Caller) -> Self {
+        match caller {
+            Caller::Authenticated(live) | Caller::NativeSession(live) | Caller::Basic(live) => {
+                Self::from(&**live.session())
+            }
+            Caller::Anonymous(_) | Caller::Bearer(_) => Self::default(),
+        }
+    }
+}
+
+impl From<&Revocation> for EventSession {
+    fn from(revocation: &Revocation) -> Self {
+        match revocation {
+            Revocation::Session(sid, subject) => Self {
+                sid: Some(sid.clone()),
+                // An operator names the session only.
+                subject: Some(subject.clone()).filter(|subject| !subject.as_str().is_empty()),
+                claims: None,
+            },
+            Revocation::User(subject, _) => Self::of_user(Some(subject)),
+            Revocation::Provider(named) => {
+                Self::of_user(named.user.as_ref().map(|user| &user.subject))
+            }
+            Revocation::ProviderSession(_) | Revocation::Everyone(_) => Self::default(),
         }
     }
 }

@@ -67,7 +67,7 @@ use crate::types::time::{Clock, Timestamp};
 
 pub use context::Stores;
 pub use error::{FailureCause, Unavailable};
-pub use events::{Event, Observer};
+pub use events::{Event, EventSession, Observer};
 
 /// All authentication flows of one process.
 pub struct Auth {
@@ -268,7 +268,7 @@ impl Auth {
     pub fn record_app_logout(&self, app_ref: AppRef<'_>, outcome: &'static str) {
         if let Some(app) = &self.context.app(app_ref) {
             let observer = &self.context.observer;
-            observer.record_event(app, Event::AppLogout, outcome);
+            observer.record_event(app, Event::AppLogout, outcome, &EventSession::default());
         }
     }
 

@@ -112,6 +112,9 @@ pub(super) struct RawLog {
     pub(super) format: Option<LogFormat>,
     pub(super) level: Option<LogLevel>,
     pub(super) access: Option<bool>,
+    pub(super) access_format: Option<LogFormat>,
+    pub(super) audit: Option<String>,
+    pub(super) max_audit_buffer_bytes: Option<u32>,
     pub(super) user: Option<String>,
 }
 

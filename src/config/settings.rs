@@ -20,6 +20,7 @@ use crate::policy::app::App;
 use crate::policy::client_address::ForwardedHeader;
 use crate::proxy::log_names::LoggedUser;
 use crate::store::RedisSettings;
+use crate::telemetry::audit::AuditSettings;
 use crate::telemetry::log::LogFormat;
 use crate::types::net::ListenAddr;
 use crate::types::oauth::ProviderName;
@@ -122,7 +123,11 @@ pub struct LogConfig {
     pub filter: &'static str,
     /// Whether the access log is written.
     pub access: bool,
-    /// What the access log calls users.
+    /// The format of the access log.
+    pub access_format: LogFormat,
+    /// The audit log, if it is written.
+    pub audit: Option<AuditSettings>,
+    /// What the logs call users.
     pub user: LoggedUser,
 }
 

@@ -16,6 +16,8 @@ pub struct Denial {
     /// What was missing, with the values that were there. `None` if nothing could have helped, or
     /// the reason says it all.
     pub missing: Option<String>,
+    /// Whether the response only asks for credentials, because the client has sent none.
+    pub asks_for_credentials: bool,
 }
 
 impl Denial {
@@ -52,6 +54,7 @@ impl Denial {
         Some(Self {
             rule: rule.label(),
             missing: checked.missing(refusal.reason),
+            asks_for_credentials: asks_for_credentials(refusal.reason),
         })
     }
 }
@@ -72,6 +75,19 @@ const fn is_by_rule(reason: Reason) -> bool {
             | Reason::PasswordRefused(_)
             | Reason::PasswordOverHttp
     )
+}
+
+/// Whether the client has to authenticate for the first time. A login that a rule requires of a user who
+/// has a session is a refusal.
+const fn asks_for_credentials(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::LoginRequired(_)
+            | Reason::PostNotPreserved(..)
+            | Reason::LoginBlockedInFrame(_)
+            | Reason::TokenRequired
+            | Reason::PasswordRequired
+    ) && !reason.is_insufficient_authentication()
 }
 
 /// A rule with what it is checked against.

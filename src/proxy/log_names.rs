@@ -1,18 +1,20 @@
-//! Names of users and sessions in the access log.
+//! Names of users and sessions in the logs.
 
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
+use serde_json::{Map, Value};
 
+use crate::identity::claims::Claims;
 use crate::identity::identity::{HeaderTemplate, Identity};
 use crate::policy::decide::Caller;
-use crate::types::oauth::SessionId;
+use crate::types::oauth::{SessionId, Subject};
 use crate::types::secret::Secret;
 
 /// The domain of the key, which is derived from a sealing key.
 const DOMAIN: &[u8] = b"doorward names of users in the log";
 
-/// The form of user names in the access log.
+/// The form of user names in the logs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum LoggedUser {
     /// A keyed hash of `sub`: entries of one user can be joined, and without the key nobody can test
@@ -25,7 +27,7 @@ pub enum LoggedUser {
     Claims(HeaderTemplate),
 }
 
-/// Names users in the access log.
+/// Names users in the logs.
 #[derive(Clone, Debug)]
 pub struct LogNames {
     key: hmac::Key,
@@ -43,24 +45,32 @@ impl LogNames {
         }
     }
 
-    /// The user's name in the log.
-    pub fn user(&self, identity: &Identity) -> Option<String> {
+    /// The user's name in the logs. Without `claims` only `sub` is known.
+    pub fn user(&self, subject: &Subject, claims: Option<&Claims>) -> Option<String> {
         match &self.user {
             LoggedUser::None => None,
-            LoggedUser::Hash => Some(self.hash(identity)),
+            LoggedUser::Hash => Some(self.hash(subject)),
             LoggedUser::Claims(template) => {
-                let claims = template.rendered(&identity.claims);
-                Some(claims.unwrap_or_else(|| self.hash(identity)))
+                let name = match claims {
+                    Some(claims) => template.rendered(claims),
+                    None => template.rendered(&claims_of(subject)),
+                };
+                Some(name.unwrap_or_else(|| self.hash(subject)))
             }
         }
     }
 
-    fn hash(&self, identity: &Identity) -> String {
-        let tag = hmac::sign(&self.key, identity.subject.as_str().as_bytes());
+    fn hash(&self, subject: &Subject) -> String {
+        let tag = hmac::sign(&self.key, subject.as_str().as_bytes());
         // A collision would need billions of users.
         let first = tag.as_ref().first_chunk().copied().unwrap_or_default();
         format!("{:016x}", u64::from_be_bytes(first))
     }
+}
+
+fn claims_of(subject: &Subject) -> Claims {
+    let sub = ("sub".to_owned(), Value::from(subject.as_str()));
+    Claims::new(Map::from_iter([sub]), Map::new())
 }
 
 /// The caller of a request, as its entry names it.
@@ -93,20 +103,15 @@ impl LoggedCaller {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Map, json};
+    use serde_json::json;
 
     use super::*;
-    use crate::identity::claims::Claims;
-    use crate::types::oauth::Subject;
-
-    fn alice() -> Identity {
-        let claims = json!({"sub": "alice", "email": "alice@example.com"});
-        let claims = Claims::new(claims.as_object().unwrap().clone(), Map::new());
-        Identity::new(Subject::new("alice"), claims, &[])
-    }
 
     fn named(key: u8, user: LoggedUser) -> Option<String> {
-        LogNames::new(&Secret::new([key; 32]), user).user(&alice())
+        let claims = json!({"sub": "alice", "email": "alice@example.com"});
+        let claims = Claims::new(claims.as_object().unwrap().clone(), Map::new());
+        let names = LogNames::new(&Secret::new([key; 32]), user);
+        names.user(&Subject::new("alice"), Some(&claims))
     }
 
     #[test]
@@ -125,5 +130,16 @@ mod tests {
         let hash = named(1, LoggedUser::Hash);
         assert_eq!(named(1, template("{phone_number}")), hash);
         assert_eq!(named(1, LoggedUser::None), None);
+    }
+
+    #[test]
+    fn user_without_claims_is_named_by_sub() {
+        let by_subject = |text| {
+            let template = HeaderTemplate::parse("user", text).unwrap();
+            let names = LogNames::new(&Secret::new([1; 32]), LoggedUser::Claims(template));
+            names.user(&Subject::new("alice"), None)
+        };
+        assert_eq!(by_subject("{sub}").as_deref(), Some("alice"));
+        assert_eq!(by_subject("{email}"), named(1, LoggedUser::Hash));
     }
 }

@@ -131,6 +131,7 @@ impl Proxy {
                 failure,
                 set_cookies,
                 link,
+                ..
             }) => {
                 tracing::debug!(app = %app_ref.app.name, code = failure.code(), "login_page_shown");
                 self.responder

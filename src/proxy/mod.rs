@@ -15,7 +15,9 @@ mod messages;
 mod native;
 pub mod pages;
 mod post_replay;
+mod presented;
 mod request_body;
+mod request_logs;
 mod request_telemetry;
 mod responder;
 mod stream_limits;
@@ -28,19 +30,14 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, header};
 
 use crate::auth::Auth;
-use crate::auth::basic::PresentedBasic;
-use crate::auth::bearer::authenticate::{PresentedBearer, TokenCache};
-use crate::auth::bearer::dpop::DpopTarget;
+use crate::auth::bearer::authenticate::TokenCache;
 use crate::auth::session::authentication::Authentication;
 use crate::auth::session::open::SessionCache;
 use crate::auth::session::writer::UpdateTarget;
-use crate::identity::credentials::Credentials;
 use crate::limits::{ClientKey, on_behalf_of};
-use crate::policy::basic::BasicCredentials;
 use crate::policy::canonical::canonical;
 use crate::policy::client_address::TrustedProxies;
 use crate::policy::client_kind::ClientKind;
-use crate::policy::credential_use::CredentialUse;
 use crate::policy::decide::{AccessContext, Caller, decide};
 use crate::policy::described_request::Dialect;
 use crate::policy::explanation::Denial;
@@ -59,10 +56,12 @@ use concurrency::{ServerSlot, request_bytes};
 use context::RequestContext;
 use messages::Operation;
 use post_replay::ReplayBody;
+use presented::{dpop_target, presented_basic, presented_bearer};
 use request_body::ReadBodyError;
 use responder::{ResponseUpdate, TaggedResponse};
 
 pub use concurrency::Limiters;
+pub use request_logs::RequestLogs;
 use request_telemetry::RequestRecord;
 pub use request_telemetry::{ConfiguredTelemetry, RequestTelemetry};
 pub use responder::Responder;
@@ -428,24 +427,6 @@ fn attempted_check(app_ref: Option<AppRef<'_>>, cookies: &RequestCookies<'_>) ->
     }
 }
 
-/// The access token in the request, if the route uses it.
-fn presented_bearer<'r>(
-    info: &'r RequestInfo,
-    route: &Route<'_>,
-    headers: &'r HeaderMap,
-) -> Option<PresentedBearer<'r>> {
-    let may_wait = match route.bearer_use(headers) {
-        CredentialUse::Ignored => return None,
-        CredentialUse::Optional => false,
-        CredentialUse::Required => true,
-    };
-    Some(PresentedBearer {
-        credentials: Credentials::read(headers)?,
-        target: dpop_target(info, headers),
-        may_wait,
-    })
-}
-
 /// The app whose allowed origins may read the response, if it is Doorward's own. Pages and endpoints
 /// that change something are not for scripts of other origins, and native endpoints have origins of
 /// their own.
@@ -457,33 +438,6 @@ const fn cors_app<'a>(route: &Route<'a>) -> Option<AppRef<'a>> {
         | Route::PlainHttp(_)
         | Route::UnsupportedPath(_)
         | Route::Misdirected => None,
-    }
-}
-
-/// The user name and the password in the request, if the route uses them.
-fn presented_basic(
-    info: &RequestInfo,
-    route: &Route<'_>,
-    headers: &HeaderMap,
-) -> Option<PresentedBasic> {
-    let may_wait = match route.basic_use(info) {
-        CredentialUse::Ignored => return None,
-        CredentialUse::Optional => false,
-        CredentialUse::Required => true,
-    };
-    Some(PresentedBasic {
-        credentials: BasicCredentials::read(headers)?,
-        address: info.address.client,
-        may_wait,
-    })
-}
-
-/// The request that a DPoP proof must match.
-fn dpop_target<'r>(info: &'r RequestInfo, headers: &'r HeaderMap) -> DpopTarget<'r> {
-    DpopTarget {
-        method: info.method.as_str(),
-        path: info.target.path(),
-        headers,
     }
 }
 

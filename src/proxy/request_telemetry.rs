@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::concurrency::REQUEST_BYTES;
 use super::event_stream::{EndedByDrain, end_with_drain};
 use super::log_names::{LogNames, LoggedCaller};
+use super::request_logs::{LoggedRequest, RequestLogs};
 use super::responder::TaggedResponse;
 use super::stream_limits::{LimitChecker, StreamLimits};
 use super::upload_observer::{LimitedUploadObserver, UploadObserver};
@@ -24,12 +25,10 @@ use crate::policy::explanation::Denial;
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::Route;
 use crate::session::validity::NoSessionReason;
-use crate::telemetry::access::{AccessBuffer, AccessEntry};
 use crate::telemetry::metrics::{AppMetrics, Metrics};
 use crate::types::body::{Body, BodyEnd, BodyError, BodyObserver, StreamSession};
 use crate::types::net::ConnectionInfo;
 use crate::types::request_id::RequestId;
-use crate::types::time::Clock;
 
 /// The status in the log of a request whose client disconnected before the response head. No
 /// response has it; nginx logs the same.
@@ -43,7 +42,7 @@ pub struct RequestTelemetry(Arc<Shared>);
 pub struct ConfiguredTelemetry {
     /// The metrics, by app index.
     pub apps: Vec<(String, AppMetrics)>,
-    /// The names of users in the access log.
+    /// The names of users in the logs.
     pub names: LogNames,
 }
 
@@ -54,8 +53,7 @@ struct Shared {
 
 /// What is the same in every configuration.
 struct WorkerTelemetry {
-    clock: Arc<dyn Clock>,
-    access: Option<AccessBuffer>,
+    logs: RequestLogs,
     metrics: Arc<Metrics>,
     without_app: AppMetrics,
     request_ids: AtomicU64,
@@ -68,16 +66,14 @@ struct WorkerTelemetry {
 impl RequestTelemetry {
     /// Telemetry for one worker. `seed` makes its request IDs differ from those of other workers.
     pub fn new(
-        clock: Arc<dyn Clock>,
-        access: Option<AccessBuffer>,
+        logs: RequestLogs,
         metrics: Arc<Metrics>,
         configured: ConfiguredTelemetry,
         seed: u64,
     ) -> Self {
         let without_app = metrics.app("", &[]);
         let worker = Arc::new(WorkerTelemetry {
-            clock,
-            access,
+            logs,
             metrics,
             without_app,
             request_ids: AtomicU64::new(seed),
@@ -275,7 +271,7 @@ impl RequestRecord {
         let Ok(caller) = caller else {
             return;
         };
-        if self.shared.worker.access.is_some() {
+        if self.shared.worker.logs.name_callers() {
             self.caller = LoggedCaller::of(caller);
         }
         // Refused passwords are counted where passwords are checked.
@@ -354,7 +350,7 @@ impl RequestRecord {
         response.map(|body| body.watched(Box::new(observer)))
     }
 
-    /// Writes the access log entry and updates the metrics, once.
+    /// Writes the log entries and updates the metrics, once.
     fn record(&mut self, outcome: &Outcome) {
         if std::mem::replace(&mut self.is_recorded, true) {
             return;
@@ -370,33 +366,24 @@ impl RequestRecord {
         let took = self.started.elapsed();
         let metrics = app.map_or(&self.shared.worker.without_app, |(_, metrics)| metrics);
         metrics.observe_request(code, status, took, self.upstream);
-        let Some(access) = &self.shared.worker.access else {
-            return;
-        };
-        let names = &self.shared.configured.names;
-        let caller = self.caller.as_ref();
-        let user = caller.and_then(|caller| names.user(&caller.identity));
-        let session = caller.map(|caller| caller.session.log_name());
-        let denial = self.denial.as_ref();
-        access.write(&AccessEntry {
-            time: self.shared.worker.clock.now(),
+        let request = LoggedRequest {
             request_id: self.request_id.as_str(),
             app: app.map(|(name, _)| name.as_str()),
-            user: user.as_deref(),
-            session: session.as_deref(),
+            caller: self.caller.as_ref(),
             client: self.client,
             method: self.method.as_ref().map_or("", Method::as_str),
             host: &self.host,
             path: &self.path,
             status,
             decision: code,
-            rule: denial.map(|denial| denial.rule.as_str()),
-            missing: denial.and_then(|denial| denial.missing.as_deref()),
+            denial: self.denial.as_ref(),
             duration: took,
             upstream_duration: self.upstream,
             bytes_in: self.upload.as_ref().map_or(0, |upload| upload.bytes()),
             bytes_out,
-        });
+        };
+        let Shared { worker, configured } = &*self.shared;
+        worker.logs.write(&configured.names, request);
     }
 }
 

@@ -25,10 +25,13 @@ use crate::policy::client_address::TrustedProxies;
 use crate::policy::route::HostRouter;
 use crate::policy::rule_lists::RuleLists;
 use crate::proxy::log_names::LogNames;
-use crate::proxy::{ConfiguredTelemetry, Limiters, Proxy, RequestTelemetry, Responder};
+use crate::proxy::{
+    ConfiguredTelemetry, Limiters, Proxy, RequestLogs, RequestTelemetry, Responder,
+};
 use crate::runtime::BackgroundRuntime;
 use crate::session::seal::KeyRing;
 use crate::telemetry::access::AccessBuffer;
+use crate::telemetry::audit::AuditBuffer;
 use crate::telemetry::metrics::Metrics;
 use crate::types::time::{Clock, Timestamp};
 use crate::upstream::{Tunnels, UpstreamPlan, Upstreams};
@@ -46,6 +49,8 @@ pub(super) struct Process {
     pub(super) tunnels: Arc<Tunnels>,
     pub(super) bytes: Arc<ByteBudget>,
     pub(super) responder: Arc<Responder>,
+    pub(super) audit: Option<AuditBuffer>,
+    observer: Arc<MetricsObserver>,
 }
 
 /// One configuration with its components, which all workers share.
@@ -66,13 +71,27 @@ pub(super) struct Configured {
     log_names: LogNames,
 }
 
+/// The parts of a [`Process`].
+pub(super) struct ProcessParts {
+    pub(super) runtime: BackgroundRuntime,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) bytes: Arc<ByteBudget>,
+    pub(super) audit: Option<AuditBuffer>,
+    pub(super) names: LogNames,
+}
+
 impl Process {
-    pub(super) fn new(
-        runtime: BackgroundRuntime,
-        metrics: Arc<Metrics>,
-        clock: Arc<dyn Clock>,
-        bytes: Arc<ByteBudget>,
-    ) -> Result<Self, StartError> {
+    pub(super) fn new(parts: ProcessParts) -> Result<Self, StartError> {
+        let ProcessParts {
+            runtime,
+            metrics,
+            clock,
+            bytes,
+            audit,
+            names,
+        } = parts;
+        let observer = MetricsObserver::new(Arc::clone(&metrics), audit.clone(), names);
         let resolver = Resolver::on(runtime.handle().clone(), Arc::clone(&clock), &metrics);
         Ok(Self {
             resolver,
@@ -80,6 +99,8 @@ impl Process {
             started_at: clock.now(),
             bytes,
             responder: Arc::new(Responder::new()?),
+            observer: Arc::new(observer),
+            audit,
             runtime,
             metrics,
             clock,
@@ -127,7 +148,7 @@ impl Configured {
                 process.runtime.clone(),
                 Arc::clone(&process.clock),
                 stores(&config, &process.metrics, process.clock.now())?,
-                Arc::new(MetricsObserver::new(Arc::clone(&process.metrics))),
+                Arc::clone(&process.observer) as _,
             ),
         };
         let policies: Vec<Arc<App>> = apps.iter().map(|auth| Arc::clone(&auth.app)).collect();
@@ -164,7 +185,8 @@ impl Configured {
     }
 
     /// Applies what concerns components that this configuration shares with `previous`.
-    pub(super) fn take_over_from(&self, previous: &Self) {
+    pub(super) fn take_over_from(&self, previous: &Self, process: &Process) {
+        process.observer.set_names(self.log_names.clone());
         self.auth.set_log_limits(log_limits(&self.config));
         for app in &self.apps {
             let absolute = app.app.limits.absolute;
@@ -206,9 +228,13 @@ impl Configured {
         // Only separates the request IDs of workers. The crypto library's generator would take 30 ms
         // for its first byte.
         let seed = RandomState::new().hash_one(());
-        let telemetry = RequestTelemetry::new(
-            Arc::clone(&process.clock),
+        let logs = RequestLogs {
+            clock: Arc::clone(&process.clock),
             access,
+            audit: process.audit.clone(),
+        };
+        let telemetry = RequestTelemetry::new(
+            logs,
             Arc::clone(&process.metrics),
             self.telemetry(&process.metrics),
             seed,
@@ -265,7 +291,7 @@ impl Configured {
     }
 }
 
-/// The names of users in the access log.
+/// The names of users in the logs.
 pub(super) fn log_names(config: &Config) -> Result<LogNames, StartError> {
     let key = config.keys.first().ok_or(StartError::Key)?;
     Ok(LogNames::new(key.material(), config.log.user.clone()))

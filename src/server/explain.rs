@@ -227,7 +227,7 @@ impl Explainer {
                 .map(|identity| identity.subject.to_string()),
             user: identity
                 .as_ref()
-                .and_then(|identity| self.names.user(identity)),
+                .and_then(|identity| self.names.user(&identity.subject, Some(&identity.claims))),
             rule: rule.as_ref().map(explained_rule),
             status: self
                 .responder

@@ -5,11 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::app::AppAuth;
-use crate::auth::{Auth, Event, Observer};
+use arc_swap::ArcSwap;
+
+use crate::auth::{Auth, Event, EventSession, Observer};
 use crate::limits::{ByteBudget, ConcurrencyLimiter};
 use crate::oidc::Provider;
+use crate::proxy::log_names::LogNames;
+use crate::telemetry::audit::{AuditBuffer, AuditEvent};
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::request_scope::current_request;
+use crate::types::oauth::SessionId;
 
 /// The concurrency limiters, with the names of the apps that have one.
 pub(super) struct NamedLimiters<'a> {
@@ -22,28 +28,67 @@ pub(super) struct NamedLimiters<'a> {
 /// Counts and logs authentication events.
 pub(super) struct MetricsObserver {
     metrics: Arc<Metrics>,
+    audit: Option<AuditBuffer>,
+    names: ArcSwap<LogNames>,
 }
 
 impl MetricsObserver {
-    pub(super) const fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics }
+    pub(super) fn new(metrics: Arc<Metrics>, audit: Option<AuditBuffer>, names: LogNames) -> Self {
+        Self {
+            metrics,
+            audit,
+            names: ArcSwap::from_pointee(names),
+        }
+    }
+
+    /// From now on, names users like this.
+    pub(super) fn set_names(&self, names: LogNames) {
+        self.names.store(Arc::new(names));
     }
 }
 
 impl Observer for MetricsObserver {
-    fn record_event(&self, app: &AppAuth, event: Event, outcome: &'static str) {
+    fn record_event(
+        &self,
+        app: &AppAuth,
+        event: Event,
+        outcome: &'static str,
+        session: &EventSession,
+    ) {
         let name = app.app.name.as_str();
+        let EventSession {
+            sid,
+            subject,
+            claims,
+        } = session;
+        let names = self.names.load();
+        let user = subject.as_ref();
+        let user = user.and_then(|subject| names.user(subject, claims.as_ref()));
+        let session = sid.as_ref().map(SessionId::log_name);
+        let (user, session) = (user.as_deref(), session.as_deref());
         if event == Event::Introspection {
             // Too frequent for `info`: API clients may cause one per request.
             tracing::debug!(app = name, outcome, "{}", event.name());
         } else {
-            tracing::info!(app = name, outcome, "{}", event.name());
+            tracing::info!(app = name, user, session, outcome, "{}", event.name());
+        }
+        if let (Some(audit), true) = (&self.audit, event.is_audited()) {
+            let request = current_request();
+            let event = AuditEvent {
+                outcome: Some(outcome),
+                is_warning: matches!(event, Event::RefreshRefused | Event::RefreshTokenReuse),
+                app: Some(name),
+                user,
+                session,
+                ..AuditEvent::new(event.name())
+            };
+            audit.write(&event.of_request(request.as_ref()));
         }
         let counter = match event {
             Event::LoginStarted => &self.metrics.logins_started,
             Event::LoginFinished => &self.metrics.logins,
             Event::PasswordLogin => &self.metrics.password_logins,
-            Event::Refresh => &self.metrics.refreshes,
+            Event::Refresh | Event::RefreshRefused => &self.metrics.refreshes,
             Event::Revocation => &self.metrics.revocations,
             Event::RefreshTokenReuse => &self.metrics.refresh_tokens_reused,
             Event::Logout => &self.metrics.logouts,

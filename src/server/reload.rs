@@ -16,6 +16,7 @@ use crate::config::{
 };
 use crate::lock::lock;
 use crate::proxy::Proxy;
+use crate::telemetry::audit::AuditEvent;
 use crate::telemetry::log;
 use crate::types::time::Timestamp;
 
@@ -253,7 +254,7 @@ impl Reloader {
 
     fn use_from_now_on(&self, configured: Configured, previous: &Configured) {
         let configured = Arc::new(configured);
-        configured.take_over_from(previous);
+        configured.take_over_from(previous, &self.process);
         self.current.store(Arc::clone(&configured));
         for worker in &self.workers {
             let proxy = configured.proxy_after(&worker.load(), &self.process);
@@ -285,6 +286,12 @@ impl Reloader {
         set_live(&self.process, &status);
         let (changes, hash) = (reloaded.changes, &status.hash);
         tracing::info!(trigger, changes, hash, "config_reloaded");
+        self.audit(&AuditEvent {
+            trigger: Some(trigger),
+            changes: u64::try_from(changes).ok(),
+            hash: Some(hash),
+            ..AuditEvent::new("config_reloaded")
+        });
         for key in &status.restart_keys {
             tracing::warn!(key, "config_needs_restart");
         }
@@ -309,6 +316,13 @@ impl Reloader {
             }
         };
         let mut status = self.status();
+        self.audit(&AuditEvent {
+            is_warning: true,
+            trigger: Some(trigger),
+            hash: Some(&status.hash),
+            error: problems.first().map(String::as_str),
+            ..AuditEvent::new("config_refused")
+        });
         status.last_reload = Some(LastReload {
             at,
             successful: false,
@@ -319,6 +333,12 @@ impl Reloader {
             Refused::Invalid(diagnosis) => diagnosis.render(false),
             Refused::Unusable(error) => format!("{error}\n"),
         })
+    }
+
+    fn audit(&self, event: &AuditEvent<'_>) {
+        if let Some(audit) = &self.process.audit {
+            audit.write(event);
+        }
     }
 }
 

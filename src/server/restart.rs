@@ -4,7 +4,7 @@ use crate::config::{Config, Inputs, LogConfig};
 
 /// The keys and tables, and why: sockets are opened and threads are started once, the store has what
 /// sessions need, and the logs are written from the start.
-const RESTART_KEYS: [&str; 14] = [
+const RESTART_KEYS: [&str; 17] = [
     "server.listen",
     "server.listeners",
     "server.admin_listen",
@@ -19,6 +19,9 @@ const RESTART_KEYS: [&str; 14] = [
     "store",
     "log.format",
     "log.access",
+    "log.access_format",
+    "log.audit",
+    "log.max_audit_buffer_bytes",
 ];
 
 /// `[server.tls]` itself. Its certificates can change.
@@ -60,7 +63,7 @@ pub(super) fn keep_unchangeable(config: Config, current: &Config) -> Config {
     config.log = LogConfig {
         filter: config.log.filter,
         user: config.log.user,
-        ..current.log
+        ..current.log.clone()
     };
     config
 }

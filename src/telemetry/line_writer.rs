@@ -1,6 +1,8 @@
 //! Background writer for log lines: bounded buffers and one thread. Callers never wait for the output,
-//! also if it blocks or fails. Lines that do not fit are dropped and counted.
+//! also if it blocks or fails. What the output does not take is kept and tried again, and lines that do
+//! not fit into their buffer meanwhile are dropped and counted.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -10,14 +12,12 @@ use std::time::Duration;
 
 use crate::lock::lock;
 
-/// How often the buffers are written out.
+/// How often the buffers are written out, and an output that failed is tried again.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
-/// Lines are dropped while a buffer has this size, in bytes.
-const MAX_BUFFERED: usize = 1024 * 1024;
 /// How long dropping the writer waits for an output that blocks.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The writer thread and its buffers. Dropping it writes all pending lines, unless the output
+/// The writer thread and its buffers. Dropping it writes all pending lines, unless the output fails, or
 /// blocks for longer than a second.
 #[derive(Debug)]
 pub struct LineWriter {
@@ -29,26 +29,59 @@ pub struct LineWriter {
 /// A buffer of lines. Clones share it.
 #[derive(Clone, Debug)]
 pub struct LineBuffer {
-    lines: Arc<Mutex<Vec<u8>>>,
+    buffer: Arc<Buffer>,
     writer: Thread,
-    wake_at: usize,
-    dropped: Arc<AtomicU64>,
+}
+
+/// The sizes of a buffer, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct BufferSize {
+    /// It wakes the writer once it holds so much. Less is written within 200 ms.
+    pub wake_at: usize,
+    /// Lines are dropped while it holds so much.
+    pub max: usize,
+}
+
+impl BufferSize {
+    /// The largest size of a buffer without a setting of its own.
+    pub const MAX: usize = 1024 * 1024;
+}
+
+/// Writes a line about so many lines that were dropped.
+type LostLine = Box<dyn Fn(u64, &mut Vec<u8>) + Send + Sync>;
+
+struct Buffer {
+    pending: Mutex<Pending>,
+    size: BufferSize,
+    lost_line: Option<LostLine>,
+    dropped: AtomicU64,
     /// How many of the dropped ones were reported.
-    reported: Arc<AtomicU64>,
+    reported: AtomicU64,
+}
+
+#[derive(Default)]
+struct Pending {
+    lines: Vec<u8>,
+    /// How many were dropped after these.
+    lost: u64,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
-    buffers: Mutex<Vec<Arc<Mutex<Vec<u8>>>>>,
+    buffers: Mutex<Vec<Arc<Buffer>>>,
     stop: AtomicBool,
 }
 
 impl LineWriter {
-    /// Starts the writer thread.
+    /// Starts the writer thread. `report` gets the result of each round that writes something.
     ///
     /// # Errors
     /// The thread cannot be created.
-    pub fn start(name: &str, out: impl Write + Send + 'static) -> io::Result<Self> {
+    pub fn start(
+        name: &str,
+        out: impl Write + Send + 'static,
+        report: impl Fn(io::Result<()>) + Send + 'static,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let for_thread = Arc::clone(&shared);
         let (alive, ended) = mpsc::channel();
@@ -56,7 +89,7 @@ impl LineWriter {
             .name(name.to_owned())
             .spawn(move || {
                 let _alive = alive;
-                for_thread.write_to(out);
+                for_thread.write_to(out, report);
             })?;
         Ok(Self {
             shared,
@@ -65,17 +98,33 @@ impl LineWriter {
         })
     }
 
-    /// Adds a buffer that wakes the writer once it holds `wake_at` bytes. Smaller amounts are written
-    /// within 200 ms.
-    pub fn buffer(&self, wake_at: usize) -> LineBuffer {
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        lock(&self.shared.buffers).push(Arc::clone(&lines));
+    /// Adds a buffer.
+    pub fn buffer(&self, size: BufferSize) -> LineBuffer {
+        self.add(size, None)
+    }
+
+    /// Adds a buffer that writes what `lost_line` makes of the number of dropped lines, where they are
+    /// missing.
+    pub fn buffer_with_notice(
+        &self,
+        size: BufferSize,
+        lost_line: impl Fn(u64, &mut Vec<u8>) + Send + Sync + 'static,
+    ) -> LineBuffer {
+        self.add(size, Some(Box::new(lost_line)))
+    }
+
+    fn add(&self, size: BufferSize, lost_line: Option<LostLine>) -> LineBuffer {
+        let buffer = Arc::new(Buffer {
+            pending: Mutex::default(),
+            size,
+            lost_line,
+            dropped: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
+        });
+        lock(&self.shared.buffers).push(Arc::clone(&buffer));
         LineBuffer {
-            lines,
+            buffer,
             writer: self.thread.clone(),
-            wake_at,
-            dropped: Arc::default(),
-            reported: Arc::default(),
         }
     }
 }
@@ -92,14 +141,16 @@ impl Drop for LineWriter {
 impl LineBuffer {
     /// Appends what `format` writes, at least one whole line. Returns `false` if it was dropped.
     pub fn append(&self, format: impl FnOnce(&mut Vec<u8>)) -> bool {
-        let mut lines = lock(&self.lines);
-        if lines.len() >= MAX_BUFFERED {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        let BufferSize { wake_at, max } = self.buffer.size;
+        let mut pending = lock(&self.buffer.pending);
+        let before = pending.lines.len();
+        if before >= max {
+            pending.lost += 1;
+            self.buffer.dropped.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        let before = lines.len();
-        format(&mut lines);
-        if before < self.wake_at && lines.len() >= self.wake_at {
+        format(&mut pending.lines);
+        if before < wake_at && pending.lines.len() >= wake_at {
             self.writer.unpark();
         }
         true
@@ -107,13 +158,13 @@ impl LineBuffer {
 
     /// How many times [`append`](Self::append) dropped something.
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.buffer.dropped.load(Ordering::Relaxed)
     }
 
     /// The same since the last call. Of concurrent callers, one gets each.
     pub fn newly_dropped(&self) -> u64 {
         let dropped = self.dropped();
-        let reported = self.reported.fetch_max(dropped, Ordering::Relaxed);
+        let reported = self.buffer.reported.fetch_max(dropped, Ordering::Relaxed);
         dropped.saturating_sub(reported)
     }
 }
@@ -130,28 +181,80 @@ impl Write for LineBuffer {
     }
 }
 
+impl Buffer {
+    /// Moves the lines to `empty`, with a line about those that were dropped after them.
+    fn take(&self, empty: &mut Vec<u8>) {
+        let mut pending = lock(&self.pending);
+        std::mem::swap(&mut pending.lines, empty);
+        let lost = std::mem::take(&mut pending.lost);
+        drop(pending);
+        if let (Some(line), 1..) = (&self.lost_line, lost) {
+            line(lost, empty);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        lock(&self.pending).lines.is_empty()
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffer").finish_non_exhaustive()
+    }
+}
+
 impl Shared {
-    fn write_to(&self, mut out: impl Write) {
-        let mut pending = Vec::new();
+    fn write_to(&self, mut out: impl Write, report: impl Fn(io::Result<()>)) {
+        let mut unwritten = Vec::new();
         loop {
             let is_last = self.stop.load(Ordering::Acquire);
             let buffers = lock(&self.buffers).clone();
-            for buffer in &buffers {
-                std::mem::swap(&mut *lock(buffer), &mut pending);
-                // A write error, such as a full disk, loses lines but does not stop the service.
-                let _ = out.write_all(&pending);
-                pending.clear();
+            let is_idle = unwritten.is_empty() && buffers.iter().all(|buffer| buffer.is_empty());
+            if !is_idle {
+                report(write_buffers(&buffers, &mut unwritten, &mut out));
             }
-            let _ = out.flush();
-            lock(&self.buffers)
-                .retain(|buffer| Arc::strong_count(buffer) > 1 || !lock(buffer).is_empty());
             if is_last {
                 return;
             }
             drop(buffers);
+            lock(&self.buffers)
+                .retain(|buffer| Arc::strong_count(buffer) > 1 || !buffer.is_empty());
             std::thread::park_timeout(FLUSH_INTERVAL);
         }
     }
+}
+
+/// Writes what was left in `unwritten`, then the buffers. After an error the buffers that follow fill up.
+fn write_buffers(
+    buffers: &[Arc<Buffer>],
+    unwritten: &mut Vec<u8>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    write_lines(unwritten, out)?;
+    for buffer in buffers {
+        buffer.take(unwritten);
+        write_lines(unwritten, out)?;
+    }
+    out.flush()
+}
+
+/// Writes `lines`, and leaves in it what `out` did not take.
+fn write_lines(lines: &mut Vec<u8>, out: &mut impl Write) -> io::Result<()> {
+    let mut rest = lines.as_slice();
+    let result = loop {
+        if rest.is_empty() {
+            break Ok(());
+        }
+        match out.write(rest) {
+            Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => break Err(error),
+        }
+    };
+    lines.drain(..lines.len() - rest.len());
+    result
 }
 
 #[cfg(test)]
@@ -159,39 +262,30 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::telemetry::testing::{Blocked, Faulty};
 
-    struct Blocked(Receiver<()>);
+    const SMALL: BufferSize = BufferSize {
+        wake_at: 1,
+        max: 1000,
+    };
+    const LARGE: BufferSize = BufferSize {
+        wake_at: 1,
+        max: BufferSize::MAX,
+    };
 
-    impl Write for Blocked {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            if !bytes.is_empty() {
-                let _ = self.0.recv();
-            }
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    struct Failing;
-
-    impl Write for Failing {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::Error::from(io::ErrorKind::StorageFull))
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Err(io::Error::from(io::ErrorKind::BrokenPipe))
-        }
+    fn start(out: impl Write + Send + 'static) -> LineWriter {
+        LineWriter::start("test", out, drop).unwrap()
     }
 
     #[test]
     fn drop_writes_pending_lines() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let writer = LineWriter::start("test", file.reopen().unwrap()).unwrap();
-        let buffers = [writer.buffer(1), writer.buffer(1000)];
+        let writer = start(file.reopen().unwrap());
+        let late = BufferSize {
+            wake_at: 1000,
+            ..LARGE
+        };
+        let buffers = [writer.buffer(LARGE), writer.buffer(late)];
         for buffer in &buffers {
             (0..1000).for_each(|_| assert!(buffer.append(|out| out.extend_from_slice(b"line\n"))));
         }
@@ -204,8 +298,8 @@ mod tests {
     #[test]
     fn blocked_output_drops_lines_and_bounds_memory() {
         let (release, blocked) = mpsc::channel();
-        let writer = LineWriter::start("test", Blocked(blocked)).unwrap();
-        let buffer = writer.buffer(1);
+        let writer = start(Blocked(blocked));
+        let buffer = writer.buffer(LARGE);
         let line = [b'x'; 1000];
         (0..5000).for_each(|_| {
             buffer.append(|out| out.extend_from_slice(&line));
@@ -214,15 +308,15 @@ mod tests {
         assert!(dropped > 1000);
         assert_eq!(buffer.newly_dropped(), dropped);
         assert_eq!(buffer.newly_dropped(), 0, "each is reported once");
-        assert!(lock(&buffer.lines).len() <= MAX_BUFFERED + line.len());
+        assert!(lock(&buffer.buffer.pending).lines.len() <= LARGE.max + line.len());
         drop(release);
     }
 
     #[test]
     fn blocked_output_does_not_block_shutdown() {
         let (_held, blocked) = mpsc::channel();
-        let writer = LineWriter::start("test", Blocked(blocked)).unwrap();
-        writer.buffer(1).append(|out| out.push(b'x'));
+        let writer = start(Blocked(blocked));
+        writer.buffer(LARGE).append(|out| out.push(b'x'));
         let start = Instant::now();
         drop(writer);
         // Without the limit this would wait for ever.
@@ -231,10 +325,39 @@ mod tests {
 
     #[test]
     fn failing_output_stops_nothing() {
-        let writer = LineWriter::start("test", Failing).unwrap();
-        let mut buffer = writer.buffer(1);
+        let out = Faulty::default();
+        out.fail();
+        let writer = start(out);
+        let mut buffer = writer.buffer(LARGE);
         buffer.write_all(b"line\n").unwrap();
         drop(writer);
         assert!(buffer.append(|out| out.push(b'x')));
+    }
+
+    /// A full disk, which takes a part of a line and then nothing.
+    #[test]
+    fn failed_lines_are_written_later_and_lost_ones_noted_where_they_are_missing() {
+        let out = Faulty::default();
+        out.fail_after(3);
+        let (results, reported) = mpsc::channel();
+        let results = Mutex::new(results);
+        let report = move |result: io::Result<()>| {
+            let _ = lock(&results).send(result.is_ok());
+        };
+        let writer = LineWriter::start("test", out.clone(), report).unwrap();
+        let buffer = writer.buffer_with_notice(SMALL, |lost, out| {
+            out.extend_from_slice(format!("lost {lost}\n").as_bytes());
+        });
+        let append = |text: &str| buffer.append(|out| out.extend_from_slice(text.as_bytes()));
+        assert!(append("first\n"));
+        assert_eq!(reported.recv(), Ok(false), "the output failed");
+        assert!(append(&"x".repeat(SMALL.max)) && append("") == append(""));
+        assert_eq!(buffer.dropped(), 2);
+        out.heal();
+        while reported.recv() != Ok(true) {}
+        assert!(append("last\n"));
+        drop(writer);
+        let expected = format!("first\n{}lost 2\nlast\n", "x".repeat(SMALL.max));
+        assert_eq!(out.text(), expected);
     }
 }

@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use super::line_writer::{LineBuffer, LineWriter};
+use super::line_writer::{BufferSize, LineBuffer, LineWriter};
 use super::request_scope::current_request;
 use super::text_fields::write_field;
 
@@ -75,9 +75,13 @@ pub struct EventLog {
 /// # Errors
 /// The filter is not valid, the process has a log already, or the writer thread cannot be created.
 pub fn start(format: LogFormat, filter: &str) -> Result<EventLog, LogError> {
-    let writer = LineWriter::start("event-log", std::io::stderr())?;
-    // Events are rare, and are wanted at once.
-    let buffer = writer.buffer(1);
+    // Its failures cannot be logged.
+    let writer = LineWriter::start("event-log", std::io::stderr(), drop)?;
+    let buffer = writer.buffer(BufferSize {
+        // Events are rare, and are wanted at once.
+        wake_at: 1,
+        max: BufferSize::MAX,
+    });
     let for_events = buffer.clone();
     let Filtered {
         subscriber,

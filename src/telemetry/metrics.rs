@@ -263,6 +263,8 @@ metric_families! {
     pub build_info: IntGaugeVec = "doorward_build_info", ["version"];
     /// Access log entries dropped because the writer could not keep up.
     pub access_log_dropped: IntCounter = "doorward_access_log_dropped_total";
+    /// Audit events dropped because the target did not take them.
+    pub audit_log_dropped: IntCounter = "doorward_audit_log_dropped_total";
     /// Log events dropped because standard error did not take them.
     pub log_events_dropped: IntCounter = "doorward_log_events_dropped_total";
 }

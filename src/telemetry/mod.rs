@@ -1,10 +1,17 @@
-//! Observability: access log, event log, metrics, readiness.
+//! Observability: access log, audit log, event log, metrics, readiness.
 
 pub mod access;
+pub mod audit;
 pub mod certificates;
+mod entry;
+pub mod entry_log;
 pub mod health;
 pub mod line_writer;
 pub mod log;
+mod log_file;
 pub mod metrics;
 pub mod request_scope;
+pub mod syslog;
+#[cfg(test)]
+mod testing;
 mod text_fields;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
 use crate::auth::error::Unavailable;
-use crate::auth::events::Event;
+use crate::auth::events::{Event, EventSession};
 use crate::auth::native::password_grant::{PasswordCredentials, PasswordGrants};
 use crate::auth::native::throttle::{AccountName, ThrottleKey};
 use crate::auth::native::{LOGIN_TIMEOUT, NativeFailure};
@@ -139,12 +139,12 @@ impl BasicAuthenticator {
     async fn check(&self, login: UncheckedLogin<'_>) -> Result<Login, NativeFailure> {
         let app = login.app;
         let checked = self.check_at_provider(login).await;
-        let outcome = match &checked {
-            Ok(_) => "basic",
-            Err(failure) => failure.code(),
+        let (outcome, about) = match &checked {
+            Ok(login) => ("basic", EventSession::from(&*login.session)),
+            Err(failure) => (failure.code(), EventSession::default()),
         };
         let observer = &self.context.observer;
-        observer.record_event(app, Event::PasswordLogin, outcome);
+        observer.record_event(app, Event::PasswordLogin, outcome, &about);
         checked
     }
 

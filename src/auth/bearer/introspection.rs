@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::auth::app::{AppAuth, IntrospectionSettings};
 use crate::auth::context::Context;
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
-use crate::auth::events::Event;
+use crate::auth::events::{Event, EventSession};
 use crate::oidc::introspection::Introspected;
 use crate::oidc::presented_token::PresentedToken;
 use crate::runtime::{BackgroundRuntime, TaskError};
@@ -140,7 +140,7 @@ impl Introspection {
             Err(outage) => outage.code,
         };
         let observer = &self.context.observer;
-        observer.record_event(app, Event::Introspection, outcome);
+        observer.record_event(app, Event::Introspection, outcome, &EventSession::default());
         response
     }
 }

@@ -10,7 +10,7 @@ use super::redeem::{CodeResponse, required_by};
 use super::start::{LoginContext, LoginStart};
 use super::{Login, user_switch};
 use crate::auth::app::AppAuth;
-use crate::auth::events::Event;
+use crate::auth::events::{Event, EventSession};
 use crate::auth::session::cookies::{SessionCookies, SetCookieHeaders, reset_login_loop};
 use crate::auth::session_validity::key_of_jwt;
 use crate::identity::login_link::LoginLink;
@@ -35,6 +35,8 @@ pub enum LoginOutcome {
         set_cookies: SetCookieHeaders,
         /// Whether a different user was logged in on this browser before, without a logout.
         user_switched: bool,
+        /// The session.
+        session: Box<EventSession>,
     },
     /// This browser has a session already: to the requested page.
     AlreadySignedIn {
@@ -58,6 +60,8 @@ pub struct FailedLogin {
     pub set_cookies: SetCookieHeaders,
     /// The requested page, and how to log in for it.
     pub link: Box<LoginLink>,
+    /// The session that was not started, if the provider named its user.
+    session: Box<EventSession>,
 }
 
 impl LoginOutcome {
@@ -106,14 +110,17 @@ impl Login {
             LoginSite::Own | LoginSite::Host => self.handle_callback(app, request).await,
         };
         let outcome = outcome.unwrap_or_else(LoginOutcome::Failed);
-        let code = match &outcome {
-            LoginOutcome::SignedIn { .. } => "signed_in",
-            LoginOutcome::AlreadySignedIn { .. } => "already_signed_in",
-            LoginOutcome::Restarted(_) => "restarted",
-            LoginOutcome::Failed(failed) => failed.failure.logged(&app.app.name),
+        let current = EventSession::from(request.caller);
+        let (code, about) = match &outcome {
+            LoginOutcome::SignedIn { session, .. } => ("signed_in", &**session),
+            LoginOutcome::AlreadySignedIn { .. } => ("already_signed_in", &current),
+            LoginOutcome::Restarted(_) => ("restarted", &EventSession::default()),
+            LoginOutcome::Failed(FailedLogin {
+                failure, session, ..
+            }) => (failure.logged(&app.app.name), &**session),
         };
         let observer = &self.context.observer;
-        observer.record_event(app, Event::LoginFinished, code);
+        observer.record_event(app, Event::LoginFinished, code, about);
         outcome
     }
 
@@ -137,11 +144,7 @@ impl Login {
             ControlFlow::Break(outcome) => return Ok(outcome),
         };
         let cleared = self.clear_attempt(app, &attempt);
-        let failed = |failure, set_cookies| FailedLogin {
-            failure,
-            set_cookies,
-            link: Box::new(link.clone()),
-        };
+        let failed = |failure, set_cookies| FailedLogin::new(failure, set_cookies, link.clone());
         let code = match callback.outcome {
             Outcome::Code(code) => code,
             Outcome::Refused(error) => {
@@ -198,11 +201,7 @@ impl Login {
                 self.restart(app, request, &state, link, failure, cleared)
                     .await
             }
-            Err(failure) => Err(FailedLogin {
-                failure,
-                set_cookies: cleared,
-                link: Box::new(link),
-            }),
+            Err(failure) => Err(FailedLogin::new(failure, cleared, link)),
         }
     }
 
@@ -232,11 +231,8 @@ impl Login {
         if let Some(cause) = loop_guard::loop_detected(app, request.cookies, request.hints) {
             let mut set_cookies = self.clear_attempt(app, &attempt);
             set_cookies.extend(reset_login_loop(app, request.cookies));
-            return Err(FailedLogin {
-                failure: LoginFailure::Loop(cause),
-                set_cookies,
-                link: Box::new(link.clone()),
-            });
+            let failure = LoginFailure::Loop(cause);
+            return Err(FailedLogin::new(failure, set_cookies, link.clone()));
         }
         Ok(ControlFlow::Continue(attempt))
     }
@@ -251,6 +247,7 @@ impl Login {
         link: LoginLink,
         cleared: SetCookieHeaders,
     ) -> Result<LoginOutcome, FailedLogin> {
+        let session = Box::new(EventSession::from(&grant.jwt));
         let SessionCookies {
             mut set_cookies,
             total,
@@ -258,9 +255,8 @@ impl Login {
             Ok(cookies) => cookies,
             Err(failure) => {
                 return Err(FailedLogin {
-                    failure,
-                    set_cookies: cleared,
-                    link: Box::new(link),
+                    session,
+                    ..FailedLogin::new(failure, cleared, link)
                 });
             }
         };
@@ -276,6 +272,7 @@ impl Login {
             return_to: link.return_to,
             set_cookies,
             user_switched,
+            session,
         })
     }
 
@@ -342,11 +339,10 @@ impl Login {
                 return_to: link.return_to,
                 set_cookies,
             }),
-            Err(login_loop) => Err(FailedLogin {
-                failure: LoginFailure::Loop(login_loop.cause),
-                set_cookies: login_loop.set_cookies,
-                link: Box::new(link),
-            }),
+            Err(login_loop) => {
+                let failure = LoginFailure::Loop(login_loop.cause);
+                Err(FailedLogin::new(failure, login_loop.set_cookies, link))
+            }
         }
     }
 
@@ -363,11 +359,7 @@ impl Login {
         cleared: SetCookieHeaders,
     ) -> Result<LoginOutcome, FailedLogin> {
         let hints = request.hints;
-        let failed = |failure| FailedLogin {
-            failure,
-            set_cookies: cleared.clone(),
-            link: Box::new(link.clone()),
-        };
+        let failed = |failure| FailedLogin::new(failure, cleared.clone(), link.clone());
         if state.restarts >= MAX_RESTARTS {
             let cause = state.signs.or(hints).cause();
             let is_lost = failure == LoginFailure::CookieMissing;
@@ -446,12 +438,18 @@ pub(in crate::auth) fn is_cured_by_new_attempt(
 }
 
 impl FailedLogin {
-    /// Before the state is decrypted.
-    fn early(failure: LoginFailure) -> Self {
+    fn new(failure: LoginFailure, set_cookies: SetCookieHeaders, link: LoginLink) -> Self {
         Self {
             failure,
-            set_cookies: SetCookieHeaders::new(),
-            link: Box::new(LoginLink::to(ReturnTo::root())),
+            set_cookies,
+            link: Box::new(link),
+            session: Box::default(),
         }
+    }
+
+    /// Before the state is decrypted.
+    fn early(failure: LoginFailure) -> Self {
+        let link = LoginLink::to(ReturnTo::root());
+        Self::new(failure, SetCookieHeaders::new(), link)
     }
 }

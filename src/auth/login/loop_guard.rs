@@ -4,7 +4,7 @@ use http::HeaderValue;
 
 use super::Login;
 use crate::auth::app::AppAuth;
-use crate::auth::events::Event;
+use crate::auth::events::{Event, EventSession};
 use crate::auth::session::cookies::{SetCookieHeaders, login_loop};
 use crate::identity::return_to::ReturnTo;
 use crate::policy::route::AppRef;
@@ -50,7 +50,12 @@ impl Login {
         let cause = state.exceeds_limit(why, hints, request_cookies, session_cookies)?;
         tracing::warn!(app = %app.app.name, code = cause.code(), why = why.code(), ?state, ?hints, "login_loop");
         let observer = &self.context.observer;
-        observer.record_event(app, Event::LoginFinished, cause.code());
+        observer.record_event(
+            app,
+            Event::LoginFinished,
+            cause.code(),
+            &EventSession::default(),
+        );
         Some(LoginLoop::new(app, cause))
     }
 
@@ -70,7 +75,12 @@ impl Login {
         let counted = self.count_sent_back(app, request_cookies, return_to, SentBackBy::Login);
         counted.inspect_err(|LoginLoop { cause, .. }| {
             let observer = &self.context.observer;
-            observer.record_event(app, Event::LoginFinished, cause.code());
+            observer.record_event(
+                app,
+                Event::LoginFinished,
+                cause.code(),
+                &EventSession::default(),
+            );
         })
     }
 

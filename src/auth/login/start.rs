@@ -8,7 +8,7 @@ use super::browser::Browser;
 use super::{Login, loop_guard};
 use crate::auth::app::AppAuth;
 use crate::auth::error::Unavailable;
-use crate::auth::events::Event;
+use crate::auth::events::{Event, EventSession};
 use crate::auth::random;
 use crate::auth::session::cookies::SetCookieHeaders;
 use crate::identity::login_link::{LoginLink, LoginParameters};
@@ -111,7 +111,7 @@ impl Login {
             "restarted"
         };
         let observer = &self.context.observer;
-        observer.record_event(app, Event::LoginStarted, outcome);
+        observer.record_event(app, Event::LoginStarted, outcome, &EventSession::default());
         Ok(start)
     }
 

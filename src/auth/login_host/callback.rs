@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::start::{AuthorizationStep, HostRedirect, link_of};
 use super::{FailedHostLogin, LoginHost};
 use crate::auth::app::AppAuth;
-use crate::auth::events::Event;
+use crate::auth::events::{Event, EventSession};
 use crate::auth::login::LoginFailure;
 use crate::auth::login::callback::is_cured_by_new_attempt;
 use crate::auth::login::redeem::{CodeResponse, required_by};
@@ -68,7 +68,7 @@ impl LoginHost {
             }
         };
         let observer = &self.context.observer;
-        observer.record_event(host, Event::LoginFinished, code);
+        observer.record_event(host, Event::LoginFinished, code, &EventSession::default());
         outcome
     }
 

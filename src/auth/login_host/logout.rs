@@ -9,7 +9,7 @@ use url::Url;
 use super::LoginHost;
 use super::signed_in::SignedIn;
 use crate::auth::app::AppAuth;
-use crate::auth::events::Event;
+use crate::auth::events::{Event, EventSession};
 use crate::auth::logout::rp_initiated::{AfterLogout, LogoutOutcome, NOT_TOLD};
 use crate::auth::refresh::revoke::SessionKey;
 use crate::auth::session::cookies::SetCookieHeaders;
@@ -99,7 +99,12 @@ impl LoginHost {
             // First, whatever the store and the provider do.
             self.revoker.revoke(app, session);
             let observer = &self.context.observer;
-            observer.record_event(app, Event::Logout, "logged_out_everywhere");
+            observer.record_event(
+                app,
+                Event::Logout,
+                "logged_out_everywhere",
+                &EventSession::from(session),
+            );
         }
         let revoker = self.revoker.clone();
         let task = async move {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
-use crate::auth::events::Event;
+use crate::auth::events::{Event, EventSession};
 use crate::auth::revocation::publication::{Publication, Reach};
 use crate::auth::revocation::replication::RevocationReplicator;
 use crate::oidc::logout_token::LogoutToken;
@@ -94,10 +94,13 @@ impl BackchannelLogout {
             .run(CALL_TIMEOUT, task)
             .await
             .unwrap_or_else(|error| Err(BackchannelLogoutError::Unavailable(error.into())));
-        let outcome = revoked.map_or_else(BackchannelLogoutError::code, |()| "back_channel");
+        let (outcome, about) = match &revoked {
+            Ok(about) => ("back_channel", about),
+            Err(error) => (error.code(), &EventSession::default()),
+        };
         let observer = &self.context.observer;
-        observer.record_event(app, Event::Revocation, outcome);
-        revoked
+        observer.record_event(app, Event::Revocation, outcome, about);
+        revoked.map(drop)
     }
 
     /// Revokes the sessions that a logout token names at all apps of a login host: their registration
@@ -106,7 +109,7 @@ impl BackchannelLogout {
         &self,
         host: &AppAuth,
         token: &str,
-    ) -> Result<(), BackchannelLogoutError> {
+    ) -> Result<EventSession, BackchannelLogoutError> {
         let mut rejected = None;
         let mut outcome = Err(BackchannelLogoutError::Rejected("internal_error"));
         for app in self.context.apps_of_login_host(host) {
@@ -129,13 +132,17 @@ impl BackchannelLogout {
                 outcome = revoked;
             }
         }
-        if let Err(error) = outcome {
+        if let Err(error) = &outcome {
             tracing::warn!(app = %host.app.name, code = error.code(), "logout_token_rejected");
         }
         outcome
     }
 
-    async fn revoke_by(&self, app: &AppAuth, token: &str) -> Result<(), BackchannelLogoutError> {
+    async fn revoke_by(
+        &self,
+        app: &AppAuth,
+        token: &str,
+    ) -> Result<EventSession, BackchannelLogoutError> {
         let token = verified(app, token).await.map_err(|rejected| {
             tracing::warn!(app = %app.app.name, code = rejected.code(), error = %rejected, "logout_token_rejected");
             BackchannelLogoutError::of_token(&rejected)
@@ -147,7 +154,8 @@ impl BackchannelLogout {
         &self,
         app: &AppAuth,
         VerifiedLogout { provider, token }: VerifiedLogout<'_>,
-    ) -> Result<(), BackchannelLogoutError> {
+    ) -> Result<EventSession, BackchannelLogoutError> {
+        let about = EventSession::of_user(token.subject.as_ref());
         let now = self.context.now();
         let leeway = provider.settings().leeway;
         let key = replay_key(app, provider, &token);
@@ -165,12 +173,12 @@ impl BackchannelLogout {
         }
         // Recorded last: a token that is not known to all replicas may come again.
         match store.put_if_absent(&key, Bytes::new(), ends_at, now).await {
-            Ok(None) => Ok(()),
+            Ok(None) => Ok(about),
             Ok(Some(_)) => Err(BackchannelLogoutError::Replayed),
             // The token can be replayed, which revokes the same sessions again.
             Err(_) => {
                 tracing::debug!(app = %app.app.name, "logout_token_replay_store_failed");
-                Ok(())
+                Ok(about)
             }
         }
     }

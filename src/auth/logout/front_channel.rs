@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
-use crate::auth::events::Event;
+use crate::auth::events::{Event, EventSession};
 use crate::auth::login::user_switch;
 use crate::auth::refresh::revoke::SessionRevoker;
 use crate::auth::session::cookies::{SetCookieHeaders, clear_session};
@@ -58,11 +58,15 @@ impl FrontchannelLogout {
                 set_cookies: SetCookieHeaders::new(),
             };
         };
-        let outcome = self.end_matching_session(app, query, request_cookies);
+        let ended = self.end_matching_session(app, query, request_cookies);
+        let (outcome, about) = match &ended {
+            Ok(about) => (FRONT_CHANNEL, about),
+            Err(code) => (*code, &EventSession::default()),
+        };
         let observer = &self.context.observer;
-        observer.record_event(app, Event::Revocation, outcome);
+        observer.record_event(app, Event::Revocation, outcome, about);
         let mut set_cookies = SetCookieHeaders::new();
-        if outcome == FRONT_CHANNEL {
+        if ended.is_ok() {
             set_cookies.extend(clear_session(app, request_cookies));
             set_cookies.extend(user_switch::forget(app));
         }
@@ -78,26 +82,29 @@ impl FrontchannelLogout {
         app: &Arc<AppAuth>,
         query: &str,
         request_cookies: &RequestCookies<'_>,
-    ) -> &'static str {
+    ) -> Result<EventSession, &'static str> {
         let values = |name: &'static str| {
             let pairs = url::form_urlencoded::parse(query.as_bytes());
             pairs.filter_map(move |(found, value)| (found == name).then_some(value))
         };
         let issuer = app.provider.settings().issuer.as_str();
         if values("iss").any(|iss| iss != issuer) {
-            return "front_channel_issuer_mismatch";
+            return Err("front_channel_issuer_mismatch");
         }
         let mut sessions = revocable_sessions(app, request_cookies);
         if sessions.is_empty() {
-            return NO_SESSION;
+            return Err(NO_SESSION);
         }
         sessions.retain(|session| {
             let provider_sid = session.provider_sid.as_ref().map(ProviderSid::as_str);
             values("sid").all(|sid| Some(&*sid) == provider_sid)
         });
         if sessions.is_empty() {
-            return "front_channel_sid_mismatch";
+            return Err("front_channel_sid_mismatch");
         }
+        let about = sessions
+            .first()
+            .map(|session| EventSession::from(&session.key));
         for session in &sessions {
             self.revoker.revoke(app, &session.key);
         }
@@ -111,7 +118,7 @@ impl FrontchannelLogout {
         if spawned.is_err() {
             tracing::warn!("front_channel_token_not_revoked");
         }
-        FRONT_CHANNEL
+        Ok(about.unwrap_or_default())
     }
 }
 

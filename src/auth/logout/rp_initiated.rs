@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
-use crate::auth::events::Event;
+use crate::auth::events::{Event, EventSession};
 use crate::auth::login::user_switch;
 use crate::auth::refresh::revoke::{RevocableSession, SessionKey, SessionRevoker, TokenRevocation};
 use crate::auth::session::cookies::{SetCookieHeaders, clear_session, reset_login_loop};
@@ -113,6 +113,9 @@ impl Logout {
             // First, whatever the store and the provider do.
             self.revoker.revoke(app, &session.key);
         }
+        let about = sessions
+            .first()
+            .map(|session| EventSession::from(&session.key));
         let (revoker, task_app) = (self.revoker.clone(), Arc::clone(app));
         let task = async move {
             let mut result = TokenRevocation::NothingToRevoke;
@@ -121,7 +124,7 @@ impl Logout {
             }
             result
         };
-        self.run(app, task).await
+        self.run(app, &about.unwrap_or_default(), task).await
     }
 
     /// Revokes a token of which no session is known here.
@@ -132,12 +135,13 @@ impl Logout {
     ) -> Reachability {
         let (revoker, task_app) = (self.revoker.clone(), Arc::clone(app));
         let task = async move { revoker.revoke_token(&task_app, &token).await };
-        self.run(app, task).await
+        self.run(app, &EventSession::default(), task).await
     }
 
     async fn run(
         &self,
         app: &AppAuth,
+        about: &EventSession,
         task: impl Future<Output = TokenRevocation> + Send + 'static,
     ) -> Reachability {
         let (outcome, reachability) = match self.context.runtime.run(REVOKE_TIMEOUT, task).await {
@@ -149,7 +153,7 @@ impl Logout {
             Err(error) => (error.code(), Reachability::Unreachable),
         };
         let observer = &self.context.observer;
-        observer.record_event(app, Event::Logout, outcome);
+        observer.record_event(app, Event::Logout, outcome, about);
         reachability
     }
 

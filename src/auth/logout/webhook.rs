@@ -11,14 +11,14 @@ use tokio::time::Instant;
 use crate::auth::app::AppAuth;
 use crate::auth::context::{AppHandle, Context};
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
-use crate::auth::events::Event;
+use crate::auth::events::{Event, EventSession};
 use crate::auth::revocation::publication::Reach;
 use crate::auth::revocation::replication::RevocationReplicator;
 use crate::oidc::fusionauth::event::{self, AffectedSessions, EventError};
 use crate::oidc::fusionauth::sender::{Sender, SenderCheck, SenderError};
 use crate::policy::route::AppRef;
 use crate::store::Revocation;
-use crate::types::oauth::ClientId;
+use crate::types::oauth::{ClientId, Subject};
 use crate::types::time::Timestamp;
 
 /// The maximum age of an event. FusionAuth retries for minutes. Later ones are replays.
@@ -77,10 +77,15 @@ impl From<SenderError> for WebhookError {
 }
 
 /// The result of a webhook.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WebhookOutcome {
-    /// Sessions were revoked, for this reason.
-    Revoked(&'static str),
+    /// Sessions were revoked.
+    Revoked {
+        /// Why, as a stable code.
+        reason: &'static str,
+        /// The user, if the event names one.
+        subject: Option<Subject>,
+    },
     /// The event was handled before.
     Duplicate,
     /// The event revokes nothing, or belongs to another tenant.
@@ -89,9 +94,9 @@ pub enum WebhookOutcome {
 
 impl WebhookOutcome {
     /// The stable code for logs and metrics.
-    pub const fn code(self) -> &'static str {
+    pub const fn code(&self) -> &'static str {
         match self {
-            Self::Revoked(reason) => reason,
+            Self::Revoked { reason, .. } => reason,
             Self::Duplicate => "webhook_duplicate",
             Self::Ignored => "webhook_ignored",
         }
@@ -192,8 +197,13 @@ impl WebhookReceiver {
                 code
             }
         };
+        let subject = match received {
+            Ok(WebhookOutcome::Revoked { subject, .. }) => subject.as_ref(),
+            Ok(WebhookOutcome::Duplicate | WebhookOutcome::Ignored) | Err(_) => None,
+        };
         let observer = &self.context.observer;
-        observer.record_event(app, Event::Revocation, outcome);
+        let about = EventSession::of_user(subject);
+        observer.record_event(app, Event::Revocation, outcome, &about);
     }
 
     fn app(&self, app_ref: AppRef<'_>) -> Result<AppHandle<'_>, WebhookError> {
@@ -246,7 +256,14 @@ impl WebhookReceiver {
         if !matches!(recorded, Ok(Ok(()))) {
             tracing::debug!(provider = %settings.name, "webhook_replay_store_failed");
         }
-        Ok(WebhookOutcome::Revoked(event.code))
+        let subject = match &event.affected {
+            AffectedSessions::User { subject, .. } => Some(subject.clone()),
+            AffectedSessions::RefreshToken { .. } | AffectedSessions::Application(_) => None,
+        };
+        Ok(WebhookOutcome::Revoked {
+            reason: event.code,
+            subject,
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use super::{LOGIN_TIMEOUT, NativeOutcome, NativeTokens};
 use crate::auth::app::AppAuth;
 use crate::auth::bearer::dpop::{DpopTarget, DpopVerifier};
 use crate::auth::context::Context;
-use crate::auth::events::Event;
+use crate::auth::events::{Event, EventSession};
 use crate::auth::random;
 use crate::auth::session::writer::{SessionWriter, log_session_start};
 use crate::auth::session_validity::key_of_jwt;
@@ -39,6 +39,12 @@ pub struct NativeLoginRequest<'r> {
     pub cookies: &'r RequestCookies<'r>,
     /// The request that a DPoP proof must match.
     pub target: DpopTarget<'r>,
+}
+
+/// A login that succeeded.
+struct LoggedIn {
+    outcome: NativeOutcome,
+    session: EventSession,
 }
 
 /// Logs users in with a password.
@@ -82,14 +88,19 @@ impl NativeLogin {
             Ok(proof) => self.log_in_with(app, request, proof).await,
             Err(failure) => Err(failure),
         };
-        let outcome = match &logged_in {
-            Ok(NativeOutcome::Tokens(_)) => "tokens",
-            Ok(NativeOutcome::Cookies { .. } | NativeOutcome::LoggedOut(_)) => "cookies",
-            Err(failure) => failure.code(),
+        let (outcome, about) = match &logged_in {
+            Ok(LoggedIn { outcome, session }) => {
+                let outcome = match outcome {
+                    NativeOutcome::Tokens(_) => "tokens",
+                    NativeOutcome::Cookies { .. } | NativeOutcome::LoggedOut(_) => "cookies",
+                };
+                (outcome, session)
+            }
+            Err(failure) => (failure.code(), &EventSession::default()),
         };
         let observer = &self.context.observer;
-        observer.record_event(app, Event::PasswordLogin, outcome);
-        logged_in
+        observer.record_event(app, Event::PasswordLogin, outcome, about);
+        logged_in.map(|logged_in| logged_in.outcome)
     }
 
     async fn log_in_with(
@@ -97,7 +108,7 @@ impl NativeLogin {
         app: &Arc<AppAuth>,
         request: NativeLoginRequest<'_>,
         proof: Option<Proof>,
-    ) -> Result<NativeOutcome, NativeFailure> {
+    ) -> Result<LoggedIn, NativeFailure> {
         let NativeLoginRequest {
             native,
             credentials,
@@ -168,24 +179,26 @@ impl NativeLogin {
             issued_at: now,
         };
         let device_token = sealed(&app.seals.device, &device, "device token")?;
-        match mode {
+        let session = EventSession::from(&grant.jwt);
+        let outcome = match mode {
             Mode::Cookies => {
                 let written = self.sessions.replace_session(app, &grant, cookies)?;
-                Ok(NativeOutcome::Cookies {
+                NativeOutcome::Cookies {
                     set_cookies: written.set_cookies,
                     lasts: app.app.limits.absolute,
                     device_token,
-                })
+                }
             }
             Mode::Tokens => {
                 let tokens = hand_over(app, native.tokens, &grant, scope, now)?;
                 log_session_start(app, &grant);
-                Ok(NativeOutcome::Tokens(NativeTokens {
+                NativeOutcome::Tokens(NativeTokens {
                     device_token: Some(device_token),
                     ..tokens
-                }))
+                })
             }
-        }
+        };
+        Ok(LoggedIn { outcome, session })
     }
 
     /// The proof of the key that new tokens are bound to. Cookies and plain provider tokens are not

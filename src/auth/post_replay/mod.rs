@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
-use crate::auth::events::Event;
+use crate::auth::events::{Event, EventSession};
 use crate::auth::login::start::LoginStart;
 use crate::auth::random;
 use crate::auth::session::open::session_key;
@@ -116,7 +116,12 @@ impl Drop for ClaimedPost {
             self.quota.free(&self.key);
         }
         let observer = &self.context.observer;
-        observer.record_event(&self.app, Event::PostReplay, self.outcome);
+        observer.record_event(
+            &self.app,
+            Event::PostReplay,
+            self.outcome,
+            &EventSession::default(),
+        );
     }
 }
 
@@ -208,7 +213,7 @@ impl PostReplay {
         let code = match self.put(&reservation.key, sealed, post.ends_at).await {
             Ok(Ok(())) => {
                 let observer = &self.context.observer;
-                observer.record_event(app, Event::PostReplay, "kept");
+                observer.record_event(app, Event::PostReplay, "kept", &EventSession::default());
                 return Ok(());
             }
             Ok(Err(error)) => {
@@ -229,7 +234,7 @@ impl PostReplay {
     pub fn record_not_preserved(&self, app_ref: AppRef<'_>, why: PreservePostError) {
         if let Some(app) = &self.context.app(app_ref) {
             let observer = &self.context.observer;
-            observer.record_event(app, Event::PostReplay, why.code());
+            observer.record_event(app, Event::PostReplay, why.code(), &EventSession::default());
         }
     }
 
@@ -333,7 +338,12 @@ impl PostReplay {
                 }
                 tracing::info!(app = %app.app.name, "post_of_another_user");
                 let observer = &self.context.observer;
-                observer.record_event(app, Event::PostReplay, "user_switched");
+                observer.record_event(
+                    app,
+                    Event::PostReplay,
+                    "user_switched",
+                    &EventSession::default(),
+                );
                 Err(PostUnavailable::OtherUser)
             }
         }

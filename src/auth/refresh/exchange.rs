@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::auth::app::{AppAuth, OnReuse};
 use crate::auth::context::Context;
 use crate::auth::error::Unavailable;
-use crate::auth::events::Event;
+use crate::auth::events::{Event, EventSession};
 use crate::auth::refresh::generations::NewestGenerations;
 use crate::auth::refresh::lease::Lease;
 use crate::auth::refresh::outcome::{
@@ -448,10 +448,14 @@ impl RefreshExchange {
     async fn token_reused(&self, app: &AppAuth, used: &RefreshGrant) -> Refreshed {
         tracing::warn!(app = %app.app.name, sid = %used.sid, generation = used.generation.number(), "refresh_token_reused");
         let observer = &self.context.observer;
+        let about = EventSession::from(&SessionKey::from(used));
+        let record = |outcome| {
+            observer.record_event(app, Event::RefreshTokenReuse, outcome, &about);
+        };
         match app.settings.on_refresh_token_reuse {
-            OnReuse::Refuse => observer.record_event(app, Event::RefreshTokenReuse, "refused"),
+            OnReuse::Refuse => record("refused"),
             OnReuse::EndSession => {
-                observer.record_event(app, Event::RefreshTokenReuse, "session_ended");
+                record("session_ended");
                 let session = used.clone().into();
                 self.revoker.revoke_with_tokens(app, session).await;
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
+use crate::auth::events::EventSession;
 use crate::auth::refresh::rotations::Rotations;
 use crate::auth::revocation::replication::RevocationReplicator;
 use crate::oidc::ProviderError;
@@ -39,6 +40,16 @@ impl From<&RefreshGrant> for SessionKey {
             sid: refresh.sid.clone(),
             subject: refresh.subject.clone(),
             started_at: refresh.started_at,
+        }
+    }
+}
+
+impl From<&SessionKey> for EventSession {
+    fn from(key: &SessionKey) -> Self {
+        Self {
+            sid: Some(key.sid.clone()),
+            subject: Some(key.subject.clone()),
+            claims: None,
         }
     }
 }

@@ -12,10 +12,11 @@ use tokio::sync::watch;
 use crate::auth::app::AppAuth;
 use crate::auth::context::{Context, MAX_CACHED_SESSIONS};
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
-use crate::auth::events::Event;
+use crate::auth::events::{Event, EventSession};
 use crate::auth::refresh::exchange::RefreshExchange;
 use crate::auth::refresh::outcome::{REFRESH_TOO_SLOW, Refreshed};
 use crate::auth::refresh::result_writer::Renewal;
+use crate::auth::refresh::revoke::SessionKey;
 use crate::limits::on_behalf_of;
 use crate::lock::lock;
 use crate::session::grant::RefreshGrant;
@@ -256,9 +257,13 @@ impl TokenRefresher {
         // Store entries count towards the share of the user, not of the client that came first.
         let user = app.client_key(&used.subject);
         let generation = used.generation;
+        let about = match &old {
+            Some(jwt) => EventSession::from(jwt),
+            None => EventSession::from(&SessionKey::from(&used)),
+        };
         let renewal = on_behalf_of(Some(user), self.exchange.renew(app, used, old));
         let Renewal { refreshed, pending } = renewal.await;
-        self.record(app, &refreshed);
+        self.record(app, &refreshed, &about);
         let refreshed = self.back_off(&sid, generation, refreshed);
         if let Some(pending) = pending {
             // Requests with the same token join this refresh until the store has the result.
@@ -270,14 +275,15 @@ impl TokenRefresher {
         }
     }
 
-    fn record(&self, app: &AppAuth, refreshed: &Refreshed) {
-        let outcome = match refreshed {
-            Refreshed::Renewed(_) => "renewed",
-            Refreshed::SessionOver(why) => why.code(),
-            Refreshed::Unavailable(outage) | Refreshed::LoginRequired(outage) => outage.code,
+    fn record(&self, app: &AppAuth, refreshed: &Refreshed, about: &EventSession) {
+        let (event, outcome) = match refreshed {
+            Refreshed::Renewed(_) => (Event::Refresh, "renewed"),
+            Refreshed::SessionOver(why) => (Event::RefreshRefused, why.code()),
+            Refreshed::Unavailable(outage) => (Event::Refresh, outage.code),
+            Refreshed::LoginRequired(outage) => (Event::RefreshRefused, outage.code),
         };
         let observer = &self.context.observer;
-        observer.record_event(app, Event::Refresh, outcome);
+        observer.record_event(app, event, outcome, about);
     }
 }
 

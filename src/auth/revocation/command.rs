@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
-use crate::auth::events::Event;
+use crate::auth::events::{Event, EventSession};
 use crate::auth::purposes::{RevocationCommand, SealedRevocationCommand};
 use crate::auth::random;
 use crate::auth::revocation::publication::Reach;
@@ -172,6 +172,7 @@ impl RevocationCommands {
                 None => now,
             };
             let ends_at = ends_at.plus(absolute);
+            let about = EventSession::from(&command.revocation);
             let revocation = until_receipt(command, now);
             let elsewhere = at_other_issuers(app, &revocation);
             publications.extend(
@@ -182,7 +183,7 @@ impl RevocationCommands {
             );
             self.context
                 .observer
-                .record_event(app, Event::Revocation, "ordered");
+                .record_event(app, Event::Revocation, "ordered", &about);
         }
         let deadline = Instant::now() + PUBLISH_TIMEOUT;
         let mut reach = Reach::Published;

@@ -31,7 +31,7 @@ use crate::auth::session::key_rotation::KeyRotation;
 use crate::auth::session::open::SessionOpener;
 use crate::auth::session::stream::StreamActivity;
 use crate::auth::session::writer::SessionWriter;
-use crate::auth::{Event, Observer, Stores};
+use crate::auth::{Event, EventSession, Observer, Stores};
 use crate::oidc::{ClientAuth, ClientSettings, Provider, ProviderSettings, SessionTokenSource};
 use crate::policy::app::{App, AppLogoutPolicy, LoginSite, OptionalEndpoints};
 use crate::policy::background_paths::BackgroundPaths;
@@ -57,7 +57,7 @@ const START: Timestamp = Timestamp::from_secs(1_000_000);
 struct NoObserver;
 
 impl Observer for NoObserver {
-    fn record_event(&self, _app: &AppAuth, _event: Event, _outcome: &'static str) {}
+    fn record_event(&self, _: &AppAuth, _: Event, _: &'static str, _: &EventSession) {}
     fn revocations_synced(&self, _known: bool) {}
     fn revocation_event_invalid(&self) {}
     fn store_data_lost(&self) {}

@@ -47,7 +47,7 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
     across::check(&raw, root);
     rule_advice::check(&raw, root);
     let server = server::check(raw.server.unwrap_or_default(), &root.key("server"), folder);
-    let log = log::check(raw.log.unwrap_or_default(), &root.key("log"));
+    let log = log::check(raw.log.unwrap_or_default(), &root.key("log"), folder);
     let session = raw.session.unwrap_or_default();
     let session_cache_size = session::cache_size(session.session_cache_size, &root.key("session"));
     let (keys, limits) = session::check(session, &root.key("session"), folder);

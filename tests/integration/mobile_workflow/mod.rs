@@ -57,7 +57,7 @@ pub(crate) fn started(setup: Setup) -> Doorward {
 }
 
 impl Phone {
-    fn of(doorward: &Doorward) -> Self {
+    pub(crate) fn of(doorward: &Doorward) -> Self {
         Self::at(doorward.site().store, doorward.browser())
     }
 

@@ -1,0 +1,95 @@
+//! Logs of entries that must not delay what they are about: dropped entries are counted, and both full
+//! buffers and failed writes are outages in the event log.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use prometheus::IntCounter;
+
+use super::line_writer::{BufferSize, LineBuffer, LineWriter};
+use crate::outage::OutageLog;
+
+/// What outages call a log.
+#[derive(Clone, Copy, Debug)]
+pub struct EntryLogNames {
+    /// The dependency, which also names the thread.
+    pub dependency: &'static str,
+    /// The code while entries are dropped.
+    pub full: &'static str,
+    /// The code while the output fails.
+    pub failed: &'static str,
+}
+
+/// The writer of a log. Dropping it writes the pending entries.
+#[derive(Debug)]
+pub struct EntryLog {
+    writer: LineWriter,
+    outages: Arc<OutageLog>,
+    names: EntryLogNames,
+}
+
+/// A buffer of a log. Clones share it.
+#[derive(Clone, Debug)]
+pub struct EntryBuffer {
+    lines: LineBuffer,
+    dropped: IntCounter,
+    outages: Arc<OutageLog>,
+    names: EntryLogNames,
+}
+
+impl EntryLog {
+    /// Starts the writer thread.
+    ///
+    /// # Errors
+    /// The thread cannot be created.
+    pub fn start(names: EntryLogNames, out: impl Write + Send + 'static) -> io::Result<Self> {
+        let outages = Arc::new(OutageLog::new(names.dependency, ""));
+        let reported = Arc::clone(&outages);
+        let report = move |result: io::Result<()>| match result {
+            Ok(()) => reported.succeeded(),
+            Err(error) => reported.failed(names.failed, &error),
+        };
+        Ok(Self {
+            writer: LineWriter::start(names.dependency, out, report)?,
+            outages,
+            names,
+        })
+    }
+
+    /// Adds a buffer, whose dropped entries are counted in `dropped`.
+    pub fn buffer(&self, size: BufferSize, dropped: &IntCounter) -> EntryBuffer {
+        self.counted(self.writer.buffer(size), dropped)
+    }
+
+    /// The same with an entry about dropped ones. See [`LineWriter::buffer_with_notice`].
+    pub fn buffer_with_notice(
+        &self,
+        size: BufferSize,
+        dropped: &IntCounter,
+        lost_entry: impl Fn(u64, &mut Vec<u8>) + Send + Sync + 'static,
+    ) -> EntryBuffer {
+        self.counted(self.writer.buffer_with_notice(size, lost_entry), dropped)
+    }
+
+    fn counted(&self, lines: LineBuffer, dropped: &IntCounter) -> EntryBuffer {
+        EntryBuffer {
+            lines,
+            dropped: dropped.clone(),
+            outages: Arc::clone(&self.outages),
+            names: self.names,
+        }
+    }
+}
+
+impl EntryBuffer {
+    /// Appends one entry, with its newline. Never waits for output.
+    pub fn append(&self, format: impl FnOnce(&mut Vec<u8>)) {
+        if self.lines.append(format) {
+            self.outages.succeeded();
+        } else {
+            self.dropped.inc();
+            let error = "its reader is too slow, or the disk is full";
+            self.outages.failed(self.names.full, &error);
+        }
+    }
+}
