@@ -1,4 +1,4 @@
-//! The shipped binary: built without the demo, without symbols, and with the allocator's settings.
+//! The shipped binary: built without the demo and without symbols.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,11 +42,6 @@ fn production_binary_contains_no_demo() {
     for string in STRINGS {
         assert!(!strings.contains(string), "`{string}` is in the binary");
     }
-    // `.cargo/config.toml` sets this when jemalloc is compiled.
-    assert!(
-        strings.contains("dirty_decay_ms:500"),
-        "jemalloc's settings are lost"
-    );
 
     let output = Command::new(&binary)
         .arg("demo")
