@@ -1,7 +1,9 @@
-//! Command line: `doorward run`, `check`, `explain`, `test`, `keygen`, `reload`, `revoke` and `demo`.
+//! Command line: `doorward run`, `check`, `explain`, `test`, `keygen`, `reload`, `revoke`, `demo`, and
+//! the files that a package has of it.
 
 mod admin_client;
 mod check;
+mod command_files;
 #[cfg(feature = "demo")]
 mod demo;
 mod expectations;
@@ -20,9 +22,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Diagnosis, Loaded, SealingKey};
+use crate::config::{ConfigSource, Diagnosis, Loaded, SealingKey};
 
 pub use self::check::{CheckArgs, check};
+pub use self::command_files::{CompletionsArgs, ManpagesArgs, completions, manpages};
 #[cfg(feature = "demo")]
 pub use self::demo::{DemoArgs, demo};
 pub use self::expectations::{TestArgs, test};
@@ -60,14 +63,18 @@ pub enum Command {
     /// Try Doorward with an identity provider and two apps, a store and a forum, on loopback
     #[cfg(feature = "demo")]
     Demo(DemoArgs),
+    /// Write completions of this command line for a shell to the standard output
+    Completions(CompletionsArgs),
+    /// Write manual pages of this command line into a folder
+    Manpages(ManpagesArgs),
 }
 
 /// The configuration option.
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
-    /// The configuration file (TOML)
+    /// The configuration file (TOML) [default: none, only environment variables count]
     #[arg(long, short, value_name = "FILE")]
-    pub config: PathBuf,
+    pub config: Option<PathBuf>,
 }
 
 /// The options of `doorward keygen`.
@@ -194,12 +201,35 @@ pub fn keygen(arguments: &KeygenArgs, output: &mut Output<'_>) -> io::Result<Exi
     }
 }
 
+/// Where the configuration is read from. The exit code if neither a file nor a variable configures it.
+fn source(
+    file: Option<&Path>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    output: &mut Output<'_>,
+) -> io::Result<Result<ConfigSource, Exit>> {
+    let source = ConfigSource::new(file, variables);
+    if source.is_empty() {
+        writeln!(
+            output.err,
+            "error: there is no configuration\n\n\
+             Pass `--config FILE`, or set variables such as `DOORWARD_SERVER__LISTEN`.\n\
+             For more information, try '--help'."
+        )?;
+        return Ok(Err(Exit::Usage));
+    }
+    Ok(Ok(source))
+}
+
 fn load(
-    file: &Path,
+    file: Option<&Path>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     output: &mut Output<'_>,
 ) -> io::Result<Result<Loaded, Exit>> {
-    match config::load(file, variables) {
+    let source = match source(file, variables, output)? {
+        Ok(source) => source,
+        Err(exit) => return Ok(Err(exit)),
+    };
+    match source.load().map_err(|invalid| invalid.diagnosis) {
         Ok(loaded) => {
             let warnings = loaded.warnings.clone().without_advice();
             output

@@ -49,6 +49,8 @@ fn main() -> ExitCode {
         Command::Revoke(arguments) => cli::revoke(arguments, std::env::vars_os(), &mut output),
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => cli::demo(arguments, &mut output),
+        Command::Completions(arguments) => cli::completions(arguments, &mut output),
+        Command::Manpages(arguments) => cli::manpages(arguments, &mut output),
     };
     result.unwrap_or(Exit::Runtime).into()
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use tokio::runtime::Builder;
 
-use super::{ConfigArgs, Exit, Output, count, fail, write_errors};
-use crate::config::{self, Config, Diagnosis, Severity};
+use super::{ConfigArgs, Exit, Output, count, fail, source, write_errors};
+use crate::config::{Diagnosis, Loaded, Severity};
 use crate::doctor::{self, Finding};
 use crate::types::time::{Clock, SystemClock};
 
@@ -60,7 +60,11 @@ pub fn check(
         let mut variables = variables.iter();
         variables.any(|(variable, value)| variable == name && !value.is_empty())
     });
-    let loaded = match config::load(&arguments.config.config, variables) {
+    let source = match source(arguments.config.config.as_deref(), variables, output)? {
+        Ok(source) => source,
+        Err(exit) => return Ok(exit),
+    };
+    let loaded = match source.load().map_err(|invalid| invalid.diagnosis) {
         Ok(loaded) => loaded,
         Err(diagnosis) => {
             match arguments.format {
@@ -76,13 +80,13 @@ pub fn check(
             output.err.write_all(warnings.as_bytes())?;
             let apps = count(loaded.config.apps.len(), "app");
             let providers = count(loaded.config.providers.len(), "provider");
-            let file = arguments.config.config.display();
+            let file = loaded.warnings.file().display();
             writeln!(output.out, "{file}: valid: {apps}, {providers}")?;
         }
         Format::Json => write_json(&problems(&loaded.warnings), output)?,
     }
     let online = if arguments.online {
-        examine(arguments, &loaded.config, proxy_variable, output)?
+        examine(arguments, &loaded, proxy_variable, output)?
     } else {
         Exit::Success
     };
@@ -96,13 +100,13 @@ pub fn check(
 /// Examines the dependencies of the configuration and writes the findings.
 fn examine(
     arguments: &CheckArgs,
-    config: &Config,
+    loaded: &Loaded,
     proxy_variable: Option<&str>,
     output: &mut Output<'_>,
 ) -> io::Result<Exit> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let findings = runtime.block_on(doctor::examine(config, &clock, proxy_variable));
+    let findings = runtime.block_on(doctor::examine(&loaded.config, &clock, proxy_variable));
     // A lookup of the system's resolver may still hold a thread.
     runtime.shutdown_background();
     let findings = match findings {
@@ -124,7 +128,7 @@ fn examine(
             writeln!(
                 output.out,
                 "{}: online: {}, {}",
-                arguments.config.config.display(),
+                loaded.warnings.file().display(),
                 count(errors, "error"),
                 count(warnings, "warning"),
             )?;

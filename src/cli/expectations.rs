@@ -98,7 +98,7 @@ pub fn test(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     output: &mut Output<'_>,
 ) -> io::Result<Exit> {
-    let config = match load(&arguments.config.config, variables, output)? {
+    let config = match load(arguments.config.config.as_deref(), variables, output)? {
         Ok(loaded) => loaded.config,
         Err(exit) => return Ok(exit),
     };

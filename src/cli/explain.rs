@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
 use super::explain_log::explain_request;
-use super::{Exit, Output, fail, load};
+use super::{ConfigArgs, Exit, Output, fail, load};
 use crate::policy::condition::{CheckedCondition, Verdict};
 use crate::server::explain::{
     ExplainedRule, Explainer, Explanation, PresumedCaller, PresumedRequest, PresumedRequestError,
@@ -20,14 +20,8 @@ use crate::server::explain::{
 /// The options of `doorward explain`.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// The configuration file (TOML)
-    #[arg(
-        long,
-        short,
-        value_name = "FILE",
-        required_unless_present = "request_id"
-    )]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// The method of the request
     #[arg(required_unless_present = "request_id")]
     method: Option<String>,
@@ -80,12 +74,10 @@ pub fn explain(
         return explain_request(request_id, log, output);
     }
     // `clap` requires these without `--request-id`.
-    let (Some(config), Some(method), Some(url)) =
-        (&arguments.config, &arguments.method, &arguments.url)
-    else {
+    let (Some(method), Some(url)) = (&arguments.method, &arguments.url) else {
         return Ok(Exit::Usage);
     };
-    let config = match load(config, variables, output)? {
+    let config = match load(arguments.config.config.as_deref(), variables, output)? {
         Ok(loaded) => loaded.config,
         Err(exit) => return Ok(exit),
     };

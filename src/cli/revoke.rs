@@ -57,7 +57,7 @@ pub fn revoke(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     output: &mut Output<'_>,
 ) -> io::Result<Exit> {
-    let config = match super::load(&arguments.config.config, variables, output)? {
+    let config = match super::load(arguments.config.config.as_deref(), variables, output)? {
         Ok(loaded) => loaded.config,
         Err(exit) => return Ok(exit),
     };

@@ -46,7 +46,7 @@ pub fn run(
             return fail(output, &format_args!("socket activation: {error}"));
         }
     };
-    let loaded = match load(&arguments.config, variables, output)? {
+    let loaded = match load(arguments.config.as_deref(), variables, output)? {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };

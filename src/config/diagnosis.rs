@@ -16,7 +16,7 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// The configuration file.
+    /// The configuration file, or what a configuration without one is called.
     pub fn file(&self) -> &Path {
         &self.file
     }

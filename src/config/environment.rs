@@ -1,14 +1,20 @@
 //! Environment variables that override the file: `DOORWARD_APPS__STORE__CLIENT_ID` is
 //! `apps.store.client_id`.
 //!
+//! A file is not needed: the variables can set every key.
+//!
 //! Only names with `__` are read, because every key is in a table. Kubernetes sets variables such as
 //! `DOORWARD_SERVICE_HOST` and `DOORWARD_PORT_80_TCP` for a service named `doorward`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use figment::value::{Dict, Tag, Value};
 
 use super::source::names_a_secret;
+
+/// Tables of headers: an identity header's name, or a table of edits with its keys.
+const HEADERS: &str = "headers";
+const EDITS: [&str; 2] = ["set", "add"];
 
 pub(super) const PREFIX: &str = "DOORWARD_";
 pub(super) const SEPARATOR: &str = "__";
@@ -26,6 +32,12 @@ pub(super) struct Variable {
     pub(super) name: String,
     pub(super) path: Vec<String>,
     text: String,
+}
+
+/// Whether a variable of this name sets a key.
+pub(super) fn sets_a_key(name: &OsStr) -> bool {
+    let levels = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+    levels.is_some_and(|levels| levels.contains(SEPARATOR))
 }
 
 impl Environment {
@@ -118,16 +130,29 @@ fn key_path<'a>(file: &Dict, levels: impl Iterator<Item = &'a str>) -> Vec<Strin
         let wanted = level.to_ascii_lowercase();
         let is_same =
             |key: &&String| key.to_ascii_lowercase().replace('-', "_") == wanted.replace('-', "_");
-        let key = table
-            .and_then(|table| table.keys().find(is_same))
-            .cloned()
-            .unwrap_or(wanted);
+        let known = table.and_then(|table| table.keys().find(is_same));
+        let key = match known {
+            Some(key) => key.clone(),
+            None if has_hyphenated_keys(&path) => wanted.replace('_', "-"),
+            None => wanted,
+        };
         table = table
             .and_then(|table| table.get(&key))
             .and_then(Value::as_dict);
         path.push(key);
     }
     path
+}
+
+/// Whether the keys of the table at `path` are names of apps, providers or headers, which have `-`
+/// where a variable has `_`.
+fn has_hyphenated_keys(path: &[String]) -> bool {
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    match path.as_slice() {
+        ["apps" | "providers"] | [.., HEADERS] => true,
+        [.., table, edit] => table.ends_with(HEADERS) && EDITS.contains(edit),
+        [_] | [] => false,
+    }
 }
 
 fn put(dict: &mut Dict, path: &[String], value: Value) {
@@ -177,6 +202,26 @@ mod tests {
             "DOORWARD_APPS__MY_STORE__CLIENT_ID"
         );
         assert!(environment.setter(&["server".to_owned()]).is_none());
+    }
+
+    #[test]
+    fn new_names_have_hyphens() {
+        for (variable, path) in [
+            ("APPS__NEW_ONE__CLIENT_ID", "apps.new-one.client_id"),
+            ("PROVIDERS__NEW_ONE__CA_FILE", "providers.new-one.ca_file"),
+            ("APPS__A__HEADERS__X_USER", "apps.a.headers.x-user"),
+            (
+                "APPS__A__REQUEST_HEADERS__SET__X_A",
+                "apps.a.request_headers.set.x-a",
+            ),
+            (
+                "APPS__A__EXTRA_AUTHORIZATION_PARAMS__MAX_AGE",
+                "apps.a.extra_authorization_params.max_age",
+            ),
+        ] {
+            let environment = read(&[(&format!("{PREFIX}{variable}"), "1")]);
+            assert_eq!(environment.variables[0].path.join("."), path);
+        }
     }
 
     #[test]

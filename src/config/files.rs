@@ -1,6 +1,7 @@
 //! Files that the configuration names: secrets, keys, certificates. Relative paths start from the
-//! folder of the configuration file.
+//! folder of the configuration file. `env:NAME` names an environment variable in place of a file.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,6 +20,9 @@ const MAX_FILE: u64 = 1024 * 1024;
 /// The largest secret, in bytes. A larger file is probably the wrong one.
 const MAX_SECRET: usize = 4096;
 
+/// What a name in place of a path begins with, if the content is in a variable.
+const VARIABLE: &str = "env:";
+
 /// The client secret of the shipped reference file.
 const EXAMPLE_SECRET: &str = "only-an-example";
 /// What secrets in the shipped manifests begin with.
@@ -26,8 +30,11 @@ const PLACEHOLDER: &str = "REPLACE ";
 /// What some editors write at the start of a text file.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// The folder that relative paths start from.
-pub(super) struct Folder(PathBuf);
+/// The folder that relative paths start from, and the variables that can stand for files.
+pub(super) struct Folder {
+    path: PathBuf,
+    variables: Vec<(OsString, OsString)>,
+}
 
 /// A PEM file, and the certificates in it.
 pub(super) struct Certificates {
@@ -52,14 +59,18 @@ enum Missing {
 }
 
 impl Folder {
-    /// The folder of `file`.
-    pub(super) fn of(file: &Path) -> Self {
-        Self(file.parent().map(Path::to_path_buf).unwrap_or_default())
+    /// The folder of `file`. Without a file, the working directory.
+    pub(super) fn of(file: Option<&Path>, variables: &[(OsString, OsString)]) -> Self {
+        let folder = file.and_then(Path::parent);
+        Self {
+            path: folder.map(Path::to_path_buf).unwrap_or_default(),
+            variables: variables.to_vec(),
+        }
     }
 
     /// The path of the file `name`.
     pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 
     /// The secret in the file `name`, without a byte order mark and one trailing newline.
@@ -151,6 +162,9 @@ impl Folder {
         confidentiality: Confidentiality,
         missing: Missing,
     ) -> Option<Zeroizing<String>> {
+        if let Some(variable) = name.strip_prefix(VARIABLE) {
+            return self.variable(at, variable);
+        }
         let path = self.path(name);
         let file = InputFile::before_reading(at.key_path(), &path);
         match read_text(&path) {
@@ -191,6 +205,42 @@ impl Folder {
                 None
             }
         }
+    }
+
+    /// The path of the file `name`, which must be one: it is read once more later.
+    pub(super) fn file_path(&self, at: &Location<'_>, name: &str) -> Option<PathBuf> {
+        if name.starts_with(VARIABLE) {
+            let hint = "mount it, or let a proxy in front terminate TLS";
+            at.error(
+                "certificates and keys for TLS are read from files only",
+                hint,
+            );
+            return None;
+        }
+        Some(self.path(name))
+    }
+
+    /// The value of the variable `variable`, which a key names in place of a file.
+    fn variable(&self, at: &Location<'_>, variable: &str) -> Option<Zeroizing<String>> {
+        let mut known = self.variables.iter();
+        let value = known.find(|(name, _)| name == variable);
+        let Some((_, value)) = value else {
+            at.error(
+                format!("the environment variable {} is not set", quoted(variable)),
+                "`env:NAME` is the value of the variable NAME of the process",
+            );
+            return None;
+        };
+        let Some(text) = value.to_str() else {
+            let message = format!("the environment variable {} is not UTF-8", quoted(variable));
+            at.error(message, "");
+            return None;
+        };
+        // There is no such file, so that it never changes.
+        let file = PathBuf::from(format!("{VARIABLE}{variable}"));
+        let file = InputFile::before_reading(at.key_path(), &file);
+        at.note_file(file.with_content(text.as_bytes()));
+        Some(Zeroizing::new(text.to_owned()))
     }
 }
 

@@ -60,10 +60,10 @@ pub struct Change {
 
 impl Inputs {
     /// A configuration without values, which could not be parsed.
-    pub(super) fn unparsed(file: InputFile) -> Self {
+    pub(super) fn unparsed(file: Option<InputFile>) -> Self {
         Self {
             values: BTreeMap::new(),
-            files: vec![file],
+            files: file.into_iter().collect(),
         }
     }
 

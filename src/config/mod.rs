@@ -1,4 +1,5 @@
-//! Configuration: a TOML file, overridden by environment variables. Secrets are in separate files.
+//! Configuration: a TOML file, overridden by environment variables, or variables alone. Secrets are in
+//! separate files, or in variables that a key names.
 //!
 //! `raw` is the schema, `extract` deserializes it, and `check` validates it. All problems are
 //! reported at once. No other module reads the environment or these files.
@@ -30,6 +31,7 @@ use std::time::Duration;
 use figment::providers::Serialized;
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile};
+use zeroize::Zeroizing;
 
 pub use self::diagnosis::Diagnosis;
 pub use self::inputs::{Change, Inputs};
@@ -48,6 +50,9 @@ use self::inputs::InputFile;
 use self::report::{Location, Report};
 use self::source::{Source, SyntaxError};
 use self::values::HumanDuration;
+
+/// What a configuration without a file is called.
+const NO_FILE: &str = "environment";
 
 /// The most syntax errors that are reported.
 const MAX_SYNTAX_ERRORS: usize = 10;
@@ -77,21 +82,27 @@ pub struct InvalidConfig {
 /// Where a configuration is read from.
 #[derive(Clone)]
 pub struct ConfigSource {
-    file: PathBuf,
+    file: Option<PathBuf>,
     variables: Vec<(OsString, OsString)>,
 }
 
 impl ConfigSource {
-    /// Reads `file`. Those of `variables` that begin with `DOORWARD_` and contain `__` override it.
-    pub fn new(file: &Path, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
-        let is_own = |(name, _): &(OsString, OsString)| {
-            let bytes = name.as_encoded_bytes();
-            bytes.starts_with(environment::PREFIX.as_bytes())
-        };
+    /// Reads `file`, if there is one. Those of `variables` that begin with `DOORWARD_` and contain
+    /// `__` override it. A key can name others in place of a file, such as `env:SESSION_KEY`.
+    pub fn new(
+        file: Option<&Path>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Self {
         Self {
-            file: file.to_path_buf(),
-            variables: variables.into_iter().filter(is_own).collect(),
+            file: file.map(Path::to_path_buf),
+            variables: variables.into_iter().collect(),
         }
+    }
+
+    /// Whether there is neither a file nor a variable that sets a key.
+    pub fn is_empty(&self) -> bool {
+        let mut names = self.variables.iter().map(|(name, _)| name);
+        self.file.is_none() && !names.any(|name| environment::sets_a_key(name))
     }
 
     /// Loads the configuration as it is now.
@@ -99,7 +110,7 @@ impl ConfigSource {
     /// # Errors
     /// All problems of the configuration.
     pub fn load(&self) -> Result<Loaded, InvalidConfig> {
-        let Attempt { inputs, result } = read(&self.file, self.variables.iter().cloned());
+        let Attempt { inputs, result } = read(self.file.as_deref(), &self.variables);
         match result {
             Ok(Checked { config, warnings }) => Ok(Loaded {
                 config,
@@ -127,7 +138,7 @@ pub fn load(
     file: &Path,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Loaded, Diagnosis> {
-    let loaded = ConfigSource::new(file, variables).load();
+    let loaded = ConfigSource::new(Some(file), variables).load();
     loaded.map_err(|invalid| invalid.diagnosis)
 }
 
@@ -142,14 +153,17 @@ struct Checked {
     warnings: Diagnosis,
 }
 
-fn read(file: &Path, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Attempt {
-    let config_file = InputFile::before_reading(String::new(), file);
-    let failed = |config_file: InputFile, diagnosis: Diagnosis| Attempt {
+fn read(file: Option<&Path>, variables: &[(OsString, OsString)]) -> Attempt {
+    let config_file = file.map(|file| InputFile::before_reading(String::new(), file));
+    let failed = |config_file: Option<InputFile>, diagnosis: Diagnosis| Attempt {
         inputs: Inputs::unparsed(config_file),
         result: Err(diagnosis),
     };
-    let text = match read_text(file) {
-        Ok((text, _)) => text,
+    let folder = Folder::of(file, variables);
+    let text = file.map_or_else(|| Ok(Zeroizing::default()), |file| Ok(read_text(file)?.0));
+    let file = file.unwrap_or(Path::new(NO_FILE));
+    let text = match text {
+        Ok(text) => text,
         Err(error) => {
             let message = format!("cannot be read: {}", describe(&error));
             return failed(config_file, unreadable(file, message));
@@ -160,7 +174,7 @@ fn read(file: &Path, variables: impl IntoIterator<Item = (OsString, OsString)>) 
         return failed(config_file, not_toml(&source, errors));
     }
     let (values, unsupported) = source.values();
-    let (environment, not_text) = Environment::read(variables, &values);
+    let (environment, not_text) = Environment::read(variables.iter().cloned(), &values);
     let report = Report::new(&source, &environment);
     report_flat_variables(&environment, &values, &report.root());
     for name in not_text {
@@ -179,10 +193,9 @@ fn read(file: &Path, variables: impl IntoIterator<Item = (OsString, OsString)>) 
     }
     let values = merged(values, &environment, &report.root());
     let (raw, unknown) = extract::extract(values.clone(), &report);
-    let config = check::check(raw, &report.root(), &Folder::of(file));
-    let mut files = report.take_files();
-    files.insert(0, config_file);
-    let inputs = Inputs::new(&values, files);
+    let config = check::check(raw, &report.root(), &folder);
+    let files = config_file.into_iter().chain(report.take_files());
+    let inputs = Inputs::new(&values, files.collect());
     let (problems, has_errors) = report.into_problems();
     let diagnosis = Diagnosis {
         file: file.to_path_buf(),

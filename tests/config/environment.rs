@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use doorward::config::{ProblemLocation, load};
+use doorward::config::{ConfigSource, ProblemLocation, SealingKey, load};
 use doorward::oidc::ClientAuth;
 
 use super::support::{Folder, GOOD};
@@ -136,4 +136,99 @@ fn variable_that_is_not_utf8_is_named() {
             .contains("`DOORWARD_SERVER__LISTEN` is not UTF-8"),
         "{error}"
     );
+}
+
+/// A configuration of variables, with the session key `key`.
+fn variables(key: &str) -> Vec<(OsString, OsString)> {
+    [
+        ("DOORWARD_SERVER__TRUSTED_PROXIES", "[\"10.0.0.0/8\"]"),
+        ("DOORWARD_SESSION__KEY_FILES", "[\"env:SESSION_KEY\"]"),
+        ("SESSION_KEY", key),
+        ("DOORWARD_PROVIDERS__COMPANY_LOGIN__ISSUER", "https://login.example.com"),
+        ("DOORWARD_APPS__MY_STORE__PROVIDER", "company-login"),
+        ("DOORWARD_APPS__MY_STORE__PUBLIC_URL", "https://store.example.com"),
+        ("DOORWARD_APPS__MY_STORE__UPSTREAM", "http://127.0.0.1:3000"),
+        ("DOORWARD_APPS__MY_STORE__CLIENT_ID", "store"),
+        ("DOORWARD_APPS__MY_STORE__CLIENT_SECRET_FILE", "env:STORE_SECRET"),
+        ("STORE_SECRET", "a-secret-of-this-test-only"),
+        ("DOORWARD_APPS__MY_STORE__HEADERS__X_FORWARDED_USER", "{sub}"),
+        (
+            "DOORWARD_APPS__MY_STORE__RULES",
+            "[{paths=[\"/assets/**\"], allow=\"public\"}, {paths=[\"/admin/**\"], allow={roles=[\"admin\"]}}]",
+        ),
+    ]
+    .map(|(name, value)| (name.into(), value.into()))
+    .into()
+}
+
+#[test]
+fn variables_alone_are_a_configuration() {
+    let key = SealingKey::generate().unwrap();
+    let loaded = ConfigSource::new(None, variables(&key.to_text())).load();
+    let loaded = loaded.unwrap_or_else(|invalid| panic!("{}", invalid.diagnosis));
+    assert_eq!(loaded.warnings.to_string(), "");
+    let config = loaded.config;
+    assert_eq!(config.keys, [key]);
+    let [app] = config.apps.as_slice() else {
+        panic!("one app")
+    };
+    assert_eq!(app.policy.name.as_str(), "my-store");
+    assert_eq!(app.provider.as_str(), "company-login");
+    assert!(
+        matches!(&app.client.token_auth, ClientAuth::Basic(secret) if secret.expose() == "a-secret-of-this-test-only")
+    );
+    assert_eq!(app.policy.headers.len(), 1);
+    assert!(app.policy.rules.claims().any(|claim| claim == "roles"));
+}
+
+#[test]
+fn variable_in_place_of_a_file_is_checked_like_a_file() {
+    let key = SealingKey::generate().unwrap().to_text();
+    for (name, value, message) in [
+        (
+            "SESSION_KEY",
+            None,
+            "the environment variable `SESSION_KEY` is not set",
+        ),
+        (
+            "SESSION_KEY",
+            Some("hunter2"),
+            "`env:SESSION_KEY`: not a key file",
+        ),
+        ("STORE_SECRET", Some("two\nlines"), "does not hold a secret"),
+        (
+            "DOORWARD_SERVER__TLS__CERT_FILE",
+            Some("env:STORE_SECRET"),
+            "holds no valid certificates",
+        ),
+    ] {
+        let mut variables = variables(&key);
+        variables.retain(|(known, _)| known != name);
+        variables.extend(value.map(|value| (name.into(), value.into())));
+        let invalid = ConfigSource::new(None, variables).load().unwrap_err();
+        let shown = invalid.diagnosis.to_string();
+        assert!(shown.contains(message), "{shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[test]
+fn tls_keys_are_files() {
+    let folder = Folder::with(GOOD);
+    let key = SealingKey::generate().unwrap().to_text();
+    let certificate = std::fs::read_to_string(folder.path("tls/cert.pem")).unwrap();
+    let mut variables = variables(&key);
+    for (name, value) in [
+        ("CERTIFICATE", certificate.as_str()),
+        ("DOORWARD_SERVER__TLS__CERT_FILE", "env:CERTIFICATE"),
+        (
+            "DOORWARD_SERVER__TLS__KEY_FILE",
+            folder.path("tls/key.pem").to_str().unwrap(),
+        ),
+    ] {
+        variables.push((name.into(), value.into()));
+    }
+    let invalid = ConfigSource::new(None, variables).load().unwrap_err();
+    let shown = invalid.diagnosis.to_string();
+    assert!(shown.contains("are read from files only"), "{shown}");
 }

@@ -93,7 +93,7 @@ fn command_lines_are_valid() {
         else {
             panic!("not `run`: {arguments:?}")
         };
-        assert_eq!(run.config, PathBuf::from(CONFIG), "{arguments:?}");
+        assert_eq!(run.config, Some(PathBuf::from(CONFIG)), "{arguments:?}");
     }
     let reload = instruction(UNIT, "ExecReload=").split(' ').skip(1);
     let reload: Vec<_> = reload.map(str::to_owned).collect();

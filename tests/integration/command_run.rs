@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use doorward::config::SealingKey;
 use doorward::types::time::SystemClock;
 use tokio::net::TcpStream;
 
@@ -46,6 +47,38 @@ async fn sigterm_drains_requests_and_exits_zero() {
     // The access log line of the last request is not lost.
     let access = process.line_with("/public/slow");
     assert!(access.contains("200"), "{access}");
+}
+
+#[tokio::test]
+async fn variables_alone_start_a_server() {
+    let backend = Backend::start();
+    let upstream = backend.url();
+    let key = SealingKey::generate().expect("a key").to_text();
+    let mut variables = ANY_PORTS.to_vec();
+    variables.extend([
+        ("DOORWARD_SESSION__KEY_FILES", "[\"env:SESSION_KEY\"]"),
+        ("SESSION_KEY", key.as_str()),
+        ("DOORWARD_PROVIDERS__LOGIN__ISSUER", NO_PROVIDER),
+        ("DOORWARD_APPS__STORE__PROVIDER", "login"),
+        ("DOORWARD_APPS__STORE__PUBLIC_URL", "http://store.localhost"),
+        ("DOORWARD_APPS__STORE__UPSTREAM", upstream.as_str()),
+        ("DOORWARD_APPS__STORE__CLIENT_ID", "store"),
+        (
+            "DOORWARD_APPS__STORE__CLIENT_SECRET",
+            "a-secret-of-this-test-only",
+        ),
+        (
+            "DOORWARD_APPS__STORE__RULES",
+            "[{paths=[\"/public/**\"], allow=\"public\"}]",
+        ),
+    ]);
+    let mut process = Process::start(&["run"], &variables);
+    process.line_with("serving");
+    let port = process.port("address");
+    assert_eq!(at("store.localhost", port, "/public/x").await, 200);
+    assert_ne!(at("store.localhost", port, "/private").await, 200);
+    process.terminate();
+    assert_eq!(process.ended().code(), Some(0), "{:?}", process.said());
 }
 
 #[tokio::test]

@@ -396,8 +396,10 @@ fn tls(raw: RawTls, at: &Location<'_>, folder: &Folder) -> Option<TlsConfig> {
         .map(|(at, certificate)| certificate_files(certificate, &at, folder))
         .collect();
     let client_ca_file = raw.client_ca_file.map(|name| {
-        folder.certificates(&at.key("client_ca_file"), &name)?;
-        Some(folder.path(&name))
+        let at = at.key("client_ca_file");
+        let path = folder.file_path(&at, &name)?;
+        folder.certificates(&at, &name)?;
+        Some(path)
     });
     let files = std::iter::once(first)
         .chain(more)
@@ -446,8 +448,8 @@ fn certificate_files(
     chain?;
     key?;
     let files = CertificateFiles {
-        cert_file: folder.path(&cert_file?),
-        key_file: folder.path(&key_file?),
+        cert_file: folder.file_path(&at.key("cert_file"), &cert_file?)?,
+        key_file: folder.file_path(&at.key("key_file"), &key_file?)?,
     };
     match Certificates::read(vec![files.clone()]) {
         Ok(_) => Some(files),

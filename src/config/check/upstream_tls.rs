@@ -102,7 +102,9 @@ fn client_certificate(
         .and_then(|name| check_private_key(&at.key("upstream_key_file"), name, folder));
     chain?;
     private_key?;
-    match ClientCertificate::read(folder.path(&cert?), folder.path(&key?)) {
+    let cert = folder.file_path(&at.key("upstream_cert_file"), &cert?)?;
+    let key = folder.file_path(&at.key("upstream_key_file"), &key?)?;
+    match ClientCertificate::read(cert, key) {
         Ok(certificate) => {
             if let Some(validity) = certificate.validity() {
                 check_validity(validity, &at.key("upstream_cert_file"));
