@@ -17,7 +17,9 @@ fn copied_files_are_sufficient_for_cargo() {
     let folder = TempDir::new().unwrap();
     for name in copied() {
         let from = fs::canonicalize(name).unwrap();
-        symlink(from, folder.path().join(name)).unwrap();
+        let to = folder.path().join(name);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        symlink(from, to).unwrap();
     }
     let mut command = MetadataCommand::new();
     command

@@ -108,7 +108,7 @@ fn pod_is_unprivileged_and_has_probes() {
 }
 
 #[test]
-fn only_the_proxy_port_is_reachable() {
+fn clients_reach_the_proxy_port_and_prometheus_the_admin_port() {
     let (service, policy) = (document("Service"), document("NetworkPolicy"));
     assert_eq!(reach_complaints(&service, &policy), Vec::<String>::new());
     for port in [json!("admin"), json!(9090), json!(3000)] {
@@ -142,6 +142,15 @@ fn only_the_proxy_port_is_reachable() {
     }
     for open in [
         cut(policy.clone(), "/spec/ingress/0", "ports"),
+        cut(policy.clone(), "/spec/ingress/1", "from"),
+        cut(policy.clone(), "/spec/ingress/1", "ports"),
+        put(policy.clone(), "/spec/ingress/1", "from", json!([])),
+        put(
+            policy.clone(),
+            "/spec",
+            "ingress",
+            json!([policy["spec"]["ingress"][0]]),
+        ),
         put(policy.clone(), "/spec", "policyTypes", json!(["Egress"])),
         put(
             policy.clone(),
@@ -215,8 +224,9 @@ fn image_is_locked_and_not_root() {
         ("--locked", ""),
         ("USER 65532:65532", "USER root"),
         ("USER 65532:65532", ""),
-        ("debian:bookworm-slim", "debian:latest"),
-        ("debian:bookworm-slim", "debian"),
+        ("rust:1.95.0-bookworm", "rust:latest"),
+        ("rust:1.95.0-bookworm", "rust"),
+        ("FROM scratch", "FROM debian"),
         ("ENTRYPOINT [\"/doorward\"]", "ENTRYPOINT /doorward"),
         ("EXPOSE 8080", "EXPOSE 8080 9090"),
     ] {
@@ -350,11 +360,23 @@ fn reach_complaints(service: &Value, policy: &Value) -> Vec<String> {
     let mut of_policy = Expectations::of(policy);
     of_policy.value("/spec/policyTypes", &json!(["Ingress"]));
     of_policy.value("/spec/podSelector/matchLabels", &pod);
-    for rule in array(policy, "/spec/ingress") {
+    let has_only = |rule: &Value, name: &str| {
         let ports = array(rule, "/ports");
-        let only_proxy = !ports.is_empty() && ports.iter().all(|port| port["port"] == "proxy");
-        of_policy.that(only_proxy, "the policy lets in the proxy port only");
-    }
+        !ports.is_empty() && ports.iter().all(|port| port["port"] == name)
+    };
+    let rules = array(policy, "/spec/ingress");
+    // An empty list of peers admits everybody.
+    let (limited, open): (Vec<_>, Vec<_>) = rules
+        .iter()
+        .partition(|rule| rule["from"].as_array().is_some_and(|from| !from.is_empty()));
+    of_policy.that(
+        open.iter().all(|rule| has_only(rule, "proxy")),
+        "the policy lets everybody in to the proxy port only",
+    );
+    of_policy.that(
+        limited.len() == 1 && limited.iter().all(|rule| has_only(rule, "admin")),
+        "the policy lets Prometheus in to the admin port",
+    );
     expect.complaints.extend(of_policy.complaints);
     expect.complaints
 }
@@ -370,7 +392,10 @@ fn image_complaints(dockerfile: &str) -> Vec<String> {
         .iter()
         .filter_map(|line| line.strip_prefix("FROM ")?.split(' ').next());
     expect.that(
-        images.clone().count() == 2 && images.clone().all(is_pinned),
+        images.clone().count() == 2
+            && images
+                .clone()
+                .all(|image| image == "scratch" || is_pinned(image)),
         "images have a tag other than latest",
     );
     expect.that(
@@ -392,12 +417,12 @@ fn image_complaints(dockerfile: &str) -> Vec<String> {
 }
 
 const UNIT_LINES: [&str; 19] = [
-    "Type=notify-reload",
+    "Type=notify",
     "WatchdogSec=30s",
-    "ExecStart=/usr/local/bin/doorward run --config /etc/doorward/doorward.toml",
-    "ExecReload=/usr/local/bin/doorward reload --config /etc/doorward/doorward.toml",
-    "LoadCredential=session.key:/etc/doorward/session.key",
-    "LoadCredential=client-secret:/etc/doorward/client-secret",
+    "ExecStartPre=doorward check --config /etc/doorward/doorward.toml",
+    "ExecStart=doorward run --config /etc/doorward/doorward.toml",
+    "ExecReload=doorward reload --config /etc/doorward/doorward.toml",
+    "SupplementaryGroups=doorward-secrets",
     "RestartPreventExitStatus=64 78",
     "DynamicUser=yes",
     "NoNewPrivileges=yes",
