@@ -1,5 +1,5 @@
-//! Command line: `doorward run`, `check`, `explain`, `test`, `keygen`, `reload`, `revoke`, `demo`, and
-//! the files that a package has of it.
+//! Command line: `doorward run`, `check`, `explain`, `test`, `import`, `keygen`, `reload`, `revoke`,
+//! `demo`, and the files that a package has of it.
 
 mod admin_client;
 mod check;
@@ -9,6 +9,7 @@ mod demo;
 mod expectations;
 mod explain;
 mod explain_log;
+mod import;
 mod reload;
 mod revoke;
 mod revoke_until;
@@ -30,6 +31,7 @@ pub use self::command_files::{CompletionsArgs, ManpagesArgs, completions, manpag
 pub use self::demo::{DemoArgs, demo};
 pub use self::expectations::{TestArgs, test};
 pub use self::explain::{ExplainArgs, explain};
+pub use self::import::{ImportArgs, import};
 pub use self::reload::{ReloadArgs, reload};
 pub use self::revoke::{RevokeArgs, revoke};
 pub use self::run::run;
@@ -54,6 +56,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Test a configuration: compare the decisions about requests with expected ones
     Test(TestArgs),
+    /// Write a configuration from that of another product
+    Import(ImportArgs),
     /// Generate a key that seals cookies
     Keygen(KeygenArgs),
     /// Let a running server read its configuration again
@@ -92,6 +96,8 @@ pub enum Exit {
     Success,
     /// An error at runtime: 1.
     Runtime,
+    /// Imported, but something is not mapped or left to decide: 65 (`EX_DATAERR` of sysexits).
+    Incomplete,
     /// The configuration is valid, but a dependency is not: 69 (`EX_UNAVAILABLE` of sysexits).
     Unavailable,
     /// Done in part, and the rest follows later: 75 (`EX_TEMPFAIL` of sysexits).
@@ -107,6 +113,7 @@ impl From<Exit> for std::process::ExitCode {
         Self::from(match exit {
             Exit::Success => 0,
             Exit::Runtime => 1,
+            Exit::Incomplete => 65,
             Exit::Unavailable => 69,
             Exit::Pending => 75,
             Exit::Usage => 64,

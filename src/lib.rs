@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! 8  cli  config  server  worker         read, check, compose and run
-//!    doctor  demo
+//!    doctor  import  demo
 //! 7  downstream  admin                   client sockets to HTTP requests, without authentication
 //! 6  proxy                               one request in six stages
 //! 5  auth  runtime                       flows that need the provider or the store
@@ -26,6 +26,7 @@ pub mod dns;
 pub mod doctor;
 pub mod downstream;
 pub mod identity;
+pub mod import;
 pub mod limits;
 mod lock;
 pub mod oidc;

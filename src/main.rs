@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => cli::check(arguments, std::env::vars_os(), &mut output),
         Command::Explain(arguments) => cli::explain(arguments, std::env::vars_os(), &mut output),
         Command::Test(arguments) => cli::test(arguments, std::env::vars_os(), &mut output),
+        Command::Import(arguments) => cli::import(arguments, std::env::vars_os(), &mut output),
         Command::Keygen(arguments) => cli::keygen(arguments, &mut output),
         Command::Reload(arguments) => cli::reload(arguments, std::env::vars_os(), &mut output),
         Command::Revoke(arguments) => cli::revoke(arguments, std::env::vars_os(), &mut output),

@@ -41,7 +41,7 @@ const LAYERS: [&[&str]; 9] = [
     &["proxy"],
     &["downstream", "admin"],
     &[
-        "config", "cli", "server", "worker", "doctor", "demo", "lib", "main",
+        "config", "cli", "server", "worker", "doctor", "import", "demo", "lib", "main",
     ],
 ];
 
@@ -71,7 +71,13 @@ const FORBIDDEN_IMPORTS: [(&[&str], &[&str], &str); 3] = [
     ),
 ];
 
-const PURE_FOLDERS: [&str; 4] = ["src/types/", "src/identity/", "src/policy/", "src/session/"];
+const PURE_FOLDERS: [&str; 5] = [
+    "src/types/",
+    "src/identity/",
+    "src/import/",
+    "src/policy/",
+    "src/session/",
+];
 const IMPURE: [&str; 24] = [
     "async",
     "await",

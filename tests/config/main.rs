@@ -20,6 +20,7 @@ mod environment;
 mod errors;
 mod explain;
 mod fusionauth;
+mod imports;
 mod login_host;
 mod shipped;
 mod store;

@@ -3,6 +3,7 @@
 //! - Every name that the code has stands in the book, and the book has no other.
 //! - Every TOML block is accepted by `check`.
 //! - Every internal link resolves.
+//! - The migration guides have the tables of `doorward import`, and its output.
 //!
 //! Each check is a function from pages to complaints, and is given a broken page to prove that it complains.
 
@@ -21,6 +22,7 @@
 mod book;
 mod configuration;
 mod examples;
+mod imports;
 mod links;
 mod names;
 mod readme;

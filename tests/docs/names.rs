@@ -20,7 +20,7 @@ const SESSIONS: &str = "docs/sessions.md";
 const CONCEPTS: &str = "docs/concepts.md";
 
 /// Names of protocols, formats and single fields, which are no codes of Doorward's.
-const PROTOCOL_NAMES: [&str; 117] = [
+const PROTOCOL_NAMES: [&str; 118] = [
     "absent_is_default",
     "access_denied",
     "access_token",
@@ -97,6 +97,7 @@ const PROTOCOL_NAMES: [&str; 117] = [
     "mfa_registration_required",
     "mfa_required",
     "middle_name",
+    "mod_auth_openidc",
     "offline_access",
     "password_change_required",
     "password_expired",
@@ -424,11 +425,11 @@ fn command_line_flags_are_documented_and_no_others() {
     let command = Cli::command();
     let mut flags = BTreeSet::from(["--help".to_owned(), "--version".to_owned()]);
     for subcommand in command.get_subcommands() {
-        flags.extend(
-            subcommand
-                .get_arguments()
-                .filter_map(|flag| Some(format!("--{}", flag.get_long()?))),
-        );
+        let nested = subcommand.get_subcommands();
+        let arguments = nested
+            .chain([subcommand])
+            .flat_map(|command| command.get_arguments());
+        flags.extend(arguments.filter_map(|flag| Some(format!("--{}", flag.get_long()?))));
         let written = format!("doorward {}", subcommand.get_name());
         let quick_start = page(&pages, "docs/quick-start.md");
         assert!(
@@ -458,6 +459,8 @@ fn command_line_flags_are_documented_and_no_others() {
             .map(|span| (span.text.as_str(), span.line));
         for (text, line) in blocks.chain(spans).filter(|(text, _)| runs_doorward(text)) {
             let (_, arguments) = text.split_once("doorward ").unwrap();
+            // What follows is for another program.
+            let arguments = arguments.split(" -- ").next().unwrap();
             let arguments = arguments.split(['#', '&', '|', ';']).next().unwrap();
             for flag in arguments
                 .split([' ', '[', ']', '='])
@@ -474,7 +477,7 @@ fn command_line_flags_are_documented_and_no_others() {
 }
 
 fn runs_doorward(text: &str) -> bool {
-    ["run", "check", "keygen", "revoke", "demo"]
+    ["run", "check", "import", "keygen", "revoke", "demo"]
         .iter()
         .any(|command| text.contains(&format!("doorward {command}")))
 }

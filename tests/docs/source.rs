@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// Literals of the code below `src/`, without comments, tests, the demo and the configuration's own texts.
+/// Literals of the code below `src/`, without comments, tests, the demo, the import and the configuration's own texts.
 pub(crate) struct Literals {
     /// All that have the form of a code: lower case, digits and `_`.
     pub(crate) all: BTreeSet<String>,
@@ -19,7 +19,7 @@ pub(crate) struct Literals {
 }
 
 /// Folders and files that hold nothing for operators to look up.
-const LEFT_OUT: [&str; 2] = ["src/demo/", "src/config/"];
+const LEFT_OUT: [&str; 3] = ["src/demo/", "src/config/", "src/import/"];
 
 pub(crate) fn literals() -> Literals {
     let mut found = Literals {

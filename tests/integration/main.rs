@@ -36,6 +36,8 @@ mod client_address;
 #[cfg(feature = "demo")]
 mod command_demo;
 #[cfg(test)]
+mod command_import;
+#[cfg(test)]
 mod command_revoke;
 #[cfg(test)]
 mod command_run;

@@ -21,6 +21,7 @@ mod decision_model;
 mod decisions;
 mod events;
 mod identity;
+mod imports;
 mod lifetimes;
 mod paths;
 mod patterns;
