@@ -233,6 +233,7 @@ fn sites() -> HostRouter {
         login: LoginSite::Own,
         prefix: "/.doorward".to_owned(),
         rules: Rules::new(rules, false, AuthMethods::BOTH),
+        routes: Default::default(),
         background_paths: BackgroundPaths::default(),
         stream_activity: true,
         allowed_ambiguities: PathAmbiguities::NONE,

@@ -147,6 +147,9 @@ pub(super) fn rendered(explanation: &Explanation) -> String {
     };
     line("app", explanation.app.as_deref().unwrap_or("none"));
     line("route", &explanation.route);
+    if let Some(route) = &explanation.path_route {
+        line("path", &format!("{} to {}", route.path, route.to));
+    }
     let address = explanation.client_ip.map(|address| address.to_string());
     let address = address.as_deref().unwrap_or("unknown address");
     match explanation.client_kind {

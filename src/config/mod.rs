@@ -15,6 +15,8 @@ mod keys;
 mod keywords;
 mod problem;
 mod raw;
+mod raw_headers;
+mod raw_routes;
 mod raw_rules;
 mod report;
 mod rule_list_file;
@@ -39,8 +41,8 @@ pub use self::keys::{KeyFileError, RandomError, SealingKey};
 pub use self::problem::{Problem, ProblemLocation, Severity};
 pub use self::rule_list_file::{RuleListError, RuleListFile};
 pub use self::settings::{
-    AppConfig, BearerConfig, Config, LogConfig, LoginHostConfig, ServerConfig, StoreBackend,
-    StoreConfig, TlsConfig,
+    AppConfig, BearerConfig, Config, LogConfig, LoginHostConfig, RouteConfig, ServerConfig,
+    StoreBackend, StoreConfig, TlsConfig,
 };
 
 use self::environment::Environment;

@@ -2,17 +2,17 @@
 //! optional here; `check` knows which are required, their defaults and their limits. A value with a
 //! type error is reported by `extract` and is absent here.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 
 use super::keywords::{
     AppLogoutMethod, AuthorizationHeader, Dpop, LogLevel, OpaqueTokens, ProviderKind,
     SecurityHeaders, TokenEndpointAuthMethod, WebhookSignature,
 };
+pub(super) use super::raw_headers::RawHeaderEdits;
+use super::raw_routes::RawRoute;
 use super::raw_rules::RawRule;
 use super::values::HumanDuration;
-pub(super) use super::values::List;
+pub(super) use super::values::{List, Named};
 use crate::auth::app::{OnReuse, RevocationMode, Userinfo};
 use crate::oidc::SessionTokenSource;
 use crate::oidc::fusionauth::RefreshBy;
@@ -21,9 +21,6 @@ use crate::policy::client_address::ForwardedHeader;
 use crate::telemetry::log::LogFormat;
 use crate::types::oauth::ClientSecret;
 use crate::upstream::UpstreamProtocol;
-
-/// A table with free names. A value with an error is `None`.
-pub(super) type Named<T> = BTreeMap<String, Option<T>>;
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
@@ -254,6 +251,7 @@ pub(super) struct RawApp {
     pub(super) security_headers: Option<SecurityHeaders>,
     pub(super) hide_server_headers: Option<bool>,
     pub(super) rules: Option<List<RawRule>>,
+    pub(super) routes: Option<List<RawRoute>>,
     pub(super) bearer: Option<RawBearer>,
     pub(super) basic: Option<RawBasic>,
 }
@@ -310,17 +308,9 @@ pub(super) struct RawAppCookie {
     pub(super) domain: Option<String>,
 }
 
-/// `[apps.NAME.request_headers]` and `[apps.NAME.response_headers]`.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub(super) struct RawHeaderEdits {
-    pub(super) set: Option<Named<String>>,
-    pub(super) add: Option<Named<String>>,
-    pub(super) remove: Option<List<String>>,
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::raw_routes::{RawRedirect, RawRespond};
     use super::super::raw_rules::RawCondition;
     use super::super::schema::keys_of;
     use super::*;
@@ -423,6 +413,21 @@ mod tests {
                 rules.iter().any(|rule| rule.get(key).is_some()),
                 "no rule has {key}"
             );
+        }
+        let routes = reference["apps"]["store"]["routes"].as_array().unwrap();
+        let nested = |table: &str| {
+            let tables = routes.iter().filter_map(move |route| route.get(table));
+            tables.collect::<Vec<_>>()
+        };
+        for (keys, tables) in [
+            (keys_of::<RawRoute>(), routes.iter().collect()),
+            (keys_of::<RawRedirect>(), nested("redirect")),
+            (keys_of::<RawRespond>(), nested("respond")),
+        ] {
+            for key in keys {
+                let has_key = |table: &&toml::Value| table.get(key).is_some();
+                assert!(tables.iter().any(has_key), "no route has {key}");
+            }
         }
         let cookies = reference["apps"]["store"]["app_cookies"]
             .as_array()

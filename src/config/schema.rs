@@ -9,6 +9,7 @@ use super::raw::{
     RawListener, RawLog, RawLoginParameters, RawNative, RawProvider, RawRedis, RawServer,
     RawSession, RawStore, RawTls, RawWebhooks,
 };
+use super::raw_routes::{RawRedirect, RawRespond, RawRoute};
 use super::raw_rules::{RawCondition, RawRequire, RawRule};
 
 /// One table of the configuration file.
@@ -21,7 +22,7 @@ pub struct Table {
 }
 
 /// Every table with fixed keys.
-pub fn tables() -> [Table; 22] {
+pub fn tables() -> [Table; 27] {
     [
         table::<RawConfig>(""),
         table::<RawServer>("server"),
@@ -40,6 +41,11 @@ pub fn tables() -> [Table; 22] {
         table::<RawRule>("apps.NAME.rules"),
         table::<RawCondition>("apps.NAME.rules.allow"),
         table::<RawRequire>("apps.NAME.rules.require"),
+        table::<RawRoute>("apps.NAME.routes"),
+        table::<RawRedirect>("apps.NAME.routes.redirect"),
+        table::<RawRespond>("apps.NAME.routes.respond"),
+        table::<RawHeaderEdits>("apps.NAME.routes.request_headers"),
+        table::<RawHeaderEdits>("apps.NAME.routes.response_headers"),
         table::<RawHeaderEdits>("apps.NAME.request_headers"),
         table::<RawHeaderEdits>("apps.NAME.response_headers"),
         table::<RawNative>("apps.NAME.native"),

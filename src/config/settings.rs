@@ -180,10 +180,30 @@ pub struct AppConfig {
     pub max_in_flight_requests: Option<usize>,
     /// The upstream.
     pub upstream: UpstreamSettings,
+    /// The routes, as in the policy.
+    pub routes: Vec<RouteConfig>,
     /// The headers of clients that the app gets.
     pub client_headers: ClientHeaders,
     /// The verification of access tokens, if the app accepts them.
     pub bearer: Option<BearerConfig>,
+}
+
+impl AppConfig {
+    /// The upstreams of the app and its routes.
+    pub fn upstreams(&self) -> impl Iterator<Item = &UpstreamSettings> {
+        let of_routes = self.routes.iter();
+        let of_routes = of_routes.filter_map(|route| route.upstream.as_ref());
+        std::iter::once(&self.upstream).chain(of_routes)
+    }
+}
+
+/// `[[apps.NAME.routes]]`, beside its policy.
+#[derive(Clone, Debug)]
+pub struct RouteConfig {
+    /// The upstream. `None` if Doorward answers.
+    pub upstream: Option<UpstreamSettings>,
+    /// The limit of requests in flight, if the route has its own.
+    pub max_in_flight_requests: Option<usize>,
 }
 
 /// The headers of clients that an app gets.

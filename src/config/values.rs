@@ -1,5 +1,6 @@
 //! Lists, and durations with a unit, such as `90s`. A parse error describes the expected format.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -8,6 +9,9 @@ use serde::de::{Deserializer, Error, Visitor};
 
 /// A list. An element with an error is `None`, so that the others keep their index.
 pub(super) type List<T> = Vec<Option<T>>;
+
+/// A table with free names. A value with an error is `None`.
+pub(super) type Named<T> = BTreeMap<String, Option<T>>;
 
 /// The longest accepted duration: ten years.
 const MAX: Duration = Duration::from_secs(3650 * 24 * 60 * 60);

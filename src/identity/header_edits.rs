@@ -61,6 +61,21 @@ impl HeaderEdits {
         self.remove.iter().chain(set)
     }
 
+    /// These edits with those of `other`. Where both concern a field, those of `other` apply.
+    #[must_use]
+    pub fn overridden_by(mut self, other: &Self) -> Self {
+        let stays = |name: &HeaderName| other.replaced().all(|replaced| replaced != name);
+        self.remove.retain(stays);
+        self.set.retain(|template| stays(template.name()));
+        self.add.retain(|template| stays(template.name()));
+        self.default.retain(|(name, _)| stays(name));
+        self.remove.extend_from_slice(&other.remove);
+        self.set.extend_from_slice(&other.set);
+        self.add.extend_from_slice(&other.add);
+        self.default.extend_from_slice(&other.default);
+        self
+    }
+
     /// The claims in the templates.
     pub fn claims(&self) -> impl Iterator<Item = &str> {
         let templates = self.set.iter().chain(&self.add);

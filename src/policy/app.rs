@@ -1,6 +1,7 @@
 //! App: the settings of one app that routing and authorization use.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
@@ -18,10 +19,11 @@ use super::cors::CorsPolicy;
 use super::hosts::AppHosts;
 use super::login_parameters::AllowedParameters;
 use super::native::Native;
+use super::path_routes::PathRoutes;
 use super::rules::Rules;
 use crate::identity::header_edits::HeaderEdits;
 use crate::identity::identity::HeaderTemplate;
-use crate::types::target::PathAmbiguities;
+use crate::types::target::{PathAmbiguities, Target};
 
 /// One app.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ pub struct App {
     pub prefix: String,
     /// Its access rules.
     pub rules: Rules,
+    /// Its paths with upstreams of their own.
+    pub routes: Arc<PathRoutes>,
     /// Paths whose requests do not reset the idle timeout.
     pub background_paths: BackgroundPaths,
     /// Whether data that clients send on streams reset the idle timeout.
@@ -127,7 +131,7 @@ pub struct AppLogout {
     /// `GET` or `POST`.
     pub method: Method,
     /// Its path, and a query if it has one.
-    pub target: String,
+    pub target: Target,
 }
 
 impl AppLogoutPolicy {
@@ -181,8 +185,11 @@ impl App {
     pub fn claims_in_use(&self) -> impl Iterator<Item = &str> {
         let rules = self.rules.claims();
         let headers = self.headers.iter().flat_map(HeaderTemplate::claims);
+        let of_routes = self.routes.all().iter();
+        let of_routes = of_routes.flat_map(|route| [&route.request_edits, &route.response_edits]);
         let edits = [&self.request_edits, &self.response_edits];
-        let edits = edits.into_iter().flat_map(HeaderEdits::claims);
+        let edits = edits.into_iter().chain(of_routes);
+        let edits = edits.flat_map(HeaderEdits::claims);
         // `{label}` of a wildcard is no claim.
         let has_labels = self.hosts != AppHosts::One;
         let templates = headers.chain(edits);

@@ -33,10 +33,11 @@ impl Route<'_> {
     /// How an access token in `headers` is used. Tokens that Doorward issued to native apps are
     /// sessions.
     pub fn bearer_use(&self, headers: &HeaderMap) -> CredentialUse {
-        let Self::App(app_ref, requirement) = self else {
+        let Self::App(route) = self else {
             return CredentialUse::Ignored;
         };
-        let app = app_ref.app;
+        let app = route.app_ref.app;
+        let requirement = route.requirement;
         let accepts_bearer = requirement.auth_methods.bearer && app.bearer.is_some();
         let has_native_token =
             || app.native.is_some() && NativeCredentials::read(headers).is_some();
@@ -49,10 +50,11 @@ impl Route<'_> {
     /// How a user name and a password are used. Over plain HTTP they are not read.
     pub fn basic_use(&self, info: &RequestInfo) -> CredentialUse {
         match self {
-            Self::App(app_ref, requirement)
-                if requirement.auth_methods.basic && is_confidential(info, &app_ref.app.origin) =>
+            Self::App(route)
+                if route.requirement.auth_methods.basic
+                    && is_confidential(info, &route.app_ref.app.origin) =>
             {
-                CredentialUse::of(&requirement.access)
+                CredentialUse::of(&route.requirement.access)
             }
             Self::App(..)
             | Self::Endpoint(..)

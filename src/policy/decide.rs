@@ -2,12 +2,14 @@
 //! [`Permit`], the right to forward a request.
 
 mod caller;
+mod credential;
 mod decision;
 mod endpoint;
 mod login;
 mod login_host;
 mod reason;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, header};
@@ -16,12 +18,11 @@ use super::basic;
 use super::client_kind::{ClientKind, is_cross_origin_websocket};
 use super::condition::Subjects;
 use super::cors::{AllowedPreflight, PreflightRequest};
+use super::path_routes::{Answer, MatchedRoute};
 use super::request_info::RequestInfo;
-use super::route::{AppRef, Route};
+use super::route::{AppRef, AppRoute, Route};
 use super::rule_lists::RuleLists;
 use super::rules::{Access, AccessRequirement};
-use crate::identity::authentication::UserAuthentication;
-use crate::identity::credentials::Scheme;
 use crate::identity::identity::Identity;
 use crate::identity::login_link::{LoginLink, LoginParameters};
 use crate::identity::return_to::ReturnTo;
@@ -29,24 +30,12 @@ use crate::session::token::LiveToken;
 use crate::session::validity::{LiveSession, NoSessionReason};
 use crate::types::time::Timestamp;
 
+use credential::Credential;
 use endpoint::EndpointRequest;
 
 pub use caller::Caller;
 pub use decision::{Decision, Refusal};
 pub use reason::Reason;
-
-/// The credential that a permit is based on.
-#[derive(Clone, Debug)]
-enum Credential {
-    /// A session by cookies.
-    Session(LiveSession),
-    /// A session by an access token that Doorward issued.
-    NativeSession(LiveSession),
-    /// A session by a user name and a password in the request.
-    Password(LiveSession),
-    /// An access token of an issuer.
-    Token(LiveToken),
-}
 
 /// The right to forward one request to one app. Only [`decide`] makes one, and forwarding requires
 /// one.
@@ -62,9 +51,28 @@ pub struct Permit<'a> {
     app_ref: AppRef<'a>,
     info: &'a RequestInfo,
     credential: Option<Credential>,
+    path_route: Option<MatchedRoute<'a>>,
+    /// Path and query for the backend.
+    target: Cow<'a, str>,
 }
 
 impl<'a> Permit<'a> {
+    fn new(request: AppRequest<'a, '_>, credential: Option<Credential>) -> Self {
+        let AppRequest {
+            info, path_route, ..
+        } = request;
+        let target = path_route.map_or(Cow::Borrowed(info.target.as_str()), |matched| {
+            matched.forwarded(&info.target)
+        });
+        Self {
+            app_ref: request.app_ref,
+            info,
+            credential,
+            path_route,
+            target,
+        }
+    }
+
     /// The app.
     pub const fn app_ref(&self) -> AppRef<'a> {
         self.app_ref
@@ -73,6 +81,30 @@ impl<'a> Permit<'a> {
     /// The request as it was authorized.
     pub const fn info(&self) -> &'a RequestInfo {
         self.info
+    }
+
+    /// The route of the path, if it has one of its own.
+    pub const fn path_route(&self) -> Option<MatchedRoute<'a>> {
+        self.path_route
+    }
+
+    /// The stable code for logs and metrics.
+    pub const fn code(&self) -> &'static str {
+        match self.path_route {
+            Some(matched) => matched.route.code(),
+            None => "forward",
+        }
+    }
+
+    /// Doorward's answer, if the route has no backend.
+    pub fn answer(&self) -> Option<Answer<'a>> {
+        let origin = &self.app_ref.app.origin;
+        self.path_route?.answer(&self.info.target, origin)
+    }
+
+    /// Path and query for the backend: those that were authorized, with the prefix of the route.
+    pub fn target(&self) -> &str {
+        &self.target
     }
 
     /// Whether data that the client sends after the head of the request resets the idle timeout.
@@ -120,44 +152,6 @@ impl<'a> Permit<'a> {
     }
 }
 
-impl Credential {
-    fn identity(&self) -> &Arc<Identity> {
-        match self {
-            Self::Session(live) | Self::NativeSession(live) | Self::Password(live) => {
-                &live.session().identity
-            }
-            Self::Token(live) => &live.token().identity,
-        }
-    }
-
-    const fn token(&self) -> Option<&LiveToken> {
-        match self {
-            Self::Session(_) | Self::NativeSession(_) | Self::Password(_) => None,
-            Self::Token(live) => Some(live),
-        }
-    }
-
-    /// How and when the user authenticated.
-    fn authentication(&self) -> UserAuthentication {
-        match self {
-            Self::Session(live) | Self::NativeSession(live) | Self::Password(live) => {
-                live.session().authentication.clone()
-            }
-            Self::Token(live) => UserAuthentication::of_claims(&live.token().identity.claims),
-        }
-    }
-
-    /// The authentication scheme of an access token.
-    fn scheme(&self) -> Option<Scheme> {
-        match self {
-            Self::Session(_) | Self::Password(_) => None,
-            Self::NativeSession(live) if live.session().bound_to.is_some() => Some(Scheme::DPoP),
-            Self::NativeSession(_) => Some(Scheme::Bearer),
-            Self::Token(live) => Some(live.scheme()),
-        }
-    }
-}
-
 /// What a decision depends on besides the request, its route and its caller.
 #[derive(Clone, Copy, Debug)]
 pub struct AccessContext<'c> {
@@ -176,12 +170,18 @@ pub fn decide<'a>(
     context: &AccessContext<'_>,
 ) -> Decision<'a> {
     match route {
-        Route::App(app_ref, requirement) => {
+        Route::App(route) => {
+            let AppRoute {
+                app_ref,
+                requirement,
+                path_route,
+            } = route;
             let app_request = AppRequest {
                 info,
                 headers,
                 app_ref,
                 requirement,
+                path_route,
             };
             decide_app(app_request, caller, context)
         }
@@ -215,6 +215,7 @@ struct AppRequest<'a, 'h> {
     headers: &'h HeaderMap,
     app_ref: AppRef<'a>,
     requirement: &'a AccessRequirement,
+    path_route: Option<MatchedRoute<'a>>,
 }
 
 fn decide_app<'a>(
@@ -227,6 +228,7 @@ fn decide_app<'a>(
         headers,
         app_ref,
         requirement,
+        ..
     } = request;
     let app = app_ref.app;
     if headers.contains_key(header::UPGRADE)
@@ -252,11 +254,7 @@ fn decide_app<'a>(
             Access::If(condition) if condition.excludes(info.address.end_client, context.lists) => {
                 refuse(info, Some(app_ref), Reason::Forbidden)
             }
-            Access::Public => Decision::Forward(Permit {
-                app_ref,
-                info,
-                credential: None,
-            }),
+            Access::Public => Decision::Forward(Permit::new(request, None)),
             Access::Authenticated | Access::If(_) => match preflight(request) {
                 Some(preflight) => decide_preflight(request, preflight),
                 None => decide_anonymous(request, reason),
@@ -337,6 +335,7 @@ fn decide_authenticated<'a>(
         headers,
         app_ref,
         requirement,
+        ..
     } = request;
     let subjects = Subjects {
         claims: &credential.identity().claims,
@@ -354,11 +353,7 @@ fn decide_authenticated<'a>(
             return require_new_authentication(request, &credential);
         }
         Access::Public | Access::Authenticated | Access::If(_) => {
-            return Decision::Forward(Permit {
-                app_ref,
-                info,
-                credential: Some(credential),
-            });
+            return Decision::Forward(Permit::new(request, Some(credential)));
         }
     };
     let token = credential.token();
@@ -405,6 +400,7 @@ fn require_new_authentication<'a>(
         headers,
         app_ref,
         requirement,
+        ..
     } = request;
     if matches!(credential, Credential::Session(_)) {
         return login::require_app_login(info, headers, app_ref, requirement, REASON);
@@ -424,6 +420,7 @@ fn decide_anonymous<'a>(request: AppRequest<'a, '_>, reason: NoSessionReason) ->
         headers,
         app_ref,
         requirement,
+        ..
     } = request;
     let accepted = requirement.auth_methods;
     let accepts_session = accepted.session;

@@ -20,6 +20,7 @@ pub mod logout_target;
 pub mod native;
 pub mod native_request;
 pub mod path_pattern;
+pub mod path_routes;
 pub mod post_replay;
 pub mod request_info;
 pub mod route;

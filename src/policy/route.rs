@@ -10,6 +10,7 @@ use quick_cache::sync::Cache;
 use super::app::App;
 use super::forwarded_origin::Scheme;
 use super::native::NativeCall;
+use super::path_routes::{LeadingSlashes, MatchedRoute};
 use super::request_info::RequestInfo;
 use super::rules::{Access, AccessRequirement};
 use crate::types::host_label::HostLabel;
@@ -72,8 +73,8 @@ enum HostKind {
 pub enum Route<'a> {
     /// An endpoint of Doorward.
     Endpoint(AppRef<'a>, Endpoint),
-    /// The app's backend, under this requirement.
-    App(AppRef<'a>, &'a AccessRequirement),
+    /// The app's backend.
+    App(AppRoute<'a>),
     /// An alias of the app.
     Alias(AppRef<'a>),
     /// Any host of the app, which is reached by https, over plain HTTP.
@@ -82,6 +83,17 @@ pub enum Route<'a> {
     UnsupportedPath(AppRef<'a>),
     /// No app has the host (RFC 9110 section 15.5.20).
     Misdirected,
+}
+
+/// The route of a request to an app's backend.
+#[derive(Clone, Copy, Debug)]
+pub struct AppRoute<'a> {
+    /// The app.
+    pub app_ref: AppRef<'a>,
+    /// What it requires.
+    pub requirement: &'a AccessRequirement,
+    /// The part of the app, if its path has a route of its own.
+    pub path_route: Option<MatchedRoute<'a>>,
 }
 
 /// An app and its index.
@@ -137,7 +149,7 @@ impl<'a> Route<'a> {
     pub const fn app_ref(&self) -> Option<AppRef<'a>> {
         match self {
             Self::Endpoint(app_ref, _)
-            | Self::App(app_ref, _)
+            | Self::App(AppRoute { app_ref, .. })
             | Self::Alias(app_ref)
             | Self::PlainHttp(app_ref)
             | Self::UnsupportedPath(app_ref) => Some(*app_ref),
@@ -150,7 +162,7 @@ impl<'a> Route<'a> {
     pub fn session_app(&self) -> Option<AppRef<'a>> {
         match self {
             Self::Endpoint(app_ref, _) if app_ref.app.is_login_host() => None,
-            Self::Endpoint(app_ref, _) | Self::App(app_ref, _) => Some(*app_ref),
+            Self::Endpoint(app_ref, _) | Self::App(AppRoute { app_ref, .. }) => Some(*app_ref),
             Self::Alias(_) | Self::PlainHttp(_) | Self::UnsupportedPath(_) | Self::Misdirected => {
                 None
             }
@@ -160,7 +172,7 @@ impl<'a> Route<'a> {
     /// The app whose backend gets the request if it is authorized.
     pub const fn backend_app(&self) -> Option<AppRef<'a>> {
         match self {
-            Self::App(app_ref, _) => Some(*app_ref),
+            Self::App(AppRoute { app_ref, .. }) => Some(*app_ref),
             Self::Endpoint(..)
             | Self::Alias(_)
             | Self::PlainHttp(_)
@@ -177,7 +189,7 @@ impl<'a> Route<'a> {
     /// Whether the request resets the idle timeout. Background requests and session checks do not.
     pub fn counts_as_activity(&self, target: &Target) -> bool {
         match self {
-            Self::App(app_ref, _) => !app_ref.app.background_paths.contains(target),
+            Self::App(route) => !route.app_ref.app.background_paths.contains(target),
             Self::Endpoint(_, endpoint) => endpoint.counts_as_activity(),
             Self::Alias(_) | Self::PlainHttp(_) | Self::UnsupportedPath(_) | Self::Misdirected => {
                 true
@@ -188,7 +200,7 @@ impl<'a> Route<'a> {
     /// Whether session cookies authenticate the request.
     pub const fn accepts_session(&self) -> bool {
         match self {
-            Self::App(_, requirement) => requirement.auth_methods.session,
+            Self::App(route) => route.requirement.auth_methods.session,
             Self::Endpoint(..)
             | Self::Alias(_)
             | Self::PlainHttp(_)
@@ -201,7 +213,7 @@ impl<'a> Route<'a> {
     /// cookie.
     pub fn resume_mode(&self, headers: &HeaderMap) -> ResumeMode {
         match self {
-            Self::App(_, requirement) => match requirement.access {
+            Self::App(route) => match route.requirement.access {
                 Access::Public | Access::Denied => ResumeMode::ReadOnly,
                 Access::Authenticated | Access::If(_) => {
                     if headers.contains_key(header::UPGRADE) {
@@ -431,7 +443,14 @@ impl<'a> Route<'a> {
         match endpoint_of(info.target.path(), app) {
             Some(endpoint) => Self::Endpoint(app_ref, endpoint),
             None if app.is_login_host() => Self::Endpoint(app_ref, Endpoint::Unknown),
-            None => Self::App(app_ref, app.rules.requirement(&info.method, &info.target)),
+            None => match app.routes.find(&info.target) {
+                Ok(path_route) => Self::App(AppRoute {
+                    app_ref,
+                    requirement: app.rules.requirement(&info.method, &info.target),
+                    path_route,
+                }),
+                Err(LeadingSlashes) => Self::UnsupportedPath(app_ref),
+            },
         }
     }
 }

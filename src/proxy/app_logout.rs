@@ -21,8 +21,12 @@ impl Proxy {
     ) -> SetCookieHeaders {
         let app_logout = &app_ref.app.app_logout;
         let mut set_cookies = SetCookieHeaders::new();
-        if let (Some(logout), Some(upstream)) = (&app_logout.logout, self.upstreams.get(app_ref)) {
-            let request = upstream::send_app_logout(&upstream, app_ref.app, logout, client);
+        if let Some(logout) = &app_logout.logout
+            && let Ok(route) = app_ref.app.routes.find(&logout.target)
+            && let index = route.map(|matched| matched.index)
+            && let Some(upstream) = self.upstreams.get(app_ref, index)
+        {
+            let request = upstream::send_app_logout(&upstream, app_ref.app, logout, route, client);
             let outcome = match tokio::time::timeout(TIMEOUT, request).await {
                 Ok(None) => "no_app_session",
                 Ok(Some(Ok(response))) => {

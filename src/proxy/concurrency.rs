@@ -38,7 +38,7 @@ pub struct Limiters {
     /// Limits all requests.
     pub server: Arc<ConcurrencyLimiter>,
     /// Limit the requests of one app each, by app index.
-    pub apps: Vec<Option<Arc<ConcurrencyLimiter>>>,
+    pub apps: Vec<AppLimiters>,
     /// Limits the bodies that are read for Doorward's own endpoints.
     pub body_reads: Arc<ConcurrencyLimiter>,
     /// Limits what requests and responses take in memory.
@@ -47,15 +47,35 @@ pub struct Limiters {
     pub min_upload_rate: u32,
 }
 
+/// The limiters of one app. `None`: without a limit.
+#[derive(Debug)]
+pub struct AppLimiters {
+    /// Limits its requests, but those of routes with a limit of their own.
+    pub app: Option<Arc<ConcurrencyLimiter>>,
+    /// Limit the requests of one route each, by index.
+    pub routes: Vec<Option<Arc<ConcurrencyLimiter>>>,
+}
+
+impl AppLimiters {
+    /// The limiter of the app, then those of its routes.
+    pub fn all(&self) -> impl Iterator<Item = &ConcurrencyLimiter> {
+        let all = std::iter::once(&self.app).chain(&self.routes);
+        all.filter_map(Option::as_deref)
+    }
+}
+
 impl Limiters {
     /// A limiter of the bodies that are read for Doorward's own endpoints.
     pub fn body_reads() -> Arc<ConcurrencyLimiter> {
         Arc::new(ConcurrencyLimiter::new(BODY_READS))
     }
 
-    /// The limiter of an app. `None` for an app without a limit.
-    pub(super) fn app(&self, index: usize) -> Option<&ConcurrencyLimiter> {
-        self.apps.get(index).and_then(Option::as_deref)
+    /// The limiter of the route of an app with this index, or else of the app. `None` without a
+    /// limit.
+    pub(super) fn app(&self, index: usize, route: Option<usize>) -> Option<&ConcurrencyLimiter> {
+        let limiters = self.apps.get(index)?;
+        let of_route = route.and_then(|route| limiters.routes.get(route)?.as_deref());
+        of_route.or(limiters.app.as_deref())
     }
 }
 

@@ -161,6 +161,9 @@ impl Proxy {
         context: RequestContext<'_>,
     ) -> TaggedResponse {
         let app_ref = permit.app_ref();
+        if permit.answer().is_some() {
+            return self.refuse_check(app_ref, Reason::EndpointNotProxied, &context);
+        }
         let headers = &context.parts.headers;
         if dialect.passes_refused_requests()
             && may_be_replay_request(context.info, headers, app_ref.app)
@@ -174,7 +177,7 @@ impl Proxy {
         let request_id = context.request_id();
         let changes = self
             .upstreams
-            .get(app_ref)
+            .get(app_ref, permit.path_route().map(|matched| matched.index))
             .and_then(|upstream| upstream::edge_changes(&upstream, &permit, headers, request_id));
         let Some(mut changes) = changes else {
             let reason = Reason::InvalidRequest(InvalidRequest::Repeated);

@@ -49,8 +49,10 @@ impl Proxy {
         let responder = &self.responder;
         match decision {
             Decision::Forward(permit) => match context.replayed_post.take() {
-                None => self.forward(permit, context).await,
-                Some(post_id) => self.replay_post(permit, &post_id, context).await,
+                Some(post_id) if permit.answer().is_none() => {
+                    self.replay_post(permit, &post_id, context).await
+                }
+                Some(_) | None => self.forward(permit, context).await,
             },
             Decision::PreservePost {
                 app_ref,
@@ -135,6 +137,9 @@ impl Proxy {
 
     async fn forward(&self, permit: Permit<'_>, context: RequestContext<'_>) -> TaggedResponse {
         let app_ref = permit.app_ref();
+        if let Some(answer) = permit.answer() {
+            return self.responder.route_answer(&answer, permit.code());
+        }
         let slot = self.app_limit(&permit, &context.server_slot);
         let Ok(_in_flight) = acquire(slot).await else {
             return self.app_busy(app_ref, context.info.client_kind, context.request_id());
@@ -168,14 +173,15 @@ impl Proxy {
         }
     }
 
-    /// The limiter of the app, and the user or else the client that the request counts for.
+    /// The limiter of the app or its route, and the user or else the client that the request counts for.
     pub(super) fn app_limit(
         &self,
         permit: &Permit<'_>,
         server_slot: &ServerSlot<'_>,
     ) -> Option<AppLimit<'_>> {
         let app_ref = permit.app_ref();
-        let limiter = self.limiters.app(app_ref.index)?;
+        let route = permit.path_route().map(|matched| matched.index);
+        let limiter = self.limiters.app(app_ref.index, route)?;
         let user = permit.identity().map(|identity| &identity.subject);
         let user = user.and_then(|user| self.auth.client_key(app_ref, user));
         Some(AppLimit {
@@ -196,7 +202,7 @@ impl Proxy {
         let app_ref = permit.app_ref();
         let upstream = self
             .upstreams
-            .get(app_ref)
+            .get(app_ref, permit.path_route().map(|matched| matched.index))
             .ok_or(UpstreamError::NotForwardable("its app"))?;
         let is_activity = permit.is_stream_activity();
         let by_session = permit.session();
@@ -225,7 +231,8 @@ impl Proxy {
             }),
             request_id: record.request_id(),
         };
-        record.upstream_started();
+        let route = permit.path_route();
+        record.upstream_started(route.map(|_| upstream.address()));
         let response = upstream::forward(&upstream, permit, parts, body, limits).await;
         record.limit_stream(StreamLimits {
             session,

@@ -52,19 +52,18 @@ use crate::types::body::Body;
 use crate::types::net::{ConnectionId, ConnectionInfo, ListenerKind};
 use crate::types::request_id::RequestId;
 use crate::upstream::{UpstreamError, Upstreams};
+pub use concurrency::{AppLimiters, Limiters};
 use concurrency::{ServerSlot, request_bytes};
 use context::RequestContext;
 use messages::Operation;
 use post_replay::ReplayBody;
 use presented::{dpop_target, presented_basic, presented_bearer};
 use request_body::ReadBodyError;
-use responder::{ResponseUpdate, TaggedResponse};
-
-pub use concurrency::Limiters;
 pub use request_logs::RequestLogs;
 use request_telemetry::RequestRecord;
 pub use request_telemetry::{ConfiguredTelemetry, RequestTelemetry};
 pub use responder::Responder;
+use responder::{ResponseUpdate, TaggedResponse};
 
 /// Handles the requests of one worker in one configuration. A request uses one of these until its end.
 pub struct Proxy {
@@ -432,7 +431,8 @@ fn attempted_check(app_ref: Option<AppRef<'_>>, cookies: &RequestCookies<'_>) ->
 /// their own.
 const fn cors_app<'a>(route: &Route<'a>) -> Option<AppRef<'a>> {
     match route {
-        Route::App(app_ref, _) | Route::Endpoint(app_ref, Endpoint::Session) => Some(*app_ref),
+        Route::App(route) => Some(route.app_ref),
+        Route::Endpoint(app_ref, Endpoint::Session) => Some(*app_ref),
         Route::Endpoint(..)
         | Route::Alias(_)
         | Route::PlainHttp(_)

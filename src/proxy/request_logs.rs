@@ -36,6 +36,8 @@ pub(super) struct LoggedRequest<'a> {
     pub(super) status: u16,
     pub(super) decision: &'a str,
     pub(super) denial: Option<&'a Denial>,
+    /// The address of the upstream, if the path has a route of its own.
+    pub(super) upstream: Option<&'a str>,
     pub(super) duration: Duration,
     pub(super) upstream_duration: Option<Duration>,
     pub(super) bytes_in: u64,
@@ -98,6 +100,7 @@ impl RequestLogs {
             decision: request.decision,
             rule: request.denial.map(|denial| denial.rule.as_str()),
             missing: request.denial.and_then(|denial| denial.missing.as_deref()),
+            upstream: request.upstream,
             duration: request.duration,
             upstream_duration: request.upstream_duration,
             bytes_in: request.bytes_in,

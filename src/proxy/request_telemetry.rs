@@ -29,6 +29,7 @@ use crate::telemetry::metrics::{AppMetrics, Metrics};
 use crate::types::body::{Body, BodyEnd, BodyError, BodyObserver, StreamSession};
 use crate::types::net::ConnectionInfo;
 use crate::types::request_id::RequestId;
+use crate::upstream::UpstreamUrl;
 
 /// The status in the log of a request whose client disconnected before the response head. No
 /// response has it; nginx logs the same.
@@ -144,6 +145,7 @@ impl RequestTelemetry {
             client: connection.peer.map(|peer| peer.ip()),
             caller: None,
             denial: None,
+            address: None,
             sent: None,
             upstream: None,
             upload: None,
@@ -180,6 +182,8 @@ pub struct RequestRecord {
     caller: Option<LoggedCaller>,
     /// Why it was refused.
     denial: Option<Denial>,
+    /// The upstream's address, if the path has a route of its own.
+    address: Option<String>,
     sent: Option<Instant>,
     upstream: Option<Duration>,
     upload: Option<Arc<UploadProgress>>,
@@ -305,8 +309,9 @@ impl RequestRecord {
         self.denial = denial;
     }
 
-    /// The request is sent upstream.
-    pub fn upstream_started(&mut self) {
+    /// The request is sent upstream. `address` is that of a route.
+    pub fn upstream_started(&mut self, address: Option<&UpstreamUrl>) {
+        self.address = address.map(ToString::to_string);
         self.sent = Some(Instant::now());
     }
 
@@ -355,17 +360,11 @@ impl RequestRecord {
         if std::mem::replace(&mut self.is_recorded, true) {
             return;
         }
-        let Outcome {
-            code,
-            status,
-            bytes_out,
-        } = *outcome;
-        let app = self
-            .app
-            .and_then(|index| self.shared.configured.apps.get(index));
+        let apps = &self.shared.configured.apps;
+        let app = self.app.and_then(|index| apps.get(index));
         let took = self.started.elapsed();
         let metrics = app.map_or(&self.shared.worker.without_app, |(_, metrics)| metrics);
-        metrics.observe_request(code, status, took, self.upstream);
+        metrics.observe_request(outcome.code, outcome.status, took, self.upstream);
         let request = LoggedRequest {
             request_id: self.request_id.as_str(),
             app: app.map(|(name, _)| name.as_str()),
@@ -374,13 +373,14 @@ impl RequestRecord {
             method: self.method.as_ref().map_or("", Method::as_str),
             host: &self.host,
             path: &self.path,
-            status,
-            decision: code,
+            status: outcome.status,
+            decision: outcome.code,
             denial: self.denial.as_ref(),
+            upstream: self.address.as_deref(),
             duration: took,
             upstream_duration: self.upstream,
             bytes_in: self.upload.as_ref().map_or(0, |upload| upload.bytes()),
-            bytes_out,
+            bytes_out: outcome.bytes_out,
         };
         let Shared { worker, configured } = &*self.shared;
         worker.logs.write(&configured.names, request);

@@ -11,6 +11,7 @@ mod native;
 mod provider;
 mod refusal;
 mod response;
+mod route_answer;
 mod unavailable;
 mod user_pages;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::config::{AppConfig, Config};
 use crate::downstream::{CertificateMonitor, Certificates};
 use crate::telemetry::certificates::CertificateReporter;
 use crate::telemetry::metrics::Metrics;
@@ -35,7 +35,8 @@ impl CertificateReports {
         let clients = config
             .apps
             .iter()
-            .filter_map(|app| app.upstream.client_certificate.as_ref());
+            .flat_map(AppConfig::upstreams)
+            .filter_map(|upstream| upstream.client_certificate.as_ref());
         let clients = clients.map(|certificate| ClientReport {
             certificate: Arc::clone(certificate),
             reporter: CertificateReporter::new(metrics(), clock()),

@@ -11,7 +11,7 @@ use super::certificates::CertificateReports;
 use super::observe::{MetricsObserver, NamedLimiters, refresh_gauges};
 use super::providers::{UsedProvider, providers};
 use super::stores::{log_limits, stores};
-use super::upstreams::plan;
+use super::upstreams::plans;
 use crate::auth::Auth;
 use crate::auth::app::AppAuth;
 use crate::auth::bearer::authenticate::TokenCache;
@@ -26,7 +26,7 @@ use crate::policy::route::HostRouter;
 use crate::policy::rule_lists::RuleLists;
 use crate::proxy::log_names::LogNames;
 use crate::proxy::{
-    ConfiguredTelemetry, Limiters, Proxy, RequestLogs, RequestTelemetry, Responder,
+    AppLimiters, ConfiguredTelemetry, Limiters, Proxy, RequestLogs, RequestTelemetry, Responder,
 };
 use crate::runtime::BackgroundRuntime;
 use crate::session::seal::KeyRing;
@@ -34,7 +34,7 @@ use crate::telemetry::access::AccessBuffer;
 use crate::telemetry::audit::AuditBuffer;
 use crate::telemetry::metrics::Metrics;
 use crate::types::time::{Clock, Timestamp};
-use crate::upstream::{Tunnels, UpstreamPlan, Upstreams};
+use crate::upstream::{AppPlans, Tunnels, Upstreams};
 
 /// Frequent decisions, whose counters are cached.
 const FREQUENT_DECISIONS: [&str; 3] = ["forward", "start_login", "no_session"];
@@ -58,7 +58,7 @@ pub(super) struct Configured {
     pub(super) config: Config,
     pub(super) auth: Arc<Auth>,
     pub(super) providers: Vec<Arc<UsedProvider>>,
-    pub(super) plans: Vec<Arc<UpstreamPlan>>,
+    pub(super) plans: Vec<AppPlans>,
     pub(super) ring: Arc<KeyRing>,
     pub(super) admin_hosts: Arc<[String]>,
     pub(super) certificates: CertificateReports,
@@ -154,7 +154,7 @@ impl Configured {
         let policies: Vec<Arc<App>> = apps.iter().map(|auth| Arc::clone(&auth.app)).collect();
         let plans = policies.iter().zip(&config.apps).map(|(app, settings)| {
             let previous = previous.map_or(&[][..], |previous| &previous.plans);
-            plan(app, settings, config.server.workers, previous)
+            plans(app, settings, config.server.workers, previous)
         });
         let trusted = trusted_proxies(&config);
         let edges = trusted.clone().reading_host(false).reading_scheme(false);
@@ -216,7 +216,7 @@ impl Configured {
             body_reads: &self.limiters.body_reads,
             bytes: &self.limiters.bytes,
             apps: apps
-                .filter_map(|(app, limiter)| Some((app.name.as_str(), limiter.as_deref()?)))
+                .map(|(app, limiters)| (app.name.as_str(), limiters))
                 .collect(),
         };
         let providers = self.providers.iter().map(|used| &*used.provider);
@@ -336,15 +336,32 @@ fn limiters(
         Some(before) if before.settings() == settings => Arc::clone(before),
         Some(_) | None => Arc::new(ConcurrencyLimiter::new(settings)),
     };
-    let of_app = |app: &AppConfig| {
+    let limited = |max_in_flight: Option<usize>, before: Option<&Arc<ConcurrencyLimiter>>| {
         let settings = LimiterSettings {
-            max_in_flight: app.max_in_flight_requests?,
+            max_in_flight: max_in_flight?,
             ..config.server.requests
         };
-        let mut names = previous_apps.iter();
-        let index = names.position(|before| before.policy.name == app.policy.name);
-        let before = index.and_then(|index| previous?.apps.get(index)?.as_ref());
         Some(kept(settings, before))
+    };
+    let of_app = |app: &AppConfig| {
+        let mut names = previous_apps.iter().enumerate();
+        let before = names.find(|(_, before)| before.policy.name == app.policy.name);
+        let before = before.and_then(|(index, before)| Some((before, previous?.apps.get(index)?)));
+        let routes = app.policy.routes.all().iter().zip(&app.routes);
+        let routes = routes.map(|(route, config)| {
+            let before = before.and_then(|(before, limiters)| {
+                let index = before.policy.routes.position(&route.path)?;
+                limiters.routes.get(index)?.as_ref()
+            });
+            limited(config.max_in_flight_requests, before)
+        });
+        AppLimiters {
+            app: limited(
+                app.max_in_flight_requests,
+                before.and_then(|(_, limiters)| limiters.app.as_ref()),
+            ),
+            routes: routes.collect(),
+        }
     };
     let body_reads = previous.map(|previous| Arc::clone(&previous.body_reads));
     Limiters {

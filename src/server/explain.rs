@@ -1,6 +1,7 @@
 //! Explanations: what the server would do with a request, and why. The same parser, router, decision
 //! and header filter as for a request that is served, without a call to any other machine.
 
+mod presumed;
 mod request;
 
 use std::collections::BTreeMap;
@@ -16,33 +17,30 @@ use super::compose::{log_names, trusted_proxies};
 use super::upstreams::header_policy;
 use crate::auth::bearer::token_identity::{IdentityHeaders, TokenIdentity};
 use crate::config::Config;
-use crate::identity::authentication::UserAuthentication;
 use crate::identity::claims::{Claims, UnverifiedClaims};
-use crate::identity::credentials::Scheme;
 use crate::identity::identity::Identity;
 use crate::oidc::presented_token::TokenSubject;
-use crate::policy::app::{App, BearerPolicy};
 use crate::policy::canonical::canonical;
 use crate::policy::client_address::TrustedProxies;
 use crate::policy::condition::{CheckedCondition, Subjects};
 use crate::policy::credential_use::CredentialUse;
 use crate::policy::decide::{AccessContext, Caller, Decision, Permit, decide};
 use crate::policy::explanation::{Denial, RuleCheck};
+use crate::policy::path_routes::Answer;
 use crate::policy::request_info::RequestInfo;
-use crate::policy::route::{Endpoint, HostRouter, Route};
+use crate::policy::route::{AppRoute, Endpoint, HostRouter, Route};
 use crate::policy::rule_lists::RuleLists;
 use crate::policy::rules::{Access, AppliedRule};
 use crate::proxy::Responder;
 use crate::proxy::log_names::{LogNames, LoggedCaller};
-use crate::session::token::{LiveToken, Token, TokenLimits, validate};
-use crate::session::validity::{LiveSession, NoSessionReason, Session, ValidityContext};
+use crate::session::validity::NoSessionReason;
 use crate::types::net::ListenerKind;
-use crate::types::oauth::{
-    Generation, JwkThumbprint, KeyFingerprint, ProviderSid, SessionId, Subject,
-};
+use crate::types::oauth::Subject;
 use crate::types::request_id::{RequestId, X_REQUEST_ID};
 use crate::types::time::{Clock, SystemClock, Timestamp};
-use crate::upstream::{HeaderPolicy, app_headers};
+use crate::upstream::{HeaderPolicy, UpstreamUrl, app_headers};
+
+use presumed::{session_of, token_of};
 
 pub use request::{PresumedCaller, PresumedRequest, PresumedRequestError};
 
@@ -61,7 +59,15 @@ pub struct Explainer {
 
 struct AppSettings {
     headers: HeaderPolicy,
+    /// Those of its routes, by index.
+    routes: Vec<RouteSettings>,
     unverified: UnverifiedClaims,
+}
+
+struct RouteSettings {
+    headers: HeaderPolicy,
+    /// The address. `None` if Doorward answers.
+    upstream: Option<UpstreamUrl>,
 }
 
 /// What the server would do with a request, and why.
@@ -71,6 +77,8 @@ pub struct Explanation {
     pub app: Option<String>,
     /// What the host and the path lead to.
     pub route: String,
+    /// The route of the path, if the app has one.
+    pub path_route: Option<ExplainedRoute>,
     /// The address of the client, if it is known.
     pub client_ip: Option<IpAddr>,
     /// The kind of the client. `None` if the request is malformed.
@@ -89,6 +97,15 @@ pub struct Explanation {
     pub missing: Option<String>,
     /// The header fields that the app gets, by name, if the request is forwarded.
     pub headers: BTreeMap<String, Vec<String>>,
+}
+
+/// A route by path.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExplainedRoute {
+    /// Its path.
+    pub path: String,
+    /// Where it leads: path and query at an upstream, a URL, or `response`.
+    pub to: String,
 }
 
 /// A rule and what it requires.
@@ -129,8 +146,17 @@ impl Explainer {
         let login_hosts = config.login_hosts.iter().map(|host| host.policy.clone());
         let apps = config.apps.iter().map(|app| {
             let provider = config.provider(&app.provider);
+            let routes = app.policy.routes.all().iter().zip(&app.routes);
+            let routes = routes.map(|(route, config)| RouteSettings {
+                headers: header_policy(&app.policy, app, Some(route)),
+                upstream: config
+                    .upstream
+                    .as_ref()
+                    .map(|settings| settings.url.clone()),
+            });
             AppSettings {
-                headers: header_policy(&app.policy, app),
+                headers: header_policy(&app.policy, app, None),
+                routes: routes.collect(),
                 unverified: provider
                     .map(|provider| provider.unverified_claims)
                     .unwrap_or_default(),
@@ -189,6 +215,7 @@ impl Explainer {
         let app_ref = route.app_ref();
         let backend_app = route.backend_app();
         let name = name_of(&route);
+        let path_route = self.path_route(&route, &info);
         let now = SystemClock.now();
         let caller = self.caller(caller, &route, &parts.headers, now)?;
         let identity = LoggedCaller::of(&caller).map(|caller| caller.identity);
@@ -215,11 +242,14 @@ impl Explainer {
         let denial =
             backend_app.and_then(|app_ref| Denial::of(&decision, &info, app_ref, &context));
         let mut headers = BTreeMap::new();
-        if let Decision::Forward(permit) = &decision {
+        if let Decision::Forward(permit) = &decision
+            && permit.answer().is_none()
+        {
             headers = self.headers(permit, &parts.headers);
         }
         Ok(Explanation {
             app: app_ref.map(|app_ref| app_ref.app.name.to_string()),
+            path_route,
             client_ip: info.address.client,
             client_kind: Some(info.client_kind.name()),
             subject: identity
@@ -300,6 +330,33 @@ impl Explainer {
         }
     }
 
+    /// The route of the path, and where it leads.
+    fn path_route(&self, route: &Route<'_>, info: &RequestInfo) -> Option<ExplainedRoute> {
+        let Route::App(AppRoute {
+            app_ref,
+            path_route,
+            ..
+        }) = route
+        else {
+            return None;
+        };
+        let matched = path_route.as_ref()?;
+        let origin = &app_ref.app.origin;
+        let to = match matched.answer(&info.target, origin) {
+            Some(Answer::Redirect { location, .. }) => location,
+            Some(Answer::Respond(_)) => "response".to_owned(),
+            None => {
+                let app = self.apps.get(app_ref.index)?;
+                let upstream = app.routes.get(matched.index)?.upstream.as_ref()?;
+                format!("{upstream}{}", matched.forwarded(&info.target))
+            }
+        };
+        Some(ExplainedRoute {
+            path: matched.route.path.as_str().to_owned(),
+            to,
+        })
+    }
+
     /// The fields that the app gets. A request ID is only known if a proxy chose it.
     fn headers(&self, permit: &Permit<'_>, client: &HeaderMap) -> BTreeMap<String, Vec<String>> {
         let Some(app) = self.apps.get(permit.app_ref().index) else {
@@ -311,7 +368,10 @@ impl Explainer {
             None
         };
         let request_id = chosen.unwrap_or(RequestId::new(0));
-        let fields = app_headers(&app.headers, permit, client, request_id);
+        let route = permit.path_route();
+        let route = route.and_then(|matched| app.routes.get(matched.index));
+        let policy = route.map_or(&app.headers, |route| &route.headers);
+        let fields = app_headers(policy, permit, client, request_id);
         let mut headers: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (name, value) in &fields {
             if *name != X_REQUEST_ID || chosen.is_some() {
@@ -328,6 +388,7 @@ impl Explanation {
         Self {
             app: None,
             route: route.into(),
+            path_route: None,
             client_ip: None,
             client_kind: None,
             subject: None,
@@ -384,80 +445,5 @@ fn explained_rule(check: &RuleCheck<'_>) -> ExplainedRule {
         },
         auth_methods: auth_methods.into_iter().flatten().collect(),
         condition: check.condition(),
-    }
-}
-
-/// A session that has just begun. Without `auth_time` the user has just authenticated.
-fn session_of(identity: Identity, now: Timestamp) -> LiveSession {
-    let found = UserAuthentication::of_claims(&identity.claims);
-    let session = Session {
-        identity: Arc::new(identity),
-        key: None,
-        valid_until: now,
-        provider_sid: None,
-        sid: SessionId::new(""),
-        generation: Generation::FIRST,
-        started_at: now,
-        sealed_at: now,
-        active_at: now,
-        bound_to: None,
-        identity_due: None,
-        authentication: UserAuthentication {
-            time: found.time.or(Some(now)),
-            ..found
-        },
-    };
-    LiveSession::just_verified(Arc::new(session), now)
-}
-
-/// A token that has just been issued, with proof of possession where the app requires it.
-fn token_of(
-    identity: TokenIdentity,
-    app: &App,
-    policy: &BearerPolicy,
-    now: Timestamp,
-) -> Option<LiveToken> {
-    let later = now.plus(app.limits.absolute);
-    let TokenIdentity { identity, is_user } = identity;
-    let token = Token {
-        identity: Arc::new(identity),
-        is_user,
-        key: None,
-        valid_until: later,
-        ends_at: later,
-        issuer: None,
-        issued_at: now,
-        provider_sid: None,
-        name: SessionId::new(""),
-        bound_to: policy.dpop_required.then(|| JwkThumbprint::new("")),
-    };
-    let scheme = if policy.dpop_required {
-        Scheme::DPoP
-    } else {
-        Scheme::Bearer
-    };
-    let limits = TokenLimits {
-        sessions: app.limits,
-        dpop_required: policy.dpop_required,
-    };
-    validate(&Arc::new(token), scheme, now, &limits, &NothingRevoked).ok()
-}
-
-/// No session is revoked, and all keys are known.
-struct NothingRevoked;
-
-impl ValidityContext for NothingRevoked {
-    fn is_revoked(
-        &self,
-        _sid: &SessionId,
-        _subject: &Subject,
-        _provider_sid: Option<&ProviderSid>,
-        _started_at: Timestamp,
-    ) -> bool {
-        false
-    }
-
-    fn is_known_key(&self, _key: &KeyFingerprint) -> bool {
-        true
     }
 }

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use crate::auth::{Auth, Event, EventSession, Observer};
 use crate::limits::{ByteBudget, ConcurrencyLimiter};
 use crate::oidc::Provider;
+use crate::proxy::AppLimiters;
 use crate::proxy::log_names::LogNames;
 use crate::telemetry::audit::{AuditBuffer, AuditEvent};
 use crate::telemetry::log;
@@ -22,7 +23,7 @@ pub(super) struct NamedLimiters<'a> {
     pub(super) server: &'a ConcurrencyLimiter,
     pub(super) body_reads: &'a ConcurrencyLimiter,
     pub(super) bytes: &'a ByteBudget,
-    pub(super) apps: Vec<(&'a str, &'a ConcurrencyLimiter)>,
+    pub(super) apps: Vec<(&'a str, &'a AppLimiters)>,
 }
 
 /// Counts and logs authentication events.
@@ -164,15 +165,20 @@ pub(super) fn refresh_gauges<'a>(
     metrics
         .bytes_in_flight
         .set(gauge_value(limiters.bytes.used()));
-    for (app, limiter) in &limiters.apps {
+    for (app, limiters) in &limiters.apps {
+        if limiters.all().next().is_none() {
+            continue;
+        }
+        let sum =
+            |count: fn(&ConcurrencyLimiter) -> usize| -> usize { limiters.all().map(count).sum() };
         metrics
             .requests_in_flight
             .with_label_values(&[app])
-            .set(gauge_value(limiter.in_flight()));
+            .set(gauge_value(sum(ConcurrencyLimiter::in_flight)));
         metrics
             .requests_queued
             .with_label_values(&[app])
-            .set(gauge_value(limiter.queued()));
+            .set(gauge_value(sum(ConcurrencyLimiter::queued)));
     }
     metrics
         .log_events_dropped

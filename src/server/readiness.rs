@@ -18,7 +18,8 @@ pub(super) fn dependencies(
         let name = used.provider.settings().name.to_string();
         (name, used.status(elapsed, timeout))
     });
-    let upstreams = configured.plans.iter().map(|plan| {
+    let upstreams = configured.plans.iter().map(|plans| {
+        let plan = &plans.app;
         let last = plan.last_dial();
         let status = UpstreamStatus {
             last_dial: last.map(|dial| dial.error.unwrap_or("ok")),

@@ -1,5 +1,6 @@
-//! Upstream plans: the header rules and connection settings of each app's upstream.
+//! Upstream plans: the header rules and connection settings of each app's upstream and routes.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -7,38 +8,101 @@ use super::StartError;
 use crate::config::AppConfig;
 use crate::identity::identity::HeaderTemplate;
 use crate::policy::app::App;
-use crate::upstream::{HeaderPolicy, UpstreamPlan};
+use crate::policy::path_routes::PathRoute;
+use crate::upstream::{AppPlans, HeaderPolicy, UpstreamPlan, UpstreamSettings, UpstreamUrl};
 
-/// The limit of connections is divided among the workers. The backend of one of the `previous` plans
-/// is kept if its settings are the same.
+/// The plans of an app and its routes. The limit of connections is divided among the workers. The
+/// backend of one of the `previous` plans is kept if its settings are the same.
+pub(super) fn plans(
+    app: &App,
+    settings: &AppConfig,
+    workers: NonZeroUsize,
+    previous: &[AppPlans],
+) -> Result<AppPlans, StartError> {
+    let name = app.name.as_str();
+    let mut before = previous.iter();
+    let before = before.find(|before| before.app.app() == name);
+    let before: Vec<_> = before.iter().flat_map(|before| before.all()).collect();
+    let main = plan(app, settings, workers, &before)?;
+    let mut plans = AppPlans {
+        app: main,
+        routes: Vec::with_capacity(settings.routes.len()),
+    };
+    // Routes with the same backend share its connections.
+    let mut known: HashMap<UpstreamUrl, Vec<Arc<UpstreamPlan>>> = HashMap::new();
+    for plan in before.into_iter().chain([&plans.app]) {
+        let same_address = known.entry(plan.settings().url.clone()).or_default();
+        if same_address
+            .iter()
+            .all(|other| other.settings() != plan.settings())
+        {
+            same_address.push(Arc::clone(plan));
+        }
+    }
+    for (route, config) in app.routes.all().iter().zip(&settings.routes) {
+        let Some(upstream) = &config.upstream else {
+            plans.routes.push(None);
+            continue;
+        };
+        let upstream = for_one_worker(upstream, workers);
+        let headers = header_policy(app, settings, Some(route));
+        let same_address = known.entry(upstream.url.clone()).or_default();
+        let mut others = same_address.iter();
+        let plan = match others.find(|other| *other.settings() == upstream) {
+            Some(same) => same.with_headers(headers),
+            None => {
+                let plan = new_plan(app, upstream, headers)?;
+                same_address.push(Arc::clone(&plan));
+                plan
+            }
+        };
+        plans.routes.push(Some(plan));
+    }
+    Ok(plans)
+}
+
+/// The plan of an app's `upstream`.
 pub(crate) fn plan(
     app: &App,
     settings: &AppConfig,
     workers: NonZeroUsize,
-    previous: &[Arc<UpstreamPlan>],
+    previous: &[&Arc<UpstreamPlan>],
 ) -> Result<Arc<UpstreamPlan>, StartError> {
-    let headers = header_policy(app, settings);
-    let mut upstream = settings.upstream.clone();
-    upstream.max_connections = upstream.max_connections.div_ceil(workers.get());
-    let is_same = |before: &&Arc<UpstreamPlan>| {
-        before.app() == app.name.as_str() && *before.settings() == upstream
-    };
-    if let Some(before) = previous.iter().find(is_same) {
+    let headers = header_policy(app, settings, None);
+    let upstream = for_one_worker(&settings.upstream, workers);
+    let mut same = previous.iter();
+    if let Some(before) = same.find(|before| *before.settings() == upstream) {
         return Ok(before.with_headers(headers));
     }
-    let plan = UpstreamPlan::new(app.name.as_str(), upstream, headers)
-        .map_err(|error| StartError::Upstream(app.name.to_string(), error))?;
-    let mut previous = previous.iter();
-    Ok(
-        match previous.find(|before| before.app() == app.name.as_str()) {
-            Some(before) => plan.continuing(before),
-            None => plan,
-        },
-    )
+    let plan = new_plan(app, upstream, headers)?;
+    Ok(match previous.first() {
+        Some(before) => plan.continuing(before),
+        None => plan,
+    })
 }
 
-/// The header rules of an app.
-pub(super) fn header_policy(app: &App, settings: &AppConfig) -> HeaderPolicy {
+fn new_plan(
+    app: &App,
+    settings: UpstreamSettings,
+    headers: HeaderPolicy,
+) -> Result<Arc<UpstreamPlan>, StartError> {
+    UpstreamPlan::new(app.name.as_str(), settings, headers)
+        .map_err(|error| StartError::Upstream(app.name.to_string(), error))
+}
+
+fn for_one_worker(settings: &UpstreamSettings, workers: NonZeroUsize) -> UpstreamSettings {
+    UpstreamSettings {
+        max_connections: settings.max_connections.div_ceil(workers.get()),
+        ..settings.clone()
+    }
+}
+
+/// The header rules of an app, or of one of its routes.
+pub(super) fn header_policy(
+    app: &App,
+    settings: &AppConfig,
+    route: Option<&PathRoute>,
+) -> HeaderPolicy {
     let beginnings = app.cookies.beginnings();
     let client_header = app.bearer.iter().map(|bearer| &bearer.client_header);
     let names = app
@@ -63,9 +127,14 @@ pub(super) fn header_policy(app: &App, settings: &AppConfig) -> HeaderPolicy {
     } else {
         headers
     };
+    let (mut requests, mut responses) = (app.request_edits.clone(), app.response_edits.clone());
+    if let Some(route) = route {
+        requests = requests.overridden_by(&route.request_edits);
+        responses = responses.overridden_by(&route.response_edits);
+    }
     let headers = headers
-        .editing_requests(app.request_edits.clone())
-        .editing_responses(app.response_edits.clone())
+        .editing_requests(requests)
+        .editing_responses(responses)
         .forwarding(&settings.client_headers.forwarded_identity);
     if settings.client_headers.removes_authorization {
         headers.dropping_authorization()

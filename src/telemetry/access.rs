@@ -53,6 +53,8 @@ pub struct AccessEntry<'a> {
     pub rule: Option<&'a str>,
     /// What was missing.
     pub missing: Option<&'a str>,
+    /// The address of the upstream, if the path has a route of its own.
+    pub upstream: Option<&'a str>,
     /// Time from the request head to the last byte of the response.
     pub duration: Duration,
     /// Time until the response head of the app.
@@ -114,6 +116,7 @@ impl AccessEntry<'_> {
         entry.text("decision", self.decision);
         entry.optional("rule", self.rule);
         entry.optional("missing", self.missing);
+        entry.optional("upstream", self.upstream);
         entry.milliseconds("duration_ms", self.duration);
         if let Some(upstream) = self.upstream_duration {
             entry.milliseconds("upstream_ms", upstream);
@@ -148,6 +151,7 @@ mod tests {
         decision: "forwarded",
         rule: None,
         missing: None,
+        upstream: None,
         duration: Duration::from_micros(1234),
         upstream_duration: Some(Duration::from_micros(1000)),
         bytes_in: 0,

@@ -145,7 +145,10 @@ impl AuditLog {
             AuditTarget::File(path) => (EntryLog::start(NAMES, LogFile::open(path)?)?, None),
             AuditTarget::Syslog(address) => {
                 let syslog = Syslog::new(address.clone());
-                (EntryLog::start(NAMES, syslog)?, Some(SyslogHeader::of_process()))
+                (
+                    EntryLog::start(NAMES, syslog)?,
+                    Some(SyslogHeader::of_process()),
+                )
             }
         };
         let size = BufferSize {

@@ -1,12 +1,13 @@
 //! Addresses of backends.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use url::Url;
 
 /// A backend's address: `http://127.0.0.1:3000`, `https://app.internal` or `unix:/run/app.sock`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamUrl {
     /// Plain HTTP over TCP.
     Http(HostPort),
@@ -17,7 +18,7 @@ pub enum UpstreamUrl {
 }
 
 /// A host in URL form (an IPv6 address in brackets) and a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostPort {
     /// The host.
     pub host: String,
@@ -77,6 +78,16 @@ impl FromStr for UpstreamUrl {
     }
 }
 
+impl fmt::Display for UpstreamUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(address) => write!(f, "http://{}", address.authority(80)),
+            Self::Https(address) => write!(f, "https://{}", address.authority(443)),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 impl HostPort {
     pub(super) fn authority(&self, default_port: u16) -> String {
         if self.port == default_port {
@@ -109,6 +120,9 @@ mod tests {
         };
         assert_eq!("http://127.0.0.1:3000".parse(), Ok(http("127.0.0.1", 3000)));
         assert_eq!("http://[::1]".parse(), Ok(http("[::1]", 80)));
+        for text in ["http://a:3000", "https://[::1]", "unix:/run/a.sock"] {
+            assert_eq!(text.parse::<UpstreamUrl>().unwrap().to_string(), text);
+        }
         assert_eq!(
             "unix:/run/a.sock".parse(),
             Ok(UpstreamUrl::Unix("/run/a.sock".into()))

@@ -3,6 +3,8 @@
 //! request only cookies and two descriptive headers are sent, and of the response only status and
 //! cookies are used.
 
+use std::borrow::Cow;
+
 use http::header::{ACCEPT_LANGUAGE, COOKIE, ORIGIN, REFERER, SET_COOKIE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 
@@ -12,6 +14,7 @@ use super::forward::send;
 use super::request::ForwardRequest;
 use crate::identity::header_edits::RequestFacts;
 use crate::policy::app::{App, AppLogout};
+use crate::policy::path_routes::MatchedRoute;
 use crate::policy::request_info::RequestInfo;
 use crate::types::body::Body;
 use crate::types::request_id::RequestId;
@@ -41,7 +44,8 @@ pub struct LoggingOut<'r> {
     pub request_id: RequestId,
 }
 
-/// Asks the app to end its session with the browser. Returns `None` if the browser sent no cookies
+/// Asks the app to end its session with the browser. `upstream` is that of the route of its logout
+/// path. Returns `None` if the browser sent no cookies
 /// for the app.
 ///
 /// # Errors
@@ -50,6 +54,7 @@ pub async fn send_app_logout(
     upstream: &Upstream,
     app: &App,
     logout: &AppLogout,
+    route: Option<MatchedRoute<'_>>,
     browser: LoggingOut<'_>,
 ) -> Option<Result<AppLogoutResponse, UpstreamError>> {
     let LoggingOut {
@@ -82,8 +87,12 @@ pub async fn send_app_logout(
                 .map(|origin| (ORIGIN, origin)),
         );
     }
+    let target = route.map_or(Cow::Borrowed(logout.target.as_str()), |matched| {
+        matched.forwarded(&logout.target)
+    });
     let forward = ForwardRequest {
-        target: &logout.target,
+        target: &target,
+        route: route.map(|matched| matched.route),
         identity_headers: &[],
         facts: RequestFacts {
             request_id,

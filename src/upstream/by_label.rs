@@ -1,6 +1,8 @@
-//! Upstreams of one worker: one for each app. An app with a wildcard host may have one for each
-//! label; their number is limited, and those that are used least are closed.
+//! Upstreams of one worker: one for each app, and for each of its routes with another backend. With
+//! a wildcard host there may be one for each label; their number is limited, and those that are used
+//! least are closed.
 
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -8,12 +10,28 @@ use prometheus::{IntCounter, IntGauge};
 use quick_cache::sync::Cache;
 
 use super::client::Upstream;
-use super::target::UpstreamPlan;
+use super::target::{BackendId, UpstreamPlan};
 use super::upgrade::Tunnels;
 use crate::dns::Resolver;
 use crate::policy::route::AppRef;
 use crate::telemetry::metrics::Metrics;
 use crate::types::host_label::HostLabel;
+
+/// The plans of one app.
+#[derive(Clone, Debug)]
+pub struct AppPlans {
+    /// That of its `upstream`.
+    pub app: Arc<UpstreamPlan>,
+    /// Those of its routes, by index. `None` for a route that Doorward answers.
+    pub routes: Vec<Option<Arc<UpstreamPlan>>>,
+}
+
+impl AppPlans {
+    /// The plan of the app, then those of its routes.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<UpstreamPlan>> {
+        std::iter::once(&self.app).chain(self.routes.iter().flatten())
+    }
+}
 
 /// The clients of one worker for all apps.
 #[derive(Debug)]
@@ -21,6 +39,22 @@ pub struct Upstreams {
     /// By index of the app.
     apps: Vec<AppUpstreams>,
     parts: ClientParts,
+}
+
+/// The clients for one app, as in [`AppPlans`].
+#[derive(Debug)]
+struct AppUpstreams {
+    app: PlanUpstreams,
+    routes: Vec<Option<PlanUpstreams>>,
+}
+
+/// Clients by their backend.
+type ByBackend<'u> = HashMap<BackendId, &'u PlanUpstreams>;
+
+impl AppUpstreams {
+    fn all(&self) -> impl Iterator<Item = &PlanUpstreams> {
+        std::iter::once(&self.app).chain(self.routes.iter().flatten())
+    }
 }
 
 /// What every client needs.
@@ -31,13 +65,14 @@ struct ClientParts {
     metrics: Arc<Metrics>,
 }
 
+/// The clients of one plan.
 #[derive(Debug)]
-enum AppUpstreams {
+enum PlanUpstreams {
     One(Upstream),
     ByLabel(Box<LabelUpstreams>),
 }
 
-impl AppUpstreams {
+impl PlanUpstreams {
     fn plan(&self) -> &Arc<UpstreamPlan> {
         match self {
             Self::One(upstream) => &upstream.plan,
@@ -139,7 +174,7 @@ impl Upstreams {
     /// Clients for apps with these plans, by index of the app. They must be used on one worker's
     /// runtime only.
     pub fn new(
-        plans: &[Arc<UpstreamPlan>],
+        plans: &[AppPlans],
         resolver: &Resolver,
         tunnels: &Arc<Tunnels>,
         metrics: &Arc<Metrics>,
@@ -149,32 +184,38 @@ impl Upstreams {
             tunnels: Arc::clone(tunnels),
             metrics: Arc::clone(metrics),
         };
-        let apps = plans.iter().map(|plan| parts.app(plan)).collect();
+        let before = ByBackend::new();
+        let apps = plans
+            .iter()
+            .map(|plans| parts.app(plans, &before))
+            .collect();
         Self { apps, parts }
     }
 
     /// Clients of the same worker for the plans of another configuration. They continue to use the
     /// connections to each backend that is the same.
     #[must_use]
-    pub fn with_plans(&self, plans: &[Arc<UpstreamPlan>]) -> Self {
-        let app = |plan: &Arc<UpstreamPlan>| {
-            let mut before = self.apps.iter();
-            match before.find(|app| plan.is_same_backend(app.plan())) {
-                Some(app) => app.with_plan(plan),
-                None => self.parts.app(plan),
-            }
-        };
+    pub fn with_plans(&self, plans: &[AppPlans]) -> Self {
+        let before = self.apps.iter().flat_map(AppUpstreams::all);
+        let before: ByBackend<'_> = before.map(|plan| (plan.plan().backend(), plan)).collect();
+        let apps = plans.iter().map(|plans| self.parts.app(plans, &before));
         Self {
-            apps: plans.iter().map(app).collect(),
+            apps: apps.collect(),
             parts: self.parts.clone(),
         }
     }
 
-    /// The client for requests to an app. `None` if it has none, which no request causes.
-    pub fn get(&self, app_ref: AppRef<'_>) -> Option<UpstreamHandle<'_>> {
-        let by_label = match self.apps.get(app_ref.index)? {
-            AppUpstreams::One(upstream) => return Some(UpstreamHandle(Handle::One(upstream))),
-            AppUpstreams::ByLabel(by_label) => by_label,
+    /// The client for requests to an app, or to the route of it with this index. `None` if it has
+    /// none, which no request causes.
+    pub fn get(&self, app_ref: AppRef<'_>, route: Option<usize>) -> Option<UpstreamHandle<'_>> {
+        let clients = self.apps.get(app_ref.index)?;
+        let clients = match route {
+            None => &clients.app,
+            Some(route) => clients.routes.get(route)?.as_ref()?,
+        };
+        let by_label = match clients {
+            PlanUpstreams::One(upstream) => return Some(UpstreamHandle(Handle::One(upstream))),
+            PlanUpstreams::ByLabel(by_label) => by_label,
         };
         let label = app_ref.app.hosts.label()?;
         let found = match by_label.pools.get(label) {
@@ -191,11 +232,37 @@ impl Upstreams {
 }
 
 impl ClientParts {
-    fn app(&self, plan: &Arc<UpstreamPlan>) -> AppUpstreams {
-        match plan.max_labels() {
-            None => AppUpstreams::One(self.client(Arc::clone(plan))),
-            Some(max) => {
-                AppUpstreams::ByLabel(Box::new(LabelUpstreams::new(plan, max, &self.metrics)))
+    /// The clients of an app. Those for the same backend share its connections, also with those
+    /// `before`.
+    fn app(&self, plans: &AppPlans, before: &ByBackend<'_>) -> AppUpstreams {
+        let app = self.plan(&plans.app, before.get(&plans.app.backend()).copied());
+        let mut routes: Vec<Option<PlanUpstreams>> = Vec::with_capacity(plans.routes.len());
+        // The first route of each backend.
+        let mut first: HashMap<BackendId, usize> = HashMap::new();
+        for (index, plan) in plans.routes.iter().enumerate() {
+            let client = plan.as_ref().map(|plan| {
+                let backend = plan.backend();
+                let first = *first.entry(backend).or_insert(index);
+                let same = if backend == plans.app.backend() {
+                    Some(&app)
+                } else {
+                    let of_route = routes.get(first).and_then(Option::as_ref);
+                    of_route.or_else(|| before.get(&backend).copied())
+                };
+                self.plan(plan, same)
+            });
+            routes.push(client);
+        }
+        AppUpstreams { app, routes }
+    }
+
+    /// The clients of a plan: with the connections of those for the `same` backend, if there are any.
+    fn plan(&self, plan: &Arc<UpstreamPlan>, same: Option<&PlanUpstreams>) -> PlanUpstreams {
+        match (same, plan.max_labels()) {
+            (Some(same), _) => same.with_plan(plan),
+            (None, None) => PlanUpstreams::One(self.client(Arc::clone(plan))),
+            (None, Some(max)) => {
+                PlanUpstreams::ByLabel(Box::new(LabelUpstreams::new(plan, max, &self.metrics)))
             }
         }
     }

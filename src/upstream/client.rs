@@ -8,6 +8,7 @@ use prometheus::{IntCounter, IntCounterVec};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::address::UpstreamUrl;
 use super::dial::Dialer;
 use super::error::{UpstreamError, WithCause};
 use super::http1::{Connection, IdlePool, PinnedPool, ReusePolicy};
@@ -89,6 +90,11 @@ impl Upstream {
             opened: self.opened.clone(),
             errors: self.errors.clone(),
         }
+    }
+
+    /// The address of the backend.
+    pub fn address(&self) -> &UpstreamUrl {
+        &self.plan.settings.url
     }
 
     /// Maximum duration of a response body.

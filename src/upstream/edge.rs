@@ -5,6 +5,7 @@ use http::HeaderMap;
 use super::client::Upstream;
 use super::forward::{ForwardLimits, upstream_request};
 use super::headers::edge::EdgeChanges;
+use super::request::ForwardRequest;
 use crate::identity::identity::HeaderTemplate;
 use crate::policy::decide::Permit;
 use crate::types::request_id::RequestId;
@@ -30,9 +31,10 @@ pub fn edge_changes(
     let app = permit.app_ref().app;
     let client_header = app.bearer.iter().map(|bearer| &bearer.client_header);
     let identity = app.headers.iter().chain(client_header);
-    Some(policy.edge_changes(
-        client,
-        &upstream_request(permit, limits),
-        identity.map(HeaderTemplate::name),
-    ))
+    let request = ForwardRequest {
+        // The other proxy chooses the path.
+        route: None,
+        ..upstream_request(permit, limits)
+    };
+    Some(policy.edge_changes(client, &request, identity.map(HeaderTemplate::name)))
 }

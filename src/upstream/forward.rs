@@ -58,7 +58,8 @@ pub(super) fn upstream_request<'a>(
     let info = permit.info();
     let origin = &permit.app_ref().app.origin;
     ForwardRequest {
-        target: info.target.as_str(),
+        target: permit.target(),
+        route: permit.path_route().map(|matched| matched.route),
         identity_headers: permit
             .identity()
             .map_or(&[], |identity| identity.headers.as_slice()),
@@ -292,8 +293,7 @@ impl Http1Exchange<'_> {
             upstream
                 .tunnels
                 .open_between(client, connection.into_upgraded(), limits);
-            plan.headers
-                .sanitize_response(&mut head.headers, self.request);
+            plan.sanitize_response(&mut head.headers, self.request);
             head.headers.remove(CONTENT_LENGTH);
             head.headers.extend(upgrade::fields());
             return Ok(response(head, Body::empty()));
@@ -309,8 +309,7 @@ impl Http1Exchange<'_> {
             plan.settings.body_idle_timeout,
         );
         let offered = self.offered_protocols(&head);
-        plan.headers
-            .sanitize_response(&mut head.headers, self.request);
+        plan.sanitize_response(&mut head.headers, self.request);
         if let Some(protocols) = offered {
             head.headers
                 .insert(CONNECTION, const { HeaderValue::from_static("upgrade") });

@@ -315,6 +315,15 @@ impl HeaderPolicy {
                 put(&name, &value);
             }
         }
+        let stripped = forward.route.map(|route| route.strip_prefix.as_str());
+        if let Some(prefix) = stripped.filter(|prefix| !prefix.is_empty())
+            && let Ok(value) = HeaderValue::from_str(prefix)
+        {
+            put(
+                &const { HeaderName::from_static("x-forwarded-prefix") },
+                &value,
+            );
+        }
     }
 
     /// Whether the value of an `Authorization` field belongs to the app: it is neither a token or

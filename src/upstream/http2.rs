@@ -117,8 +117,7 @@ fn respond(
     }
     let accepts_trailers = trailers::are_accepted(client.version, &client.headers);
     let declared = trailers::declared(&head.headers, &plan.headers).filter(|_| accepts_trailers);
-    plan.headers
-        .sanitize_response(&mut head.headers, request.request);
+    plan.sanitize_response(&mut head.headers, request.request);
     set_content_length(&mut head.headers, head.status, &client.method, &incoming)?;
     head.headers.extend(declared.map(|names| (TRAILER, names)));
     head.version = Version::HTTP_11;

@@ -21,6 +21,7 @@ mod http1;
 mod http2;
 mod loop_guard;
 mod probe;
+mod public_urls;
 mod request;
 mod target;
 mod template;
@@ -33,7 +34,7 @@ mod tests;
 
 pub use address::{HostPort, ParseUpstreamError, UpstreamUrl};
 pub use app_logout::{AppLogoutResponse, LoggingOut, send_app_logout};
-pub use by_label::{UpstreamHandle, Upstreams};
+pub use by_label::{AppPlans, UpstreamHandle, Upstreams};
 pub use client::Upstream;
 pub use client_certificate::{ClientCertificate, ClientCertificateError};
 pub use dial_record::LastDial;

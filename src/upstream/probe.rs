@@ -25,6 +25,7 @@ pub async fn probe(upstream: &Upstream, origin: &Origin) -> Result<StatusCode, U
     let (mut parts, body) = request.into_parts();
     let forward = ForwardRequest {
         target: "/",
+        route: None,
         identity_headers: &[],
         facts: RequestFacts {
             request_id: RequestId::new(0),

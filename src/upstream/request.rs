@@ -3,14 +3,17 @@
 use http::{HeaderName, HeaderValue};
 
 use crate::identity::header_edits::RequestFacts;
+use crate::policy::path_routes::PathRoute;
 use crate::types::body::StreamSession;
 use crate::types::net::ConnectionId;
 
 /// A request to forward, beside the client's headers and body.
 #[derive(Clone, Copy, Debug)]
 pub struct ForwardRequest<'a> {
-    /// Path and query, sent byte for byte as the rules matched them.
+    /// Path and query, sent byte for byte as the rules matched them, with the prefix of the route.
     pub target: &'a str,
+    /// The route, if the path has one of its own.
+    pub route: Option<&'a PathRoute>,
     /// The identity headers.
     pub identity_headers: &'a [(HeaderName, HeaderValue)],
     /// What templates of headers can contain, and `X-Request-Id`.

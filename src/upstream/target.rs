@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -15,6 +15,7 @@ use super::address::{HostPort, UpstreamUrl};
 use super::client_certificate::ClientCertificate;
 use super::dial_record::{DialRecord, LastDial};
 use super::headers::HeaderPolicy;
+use super::public_urls::PublicUrls;
 use super::request::ForwardRequest;
 use super::template::ByLabel;
 use crate::outage::OutageLog;
@@ -136,6 +137,10 @@ pub struct UpstreamPlan {
     pub(super) outages: Arc<OutageLog>,
 }
 
+/// The identity of a backend, while a plan of it exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct BackendId(*const DialRecord);
+
 #[derive(Clone, Debug)]
 pub(super) struct Tls {
     /// Offers HTTP/1.1 only.
@@ -243,10 +248,10 @@ impl UpstreamPlan {
         &self.settings
     }
 
-    /// Whether this is the same backend as in another configuration: its connections can be used
-    /// with either.
-    pub(super) fn is_same_backend(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.dial_record, &other.dial_record)
+    /// The backend, which is the same for routes and configurations with the same settings: its
+    /// connections can be used with either.
+    pub(super) fn backend(&self) -> BackendId {
+        BackendId(Arc::as_ptr(&self.dial_record))
     }
 
     /// How many labels have connections of their own. `None` without addresses by label.
@@ -293,6 +298,21 @@ impl UpstreamPlan {
             UpstreamHost::Upstream => self.host.clone(),
             UpstreamHost::Fixed(host) => host.clone(),
         }
+    }
+
+    /// Changes the header fields of a response.
+    pub(super) fn sanitize_response(&self, headers: &mut HeaderMap, request: &ForwardRequest<'_>) {
+        if let Some(route) = request.route {
+            let host = self.host_of(request);
+            let urls = PublicUrls {
+                own: [&self.host, &host].map(|own| own.to_str().unwrap_or_default()),
+                scheme: request.forwarded_proto,
+                authority: request.forwarded_host,
+                route,
+            };
+            urls.rewrite(headers);
+        }
+        self.headers.sanitize_response(headers, request);
     }
 
     /// How the last attempt of any worker to connect ended. `None` before the first one.

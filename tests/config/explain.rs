@@ -147,6 +147,41 @@ fn explain_says_which_rule_and_which_value() {
 }
 
 #[test]
+fn explain_says_where_a_route_leads() {
+    let routes = "[[apps.store.routes]]\npath = \"/wiki/**\"\nupstream = \"http://127.0.0.1:3100\"\n\
+                  strip_prefix = \"/wiki\"\n[[apps.store.routes]]\npath = \"/old/**\"\n\
+                  redirect = { to = \"/new/**\", status = 308 }\n";
+    let case = Case(Folder::with(&format!("{GOOD}\n{routes}")));
+    case.0.write("claims.json", r#"{"sub": "alice"}"#);
+    let claims = case.path("claims.json");
+    for (path, shown) in [
+        (
+            "/wiki/a?b",
+            "path      /wiki/** to http://127.0.0.1:3100/a?b\n",
+        ),
+        ("/wiki/a", "\n  x-forwarded-prefix: /wiki\n"),
+        (
+            "/old/a",
+            "path      /old/** to https://store.example.com/new/a\n",
+        ),
+        ("/old/a", "decision  route_redirect, status 308\n"),
+    ] {
+        let url = format!("https://store.example.com{path}");
+        let ended = case.run("explain", &["GET", &url, "--claims", &claims]);
+        let text = text(&ended.stdout);
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
+    let other = [
+        "GET",
+        "https://store.example.com/wikipedia",
+        "--claims",
+        &claims,
+    ];
+    let text = text(&case.run("explain", &other).stdout);
+    assert!(!text.contains("path "), "{text}");
+}
+
+#[test]
 fn explain_finds_a_request_in_a_log() {
     let case = Case(Folder::with(GOOD));
     let denied = r#"{"time":"2026-11-29T14:03:07Z","request_id":"r1","app":"store","user":"a1b2","session":"c3d4","client_ip":"203.0.113.7","method":"GET","host":"store.example.com","path":"/admin/users","status":403,"decision":"forbidden","rule":"admins","missing":"roles any of [\"admin\"], got [\"clerk\u001b\"]","duration_ms":0.3,"bytes_in":0,"bytes_out":9}"#;

@@ -15,7 +15,7 @@ use super::examples::{completed, write_files};
 const REFERENCE: &str = "docs/configuration.md";
 
 /// Configurations in which every key can be used: a key is tried in each of them.
-const BASES: [&str; 5] = [
+const BASES: [&str; 7] = [
     r#"
     [server.tls]
     cert_file = "tls/cert.pem"
@@ -29,6 +29,19 @@ const BASES: [&str; 5] = [
     [[apps.store.rules]]
     paths = ["/a"]
     allow = "public"
+    [[apps.store.routes]]
+    path = "/a/**"
+    upstream = "http://127.0.0.1:3001"
+    "#,
+    r#"
+    [[apps.store.routes]]
+    path = "/a"
+    redirect = { to = "/b" }
+    "#,
+    r#"
+    [[apps.store.routes]]
+    path = "/a"
+    respond = { body = "a" }
     "#,
     r#"
     [store]

@@ -70,6 +70,18 @@ allow = "authenticated"
 paths = ["/closed/**"]
 allow = "deny"
 
+[[apps.store.routes]]
+path = "/office/**"
+request_headers.set = { X-Route = "office {org.unit}" }
+
+[[apps.store.routes]]
+path = "/read/old/**"
+redirect = { to = "/read/**", status = 308 }
+
+[[apps.store.routes]]
+path = "/public/gone"
+respond = { status = 410 }
+
 [apps.store.bearer]
 
 [apps.store.headers]
@@ -78,11 +90,13 @@ X-Roles = "{roles}"
 X-Unit = "{org.unit}"
 "#;
 
-const TARGETS: [&str; 24] = [
+const TARGETS: [&str; 26] = [
     "/",
     "/public/x",
     "/public/x?a=/admin",
     "/read/x",
+    "/read/old/x?y",
+    "/public/gone",
     "/%72ead/x",
     "/page",
     "/admin",

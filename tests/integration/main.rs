@@ -117,6 +117,8 @@ mod response_desync;
 #[cfg(test)]
 mod rolling_restart;
 #[cfg(test)]
+mod routes;
+#[cfg(test)]
 mod service_manager;
 #[cfg(test)]
 mod shared_store;

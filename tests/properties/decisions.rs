@@ -22,7 +22,7 @@ use doorward::policy::login_parameters::AllowedParameters;
 use doorward::policy::native::{Native, Throttle, Tokens};
 use doorward::policy::path_pattern::PathPattern;
 use doorward::policy::request_info::RequestInfo;
-use doorward::policy::route::{Endpoint, HostRouter, Route};
+use doorward::policy::route::{AppRoute, Endpoint, HostRouter, Route};
 use doorward::policy::rule_lists::{Networks, RuleLists};
 use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, Rule, Rules};
 use doorward::policy::throttle::{BackoffLimit, RateLimit};
@@ -177,6 +177,7 @@ fn router(
         leeway: Duration::ZERO,
         prefix: PREFIX.to_owned(),
         rules: Rules::new(rules, false, AuthMethods::BOTH),
+        routes: Default::default(),
         background_paths: BackgroundPaths::default(),
         stream_activity: true,
         allowed_ambiguities,
@@ -285,7 +286,7 @@ fn is_sufficient(requirement: &AccessRequirement, caller: &Caller) -> bool {
 /// Checks a login that starts although there may be a session.
 fn check_login_link(link: &LoginLink, reason: NoSessionReason, route: &Route<'_>, caller: &Caller) {
     crate::checks::return_to::check(link.return_to.as_str());
-    if let Route::App(_, requirement) = route {
+    if let Route::App(AppRoute { requirement, .. }) = route {
         assert_eq!(
             link.parameters,
             LoginParameters::requiring(requirement.authentication.clone())
@@ -327,7 +328,7 @@ fn check(
     let caller = if is_foreign { &nobody } else { caller };
     let is_signed_in = matches!(caller, Caller::Authenticated(_) | Caller::NativeSession(_));
     let mut is_known = is_signed_in;
-    if let Route::App(_, requirement) = route {
+    if let Route::App(AppRoute { requirement, .. }) = route {
         let forwards = matches!(decision, Decision::Forward(_));
         let is_cross_origin =
             doorward::policy::client_kind::is_cross_origin_websocket(headers, ORIGIN, &[]);
@@ -381,7 +382,9 @@ fn check(
                     && info.method == Method::GET,
                 "{info:?}"
             );
-            if let (Route::App(_, requirement), Caller::Anonymous(why)) = (route, caller) {
+            if let (Route::App(AppRoute { requirement, .. }), Caller::Anonymous(why)) =
+                (route, caller)
+            {
                 assert!(
                     requirement.auth_methods.session
                         && *why != NoSessionReason::TokenRefused(TOKEN_REFUSED)

@@ -206,6 +206,7 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
         login: LoginSite::Own,
         prefix: "/.doorward".to_owned(),
         rules: Rules::new(Vec::new(), false, AuthMethods::SESSION),
+        routes: Default::default(),
         background_paths: BackgroundPaths::default(),
         stream_activity: true,
         allowed_ambiguities: PathAmbiguities::NONE,

@@ -365,24 +365,36 @@ fn app_cookies(raw: &RawConfig, root: &Location<'_>) {
 fn upstreams(raw: &RawConfig, root: &Location<'_>) {
     let listeners = listeners(raw);
     for (at, _, app) in apps(raw, root) {
-        let Some(upstream) = app.upstream.as_deref() else {
-            continue;
-        };
-        let is_same =
-            |listen: &str| match (listen.strip_prefix("unix:"), upstream.strip_prefix("unix:")) {
-                (Some(one), Some(other)) => one == other,
-                (None, None) => {
-                    Origin::parse(upstream).is_ok_and(|origin| reaches(&origin, listen))
-                }
-                (Some(_), None) | (None, Some(_)) => false,
-            };
-        if listeners.iter().any(|listener| is_same(listener.address)) {
-            let hint = "set the address of the app, or change `server.listen`";
-            at.key("upstream").error(
-                format!("{} is the address of doorward itself", quoted(upstream)),
-                hint,
-            );
+        let own = app
+            .upstream
+            .as_deref()
+            .map(|upstream| (at.clone(), upstream));
+        let routes = app.routes.iter().flatten().enumerate();
+        let of_routes = routes.filter_map(|(index, route)| {
+            let upstream = route.as_ref()?.upstream.as_deref()?;
+            Some((at.key("routes").index(index), upstream))
+        });
+        for (at, upstream) in own.into_iter().chain(of_routes) {
+            if listeners
+                .iter()
+                .any(|listener| is_at(upstream, listener.address))
+            {
+                let hint = "set the address of the app, or change `server.listen`";
+                at.key("upstream").error(
+                    format!("{} is the address of doorward itself", quoted(upstream)),
+                    hint,
+                );
+            }
         }
+    }
+}
+
+/// Whether an upstream is the address of a listener.
+fn is_at(upstream: &str, listen: &str) -> bool {
+    match (listen.strip_prefix("unix:"), upstream.strip_prefix("unix:")) {
+        (Some(one), Some(other)) => one == other,
+        (None, None) => Origin::parse(upstream).is_ok_and(|origin| reaches(&origin, listen)),
+        (Some(_), None) | (None, Some(_)) => false,
     }
 }
 

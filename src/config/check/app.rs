@@ -1,9 +1,8 @@
 //! `[apps.NAME]`: public URL, upstream, sessions and access policy of an app.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
-use rustls_pki_types::ServerName;
 use url::Url;
 
 use super::super::files::Folder;
@@ -11,27 +10,22 @@ use super::super::keywords::AuthorizationHeader;
 use super::super::raw::RawApp;
 use super::super::report::{Location, quoted};
 use super::super::settings::{AppConfig, ClientHeaders};
-use super::super::values::HumanDuration;
+use super::routes::RouteContext;
 use super::rule_lists::RuleListFiles;
 use super::rules::RuleContext;
 use super::session::{cookie_name, limits};
 use super::{
     app_logout, authentication, basic, bearer, check_host, check_name, client, elements,
-    header_edits, headers, native, nonzero, rules, server, upstream_tls, web_origins, wildcard,
+    header_edits, headers, native, routes, rules, server, upstream, web_origins, wildcard,
 };
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::policy::app::{App, LoginSite, OptionalEndpoints};
 use crate::policy::background_paths::BackgroundPaths;
-use crate::policy::hosts::AppHosts;
-use crate::policy::request_info::is_host_and_port;
 use crate::policy::rules::{AuthMethods, Rules};
 use crate::session::cookie::CookieNames;
 use crate::session::validity::Limits;
-use crate::types::net::{Origin, is_loopback_host};
+use crate::types::net::Origin;
 use crate::types::oauth::{AppName, ProviderName};
-use crate::upstream::{
-    IdleReuse, LABEL, UpstreamHost, UpstreamProtocol, UpstreamSettings, UpstreamUrl,
-};
 
 const PREFIX: &str = "/.doorward";
 /// The default of `preserve_post_max_bytes`.
@@ -156,7 +150,17 @@ pub(super) fn check(
     let cors = web_origins::cors(&mut raw, at);
     let app_logout = app_logout::check(&mut raw, origin.as_ref(), &prefix, at);
     let auth = auth_settings(&raw, at);
-    let upstream = upstream_settings(raw, &hosts, at, folder);
+    let raw_routes = raw.routes.take();
+    let upstream = upstream::check(raw, &hosts, at, folder);
+    let route_context = RouteContext {
+        prefix: &prefix,
+        case_insensitive,
+        identity: &names,
+        hosts: &hosts,
+        upstream: upstream.as_ref(),
+        folder,
+    };
+    let routes = routes::check(raw_routes, &route_context, &at.key("routes"));
 
     let origin = origin?;
     let client = client?;
@@ -188,6 +192,7 @@ pub(super) fn check(
         login_parameters,
         prefix,
         rules,
+        routes: Arc::new(routes.policy),
         background_paths,
         stream_activity,
         allowed_ambiguities,
@@ -215,6 +220,7 @@ pub(super) fn check(
         auth,
         max_in_flight_requests,
         upstream: upstream?,
+        routes: routes.settings,
         client_headers,
         bearer,
     })
@@ -234,142 +240,6 @@ fn auth_settings(raw: &RawApp, at: &Location<'_>) -> AuthSettings {
         on_refresh_token_reuse: raw.on_refresh_token_reuse.unwrap_or(OnReuse::EndSession),
         outage_grace,
         revocation: raw.revocation_mode.unwrap_or(RevocationMode::FailOpen),
-    }
-}
-
-fn upstream_settings(
-    mut raw: RawApp,
-    hosts: &AppHosts,
-    at: &Location<'_>,
-    folder: &Folder,
-) -> Option<UpstreamSettings> {
-    let url = at.required(
-        "upstream",
-        raw.upstream.take(),
-        "the address of the app, such as `http://127.0.0.1:3000`",
-    );
-    let at_url = at.key("upstream");
-    let by_label = match &url {
-        Some(text) => wildcard::by_label(text, hosts, &at_url),
-        None => Some(None),
-    };
-    // Every label gives an address of the same form.
-    let url = url.map(|text| text.replace(LABEL, "label"));
-    let url = url.and_then(|text| upstream(&text, &at_url));
-    let tls = upstream_tls::check(&mut raw, url.as_ref(), at, folder);
-    let protocol = raw.upstream_protocol.unwrap_or(UpstreamProtocol::Http1);
-    let ping_interval = raw
-        .upstream_ping_interval
-        .map(|interval| ping_interval(interval, protocol, at));
-    let connect_timeout = raw
-        .connect_timeout
-        .map(|duration| nonzero(duration, &at.key("connect_timeout")));
-    let response_timeout = raw
-        .response_timeout
-        .map(|duration| nonzero(duration, &at.key("response_timeout")));
-    let stream_idle_timeout = raw
-        .stream_idle_timeout
-        .map(|duration| nonzero(duration, &at.key("stream_idle_timeout")));
-    let stream_max_age = raw
-        .stream_max_age
-        .map(|duration| nonzero(duration, &at.key("stream_max_age")));
-
-    let host = upstream_host(raw.upstream_host.take(), &at.key("upstream_host"));
-    let limits = upstream_limits(&raw, protocol, at);
-
-    let mut settings = UpstreamSettings::at(url?);
-    limits.apply_to(&mut settings);
-    settings.by_label = by_label?;
-    let tls = tls?;
-    settings.ca_certificates = tls.ca_certificates;
-    settings.client_certificate = tls.client_certificate;
-    settings.server_name = tls.server_name;
-    settings.protocol = protocol;
-    settings.ping_interval = ping_interval;
-    settings.host = host?;
-    settings.connect_timeout = connect_timeout.unwrap_or(settings.connect_timeout);
-    settings.response_timeout = response_timeout.unwrap_or(settings.response_timeout);
-    settings.body_idle_timeout = stream_idle_timeout.unwrap_or(settings.body_idle_timeout);
-    settings.tunnel_idle_timeout = stream_idle_timeout.unwrap_or(settings.tunnel_idle_timeout);
-    settings.stream_max_age = stream_max_age;
-    Some(settings)
-}
-
-/// `"client"`, `"upstream"`, or a host with an optional port.
-fn upstream_host(raw: Option<String>, at: &Location<'_>) -> Option<UpstreamHost> {
-    match raw.as_deref() {
-        None | Some("client") => Some(UpstreamHost::Client),
-        Some("upstream") => Some(UpstreamHost::Upstream),
-        Some(host) => {
-            let value = HeaderValue::from_str(host).ok();
-            let value = value.filter(|_| is_host_and_port(host) && host.contains(['.', ':']));
-            if value.is_none() {
-                at.error(
-                    format!("{} is not a host", quoted(host)),
-                    "`\"client\"`, `\"upstream\"`, or a name with a dot or port, such as \
-                     `\"store.internal\"`",
-                );
-            }
-            value.map(UpstreamHost::Fixed)
-        }
-    }
-}
-
-/// The limits of the connections to an upstream. `None` is the default.
-struct UpstreamLimits {
-    max_connections: Option<u32>,
-    max_http2_streams: Option<u32>,
-    idle_timeout: Option<Duration>,
-    tcp_keepalive: Option<Option<Duration>>,
-}
-
-fn upstream_limits(raw: &RawApp, protocol: UpstreamProtocol, at: &Location<'_>) -> UpstreamLimits {
-    let number = |raw: Option<u32>, key: &str, what: &str, default: u32, max: u32| {
-        raw.map(|number| server::bounded(Some(number), &at.key(key), what, default, 1..=max))
-    };
-    if raw.upstream_max_http2_streams.is_some() && protocol == UpstreamProtocol::Http1 {
-        at.key("upstream_max_http2_streams").error(
-            "HTTP/1.1 has no streams",
-            "remove the key, or set `upstream_protocol = \"http2\"`",
-        );
-    }
-    UpstreamLimits {
-        max_connections: number(
-            raw.upstream_max_connections,
-            "upstream_max_connections",
-            "connections",
-            10_000,
-            1_000_000,
-        ),
-        max_http2_streams: number(
-            raw.upstream_max_http2_streams,
-            "upstream_max_http2_streams",
-            "concurrent streams",
-            100,
-            10_000,
-        ),
-        idle_timeout: raw
-            .upstream_idle_timeout
-            .map(|duration| nonzero(duration, &at.key("upstream_idle_timeout"))),
-        tcp_keepalive: server::keepalive(raw.upstream_tcp_keepalive),
-    }
-}
-
-impl UpstreamLimits {
-    fn apply_to(self, settings: &mut UpstreamSettings) {
-        if let Some(max) = self.max_connections {
-            settings.max_connections = server::size(max);
-        }
-        if let Some(max) = self.max_http2_streams {
-            settings.max_http2_streams = server::size(max);
-        }
-        if let Some(timeout) = self.idle_timeout {
-            settings.reuse = IdleReuse::up_to(timeout);
-            settings.http2_idle_timeout = timeout;
-        }
-        if let Some(keepalive) = self.tcp_keepalive {
-            settings.tcp_keepalive = keepalive;
-        }
     }
 }
 
@@ -399,67 +269,6 @@ pub(super) fn public_origin(
         return None;
     }
     Some(origin)
-}
-
-fn upstream(text: &str, at: &Location<'_>) -> Option<UpstreamUrl> {
-    const HINT: &str =
-        "such as `http://127.0.0.1:3000`, `https://store.internal` or `unix:/run/store.sock`";
-    let url = match text.parse::<UpstreamUrl>() {
-        Ok(url) => url,
-        Err(error) => {
-            at.error(
-                format!("{} is not an upstream: {error}", quoted(text)),
-                HINT,
-            );
-            return None;
-        }
-    };
-    match &url {
-        UpstreamUrl::Http(authority) => {
-            check_host(text, &authority.host, at)?;
-            if !is_loopback_host(&authority.host) {
-                at.advice(
-                    format!(
-                        "{} is on another machine and reached without TLS: any client that can \
-                         reach it directly can send identity headers and act as any user",
-                        quoted(text)
-                    ),
-                    "let a firewall or network policy admit only doorward, or use `https` with \
-                     `upstream_cert_file`",
-                );
-            }
-        }
-        UpstreamUrl::Https(authority) => check_host(text, &authority.host, at)?,
-        UpstreamUrl::Unix(_) => {}
-    }
-    if let UpstreamUrl::Https(authority) = &url
-        && ServerName::try_from(authority.host.trim_matches(['[', ']'])).is_err()
-    {
-        at.error(
-            format!(
-                "the host of {} is not a valid name for a certificate",
-                quoted(text)
-            ),
-            HINT,
-        );
-        return None;
-    }
-    Some(url)
-}
-
-fn ping_interval(
-    interval: HumanDuration,
-    protocol: UpstreamProtocol,
-    at: &Location<'_>,
-) -> Duration {
-    let at = at.key("upstream_ping_interval");
-    if protocol == UpstreamProtocol::Http1 {
-        at.error(
-            "HTTP/1.1 has no pings",
-            "remove the key, or set `upstream_protocol = \"http2\"`",
-        );
-    }
-    nonzero(interval, &at)
 }
 
 pub(super) fn prefix(raw: Option<String>, at: &Location<'_>) -> String {

@@ -55,7 +55,7 @@ pub(super) fn check(
         AppLogoutMethod::Get => Method::GET,
         AppLogoutMethod::Post => Method::POST,
     };
-    let target = path.and_then(|path| target(path, prefix, &at.key("app_logout_path")));
+    let target = path.and_then(|path| target(&path, prefix, &at.key("app_logout_path")));
     AppLogoutPolicy {
         cookies: cookies.iter().filter_map(AppCookie::expire).collect(),
         logout: target.map(|target| AppLogout { method, target }),
@@ -106,16 +106,16 @@ fn cookies(
 }
 
 /// A request target of the app, in canonical form.
-fn target(text: String, prefix: &str, at: &Location<'_>) -> Option<String> {
+fn target(text: &str, prefix: &str, at: &Location<'_>) -> Option<Target> {
     let (path, query) = text
         .split_once('?')
-        .map_or((text.as_str(), None), |(path, query)| (path, Some(query)));
+        .map_or((text, None), |(path, query)| (path, Some(query)));
     let parsed = Target::parse(path, query)
         .ok()
         .filter(|target| target.as_str() == text && !text.contains('#'));
     let Some(parsed) = parsed else {
         let hint = "a path of the app, such as `/account/logout`";
-        at.error(format!("{} is not a canonical path", quoted(&text)), hint);
+        at.error(format!("{} is not a canonical path", quoted(text)), hint);
         return None;
     };
     if parsed
@@ -124,10 +124,10 @@ fn target(text: String, prefix: &str, at: &Location<'_>) -> Option<String> {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     {
         at.error(
-            format!("{} is an endpoint of doorward", quoted(&text)),
+            format!("{} is an endpoint of doorward", quoted(text)),
             "set the path of the app's own logout",
         );
         return None;
     }
-    Some(text)
+    Some(parsed)
 }

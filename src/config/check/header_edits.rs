@@ -75,6 +75,25 @@ pub(super) struct AppHeaderEdits {
 
 /// `identity` are the names of the app's identity headers.
 pub(super) fn check(raw: &mut RawApp, identity: &[&str], at: &Location<'_>) -> AppHeaderEdits {
+    let (requests, responses) = (raw.request_headers.take(), raw.response_headers.take());
+    let mut edits = both(requests, responses, identity, at);
+    if raw.security_headers == Some(SecurityHeaders::Strict) {
+        let strict = STRICT.map(|(name, value)| (name, HeaderValue::from_static(value)));
+        edits.responses.default = strict.into();
+    }
+    if raw.hide_server_headers == Some(true) {
+        edits.responses.remove.extend(SERVER_HEADERS);
+    }
+    edits
+}
+
+/// `request_headers` and `response_headers` of an app or a route.
+pub(super) fn both(
+    raw_requests: Option<RawHeaderEdits>,
+    raw_responses: Option<RawHeaderEdits>,
+    identity: &[&str],
+    at: &Location<'_>,
+) -> AppHeaderEdits {
     let identity: Vec<String> = identity.iter().map(|name| folded(name)).collect();
     let requests = Message {
         at: at.key("request_headers"),
@@ -97,18 +116,10 @@ pub(super) fn check(raw: &mut RawApp, identity: &[&str], at: &Location<'_>) -> A
         },
         adds_claims: true,
     };
-    let mut edits = AppHeaderEdits {
-        requests: requests.check(raw.request_headers.take().unwrap_or_default()),
-        responses: responses.check(raw.response_headers.take().unwrap_or_default()),
-    };
-    if raw.security_headers == Some(SecurityHeaders::Strict) {
-        let strict = STRICT.map(|(name, value)| (name, HeaderValue::from_static(value)));
-        edits.responses.default = strict.into();
+    AppHeaderEdits {
+        requests: requests.check(raw_requests.unwrap_or_default()),
+        responses: responses.check(raw_responses.unwrap_or_default()),
     }
-    if raw.hide_server_headers == Some(true) {
-        edits.responses.remove.extend(SERVER_HEADERS);
-    }
-    edits
 }
 
 /// The rules for one kind of message.

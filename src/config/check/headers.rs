@@ -17,7 +17,7 @@ const HEADERS: [(&str, &str); 4] = [
 
 /// Reserved headers: hop-by-hop (RFC 9110 section 7.6.1), framing, credentials, client address,
 /// request ID.
-const RESERVED: [&str; 28] = [
+const RESERVED: [&str; 29] = [
     "authorization",
     "cdn-loop",
     "connection",
@@ -44,6 +44,7 @@ const RESERVED: [&str; 28] = [
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-port",
+    "x-forwarded-prefix",
     "x-forwarded-proto",
     "x-request-id",
 ];

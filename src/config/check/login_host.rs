@@ -1,5 +1,6 @@
 //! `login_url` of a provider: the login host that completes the logins of its apps.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -53,6 +54,7 @@ pub(super) fn check(
         login_parameters: AllowedParameters::default(),
         prefix,
         rules: Rules::new(Vec::new(), false, AuthMethods::SESSION),
+        routes: Arc::default(),
         background_paths: BackgroundPaths::default(),
         stream_activity: false,
         allowed_ambiguities: PathAmbiguities::NONE,

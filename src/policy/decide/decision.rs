@@ -211,7 +211,7 @@ impl Decision<'_> {
     /// The stable code for logs and metrics.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Forward(_) => "forward",
+            Self::Forward(permit) => permit.code(),
             Self::StartLogin { .. } => "start_login",
             Self::PreservePost { .. } => "post_preserved",
             Self::ConfirmPostReplay { .. } => "post_replay_confirm",

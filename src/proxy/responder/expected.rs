@@ -5,6 +5,7 @@ use http::StatusCode;
 use super::Responder;
 use crate::policy::decide::Decision;
 use crate::policy::logout_target::LogoutTarget;
+use crate::policy::path_routes::Answer;
 use crate::types::request_id::RequestId;
 
 impl Responder {
@@ -32,8 +33,11 @@ impl Responder {
             }
             | Decision::ShowSignedOut { .. }
             | Decision::ShowSession { .. } => Some(StatusCode::OK),
-            Decision::Forward(_)
-            | Decision::ConfirmPostReplay { .. }
+            Decision::Forward(permit) => match permit.answer()? {
+                Answer::Redirect { status, .. } => Some(status),
+                Answer::Respond(fixed) => Some(fixed.status),
+            },
+            Decision::ConfirmPostReplay { .. }
             | Decision::FinishLogin { .. }
             | Decision::StartHostLogin { .. }
             | Decision::FinishHostLogin { .. }

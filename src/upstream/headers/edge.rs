@@ -123,6 +123,7 @@ mod tests {
     fn changes(client: &HeaderMap, identity: &[(HeaderName, HeaderValue)]) -> EdgeChanges {
         let forward = ForwardRequest {
             target: "/",
+            route: None,
             identity_headers: identity,
             facts: RequestFacts {
                 request_id: RequestId::new(1),

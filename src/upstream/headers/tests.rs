@@ -17,6 +17,7 @@ fn policy() -> HeaderPolicy {
 fn forward(identity_headers: &[(HeaderName, HeaderValue)]) -> ForwardRequest<'_> {
     ForwardRequest {
         target: "/",
+        route: None,
         identity_headers,
         facts: RequestFacts {
             request_id: RequestId::new(1),

@@ -332,6 +332,7 @@ async fn handle(
     )];
     let forward = ForwardRequest {
         target: &target,
+        route: None,
         identity_headers: &identity,
         facts: RequestFacts {
             request_id: RequestId::new(1),

@@ -46,6 +46,7 @@ mod bearer;
 mod client;
 mod native;
 mod provider;
+mod routes;
 mod rules;
 mod server;
 mod session;

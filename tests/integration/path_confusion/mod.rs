@@ -157,26 +157,43 @@ fn targets() -> Vec<String> {
         .collect()
 }
 
-/// One app per backend with the default path policy, and one with all ambiguous paths allowed.
+/// Apps whose paths are below the prefix of a route, which is stripped.
+const ROUTED: [&str; 2] = ["routed-strict", "routed-tolerant"];
+/// The address of no server.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+/// One app per backend with the default path policy, and one with all ambiguous paths allowed. The
+/// same with the backend behind a route.
 fn before(backends: &Backends) -> Doorward {
     let mut apps = String::new();
     for (name, address) in &backends.addresses {
+        const TOLERATED: &str = "\"double-slash\", \"encoded-slash\", \"semicolon\", \"encoded-percent\", \"encoded-delimiter\", \"non-utf8\", \
+                 \"lookalike-slash\", \"trailing-dot\", \"ntfs-stream\", \"not-normalized\"";
         for (kind, allowed) in [
             ("strict", ""),
-            (
-                "tolerant",
-                "\"double-slash\", \"encoded-slash\", \"semicolon\", \"encoded-percent\", \"encoded-delimiter\", \"non-utf8\", \
-                 \"lookalike-slash\", \"trailing-dot\", \"ntfs-stream\", \"not-normalized\"",
-            ),
+            ("tolerant", TOLERATED),
+            (ROUTED[0], ""),
+            (ROUTED[1], TOLERATED),
         ] {
+            let is_routed = ROUTED.contains(&kind);
+            let (upstream, prefix) = match is_routed {
+                true => (NOWHERE.to_owned(), "/r"),
+                false => (address.url(), ""),
+            };
             apps.push_str(&format!(
                 "[apps.{name}-{kind}]\nprovider = \"login\"\npublic_url = \"http://{name}-{kind}.localhost:8080\"\n\
                  client_id = \"{name}\"\nupstream = \"{}\"\nallow_ambiguous_paths = [{allowed}]\n\
-                 case_insensitive_paths = {}\n[[apps.{name}-{kind}.rules]]\npaths = [\"/admin/**\"]\nallow = \"authenticated\"\n\
+                 case_insensitive_paths = {}\n[[apps.{name}-{kind}.rules]]\npaths = [\"{prefix}/admin/**\"]\nallow = \"authenticated\"\n\
                  [[apps.{name}-{kind}.rules]]\npaths = [\"/**\"]\nallow = \"public\"\n",
-                address.url(),
+                upstream,
                 name.contains("any-case"),
             ));
+            if is_routed {
+                apps.push_str(&format!(
+                    "[[apps.{name}-{kind}.routes]]\npath = \"/r/**\"\nstrip_prefix = \"/r\"\nupstream = \"{}\"\n",
+                    address.url()
+                ));
+            }
         }
     }
     Setup::plain().more(&apps).start()
@@ -207,7 +224,7 @@ async fn no_backend_parser_exposes_a_protected_path() {
     let (targets, mut holes) = (targets(), Vec::new());
     let mut served: BTreeMap<&str, usize> = BTreeMap::new();
     for name in backends.addresses.keys() {
-        for kind in ["strict", "tolerant"] {
+        for kind in ["strict", "tolerant", ROUTED[0], ROUTED[1]] {
             let host = format!("{name}-{kind}.localhost:8080");
             let mut kept = None;
             for target in &targets {
@@ -218,7 +235,13 @@ async fn no_backend_parser_exposes_a_protected_path() {
                     stream.set_nodelay(true).expect("no delay");
                     kept = Some(Dialogue(Wire::new(stream)));
                 }
-                let asked = target.replace("app.localhost:8080", &host);
+                let mut asked = target.replace("app.localhost:8080", &host);
+                if ROUTED.contains(&kind) {
+                    asked = match asked.split_once(&host) {
+                        Some((scheme, path)) => format!("{scheme}{host}/r{path}"),
+                        None => format!("/r{asked}"),
+                    };
+                }
                 let Some((status, text)) = ask(&mut kept, &host, &asked).await else {
                     continue;
                 };

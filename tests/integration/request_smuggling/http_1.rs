@@ -4,7 +4,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::capture::Capture;
-use super::{Case, TIMEOUT, before, cases, judge};
+use super::{Case, ROUTE, TIMEOUT, before, cases, judge, routed_before};
 use crate::support::assertions::Dialogue;
 use crate::support::doorward::Doorward;
 use crate::support::wire::Wire;
@@ -96,13 +96,24 @@ async fn try_out(
 async fn http_1_corpus_yields_canonical_requests() {
     let backend = Capture::start();
     let door = before(&backend);
+    yields_canonical_requests(&door, &backend).await;
+}
+
+#[tokio::test]
+async fn http_1_corpus_on_a_route_yields_canonical_requests() {
+    let backend = Capture::start();
+    let door = routed_before(&backend, ROUTE);
+    yields_canonical_requests(&door, &backend).await;
+}
+
+async fn yields_canonical_requests(door: &Doorward, backend: &Capture) {
     let cases = cases(".http");
     assert!(cases.len() > 200, "only {} cases were found", cases.len());
     let mut complaints = Vec::new();
     for (name, case, bytes) in &cases {
         // Byte by byte, no parser sees more than one at a time.
         for piece in [usize::MAX, 1] {
-            if let Err(why) = try_out(&door, &backend, case, bytes, piece).await {
+            if let Err(why) = try_out(door, backend, case, bytes, piece).await {
                 complaints.push(format!("{name}, in pieces of {piece}: {why}"));
             }
         }

@@ -74,11 +74,20 @@ fn cases(ending: &str) -> Vec<(String, Case, Vec<u8>)> {
         .collect()
 }
 
+/// A route of all public paths that replaces their prefix.
+const ROUTE: &str = "[[apps.raw.routes]]\npath = \"/public/**\"\nstrip_prefix = \"/public\"\n\
+                     add_prefix = \"/public\"\n";
+
 /// Doorward in front of the strict backend: `/public/**` is public, the rest needs a login.
 fn before(backend: &Capture) -> Doorward {
+    routed_before(backend, "")
+}
+
+/// The same with these routes.
+fn routed_before(backend: &Capture, routes: &str) -> Doorward {
     let app = format!(
         "[apps.raw]\nprovider = \"login\"\npublic_url = \"http://raw.localhost:8080\"\nclient_id = \"raw\"\n\
-         upstream = \"http://127.0.0.1:{}\"\n[[apps.raw.rules]]\npaths = [\"/public/**\"]\nallow = \"public\"\n",
+         upstream = \"http://127.0.0.1:{}\"\n{routes}[[apps.raw.rules]]\npaths = [\"/public/**\"]\nallow = \"public\"\n",
         backend.port()
     );
     Setup::plain().more(&app).start()

@@ -8,4 +8,5 @@ pub(crate) mod dpop;
 pub(crate) mod event;
 pub(crate) mod jws;
 pub(crate) mod return_to;
+pub(crate) mod routes;
 pub(crate) mod target;

@@ -1,0 +1,120 @@
+//! Checks among the routes of an app: redirects to themselves, and paths of an upstream that several
+//! requested paths lead to.
+
+use std::collections::HashMap;
+
+use super::super::report::{Location, quoted};
+use super::super::settings::RouteConfig;
+use crate::policy::path_routes::{PathRoutes, RouteAnswer};
+use crate::upstream::{UpstreamSettings, UpstreamUrl};
+
+/// Reports redirects to a path that the same route redirects.
+pub(super) fn report_loops(routes: &PathRoutes, locations: &[Location<'_>]) {
+    for (index, (route, at)) in routes.all().iter().zip(locations).enumerate() {
+        let Some(RouteAnswer::Redirect { to, .. }) = &route.answer else {
+            continue;
+        };
+        let path = if to.path.is_empty() { "/" } else { &to.path };
+        if to.origin.is_none() && routes.index_of(path) == Some(index) {
+            at.key("redirect").key("to").error(
+                format!("the route redirects {} to itself", quoted(path)),
+                "choose a target outside the route",
+            );
+        }
+    }
+}
+
+/// What paths of an address a route leads to.
+struct Reached {
+    /// Its index. `None` is the app's own `upstream`.
+    index: Option<usize>,
+    /// The requested path, without the rest.
+    public: String,
+    /// The forwarded path, without the rest.
+    forwarded: String,
+    has_descendants: bool,
+}
+
+impl Reached {
+    /// Whether it changes the path.
+    fn replaces(&self) -> bool {
+        self.public != self.forwarded
+    }
+
+    /// Whether this route leads to a path of `other` too.
+    fn overlaps(&self, other: &Self, routes: &PathRoutes) -> bool {
+        let Some(rest) = other.forwarded.strip_prefix(&self.forwarded) else {
+            return false;
+        };
+        let is_below = self.has_descendants && (rest.is_empty() || rest.starts_with('/'));
+        if !is_below && !rest.is_empty() {
+            return false;
+        }
+        // No route has this segment.
+        let below = if other.has_descendants && self.has_descendants {
+            "/\0"
+        } else {
+            ""
+        };
+        let path = format!("{}{rest}{below}", self.public);
+        let path = if path.is_empty() { "/" } else { &path };
+        routes.index_of(path) == self.index
+    }
+}
+
+/// Reports two requested paths that lead to one path of an address: a rule for one of them would not
+/// protect the other. `app` is the upstream of the app.
+pub(super) fn report_shared_paths(
+    routes: &PathRoutes,
+    settings: &[RouteConfig],
+    app: Option<&UpstreamSettings>,
+    locations: &[Location<'_>],
+) {
+    let comparable = |path: &str| match routes.is_case_insensitive() {
+        true => path.to_lowercase(),
+        false => path.to_owned(),
+    };
+    let mut by_address: HashMap<&UpstreamUrl, Vec<Reached>> = HashMap::new();
+    if let Some(upstream) = app {
+        let reached = Reached {
+            index: None,
+            public: String::new(),
+            forwarded: String::new(),
+            has_descendants: true,
+        };
+        by_address.entry(&upstream.url).or_default().push(reached);
+    }
+    for (index, (route, config)) in routes.all().iter().zip(settings).enumerate() {
+        if let Some(upstream) = &config.upstream {
+            let reached = Reached {
+                index: Some(index),
+                public: comparable(route.path.literal()),
+                forwarded: comparable(&route.forwarded_literal()),
+                has_descendants: route.path.has_descendants(),
+            };
+            by_address.entry(&upstream.url).or_default().push(reached);
+        }
+    }
+    for sharing in by_address.values() {
+        for one in sharing.iter().filter(|one| one.replaces()) {
+            let mut others = sharing.iter().filter(|other| other.index != one.index);
+            let overlapping =
+                others.find(|other| other.overlaps(one, routes) || one.overlaps(other, routes));
+            let at = one.index.and_then(|index| locations.get(index));
+            if let (Some(other), Some(at)) = (overlapping, at) {
+                let other = match other.public.as_str() {
+                    "" => "/",
+                    public => public,
+                };
+                at.error(
+                    format!(
+                        "the same paths of the upstream are also reached by {}: rules for one \
+                         would not protect the other",
+                        quoted(other)
+                    ),
+                    "give the route another `upstream`, or redirect one path to the other",
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! `[[apps.NAME.routes]]`: routes by path.
+
+use super::super::files::Folder;
+use super::super::raw::{List, RawApp};
+use super::super::raw_routes::RawRoute;
+use super::super::report::{Location, quoted};
+use super::super::settings::RouteConfig;
+use super::super::values::HumanDuration;
+use super::{elements, header_edits, nonzero, route_answers, route_overlaps, server, upstream};
+use crate::policy::hosts::AppHosts;
+use crate::policy::path_routes::{PathPrefix, PathRoute, PathRoutes, RoutePath};
+use crate::upstream::{UpstreamProtocol, UpstreamSettings};
+
+const PATH_HINT: &str = "such as `/shop/**` for all below `/shop`, or `/shop` for this path only";
+const PREFIX_HINT: &str = "whole segments, such as `/shop`";
+
+/// The most routes of an app.
+const MAX_ROUTES: usize = 10_000;
+
+/// The app that routes are checked for.
+pub(super) struct RouteContext<'c> {
+    /// The path prefix of Doorward's endpoints.
+    pub(super) prefix: &'c str,
+    /// Whether paths match in any case.
+    pub(super) case_insensitive: bool,
+    /// The names of the app's identity headers.
+    pub(super) identity: &'c [&'c str],
+    /// The hosts of the app.
+    pub(super) hosts: &'c AppHosts,
+    /// The upstream of the app, if it is valid.
+    pub(super) upstream: Option<&'c UpstreamSettings>,
+    /// The folder of the configuration file.
+    pub(super) folder: &'c Folder,
+}
+
+/// The valid routes of an app.
+pub(super) struct CheckedRoutes {
+    pub(super) policy: PathRoutes,
+    pub(super) settings: Vec<RouteConfig>,
+}
+
+pub(super) fn check(
+    raw: Option<List<RawRoute>>,
+    context: &RouteContext<'_>,
+    at: &Location<'_>,
+) -> CheckedRoutes {
+    if raw.as_ref().is_some_and(|list| list.len() > MAX_ROUTES) {
+        at.error(
+            "too many routes",
+            format!("at most {MAX_ROUTES} for an app"),
+        );
+    }
+    let mut policy = PathRoutes::new(context.case_insensitive);
+    let mut settings = Vec::new();
+    let mut locations = Vec::new();
+    for (at, raw) in elements(raw, at) {
+        let Some(CheckedRoute { route, config }) = route(raw, context, &at) else {
+            continue;
+        };
+        if let Err(other) = policy.insert(route) {
+            let other = policy.all().get(other);
+            let other = other.map_or("", |other| other.path.as_str());
+            at.key("path").error(
+                format!("another route has the path {}", quoted(other)),
+                "the most specific route applies, so each has a path of its own",
+            );
+        } else {
+            settings.push(config);
+            locations.push(at);
+        }
+    }
+    route_overlaps::report_loops(&policy, &locations);
+    route_overlaps::report_shared_paths(&policy, &settings, context.upstream, &locations);
+    CheckedRoutes { policy, settings }
+}
+
+struct CheckedRoute {
+    route: PathRoute,
+    config: RouteConfig,
+}
+
+fn route(mut raw: RawRoute, context: &RouteContext<'_>, at: &Location<'_>) -> Option<CheckedRoute> {
+    let has_answer = raw.redirect.is_some() || raw.respond.is_some();
+    if has_answer {
+        report_unused(&raw, at);
+    }
+    let path = at.required("path", raw.path.take(), PATH_HINT);
+    let path = path.and_then(|path| route_path(&path, context, &at.key("path")));
+    let strip_prefix = prefix(raw.strip_prefix.take(), &at.key("strip_prefix"));
+    if let (Some(path), Some(strip)) = (&path, &strip_prefix)
+        && !path.is_below(strip)
+    {
+        at.key("strip_prefix").error(
+            format!(
+                "the path of the route does not begin with {}",
+                quoted(strip.as_str())
+            ),
+            "strip the path of the route, or the first segments of it",
+        );
+    }
+    let add_prefix = prefix(raw.add_prefix.take(), &at.key("add_prefix"));
+    let edits = header_edits::both(
+        raw.request_headers.take(),
+        raw.response_headers.take(),
+        context.identity,
+        at,
+    );
+    let max_in_flight_requests = server::max_in_flight_requests(
+        raw.max_in_flight_requests,
+        &at.key("max_in_flight_requests"),
+    );
+    let (answer, upstream) = if has_answer {
+        let answer = route_answers::check(&mut raw, path.as_ref(), at);
+        (Some(answer?), None)
+    } else {
+        (None, Some(upstream_of(raw, context, at)?))
+    };
+    Some(CheckedRoute {
+        route: PathRoute {
+            strip_prefix: strip_prefix?,
+            add_prefix: add_prefix?,
+            request_edits: edits.requests,
+            response_edits: edits.responses,
+            answer,
+            ..PathRoute::new(path?)
+        },
+        config: RouteConfig {
+            upstream,
+            max_in_flight_requests,
+        },
+    })
+}
+
+fn route_path(text: &str, context: &RouteContext<'_>, at: &Location<'_>) -> Option<RoutePath> {
+    let path = match RoutePath::parse(text) {
+        Ok(path) => path,
+        Err(error) => {
+            let message = format!("{} is not the path of a route: {error}", quoted(text));
+            at.error(message, PATH_HINT);
+            return None;
+        }
+    };
+    let below = path.literal().strip_prefix(context.prefix);
+    if below.is_some_and(|below| below.is_empty() || below.starts_with('/')) {
+        at.error(
+            format!(
+                "{} never matches, because {} has doorward's own endpoints",
+                quoted(text),
+                quoted(context.prefix)
+            ),
+            "change the path or `endpoint_prefix`",
+        );
+    }
+    Some(path)
+}
+
+/// An absent prefix is empty. `None` if there is an error.
+fn prefix(raw: Option<String>, at: &Location<'_>) -> Option<PathPrefix> {
+    let Some(text) = raw else {
+        return Some(PathPrefix::default());
+    };
+    let prefix = PathPrefix::parse(&text);
+    if let Err(error) = &prefix {
+        let message = format!("{} is not a prefix: {error}", quoted(&text));
+        at.error(message, PREFIX_HINT);
+    }
+    prefix.ok()
+}
+
+/// Reports keys that only a route with an upstream has.
+fn report_unused(raw: &RawRoute, at: &Location<'_>) {
+    for (name, is_set) in [
+        ("upstream", raw.upstream.is_some()),
+        ("upstream_protocol", raw.upstream_protocol.is_some()),
+        ("upstream_host", raw.upstream_host.is_some()),
+        ("upstream_ca_file", raw.upstream_ca_file.is_some()),
+        ("upstream_cert_file", raw.upstream_cert_file.is_some()),
+        ("upstream_key_file", raw.upstream_key_file.is_some()),
+        ("upstream_server_name", raw.upstream_server_name.is_some()),
+        ("strip_prefix", raw.strip_prefix.is_some()),
+        ("add_prefix", raw.add_prefix.is_some()),
+        (
+            "max_in_flight_requests",
+            raw.max_in_flight_requests.is_some(),
+        ),
+        ("request_headers", raw.request_headers.is_some()),
+        ("response_headers", raw.response_headers.is_some()),
+        ("connect_timeout", raw.connect_timeout.is_some()),
+        ("response_timeout", raw.response_timeout.is_some()),
+        ("stream_idle_timeout", raw.stream_idle_timeout.is_some()),
+        ("stream_max_age", raw.stream_max_age.is_some()),
+    ] {
+        if is_set {
+            at.key(name).error(
+                format!("`{name}` has no effect, because doorward answers"),
+                "remove the key, or `redirect` and `respond`",
+            );
+        }
+    }
+}
+
+/// The upstream of a route: that of the app, or another with the app's limits and timeouts.
+fn upstream_of(
+    raw: RawRoute,
+    context: &RouteContext<'_>,
+    at: &Location<'_>,
+) -> Option<UpstreamSettings> {
+    let timeout =
+        |raw: Option<HumanDuration>, key: &str| raw.map(|duration| nonzero(duration, &at.key(key)));
+    let connect_timeout = timeout(raw.connect_timeout, "connect_timeout");
+    let response_timeout = timeout(raw.response_timeout, "response_timeout");
+    let stream_idle_timeout = timeout(raw.stream_idle_timeout, "stream_idle_timeout");
+    let stream_max_age = timeout(raw.stream_max_age, "stream_max_age");
+    let has_address = raw.upstream.is_some();
+    let own = RawApp {
+        upstream: raw.upstream,
+        upstream_protocol: raw.upstream_protocol,
+        upstream_host: raw.upstream_host,
+        upstream_ca_file: raw.upstream_ca_file,
+        upstream_cert_file: raw.upstream_cert_file,
+        upstream_key_file: raw.upstream_key_file,
+        upstream_server_name: raw.upstream_server_name,
+        ..RawApp::default()
+    };
+    let of_app = context.upstream?.clone();
+    let mut settings = if has_address {
+        let own = upstream::check(own, context.hosts, at, context.folder)?;
+        let has_pings = own.protocol == UpstreamProtocol::Http2;
+        UpstreamSettings {
+            url: own.url,
+            by_label: own.by_label,
+            protocol: own.protocol,
+            host: own.host,
+            ca_certificates: own.ca_certificates,
+            client_certificate: own.client_certificate,
+            server_name: own.server_name,
+            ping_interval: of_app.ping_interval.filter(|_| has_pings),
+            ..of_app
+        }
+    } else {
+        report_without_address(&own, at);
+        of_app
+    };
+    settings.connect_timeout = connect_timeout.unwrap_or(settings.connect_timeout);
+    settings.response_timeout = response_timeout.unwrap_or(settings.response_timeout);
+    settings.body_idle_timeout = stream_idle_timeout.unwrap_or(settings.body_idle_timeout);
+    settings.tunnel_idle_timeout = stream_idle_timeout.unwrap_or(settings.tunnel_idle_timeout);
+    settings.stream_max_age = stream_max_age.or(settings.stream_max_age);
+    Some(settings)
+}
+
+/// Reports keys that describe an address, of a route that uses the app's.
+fn report_without_address(raw: &RawApp, at: &Location<'_>) {
+    for (name, is_set) in [
+        ("upstream_protocol", raw.upstream_protocol.is_some()),
+        ("upstream_host", raw.upstream_host.is_some()),
+        ("upstream_ca_file", raw.upstream_ca_file.is_some()),
+        ("upstream_cert_file", raw.upstream_cert_file.is_some()),
+        ("upstream_key_file", raw.upstream_key_file.is_some()),
+        ("upstream_server_name", raw.upstream_server_name.is_some()),
+    ] {
+        if is_set {
+            let hint = "add `upstream`, or set the key of the app";
+            at.key(name)
+                .error(format!("`{name}` needs an `upstream` of the route"), hint);
+        }
+    }
+}
