@@ -11,14 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion};
-use doorward::identity::claims::UnverifiedClaims;
+use doorward::identity::claims::{ClaimSource, UnverifiedClaims};
 use doorward::identity::identity::{HeaderTemplate, Identity};
-use doorward::policy::app::{App, AppLogoutPolicy, LoginSite, OptionalEndpoints};
+use doorward::policy::app::{App, AppLogoutPolicy, OptionalEndpoints};
 use doorward::policy::background_paths::BackgroundPaths;
 use doorward::policy::client_address::TrustedProxies;
 use doorward::policy::condition::Condition;
 use doorward::policy::decide::{AccessContext, Caller, decide};
 use doorward::policy::hosts::AppHosts;
+use doorward::policy::login_providers::{LoginProvider, LoginProviders};
 use doorward::policy::path_pattern::PathPattern;
 use doorward::policy::request_info::RequestInfo;
 use doorward::policy::route::{HostRouter, Route};
@@ -32,7 +33,8 @@ use doorward::session::validity::{
 };
 use doorward::types::net::Origin;
 use doorward::types::oauth::{
-    AppName, ClientId, Generation, Issuer, KeyFingerprint, ProviderSid, SessionId, Subject,
+    AppName, ClientId, Generation, Issuer, KeyFingerprint, ProviderName, ProviderSid, SessionId,
+    Subject,
 };
 use doorward::types::secret::Secret;
 use doorward::types::target::{PathAmbiguities, Target};
@@ -40,6 +42,11 @@ use doorward::types::time::Timestamp;
 use http::request::Parts;
 use http::{HeaderValue, Request, header};
 use serde_json::json;
+
+const SOURCE: ClaimSource<'static> = ClaimSource {
+    provider: None,
+    unverified: UnverifiedClaims::Absent,
+};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const LIMITS: Limits = Limits {
@@ -150,7 +157,7 @@ fn jwt() -> SessionJwt {
 }
 
 fn session_of(jwt: &SessionJwt) -> Session {
-    Session::of(jwt, &templates(), UnverifiedClaims::Absent).unwrap()
+    Session::of(jwt, &templates(), SOURCE).unwrap()
 }
 
 fn seal() -> Seal<JwtCookie> {
@@ -230,7 +237,10 @@ fn sites() -> HostRouter {
         aliases: Vec::new(),
         hsts: false,
         hosts: AppHosts::One,
-        login: LoginSite::Own,
+        providers: LoginProviders::one(LoginProvider {
+            leeway: Duration::from_secs(30),
+            ..LoginProvider::new(ProviderName::new("login"))
+        }),
         prefix: "/.doorward".to_owned(),
         rules: Rules::new(rules, false, AuthMethods::BOTH),
         routes: Default::default(),
@@ -241,7 +251,6 @@ fn sites() -> HostRouter {
         request_edits: Default::default(),
         response_edits: Default::default(),
         cookies: CookieNames::new("doorward", &origin),
-        leeway: Duration::from_secs(30),
         login_parameters: Default::default(),
         native: None,
         limits: LIMITS,

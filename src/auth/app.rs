@@ -1,4 +1,4 @@
-//! One app with its provider, its client registration and its seals.
+//! One app at one of its providers, with its client registration there and its seals.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +8,16 @@ use url::Url;
 use super::purposes::{
     DpopNonce, SealedRevocationCommand, SealedRevocationEvent, StoredRotation, StoredThrottle,
 };
+use crate::identity::claims::ClaimSource;
 use crate::limits::ClientKey;
 use crate::oidc::presented_token::{AccessTokenClaim, PresentedToken, TokenSubject};
 use crate::oidc::{ClientSettings, Provider};
-use crate::policy::app::{App, LoginSite};
+use crate::policy::app::App;
+use crate::policy::login_providers::{LoginProvider, LoginSite, ProviderIndex};
 use crate::session::attempt::{AttemptCookie, StateParameter, StoredReturnTo};
 use crate::session::grant::{ActivityCookie, HintCookie, RefreshCookie, StoredGrant};
 use crate::session::jwt::{JwtCookie, SessionJwt};
-use crate::session::last_user::LastUserCookie;
+use crate::session::last_user::{LastUserCookie, SubjectHash};
 use crate::session::login_host::{
     HandoverParameter, HostStateParameter, LoginRequestParameter, SignedInCookie,
 };
@@ -26,19 +28,22 @@ use crate::session::validity::Session;
 use crate::store::Revocations;
 use crate::types::oauth::{Issuer, Subject};
 
-/// An app as the flows use it.
+/// An app at one of its providers, as the flows use it. An app with several has one of these for each,
+/// which share no seal and no revocations: what one provider gave is of no use with another.
 pub struct AppAuth {
     /// The app.
     pub app: Arc<App>,
-    /// The provider of its logins.
+    /// The provider of the logins.
     pub provider: Arc<Provider>,
+    /// Its index among the providers of the app.
+    pub index: ProviderIndex,
     /// Its client registration at the provider.
     pub client: ClientSettings,
     /// How its sessions are handled.
     pub settings: AuthSettings,
     /// Its seals.
     pub seals: Seals,
-    /// Its revoked sessions, at all its hosts.
+    /// Its revoked sessions at this provider, at all its hosts.
     pub revocations: Arc<Revocations>,
     /// How access tokens are verified, if it accepts any.
     pub bearer: Option<BearerAuth>,
@@ -207,8 +212,10 @@ impl AppAuth {
         revocations: Arc<Revocations>,
     ) -> Self {
         let seals = Seals::new(&app, &provider, &client, ring);
+        let index = app.providers.named(provider.settings().name.as_str());
         Self {
             claims_in_use: app.claims_in_use().map(str::to_owned).collect(),
+            index: index.unwrap_or_default(),
             app,
             provider,
             client,
@@ -225,8 +232,11 @@ impl AppAuth {
     /// attempts count at all of them: both are sealed for the configured app. `None` if the URL of the callback is invalid,
     /// which no host causes.
     pub(in crate::auth) fn at_host(&self, app: Arc<App>) -> Option<Self> {
-        let redirect_uri = match app.login {
-            LoginSite::Own | LoginSite::Host => Url::parse(&app.endpoint_url("callback")).ok()?,
+        let redirect_uri = match self.login_provider().site {
+            LoginSite::Own | LoginSite::Host => {
+                let callback = app.providers.callback(self.index);
+                Url::parse(&app.endpoint_url(&callback)).ok()?
+            }
             LoginSite::Through(_) => self.client.redirect_uri.clone(),
         };
         let client = ClientSettings {
@@ -244,6 +254,7 @@ impl AppAuth {
             claims_in_use: Arc::clone(&self.claims_in_use),
             app,
             provider: Arc::clone(&self.provider),
+            index: self.index,
             client,
             settings: self.settings,
             seals,
@@ -251,6 +262,27 @@ impl AppAuth {
             bearer: self.bearer.clone(),
             ring: Arc::clone(&self.ring),
         })
+    }
+
+    /// The provider as the app's pages and rules know it.
+    pub(in crate::auth) fn login_provider(&self) -> &LoginProvider {
+        self.app.providers.get(self.index)
+    }
+
+    /// The URL of the app's callback for this provider.
+    pub(in crate::auth) fn callback_url(&self) -> String {
+        let callback = self.app.providers.callback(self.index);
+        self.app.endpoint_url(&callback)
+    }
+
+    /// Whether this is the same app at the same provider, at any of its hosts.
+    pub(in crate::auth) fn is_same(&self, other: &Self) -> bool {
+        self.app.name == other.app.name && self.index == other.index
+    }
+
+    /// The hash of a user, who is a subject of this provider.
+    pub(in crate::auth) fn user_hash(&self, subject: &Subject) -> SubjectHash {
+        SubjectHash::of_user(&self.provider.settings().issuer, subject)
     }
 
     /// What a user counts as in limits.
@@ -269,8 +301,8 @@ impl AppAuth {
 
     /// The session of verified or sealed content.
     pub(in crate::auth) fn session_of(&self, jwt: &SessionJwt) -> Option<Session> {
-        let unverified = self.provider.settings().unverified_claims;
-        let session = Session::of(jwt, &self.app.headers, unverified)?;
+        let source = claim_source(&self.provider);
+        let session = Session::of(jwt, &self.app.headers, source)?;
         self.provider
             .record_tenant(session.identity.claims.get("tid"));
         Some(session)
@@ -313,5 +345,14 @@ impl AppAuth {
                 .admits(&self.client.client_id, token.claims()),
             TokenSubject::Client(_) => true,
         }
+    }
+}
+
+/// `provider` as the source of claims.
+pub(in crate::auth) fn claim_source(provider: &Provider) -> ClaimSource<'_> {
+    let settings = provider.settings();
+    ClaimSource {
+        provider: Some(&settings.name),
+        unverified: settings.unverified_claims,
     }
 }

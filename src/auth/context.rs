@@ -10,7 +10,7 @@ use super::error::{CALL_TIMEOUT, Unavailable};
 use super::events::Observer;
 use super::session_id::new_session_id;
 use crate::oidc::discovery::Metadata;
-use crate::policy::app::LoginSite;
+use crate::policy::login_providers::{LoginSite, ProviderIndex};
 use crate::policy::route::AppRef;
 use crate::runtime::{BackgroundRuntime, TaskError};
 use crate::store::{Cursor, Outbox, Store, StoreError};
@@ -58,9 +58,12 @@ pub struct Stores {
 
 /// The dependencies of the flows.
 pub(in crate::auth) struct Context {
-    /// The configured apps. Those with a wildcard serve no request themselves.
+    /// The configured apps, each at all its providers in turn. Those with a wildcard serve no request
+    /// themselves.
     pub(in crate::auth) apps: Vec<Arc<AppAuth>>,
-    /// The apps at hosts of wildcards.
+    /// Where the providers of each app begin in `apps`.
+    first: Vec<usize>,
+    /// The apps at hosts of wildcards, by position in `apps`.
     matched: Cache<(usize, HostLabel), Arc<AppAuth>>,
     /// Tasks on behalf of sessions.
     pub(in crate::auth) runtime: BackgroundRuntime,
@@ -106,6 +109,7 @@ impl Context {
     ) -> Self {
         Self {
             matched: hosts_cache(&apps),
+            first: first_positions(&apps),
             apps,
             anonymous_tasks: runtime.with_limit(MAX_ANONYMOUS_TASKS),
             lease_tasks: runtime.with_limit(MAX_LEASE_TASKS),
@@ -123,6 +127,7 @@ impl Context {
     pub(in crate::auth) fn with_apps(&self, apps: Vec<Arc<AppAuth>>) -> Self {
         Self {
             matched: hosts_cache(&apps),
+            first: first_positions(&apps),
             apps,
             runtime: self.runtime.clone(),
             anonymous_tasks: self.anonymous_tasks.clone(),
@@ -136,45 +141,87 @@ impl Context {
         }
     }
 
-    /// The app of a request. At a host of a wildcard its seals are bound to that host.
+    /// The app of a request at its provider, or at the first for what concerns none. At a host of a
+    /// wildcard its seals are bound to that host.
     pub(in crate::auth) fn app(&self, app_ref: AppRef<'_>) -> Option<AppHandle<'_>> {
-        let configured = self.apps.get(app_ref.index)?;
-        let Some(label) = app_ref.app.hosts.label() else {
+        self.at_position(self.position(app_ref)?, app_ref.app.hosts.label())
+    }
+
+    /// The app of a request at its provider. `None`: the request belongs to none of several.
+    pub(in crate::auth) fn app_at_provider(&self, app_ref: AppRef<'_>) -> Option<AppHandle<'_>> {
+        app_ref.provider.and_then(|_| self.app(app_ref))
+    }
+
+    /// The app of a request with what its providers share, such as preserved forms.
+    pub(in crate::auth) fn shared_app(&self, app_ref: AppRef<'_>) -> Option<AppHandle<'_>> {
+        let provider = None;
+        self.app(AppRef {
+            provider,
+            ..app_ref
+        })
+    }
+
+    /// The position of an app at its provider, for caches of one configuration.
+    pub(in crate::auth) fn position(&self, app_ref: AppRef<'_>) -> Option<usize> {
+        let first = self.first.get(app_ref.index)?;
+        Some(first + app_ref.provider.unwrap_or_default().position())
+    }
+
+    /// The configured app at this position. It has the revocations of all its hosts, but not their
+    /// seals.
+    pub(in crate::auth) fn configured_app(&self, position: usize) -> Option<&Arc<AppAuth>> {
+        self.apps.get(position)
+    }
+
+    fn at_position(&self, position: usize, label: Option<&HostLabel>) -> Option<AppHandle<'_>> {
+        let configured = self.apps.get(position)?;
+        let Some(label) = label else {
             return Some(AppHandle::Configured(configured));
         };
-        let key = (app_ref.index, label.clone());
+        let key = (position, label.clone());
         if let Some(app) = self.matched.get(&key) {
             return Some(AppHandle::Matched(app));
         }
-        let app = Arc::new(configured.at_host(Arc::clone(app_ref.app))?);
+        let matched = Arc::new(configured.app.at_label(label)?);
+        let app = Arc::new(configured.at_host(matched)?);
         self.matched.insert(key, Arc::clone(&app));
         Some(AppHandle::Matched(app))
     }
 
-    /// An app of another configuration as it is in this one. `None`: it was removed.
-    pub(in crate::auth) fn counterpart(&self, app: &AppAuth) -> Option<Arc<AppAuth>> {
-        let mut apps = self.apps.iter().enumerate();
-        let (index, configured) = apps.find(|(_, other)| other.app.name == app.app.name)?;
-        let Some(label) = app.app.hosts.label() else {
-            return Some(Arc::clone(configured));
-        };
-        let matched = Arc::new(configured.app.at_label(label)?);
-        let app_ref = AppRef {
-            index,
-            app: &matched,
-        };
-        self.app(app_ref).map(|app| Arc::clone(&app))
+    /// The app of `app_ref` at each of its providers.
+    pub(in crate::auth) fn at_providers<'c>(
+        &'c self,
+        app_ref: AppRef<'c>,
+    ) -> impl Iterator<Item = AppHandle<'c>> {
+        let indices = app_ref.app.providers.indices();
+        indices.filter_map(move |index| self.app(app_ref.at(index)))
     }
 
-    /// The configured app with this index. It has the revocations of all its hosts, but not their
-    /// seals.
-    pub(in crate::auth) fn configured_app(&self, index: usize) -> Option<&Arc<AppAuth>> {
-        self.apps.get(index)
+    /// The same app at its other providers, at the same host.
+    pub(in crate::auth) fn at_other_providers<'c>(
+        &'c self,
+        app: &'c AppAuth,
+    ) -> impl Iterator<Item = AppHandle<'c>> {
+        let apps = self.apps.iter().enumerate();
+        let others =
+            apps.filter(|(_, other)| other.app.name == app.app.name && other.index != app.index);
+        others.filter_map(|(position, _)| self.at_position(position, app.app.hosts.label()))
+    }
+
+    /// An app of another configuration as it is in this one. `None`: it was removed, or its provider.
+    pub(in crate::auth) fn counterpart(&self, app: &AppAuth) -> Option<Arc<AppAuth>> {
+        let provider = &app.login_provider().name;
+        let mut apps = self.apps.iter();
+        let position = apps.position(|other| {
+            other.app.name == app.app.name && other.login_provider().name == *provider
+        })?;
+        let app = self.at_position(position, app.app.hosts.label())?;
+        Some(Arc::clone(&app))
     }
 
     /// The login host that completes the logins of `app`, if it is not the app's own host.
     pub(in crate::auth) fn login_host_of(&self, app: &AppAuth) -> Option<&Arc<AppAuth>> {
-        let LoginSite::Through(origin) = &app.app.login else {
+        let LoginSite::Through(origin) = &app.login_provider().site else {
             return None;
         };
         let mut hosts = self.apps.iter().filter(|host| host.app.is_login_host());
@@ -191,19 +238,12 @@ impl Context {
             None => (login_name.as_str(), None),
             Some((name, label)) => (name, Some(HostLabel::parse(label)?)),
         };
-        let mut apps = self.apps.iter().enumerate();
-        let (index, app) = apps.find(|(_, app)| app.app.name.as_str() == name)?;
-        if !is_through(app, host) {
-            return None;
-        }
-        match label {
-            None => app.app.hosts.wildcard().is_none().then(|| Arc::clone(app)),
-            Some(label) => {
-                let app = Arc::new(app.app.at_label(&label)?);
-                let app = self.app(AppRef { index, app: &app })?;
-                Some(Arc::clone(&app))
-            }
-        }
+        let mut apps = self.apps.iter();
+        let position =
+            apps.position(|app| app.app.name.as_str() == name && is_through(app, host))?;
+        let app = self.at_position(position, label.as_ref())?;
+        let is_served = app.app.hosts.wildcard().is_none();
+        is_served.then(|| Arc::clone(&app))
     }
 
     /// The configured apps whose logins `host` completes.
@@ -262,13 +302,19 @@ impl Context {
     }
 }
 
+fn first_positions(apps: &[Arc<AppAuth>]) -> Vec<usize> {
+    let apps = apps.iter().enumerate();
+    let first = apps.filter(|(_, app)| app.index == ProviderIndex::default());
+    first.map(|(position, _)| position).collect()
+}
+
 fn hosts_cache(apps: &[Arc<AppAuth>]) -> Cache<(usize, HostLabel), Arc<AppAuth>> {
     let wildcards = apps.iter().filter_map(|app| app.app.hosts.wildcard());
     Cache::new(wildcards.map(|wildcard| wildcard.max_hosts).sum())
 }
 
 fn is_through(app: &AppAuth, host: &AppAuth) -> bool {
-    match &app.app.login {
+    match &app.login_provider().site {
         LoginSite::Through(origin) => *origin == host.app.origin,
         LoginSite::Own | LoginSite::Host => false,
     }

@@ -244,8 +244,9 @@ impl Auth {
         mode: ResumeMode,
         cache: &SessionCache,
     ) -> Authentication {
+        let app_ref = self.sessions.at_session(app_ref, cookies);
         let by_cookies = self.sessions.authenticate(app_ref, cookies, mode, cache);
-        let by_cookies = by_cookies.await;
+        let by_cookies = by_cookies.await.at(app_ref.provider);
         let (Ok(Caller::Anonymous(_)), Some(native)) = (&by_cookies.caller, &app_ref.app.native)
         else {
             return by_cookies;
@@ -253,6 +254,7 @@ impl Auth {
         let Some(credentials) = NativeCredentials::read(target.headers) else {
             return by_cookies;
         };
+        let app_ref = app_ref.at(native.provider);
         let request = NativeRequest {
             app_ref,
             native,
@@ -261,7 +263,11 @@ impl Auth {
             mode,
         };
         // Boxed: browsers do not take this path, and its future is large.
-        Box::pin(self.native.authenticator.authenticate(request, cache)).await
+        let by_token = Box::pin(self.native.authenticator.authenticate(request, cache)).await;
+        match by_token.caller {
+            Ok(Caller::Anonymous(_)) => by_token.at(by_cookies.provider),
+            Ok(_) | Err(_) => by_token.at(app_ref.provider),
+        }
     }
 
     /// Records how the logout at the app itself ended. `outcome` is a stable code.
@@ -306,7 +312,10 @@ impl Auth {
 
     /// How much of the limit of revocations each app uses.
     pub fn revocation_limit_ratios(&self) -> impl Iterator<Item = (&str, f64)> {
-        self.context.apps.iter().map(|app| {
+        // The set of the provider with the most revocations is that of the app.
+        let mut apps: Vec<&Arc<AppAuth>> = self.context.apps.iter().collect();
+        apps.sort_by_key(|app| app.revocations.snapshot().len());
+        apps.into_iter().map(|app| {
             let count = u32::try_from(app.revocations.snapshot().len()).unwrap_or(u32::MAX);
             let max = u32::try_from(app.revocations.max_entries()).unwrap_or(u32::MAX);
             (

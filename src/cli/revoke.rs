@@ -1,8 +1,10 @@
 //! `doorward revoke`: revokes sessions at all replicas. The command is sealed here and sent to the
 //! admin listener of any replica.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
+use std::sync::Arc;
 
 use clap::{ArgGroup, Args};
 use http::StatusCode;
@@ -11,6 +13,7 @@ use super::admin_client::{Response, admin_of, post};
 use super::revoke_until::Until;
 use super::{ConfigArgs, Exit, Output, count, fail};
 use crate::admin::{NOT_PUBLISHED, REVOKE_PATH};
+use crate::auth::app::AppAuth;
 use crate::auth::revocation::command::RevocationTarget;
 use crate::auth::revocation::publication::Reach;
 use crate::config::Config;
@@ -43,6 +46,9 @@ pub struct RevokeArgs {
     /// Only this app [default: all apps]. Alone: all its sessions that started before now
     #[arg(long, value_name = "APP")]
     app: Option<String>,
+    /// Only sessions of this provider, for apps with several [default: all of them]
+    #[arg(long, value_name = "PROVIDER")]
+    provider: Option<String>,
     /// The admin listener of a replica [default: `admin_listen` in the configuration]
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<ListenAddr>,
@@ -79,7 +85,11 @@ pub fn revoke(
             &format_args!("`--sub` and `--sid` must have 1 to {MAX_NAME} bytes"),
         );
     }
-    let command = match seal(&config, &target, arguments.app.as_deref(), now) {
+    let selection = Selection {
+        app: arguments.app.as_deref(),
+        provider: arguments.provider.as_deref(),
+    };
+    let command = match seal(&config, &target, &selection, now) {
         Ok(command) => command,
         Err(error) => return fail(output, &error),
     };
@@ -116,6 +126,12 @@ struct SealedCommand {
     apps: usize,
 }
 
+/// The apps of a command.
+struct Selection<'a> {
+    app: Option<&'a str>,
+    provider: Option<&'a str>,
+}
+
 fn target(arguments: &RevokeArgs, now: Timestamp) -> RevocationTarget {
     let subject = |subject: &String| Subject::new(subject.clone());
     match (&arguments.sub, &arguments.sid, arguments.until) {
@@ -130,25 +146,35 @@ fn target(arguments: &RevokeArgs, now: Timestamp) -> RevocationTarget {
 fn seal(
     config: &Config,
     target: &RevocationTarget,
-    app: Option<&str>,
+    selection: &Selection<'_>,
     now: Timestamp,
 ) -> Result<SealedCommand, String> {
     let apps = server::apps(config).map_err(|error| error.to_string())?;
-    let selected: Vec<_> = apps
+    let Selection { app, provider } = selection;
+    let named = apps
         .iter()
-        .filter(|candidate| app.is_none_or(|app| candidate.app.name.as_str() == app))
-        .collect();
-    if let (Some(app), true) = (app, selected.is_empty()) {
+        .filter(|candidate| app.is_none_or(|app| candidate.app.name.as_str() == app));
+    let named: Vec<_> = named.collect();
+    if let (Some(app), true) = (app, named.is_empty()) {
         return Err(format!("unknown app `{app}`"));
+    }
+    let is_at = |candidate: &&Arc<AppAuth>| {
+        let name = candidate.provider.settings().name.as_str();
+        provider.is_none_or(|provider| name == provider)
+    };
+    let selected: Vec<_> = named.into_iter().filter(is_at).collect();
+    if let (Some(provider), true) = (provider, selected.is_empty()) {
+        return Err(format!("no app uses the provider `{provider}`"));
     }
     let messages = selected.iter().map(|app| {
         target
             .sealed_commands(app, now)
             .ok_or("the random number generator failed")
     });
+    let names: BTreeSet<&str> = selected.iter().map(|app| app.app.name.as_str()).collect();
     Ok(SealedCommand {
         message: messages.collect::<Result<String, _>>()?,
-        apps: selected.len(),
+        apps: names.len(),
     })
 }
 

@@ -41,8 +41,8 @@ pub use self::keys::{KeyFileError, RandomError, SealingKey};
 pub use self::problem::{Problem, ProblemLocation, Severity};
 pub use self::rule_list_file::{RuleListError, RuleListFile};
 pub use self::settings::{
-    AppConfig, BearerConfig, Config, LogConfig, LoginHostConfig, RouteConfig, ServerConfig,
-    StoreBackend, StoreConfig, TlsConfig,
+    AppConfig, BearerConfig, Config, LogConfig, LoginHostConfig, Registration, RouteConfig,
+    ServerConfig, StoreBackend, StoreConfig, TlsConfig,
 };
 
 use self::environment::Environment;

@@ -154,6 +154,8 @@ pub(super) struct RawRedis {
 pub(super) struct RawProvider {
     pub(super) issuer: Option<String>,
     pub(super) discovery_url: Option<String>,
+    pub(super) title: Option<String>,
+    pub(super) login_hint_domains: Option<List<String>>,
     pub(super) login_url: Option<String>,
     pub(super) login_endpoint_prefix: Option<String>,
     pub(super) introspection_endpoint: Option<String>,
@@ -189,6 +191,9 @@ pub(super) struct RawWebhooks {
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct RawApp {
     pub(super) provider: Option<String>,
+    pub(super) providers: Option<List<String>>,
+    pub(super) password_provider: Option<String>,
+    pub(super) registrations: Option<Named<RawRegistration>>,
     pub(super) public_url: Option<String>,
     pub(super) aliases: Option<List<String>>,
     pub(super) hsts: Option<bool>,
@@ -254,6 +259,76 @@ pub(super) struct RawApp {
     pub(super) routes: Option<List<RawRoute>>,
     pub(super) bearer: Option<RawBearer>,
     pub(super) basic: Option<RawBasic>,
+}
+
+/// The registration of an app at one provider: `[apps.NAME.registrations.PROVIDER]`, or the keys of the
+/// same names of an app with one provider.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawRegistration {
+    pub(super) client_id: Option<String>,
+    pub(super) client_secret_file: Option<String>,
+    pub(super) client_secret: Option<ClientSecret>,
+    pub(super) token_endpoint_auth_method: Option<TokenEndpointAuthMethod>,
+    pub(super) scopes: Option<List<String>>,
+    pub(super) extra_authorization_params: Option<Named<String>>,
+    pub(super) session_jwt: Option<SessionTokenSource>,
+    pub(super) audiences: Option<List<String>>,
+}
+
+impl RawRegistration {
+    /// Takes the keys out of the table of an app.
+    pub(super) fn of_app(app: &mut RawApp) -> Self {
+        Self {
+            client_id: app.client_id.take(),
+            client_secret_file: app.client_secret_file.take(),
+            client_secret: app.client_secret.take(),
+            token_endpoint_auth_method: app.token_endpoint_auth_method.take(),
+            scopes: app.scopes.take(),
+            extra_authorization_params: app.extra_authorization_params.take(),
+            session_jwt: app.session_jwt.take(),
+            audiences: app.audiences.take(),
+        }
+    }
+
+    /// The keys that are set.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'static str> {
+        let keys = [
+            ("client_id", self.client_id.is_some()),
+            ("client_secret_file", self.client_secret_file.is_some()),
+            ("client_secret", self.client_secret.is_some()),
+            (
+                "token_endpoint_auth_method",
+                self.token_endpoint_auth_method.is_some(),
+            ),
+            ("scopes", self.scopes.is_some()),
+            (
+                "extra_authorization_params",
+                self.extra_authorization_params.is_some(),
+            ),
+            ("session_jwt", self.session_jwt.is_some()),
+            ("audiences", self.audiences.is_some()),
+        ];
+        let set = keys.into_iter().filter(|(_, is_set)| *is_set);
+        set.map(|(key, _)| key)
+    }
+}
+
+impl RawApp {
+    /// The names of the providers of its logins.
+    pub(super) fn login_providers(&self) -> impl Iterator<Item = &str> {
+        let several = self.providers.iter().flatten().flatten();
+        self.provider.iter().chain(several).map(String::as_str)
+    }
+
+    /// `session_jwt` of its registration at this provider.
+    pub(super) fn session_jwt_at(&self, provider: &str) -> Option<SessionTokenSource> {
+        let mut registrations = self.registrations.iter().flatten();
+        match registrations.find(|(name, _)| *name == provider) {
+            Some((_, registration)) => registration.as_ref()?.session_jwt,
+            None => self.session_jwt,
+        }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -335,6 +410,7 @@ mod tests {
     #[test]
     fn every_key_is_in_the_reference() {
         let reference: toml::Table = REFERENCE.parse().unwrap();
+        const SEVERAL_PROVIDERS: [&str; 3] = ["providers", "password_provider", "registrations"];
         const FUSIONAUTH_KEYS: [&str; 5] = [
             "tenant_id",
             "refresh_by",
@@ -342,7 +418,8 @@ mod tests {
             "require_registration",
             "webhooks",
         ];
-        let tables: [(&[&str], &[&str]); 17] = [
+        let tables: [(&[&str], &[&str]); 19] = [
+            (&["apps", "wiki"], &SEVERAL_PROVIDERS),
             (&[], keys_of::<RawConfig>()),
             (&["server"], keys_of::<RawServer>()),
             (&["server", "tls"], keys_of::<RawTls>()),
@@ -368,6 +445,10 @@ mod tests {
             (&["apps", "store", "native"], keys_of::<RawNative>()),
             (&["apps", "store", "bearer"], keys_of::<RawBearer>()),
             (&["apps", "store", "basic"], keys_of::<RawBasic>()),
+            (
+                &["apps", "wiki", "registrations", "login"],
+                keys_of::<RawRegistration>(),
+            ),
             (&["apps", "forum"], &["client_secret"]),
         ];
         for (path, keys) in tables {
@@ -376,9 +457,12 @@ mod tests {
                 .fold(&reference, |table, step| table[*step].as_table().unwrap());
             let elsewhere = |key: &str| match path {
                 ["providers", "login"] => FUSIONAUTH_KEYS.contains(&key),
+                ["apps", "wiki", "registrations", "login"] => key == "client_secret",
                 ["apps", "store"] => {
                     let is_comment = REFERENCE.contains(&format!("\n# {key} = "));
-                    key == "client_secret" || key.starts_with("wildcard_") && is_comment
+                    SEVERAL_PROVIDERS.contains(&key)
+                        || key == "client_secret"
+                        || key.starts_with("wildcard_") && is_comment
                 }
                 // Only for a Unix socket, or in place of other keys, so they are comments.
                 ["server"] => {

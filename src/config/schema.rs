@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use super::raw::{
     RawApp, RawAppCookie, RawBasic, RawBearer, RawCertificate, RawConfig, RawHeaderEdits,
-    RawListener, RawLog, RawLoginParameters, RawNative, RawProvider, RawRedis, RawServer,
-    RawSession, RawStore, RawTls, RawWebhooks,
+    RawListener, RawLog, RawLoginParameters, RawNative, RawProvider, RawRedis, RawRegistration,
+    RawServer, RawSession, RawStore, RawTls, RawWebhooks,
 };
 use super::raw_routes::{RawRedirect, RawRespond, RawRoute};
 use super::raw_rules::{RawCondition, RawRequire, RawRule};
@@ -22,7 +22,7 @@ pub struct Table {
 }
 
 /// Every table with fixed keys.
-pub fn tables() -> [Table; 27] {
+pub fn tables() -> [Table; 28] {
     [
         table::<RawConfig>(""),
         table::<RawServer>("server"),
@@ -51,6 +51,7 @@ pub fn tables() -> [Table; 27] {
         table::<RawNative>("apps.NAME.native"),
         table::<RawBearer>("apps.NAME.bearer"),
         table::<RawBasic>("apps.NAME.basic"),
+        table::<RawRegistration>("apps.NAME.registrations.NAME"),
     ]
 }
 

@@ -170,10 +170,8 @@ pub struct LoginHostConfig {
 pub struct AppConfig {
     /// The access policy.
     pub policy: App,
-    /// The provider for logins.
-    pub provider: ProviderName,
-    /// The registration at the provider.
-    pub client: ClientSettings,
+    /// The registrations at the providers of `policy`, in the same order.
+    pub registrations: Vec<Registration>,
     /// The session settings.
     pub auth: AuthSettings,
     /// The limit of requests in flight, if the app has its own.
@@ -184,7 +182,16 @@ pub struct AppConfig {
     pub routes: Vec<RouteConfig>,
     /// The headers of clients that the app gets.
     pub client_headers: ClientHeaders,
-    /// The verification of access tokens, if the app accepts them.
+}
+
+/// The registration of an app at one provider.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// The provider.
+    pub provider: ProviderName,
+    /// The OAuth client.
+    pub client: ClientSettings,
+    /// The verification of access tokens of the provider, if the app accepts any.
     pub bearer: Option<BearerConfig>,
 }
 
@@ -204,6 +211,17 @@ pub struct RouteConfig {
     pub upstream: Option<UpstreamSettings>,
     /// The limit of requests in flight, if the route has its own.
     pub max_in_flight_requests: Option<usize>,
+}
+
+impl Registration {
+    /// A registration without access tokens.
+    pub const fn new(provider: ProviderName, client: ClientSettings) -> Self {
+        Self {
+            provider,
+            client,
+            bearer: None,
+        }
+    }
 }
 
 /// The headers of clients that an app gets.

@@ -24,6 +24,7 @@ use tokio::time::{Instant, timeout_at};
 pub use self::finding::{Finding, Subject, severity_name};
 
 use self::finding::{Explained, Findings};
+use self::registration::RegisteredApp;
 use self::upstream::ClientParts;
 use crate::config::{Config, StoreBackend};
 use crate::dns::Resolver;
@@ -79,11 +80,15 @@ pub async fn examine(
     examinations.finish().await;
     // They need the metadata of the providers.
     for app in &config.apps {
-        let mut providers = providers.iter();
-        if let Some(provider) = providers.find(|one| one.settings().name == app.provider) {
-            let subject = Subject::App(app.policy.name.to_string());
-            let examination = registration::examine(app.clone(), Arc::clone(provider));
-            examinations.start(subject, examination);
+        for registration in &app.registrations {
+            let name = &registration.provider;
+            let mut providers = providers.iter();
+            if let Some(provider) = providers.find(|one| one.settings().name == *name) {
+                let subject = Subject::App(app.policy.name.to_string());
+                let registered = RegisteredApp::new(app, registration);
+                let examination = registration::examine(registered, Arc::clone(provider));
+                examinations.start(subject, examination);
+            }
         }
     }
     examinations.finish().await;

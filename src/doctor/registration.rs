@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use super::finding::{Explained, Finding, Findings, Subject};
 use super::provider::listed;
-use crate::config::AppConfig;
+use crate::config::{AppConfig, BearerConfig, Registration};
 use crate::oidc::discovery::Metadata;
 use crate::oidc::error::ProviderError;
 use crate::oidc::provider::{AuthorizationProbe, Rejected};
 use crate::oidc::token::{TokenError, TokenResponse};
-use crate::oidc::{Announced, ClientAuth, Provider, SessionTokenSource};
-use crate::policy::app::LoginSite;
+use crate::oidc::{Announced, ClientAuth, ClientSettings, Provider, SessionTokenSource};
+use crate::policy::app::App;
+use crate::policy::login_providers::LoginSite;
+use crate::types::oauth::ProviderName;
 
 /// Errors that end an authorization request without a user, after client and redirect URI were
 /// accepted (OpenID Connect Core section 3.1.2.6).
@@ -21,6 +23,43 @@ const USER_NEEDED: [&str; 4] = [
     "consent_required",
     "account_selection_required",
 ];
+
+/// An app with its registration at one provider.
+pub(super) struct RegisteredApp {
+    policy: App,
+    client: ClientSettings,
+    bearer: Option<BearerConfig>,
+    provider: ProviderName,
+}
+
+impl RegisteredApp {
+    /// `app` with one of its registrations.
+    pub(super) fn new(app: &AppConfig, registration: &Registration) -> Self {
+        Self {
+            policy: app.policy.clone(),
+            client: registration.client.clone(),
+            bearer: registration.bearer.clone(),
+            provider: registration.provider.clone(),
+        }
+    }
+
+    /// Completes the key of a finding, if each of several providers has a table of its own.
+    fn name_registration(&self, key: &mut String) {
+        const SHARED: [&str; 2] = ["public_url", "bearer"];
+        let app = format!("apps.{}.", self.policy.name);
+        let rest = key.strip_prefix(&app).unwrap_or_default();
+        let is_shared = SHARED.iter().any(|shared| rest.starts_with(shared));
+        if self.policy.providers.are_several() && !rest.is_empty() && !is_shared {
+            *key = format!("{app}registrations.{}.{rest}", self.provider);
+        }
+    }
+
+    /// Whether the redirect URI is at the app's own host.
+    fn has_own_callback(&self) -> bool {
+        let mut providers = self.policy.providers.iter();
+        providers.any(|one| one.name == self.provider && one.site == LoginSite::Own)
+    }
+}
 
 /// What the token endpoint thinks of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,13 +74,13 @@ enum ClientVerdict {
 }
 
 /// Sends an authorization request and a token request that cannot succeed, and judges the responses.
-pub(super) async fn examine(app: AppConfig, provider: Arc<Provider>) -> Vec<Finding> {
+pub(super) async fn examine(app: RegisteredApp, provider: Arc<Provider>) -> Vec<Finding> {
     let mut findings = Findings::about(Subject::App(app.policy.name.to_string()));
     let Some(metadata) = provider.known_metadata() else {
         return Vec::new();
     };
     let verdict = ClientVerdict::of(provider.probe_code_exchange(&app.client).await);
-    if app.policy.hosts.wildcard().is_some() && app.policy.login == LoginSite::Own {
+    if app.policy.hosts.wildcard().is_some() && app.has_own_callback() {
         let message = "whether the provider accepts the redirect URI of each host was not checked";
         let hint = "register every host, or use a login host";
         let code = "redirect_uri_unclear";
@@ -60,7 +99,11 @@ pub(super) async fn examine(app: AppConfig, provider: Arc<Provider>) -> Vec<Find
         let code = "introspection_not_supported";
         findings.error(code, "bearer.opaque_tokens", Explained::new(message, hint));
     }
-    findings.into_list()
+    let mut findings = findings.into_list();
+    for finding in &mut findings {
+        app.name_registration(&mut finding.key);
+    }
+    findings
 }
 
 impl ClientVerdict {
@@ -92,7 +135,7 @@ fn is_about_client(error: &str) -> bool {
 }
 
 fn judge_authorization(
-    app: &AppConfig,
+    app: &RegisteredApp,
     authorization: &Result<AuthorizationProbe, ProviderError>,
     verdict: &ClientVerdict,
     findings: &mut Findings,
@@ -168,7 +211,7 @@ fn judge_error(error: &str, described: &str, findings: &mut Findings) {
 /// The provider does not lead back to the app. With the verdict of the token endpoint it is known
 /// whether it rejects the client or the redirect URI.
 fn rejected(
-    app: &AppConfig,
+    app: &RegisteredApp,
     shown: &str,
     named: Option<Rejected>,
     verdict: &ClientVerdict,
@@ -207,7 +250,7 @@ fn rejected(
     }
 }
 
-fn unclear(app: &AppConfig, shown: &str, findings: &mut Findings) {
+fn unclear(app: &RegisteredApp, shown: &str, findings: &mut Findings) {
     let message = format!(
         "whether the provider accepts the redirect URI `{}` could not be checked, because it ignores \
          `prompt=none`: {shown}",
@@ -227,7 +270,7 @@ fn is_error_page(url: &str) -> bool {
 }
 
 fn judge_secret(
-    app: &AppConfig,
+    app: &RegisteredApp,
     verdict: &ClientVerdict,
     announced: &Announced,
     findings: &mut Findings,
@@ -276,7 +319,7 @@ fn judge_secret(
     }
 }
 
-fn judge_scopes(app: &AppConfig, announced: &Announced, findings: &mut Findings) {
+fn judge_scopes(app: &RegisteredApp, announced: &Announced, findings: &mut Findings) {
     let Some(scopes) = &announced.scopes else {
         return;
     };
@@ -307,7 +350,7 @@ fn judge_scopes(app: &AppConfig, announced: &Announced, findings: &mut Findings)
     }
 }
 
-fn judge_grants(app: &AppConfig, announced: &Announced, findings: &mut Findings) {
+fn judge_grants(app: &RegisteredApp, announced: &Announced, findings: &mut Findings) {
     let Some(grants) = &announced.grant_types else {
         return;
     };
@@ -335,7 +378,7 @@ fn judge_grants(app: &AppConfig, announced: &Announced, findings: &mut Findings)
 }
 
 /// A requested audience that the app does not accept: its tokens would be rejected.
-fn judge_audience(app: &AppConfig, findings: &mut Findings) {
+fn judge_audience(app: &RegisteredApp, findings: &mut Findings) {
     if app.client.session_jwt != SessionTokenSource::Access {
         return;
     }
@@ -355,7 +398,7 @@ fn judge_audience(app: &AppConfig, findings: &mut Findings) {
     }
 }
 
-fn needs_introspection(app: &AppConfig, provider: &Provider, metadata: &Metadata) -> bool {
+fn needs_introspection(app: &RegisteredApp, provider: &Provider, metadata: &Metadata) -> bool {
     let bearer = app.bearer.as_ref();
     let introspects = bearer.is_some_and(|bearer| {
         bearer.introspection.is_some() && bearer.providers.contains(&provider.settings().name)

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::finding::{Findings, Subject};
+use super::registration::RegisteredApp;
 use crate::config::{self, AppConfig, SealingKey};
 
 /// An app at `https://store.example.com` with these further lines.
@@ -31,6 +32,12 @@ client_id = "store"
     fs::write(&file, text).unwrap();
     let loaded = config::load(&file, []).unwrap_or_else(|problems| panic!("{problems}"));
     loaded.config.apps.into_iter().next().unwrap()
+}
+
+/// The same with its registration.
+pub(super) fn registered(lines: &str) -> RegisteredApp {
+    let app = app(lines);
+    RegisteredApp::new(&app, &app.registrations[0])
 }
 
 /// `severity code key` of each finding.

@@ -1,11 +1,15 @@
 //! Verified claims, and conditions on them.
 
+mod source;
+
 use std::borrow::Cow;
 use std::cell::RefCell;
 
 use serde_json::{Map, Value};
 
 use crate::types::oauth::ClientId;
+
+pub use source::ClaimSource;
 
 /// Verified claims: those of the session's JWT, and those that are kept alongside it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

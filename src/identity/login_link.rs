@@ -4,12 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use super::authentication::AuthenticationRequirement;
 use super::return_to::ReturnTo;
+use crate::types::oauth::ProviderName;
 
 /// Where a login leads, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoginLink {
     /// The page.
     pub return_to: ReturnTo,
+    /// The provider. `None`: the only one, or the user chooses.
+    pub provider: Option<ProviderName>,
     /// Parameters of the authorization request.
     pub parameters: LoginParameters,
 }
@@ -29,25 +32,39 @@ pub struct LoginParameters {
 }
 
 impl LoginLink {
-    /// To a page, without parameters.
-    pub fn to(return_to: ReturnTo) -> Self {
-        Self {
-            return_to,
-            parameters: LoginParameters::default(),
-        }
-    }
-}
-
-impl LoginParameters {
-    /// The names of all parameters.
-    pub const NAMES: [&str; 5] = [
+    /// The names of the parameters of a link, without `return_to`.
+    pub const NAMES: [&str; 6] = [
         "prompt",
         "login_hint",
         "ui_locales",
         "acr_values",
         "max_age",
+        Self::PROVIDER,
     ];
 
+    /// The name of the parameter that names the provider.
+    pub const PROVIDER: &str = "provider";
+
+    /// To a page, without parameters.
+    pub fn to(return_to: ReturnTo) -> Self {
+        Self {
+            return_to,
+            provider: None,
+            parameters: LoginParameters::default(),
+        }
+    }
+
+    /// The query parameters of a link with these contents.
+    pub fn pairs(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let provider = self.provider.iter();
+        let provider = provider.map(|name| (Self::PROVIDER, name.to_string()));
+        let page = ("return_to", self.return_to.as_str().to_owned());
+        let parameters = self.parameters.pairs().into_iter();
+        std::iter::once(page).chain(provider).chain(parameters)
+    }
+}
+
+impl LoginParameters {
     /// By an access rule.
     pub fn requiring(authentication: AuthenticationRequirement) -> Self {
         Self {

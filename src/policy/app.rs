@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderValue, Method};
 use url::Url;
@@ -18,9 +17,11 @@ use super::basic::Basic;
 use super::cors::CorsPolicy;
 use super::hosts::AppHosts;
 use super::login_parameters::AllowedParameters;
+use super::login_providers::{LoginProviders, LoginSite, ProviderIndex};
 use super::native::Native;
 use super::path_routes::PathRoutes;
 use super::rules::Rules;
+use crate::identity::claims::Claims;
 use crate::identity::header_edits::HeaderEdits;
 use crate::identity::identity::HeaderTemplate;
 use crate::types::target::{PathAmbiguities, Target};
@@ -38,8 +39,8 @@ pub struct App {
     pub aliases: Vec<Origin>,
     /// Whether responses over https tell browsers to use https only (RFC 6797).
     pub hsts: bool,
-    /// Where its logins are completed.
-    pub login: LoginSite,
+    /// The providers of its logins.
+    pub providers: LoginProviders,
     /// The parameters that its login links may have.
     pub login_parameters: AllowedParameters,
     /// Path prefix of Doorward's endpoints, such as `/.doorward`, without a trailing slash.
@@ -64,8 +65,6 @@ pub struct App {
     pub cookies: CookieNames,
     /// The lifetimes of its sessions.
     pub limits: Limits,
-    /// The accepted difference between the provider's clock and this one.
-    pub leeway: Duration,
     /// The optional endpoints that it has.
     pub optional_endpoints: OptionalEndpoints,
     /// URLs of other origins that a logout may lead to.
@@ -86,18 +85,6 @@ pub struct App {
     pub basic: Option<Basic>,
 }
 
-/// Where the logins of an app are completed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum LoginSite {
-    /// At its own host.
-    #[default]
-    Own,
-    /// At the login host with this origin, which hands the session over to the app's host.
-    Through(Origin),
-    /// This is such a login host. It has no backend and no sessions of its own.
-    Host,
-}
-
 /// How access tokens of issuers are used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BearerPolicy {
@@ -110,8 +97,8 @@ pub struct BearerPolicy {
 /// Endpoints that only some apps have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OptionalEndpoints {
-    /// Receives webhook events from FusionAuth.
-    pub fusionauth_webhooks: bool,
+    /// Receives webhook events from this provider, a FusionAuth.
+    pub fusionauth_webhooks: Option<ProviderIndex>,
     /// Receives front-channel logout requests from the provider.
     pub frontchannel_logout: bool,
 }
@@ -165,7 +152,8 @@ impl App {
 
     /// Whether this is a login host.
     pub fn is_login_host(&self) -> bool {
-        self.login == LoginSite::Host
+        let mut sites = self.providers.iter().map(|provider| &provider.site);
+        sites.any(|site| *site == LoginSite::Host)
     }
 
     /// Its name at its login host: with the label after `@` if it is a host of a wildcard.
@@ -194,7 +182,9 @@ impl App {
         let has_labels = self.hosts != AppHosts::One;
         let templates = headers.chain(edits);
         let templates = templates.filter(move |name| *name != "label" || !has_labels);
-        let claims: BTreeSet<&str> = rules.chain(templates).collect();
+        // Nor is the name of the provider.
+        let of_tokens = |name: &&str| *name != Claims::PROVIDER;
+        let claims: BTreeSet<&str> = rules.chain(templates).filter(of_tokens).collect();
         claims.into_iter()
     }
 }

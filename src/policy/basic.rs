@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::client_kind::{ClientKind, SEC_FETCH_MODE, SEC_FETCH_SITE, text};
 use super::forwarded_origin::Scheme;
+use super::login_providers::ProviderIndex;
 use super::native::Throttle;
 use super::native_request::{MAX_NAME, MAX_PASSWORD};
 use super::request_info::RequestInfo;
@@ -20,6 +21,8 @@ use crate::types::oauth::Password;
 /// `[apps.NAME.basic]`: settings of an app with rules that accept a user name and a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Basic {
+    /// The provider that checks the passwords.
+    pub provider: ProviderIndex,
     /// The realm of challenges. `None`: the app's host.
     pub realm: Option<String>,
     /// How long a checked password is accepted without asking the provider.

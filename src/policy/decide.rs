@@ -381,7 +381,7 @@ fn is_sufficient(
     now: Timestamp,
 ) -> bool {
     let required = &requirement.authentication;
-    let leeway = app_ref.app.leeway;
+    let leeway = app_ref.leeway();
     required.is_empty()
         || required
             .check(&credential.authentication(), now, leeway)
@@ -452,8 +452,8 @@ fn decide_anonymous<'a>(request: AppRequest<'a, '_>, reason: NoSessionReason) ->
         asks_for_password: accepts_password,
         // A native app can open a browser for the login.
         login: (app_ref.app.native.is_some() && accepts_session).then(|| LoginLink {
-            return_to: ReturnTo::root(),
             parameters: LoginParameters::requiring(requirement.authentication.clone()),
+            ..LoginLink::to(ReturnTo::root())
         }),
         requirement: Some(requirement),
         ..refusal

@@ -6,6 +6,7 @@ use super::app::App;
 use crate::identity::authentication::AuthenticationRequirement;
 use crate::identity::login_link::{LoginLink, LoginParameters};
 use crate::identity::return_to::ReturnTo;
+use crate::types::oauth::ProviderName;
 
 /// Maximum length of `login_hint` in bytes: that of an email address.
 const MAX_HINT: usize = 254;
@@ -43,7 +44,7 @@ impl App {
     /// A known one is not allowed.
     pub fn login_link(&self, query: &str) -> Result<LoginLink, ParameterNotAllowed> {
         let pairs = || url::form_urlencoded::parse(query.as_bytes());
-        let mut found = LoginParameters::NAMES.map(|name| Parameter { name, value: None });
+        let mut found = LoginLink::NAMES.map(|name| Parameter { name, value: None });
         for (name, value) in pairs() {
             let known = found.iter_mut().find(|known| known.name == name);
             if let Some(known) = known
@@ -52,13 +53,23 @@ impl App {
                 return Err(ParameterNotAllowed(known.name));
             }
         }
-        let [prompt, login_hint, ui_locales, acr_values, max_age] = found;
+        let [
+            prompt,
+            login_hint,
+            ui_locales,
+            acr_values,
+            max_age,
+            provider,
+        ] = found;
         let allowed = &self.login_parameters;
         let return_to = pairs()
             .find(|(name, _)| name == "return_to")
             .and_then(|(_, page)| ReturnTo::parse(&page, &self.prefix));
         Ok(LoginLink {
             return_to: return_to.unwrap_or_else(ReturnTo::root),
+            provider: provider
+                .checked(|name| self.providers.named(name).is_some())?
+                .map(ProviderName::new),
             parameters: LoginParameters {
                 prompt: prompt.checked(|prompts| are_listed(prompts, &allowed.prompts))?,
                 login_hint: login_hint.checked(|hint| allowed.login_hint && is_hint(hint))?,

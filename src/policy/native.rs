@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderValue, header};
 
 use super::client_kind::{SEC_FETCH_SITE, text};
+use super::login_providers::ProviderIndex;
 use super::throttle::{BackoffLimit, RateLimit};
 use crate::identity::credentials::{Credentials, Scheme};
 use crate::session::native::has_access_prefix;
@@ -11,6 +12,8 @@ use crate::types::oauth::ClientId;
 /// `[apps.NAME.native]`: settings of an app with native clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Native {
+    /// The provider that checks their passwords.
+    pub provider: ProviderIndex,
     /// The `client_id` that native clients send.
     pub client_id: ClientId,
     /// The tokens that native clients get.
@@ -170,6 +173,7 @@ mod tests {
             max_backoff: Duration::from_secs(60),
         };
         let native = Native {
+            provider: ProviderIndex::default(),
             client_id: ClientId::new("store"),
             tokens: Tokens::Sealed,
             inline_refresh: false,

@@ -3,19 +3,23 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, header};
 use quick_cache::sync::Cache;
 
 use super::app::App;
+use super::endpoint::endpoint_of;
 use super::forwarded_origin::Scheme;
-use super::native::NativeCall;
+use super::login_providers::{LoginProvider, ProviderIndex};
 use super::path_routes::{LeadingSlashes, MatchedRoute};
 use super::request_info::RequestInfo;
 use super::rules::{Access, AccessRequirement};
 use crate::types::host_label::HostLabel;
 use crate::types::net::{ListenerKind, Origin};
 use crate::types::target::Target;
+
+pub use super::endpoint::{Endpoint, ResumeMode};
 
 /// The apps by host.
 #[derive(Debug)]
@@ -50,6 +54,7 @@ impl FoundHost<'_> {
         };
         AppRef {
             index: self.index,
+            provider: app.providers.only(),
             app,
         }
     }
@@ -96,52 +101,38 @@ pub struct AppRoute<'a> {
     pub path_route: Option<MatchedRoute<'a>>,
 }
 
-/// An app and its index.
+/// An app, its index, and the provider that a request belongs to.
 #[derive(Clone, Copy, Debug)]
 pub struct AppRef<'a> {
     /// The index in [`HostRouter::apps`].
     pub index: usize,
+    /// The provider of the session, the token or the endpoint. `None`: the app has several, and the
+    /// request has nothing of any of them.
+    pub provider: Option<ProviderIndex>,
     /// The app.
     pub app: &'a Arc<App>,
 }
 
-/// Endpoints below the app's prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// Starts a login.
-    Login,
-    /// Receives the provider's redirect after a login.
-    Callback,
-    /// Ends the session.
-    Logout,
-    /// The page after a logout.
-    SignedOut,
-    /// The session's user and lifetimes.
-    Session,
-    /// Receives logout tokens from the provider.
-    BackchannelLogout,
-    /// Serves native clients.
-    Native(NativeCall),
-    /// Receives front-channel logout requests from the provider, in a frame.
-    FrontchannelLogout,
-    /// Receives webhook events from FusionAuth.
-    FusionAuthWebhook,
-    /// Asks whether to replay a preserved POST.
-    PostReplay,
-    /// No endpoint.
-    Unknown,
-}
+impl<'a> AppRef<'a> {
+    /// The same app at this provider.
+    #[must_use]
+    pub const fn at(self, provider: ProviderIndex) -> Self {
+        Self {
+            provider: Some(provider),
+            ..self
+        }
+    }
 
-/// How much authentication may do for a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResumeMode {
-    /// Only decrypts cookies, for public paths: never waits, never fails, sets no cookie.
-    ReadOnly,
-    /// Requires a valid session, but the response cannot set cookies (protocol upgrades): no
-    /// refresh.
-    NoSetCookie,
-    /// Refreshes the session if needed.
-    Refresh,
+    /// The settings of its provider. `None`: see [`Self::provider`].
+    pub fn login_provider(&self) -> Option<&'a LoginProvider> {
+        Some(self.app.providers.get(self.provider?))
+    }
+
+    /// The accepted difference between the provider's clock and this one.
+    pub fn leeway(&self) -> Duration {
+        let provider = self.login_provider();
+        provider.map_or(Duration::ZERO, |provider| provider.leeway)
+    }
 }
 
 impl<'a> Route<'a> {
@@ -227,73 +218,6 @@ impl<'a> Route<'a> {
             Self::Alias(_) | Self::PlainHttp(_) | Self::UnsupportedPath(_) | Self::Misdirected => {
                 ResumeMode::ReadOnly
             }
-        }
-    }
-}
-
-impl Endpoint {
-    /// Every endpoint, by its path below the app's `endpoint_prefix`.
-    pub const PATHS: [(&'static str, Self); 13] = [
-        ("/login", Self::Login),
-        ("/callback", Self::Callback),
-        ("/logout", Self::Logout),
-        ("/signed-out", Self::SignedOut),
-        ("/session", Self::Session),
-        ("/form", Self::PostReplay),
-        ("/backchannel-logout", Self::BackchannelLogout),
-        ("/frontchannel-logout", Self::FrontchannelLogout),
-        ("/webhooks/fusionauth", Self::FusionAuthWebhook),
-        ("/token", Self::Native(NativeCall::Token)),
-        ("/native/login", Self::Native(NativeCall::Login)),
-        ("/native/refresh", Self::Native(NativeCall::Refresh)),
-        ("/native/logout", Self::Native(NativeCall::Logout)),
-    ];
-
-    /// Whether the app has it. The native endpoints of an app without native clients are refused by
-    /// `decide`.
-    const fn is_offered(self, app: &App) -> bool {
-        match self {
-            Self::FrontchannelLogout => app.optional_endpoints.frontchannel_logout,
-            Self::FusionAuthWebhook => app.optional_endpoints.fusionauth_webhooks,
-            Self::Login
-            | Self::Callback
-            | Self::Logout
-            | Self::SignedOut
-            | Self::Session
-            | Self::BackchannelLogout
-            | Self::Native(_)
-            | Self::PostReplay
-            | Self::Unknown => true,
-        }
-    }
-
-    const fn counts_as_activity(self) -> bool {
-        match self {
-            Self::Session => false,
-            Self::Login
-            | Self::Callback
-            | Self::Logout
-            | Self::SignedOut
-            | Self::BackchannelLogout
-            | Self::Native(_)
-            | Self::FrontchannelLogout
-            | Self::FusionAuthWebhook
-            | Self::PostReplay
-            | Self::Unknown => true,
-        }
-    }
-
-    const fn resume_mode(self) -> ResumeMode {
-        match self {
-            Self::Login | Self::Session | Self::PostReplay => ResumeMode::Refresh,
-            Self::Callback
-            | Self::Logout
-            | Self::SignedOut
-            | Self::BackchannelLogout
-            | Self::Native(_)
-            | Self::FrontchannelLogout
-            | Self::FusionAuthWebhook
-            | Self::Unknown => ResumeMode::ReadOnly,
         }
     }
 }
@@ -441,7 +365,14 @@ impl<'a> Route<'a> {
             return Self::UnsupportedPath(app_ref);
         }
         match endpoint_of(info.target.path(), app) {
-            Some(endpoint) => Self::Endpoint(app_ref, endpoint),
+            Some(found) => {
+                let provider = found.provider(app).or(app_ref.provider);
+                let app_ref = AppRef {
+                    provider,
+                    ..app_ref
+                };
+                Self::Endpoint(app_ref, found.endpoint)
+            }
             None if app.is_login_host() => Self::Endpoint(app_ref, Endpoint::Unknown),
             None => match app.routes.find(&info.target) {
                 Ok(path_route) => Self::App(AppRoute {
@@ -453,6 +384,26 @@ impl<'a> Route<'a> {
             },
         }
     }
+
+    /// The same route for a request that belongs to this provider of the app.
+    #[must_use]
+    pub fn at_provider(self, provider: Option<ProviderIndex>) -> Self {
+        let at = |app_ref: AppRef<'a>| AppRef {
+            provider,
+            ..app_ref
+        };
+        match self {
+            Self::Endpoint(app_ref, endpoint) => Self::Endpoint(at(app_ref), endpoint),
+            Self::App(route) => Self::App(AppRoute {
+                app_ref: at(route.app_ref),
+                ..route
+            }),
+            other @ (Self::Alias(_)
+            | Self::PlainHttp(_)
+            | Self::UnsupportedPath(_)
+            | Self::Misdirected) => other,
+        }
+    }
 }
 
 /// The forms in which a `Host` field may name an origin, in lower case.
@@ -461,14 +412,4 @@ fn spellings(origin: &Origin) -> Vec<String> {
         origin.authority().to_owned(),
         format!("{}:{}", origin.host(), origin.port()),
     ]
-}
-
-fn endpoint_of(path: &str, app: &App) -> Option<Endpoint> {
-    let rest = path.strip_prefix(&app.prefix)?;
-    if !rest.is_empty() && !rest.starts_with('/') {
-        return None;
-    }
-    let known = Endpoint::PATHS.iter().find(|(path, _)| *path == rest);
-    let offered = known.filter(|(_, endpoint)| endpoint.is_offered(app));
-    Some(offered.map_or(Endpoint::Unknown, |(_, endpoint)| *endpoint))
 }

@@ -103,7 +103,8 @@ impl Proxy {
         match decision {
             Decision::Forward(permit) => self.permit(dialect, permit, context).await,
             // The login endpoint sets the cookies of the login itself.
-            Decision::StartLogin { app_ref, link, .. } => {
+            Decision::StartLogin { app_ref, link, .. }
+            | Decision::ChooseProvider { app_ref, link, .. } => {
                 self.responder.login_at_edge(app_ref.app, &link, code)
             }
             Decision::PreservePost {

@@ -72,6 +72,14 @@ impl Proxy {
                 link,
                 reason,
             } => self.start_login(app_ref, &link, reason, context).await,
+            Decision::ChooseProvider {
+                app_ref,
+                link,
+                is_login_endpoint: true,
+            } => self.choose_provider(app_ref, &link, code, &context),
+            Decision::ChooseProvider { app_ref, link, .. } => {
+                responder.redirect_to_login(app_ref.app, &link, code)
+            }
             Decision::FinishLogin { app_ref, caller } => {
                 self.finish_login(app_ref, &caller, context).await
             }

@@ -47,6 +47,20 @@ impl Proxy {
         }
     }
 
+    /// The page on which the user chooses a provider.
+    pub(super) fn choose_provider(
+        &self,
+        app_ref: AppRef<'_>,
+        link: &LoginLink,
+        code: &'static str,
+        context: &RequestContext<'_>,
+    ) -> TaggedResponse {
+        let app = app_ref.app;
+        let last = context.cookies.get(&app.cookies.provider);
+        let last = last.and_then(|name| app.providers.named(name));
+        self.responder.provider_choice(app, link, last, code)
+    }
+
     /// Handles the provider's redirect to the callback endpoint.
     pub(super) async fn finish_login(
         &self,

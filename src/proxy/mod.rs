@@ -1,6 +1,7 @@
 //! Request pipeline: parse, route, authenticate, authorize, execute, respond.
 
 mod app_logout;
+mod authenticate;
 mod challenge;
 mod concurrency;
 mod context;
@@ -57,7 +58,6 @@ use concurrency::{ServerSlot, request_bytes};
 use context::RequestContext;
 use messages::Operation;
 use post_replay::ReplayBody;
-use presented::{dpop_target, presented_basic, presented_bearer};
 use request_body::ReadBodyError;
 pub use request_logs::RequestLogs;
 use request_telemetry::RequestRecord;
@@ -265,17 +265,23 @@ impl Proxy {
             .cloned()
             .collect();
         let cookies = RequestCookies::read(&cookie_fields);
-        let app_ref = route.session_app();
         let counts_as_activity = route.counts_as_activity(&info.target);
         let authentication = self
             .authenticate(&info, &route, &parts.headers, &cookies)
             .await;
         record.set_caller(&authentication.caller);
+        // From here on the request belongs to the provider of its caller.
+        let route = match route.session_app() {
+            Some(_) => route.at_provider(authentication.provider),
+            None => route,
+        };
+        let app_ref = route.session_app();
         let Authentication {
             caller,
             update,
             at,
             nonce,
+            provider: _,
         } = authentication;
 
         let caller = match caller {
@@ -336,47 +342,6 @@ impl Proxy {
         };
         let response = response.apply(response_update);
         Answered { record, response }
-    }
-
-    /// Authenticates a request by its session, or by its access token or password if it has no
-    /// session.
-    async fn authenticate(
-        &self,
-        info: &RequestInfo,
-        route: &Route<'_>,
-        headers: &HeaderMap,
-        cookies: &RequestCookies<'_>,
-    ) -> Authentication {
-        let Some(app_ref) = route.session_app() else {
-            return Authentication::anonymous();
-        };
-        let cookies = if route.accepts_session() {
-            cookies
-        } else {
-            const { &RequestCookies::none() }
-        };
-        let target = dpop_target(info, headers);
-        let mode = route.resume_mode(headers);
-        let mut authentication = self
-            .auth
-            .authenticate(app_ref, target, cookies, mode, &self.sessions)
-            .await;
-        if let Ok(Caller::Anonymous(_)) = authentication.caller
-            && let Some(bearer) = presented_bearer(info, route, headers)
-        {
-            let authenticator = &self.auth.bearer;
-            let by_token = authenticator.authenticate(app_ref, bearer, &self.tokens);
-            let by_token = Box::pin(by_token).await;
-            authentication.caller = by_token.caller;
-            authentication.nonce = by_token.nonce;
-        }
-        if let Ok(Caller::Anonymous(_)) = authentication.caller
-            && let Some(basic) = presented_basic(info, route, headers)
-        {
-            let by_password = self.auth.basic.authenticate(app_ref, basic);
-            authentication.caller = Box::pin(by_password).await;
-        }
-        authentication
     }
 }
 

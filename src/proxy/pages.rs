@@ -14,12 +14,14 @@ use minijinja::{Environment, Output, State, UndefinedBehavior, escape_formatter}
 use serde::Serialize;
 
 mod href;
+mod provider_choice;
 
 pub(super) use href::MAX_LINK;
 pub use href::{Href, ParseHrefError};
+pub use provider_choice::{ProviderChoice, ProviderChoicePage};
 
 const STYLE: &str = include_str!("pages/style.css");
-const TEMPLATES: [(&str, &str); 10] = [
+const TEMPLATES: [(&str, &str); 11] = [
     ("layout.html", include_str!("pages/layout.html")),
     ("error.html", include_str!("pages/error.html")),
     ("forbidden.html", include_str!("pages/forbidden.html")),
@@ -39,6 +41,7 @@ const TEMPLATES: [(&str, &str); 10] = [
     ),
     ("frame_login.html", include_str!("pages/frame_login.html")),
     ("replay_post.html", include_str!("pages/replay_post.html")),
+    ("provider_choice.html", provider_choice::TEMPLATE),
 ];
 
 /// Maximum number of characters of a value. The rest is cut.
@@ -374,6 +377,9 @@ impl Pages {
                 target: "https://store.example.com/",
             },
         )?;
+        let choices = &provider_choice::samples();
+        let choice = ProviderChoicePage { site, choices };
+        self.render("provider_choice.html", &choice)?;
         for sites in [&[][..], &[site]] {
             self.render(
                 "signed_in_apps.html",

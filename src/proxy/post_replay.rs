@@ -16,7 +16,7 @@ use super::concurrency::{ServerSlot, acquire};
 use super::context::RequestContext;
 use super::messages::Operation;
 use super::request_body::{BodyLimits, ReadBodyError};
-use super::responder::{ReplayPrompt, TaggedResponse};
+use super::responder::{ReplayPrompt, TaggedResponse, login_url};
 use crate::auth::post_replay::{LoadedPost, PostReservation, PostUnavailable, SubmittedPost};
 use crate::identity::login_link::LoginLink;
 use crate::identity::post_id::{PostId, REPLAY_BODY_LEN};
@@ -115,7 +115,11 @@ impl Proxy {
             return_to: ReturnTo::post_replay_page(&app_ref.app.prefix, &post_id),
             ..link.clone()
         };
-        let start = match login.start(app_ref, cookies, &to_form, hints).await {
+        let started = match app_ref.provider {
+            Some(_) => login.start(app_ref, cookies, &to_form, hints).await,
+            None => login.start_by_choice(app_ref, cookies, login_url(app_ref.app, &to_form)),
+        };
+        let start = match started {
             Ok(start) => start,
             Err(unavailable) => {
                 return self.responder.unavailable(
@@ -128,7 +132,9 @@ impl Proxy {
             }
         };
         if let Some(ReceivedPost { reservation, post }) = received
-            && let Err(error) = replay.preserve(app_ref, reservation, post, &start).await
+            && let Err(error) = replay
+                .preserve(app_ref, reservation, post, start.browser)
+                .await
         {
             return not_preserved(error);
         }

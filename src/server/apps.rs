@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::StartError;
 use super::login_host::login_host;
-use crate::auth::app::{AppAuth, BearerAuth, IntrospectionSettings};
-use crate::config::{BearerConfig, Config, SealingKey};
+use crate::auth::app::{AppAuth, AuthSettings, BearerAuth, IntrospectionSettings};
+use crate::config::{BearerConfig, Config, Registration, SealingKey};
 use crate::oidc::Provider;
 use crate::policy::app::App;
 use crate::session::seal::{Key, KeyRing};
@@ -23,29 +23,48 @@ pub(super) struct AppBuilder<'c> {
 }
 
 impl AppBuilder<'_> {
-    /// The apps in the order of the configuration, then the login hosts.
+    /// The apps in the order of the configuration, each at all its providers, then the login hosts.
     pub(super) fn apps(&self) -> Result<Vec<Arc<AppAuth>>, StartError> {
-        let apps = self.config.apps.iter().map(|settings| {
+        let mut apps = Vec::new();
+        for settings in &self.config.apps {
             let app = Arc::new(settings.policy.clone());
-            let bearer = settings.bearer.as_ref();
-            let bearer = bearer.map(|bearer| self.bearer_auth(&app, bearer));
-            let bearer = bearer.transpose()?;
-            let provider = self.provider(&settings.provider, &app)?;
-            let revocations = self.revocations(&app);
-            let client = settings.client.clone();
-            let auth = AppAuth::new(app, provider, client, settings.auth, self.ring, revocations);
-            Ok(Arc::new(match bearer {
-                Some(bearer) => auth.with_bearer(bearer),
-                None => auth,
-            }))
-        });
-        let mut apps = apps.collect::<Result<Vec<_>, StartError>>()?;
+            for registration in &settings.registrations {
+                apps.push(Arc::new(self.app_at(&app, registration, settings.auth)?));
+            }
+        }
         for host in &self.config.login_hosts {
             let provider = self.provider(&host.provider, &host.policy)?;
-            let revocations = self.revocations(&host.policy);
+            let revocations = self.revocations(&host.policy, &provider);
             apps.push(Arc::new(login_host(host, provider, self.ring, revocations)));
         }
         Ok(apps)
+    }
+
+    fn app_at(
+        &self,
+        app: &Arc<App>,
+        registration: &Registration,
+        settings: AuthSettings,
+    ) -> Result<AppAuth, StartError> {
+        let Registration {
+            provider,
+            client,
+            bearer,
+        } = registration;
+        let provider = self.provider(provider, app)?;
+        let revocations = self.revocations(app, &provider);
+        let auth = AppAuth::new(
+            Arc::clone(app),
+            provider,
+            client.clone(),
+            settings,
+            self.ring,
+            revocations,
+        );
+        Ok(match bearer {
+            Some(bearer) => auth.with_bearer(self.bearer_auth(app, bearer)?),
+            None => auth,
+        })
     }
 
     fn provider(&self, name: &ProviderName, app: &App) -> Result<Arc<Provider>, StartError> {
@@ -56,19 +75,21 @@ impl AppBuilder<'_> {
             .ok_or_else(|| StartError::UnknownProvider(app.name.to_string()))
     }
 
-    fn revocations(&self, app: &App) -> Arc<Revocations> {
+    fn revocations(&self, app: &App, provider: &Provider) -> Arc<Revocations> {
         let is_configured = |name: &AppName| {
             let apps = self.config.apps.iter().map(|app| &app.policy);
             let hosts = self.config.login_hosts.iter().map(|host| &host.policy);
             apps.chain(hosts).any(|app| app.name == *name)
         };
-        let same = self
-            .previous
-            .iter()
-            .find(|before| before.app.name == app.name);
+        // Those of one issuer are never those of another.
+        let issuer = &provider.settings().issuer;
+        let previous = || {
+            let previous = self.previous.iter();
+            previous.filter(|before| before.provider.settings().issuer == *issuer)
+        };
+        let same = previous().find(|before| before.app.name == app.name);
         let renamed = || {
-            let mut previous = self.previous.iter();
-            previous
+            previous()
                 .find(|before| before.app.origin == app.origin && !is_configured(&before.app.name))
         };
         match same.or_else(renamed) {

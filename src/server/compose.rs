@@ -22,6 +22,7 @@ use crate::limits::{ByteBudget, ConcurrencyLimiter, LimiterSettings};
 use crate::oidc::Provider;
 use crate::policy::app::App;
 use crate::policy::client_address::TrustedProxies;
+use crate::policy::login_providers::ProviderIndex;
 use crate::policy::route::HostRouter;
 use crate::policy::rule_lists::RuleLists;
 use crate::proxy::log_names::LogNames;
@@ -151,7 +152,10 @@ impl Configured {
                 Arc::clone(&process.observer) as _,
             ),
         };
-        let policies: Vec<Arc<App>> = apps.iter().map(|auth| Arc::clone(&auth.app)).collect();
+        let first = apps
+            .iter()
+            .filter(|auth| auth.index == ProviderIndex::default());
+        let policies: Vec<Arc<App>> = first.map(|auth| Arc::clone(&auth.app)).collect();
         let plans = policies.iter().zip(&config.apps).map(|(app, settings)| {
             let previous = previous.map_or(&[][..], |previous| &previous.plans);
             plans(app, settings, config.server.workers, previous)

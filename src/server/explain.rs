@@ -10,15 +10,16 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use serde::Serialize;
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use super::StartError;
 use super::compose::{log_names, trusted_proxies};
 use super::upstreams::header_policy;
 use crate::auth::bearer::token_identity::{IdentityHeaders, TokenIdentity};
 use crate::config::Config;
-use crate::identity::claims::{Claims, UnverifiedClaims};
+use crate::identity::claims::{ClaimSource, Claims, UnverifiedClaims};
 use crate::identity::identity::Identity;
+use crate::oidc::ProviderSettings;
 use crate::oidc::presented_token::TokenSubject;
 use crate::policy::canonical::canonical;
 use crate::policy::client_address::TrustedProxies;
@@ -28,14 +29,14 @@ use crate::policy::decide::{AccessContext, Caller, Decision, Permit, decide};
 use crate::policy::explanation::{Denial, RuleCheck};
 use crate::policy::path_routes::Answer;
 use crate::policy::request_info::RequestInfo;
-use crate::policy::route::{AppRoute, Endpoint, HostRouter, Route};
+use crate::policy::route::{AppRef, AppRoute, Endpoint, HostRouter, Route};
 use crate::policy::rule_lists::RuleLists;
 use crate::policy::rules::{Access, AppliedRule};
 use crate::proxy::Responder;
 use crate::proxy::log_names::{LogNames, LoggedCaller};
 use crate::session::validity::NoSessionReason;
 use crate::types::net::ListenerKind;
-use crate::types::oauth::Subject;
+use crate::types::oauth::{ProviderName, Subject};
 use crate::types::request_id::{RequestId, X_REQUEST_ID};
 use crate::types::time::{Clock, SystemClock, Timestamp};
 use crate::upstream::{HeaderPolicy, UpstreamUrl, app_headers};
@@ -145,7 +146,6 @@ impl Explainer {
         let policies = config.apps.iter().map(|app| app.policy.clone());
         let login_hosts = config.login_hosts.iter().map(|host| host.policy.clone());
         let apps = config.apps.iter().map(|app| {
-            let provider = config.provider(&app.provider);
             let routes = app.policy.routes.all().iter().zip(&app.routes);
             let routes = routes.map(|(route, config)| RouteSettings {
                 headers: header_policy(&app.policy, app, Some(route)),
@@ -154,12 +154,20 @@ impl Explainer {
                     .as_ref()
                     .map(|settings| settings.url.clone()),
             });
+            // By the provider of the app. Of several, each has its own.
+            let registrations = app.registrations.iter();
+            let providers = || registrations.filter_map(|one| config.provider(&one.provider));
+            let accepts =
+                |one: &ProviderSettings| one.unverified_claims == UnverifiedClaims::Accepted;
+            let unverified = if providers().all(accepts) {
+                UnverifiedClaims::Accepted
+            } else {
+                UnverifiedClaims::Absent
+            };
             AppSettings {
                 headers: header_policy(&app.policy, app, None),
                 routes: routes.collect(),
-                unverified: provider
-                    .map(|provider| provider.unverified_claims)
-                    .unwrap_or_default(),
+                unverified,
             }
         });
         let lists = config.rule_lists.iter();
@@ -299,12 +307,17 @@ impl Explainer {
         };
         let unverified = self.apps.get(app_ref.index).map(|app| app.unverified);
         let unverified = unverified.unwrap_or_default();
+        let source = |claims: &Map<String, Value>| ClaimSource {
+            provider: presumed_provider(claims, app_ref),
+            unverified,
+        };
         match presumed {
             PresumedCaller::Anonymous => Ok(anonymous),
             PresumedCaller::Session(claims) => {
                 let subject = claims.get("sub").and_then(|sub| sub.as_str());
                 let subject = Subject::new(subject.ok_or(ExplainError::NoSubject)?);
-                let claims = Claims::new(claims, Map::new()).checked(unverified);
+                let source = source(&claims);
+                let claims = Claims::new(claims, Map::new()).from_source(source);
                 let identity = Identity::new(subject, claims, &app_ref.app.headers);
                 Ok(if route.accepts_session() {
                     Caller::Authenticated(session_of(identity, now))
@@ -323,7 +336,8 @@ impl Explainer {
                     templates: &app_ref.app.headers,
                     client: &policy.client_header,
                 };
-                let identity = TokenIdentity::new(&subject, claims, unverified, identity_headers);
+                let source = source(&claims);
+                let identity = TokenIdentity::new(&subject, claims, source, identity_headers);
                 let token = token_of(identity, app_ref.app, policy, now);
                 Ok(token.map_or(anonymous, Caller::Bearer))
             }
@@ -400,6 +414,18 @@ impl Explanation {
             headers: BTreeMap::new(),
         }
     }
+}
+
+/// The provider of presumed claims, which may say it.
+fn presumed_provider<'a>(
+    claims: &Map<String, Value>,
+    app_ref: AppRef<'a>,
+) -> Option<&'a ProviderName> {
+    let providers = &app_ref.app.providers;
+    let named = claims.get(Claims::PROVIDER).and_then(Value::as_str);
+    let named = named.and_then(|name| providers.named(name));
+    let provider = named.or(app_ref.provider)?;
+    Some(&providers.get(provider).name)
 }
 
 fn name_of(route: &Route<'_>) -> String {

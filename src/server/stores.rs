@@ -25,7 +25,8 @@ const MAX_PENDING_REVOCATIONS: usize = 10_000;
 
 /// The limits of the revocation log. They depend on the apps, so a reload may change them.
 pub(super) fn log_limits(config: &Config) -> LogLimits {
-    let revoked = config.store.max_revoked.saturating_mul(config.apps.len());
+    let registrations = config.apps.iter().map(|app| app.registrations.len());
+    let revoked = config.store.max_revoked.saturating_mul(registrations.sum());
     let lifetimes = config.apps.iter().map(|app| app.policy.limits.absolute);
     let longest: Duration = lifetimes.max().unwrap_or_default();
     LogLimits {

@@ -38,6 +38,8 @@ pub struct CookieNames {
     pub login_loop: String,
     /// The last logged-in user.
     pub user: String,
+    /// The provider of the last login, by its name. Not sealed: it only orders a list.
+    pub provider: String,
     /// At a login host: the apps that the browser is signed in at.
     pub signed_in: String,
     stem: String,
@@ -60,6 +62,7 @@ impl CookieNames {
             hint: format!("{path}{stem}_id_token_hint"),
             login_loop: format!("{host}{stem}_login_loop"),
             user: format!("{host}{stem}_last_user"),
+            provider: format!("{host}{stem}_provider"),
             signed_in: format!("{path}{stem}_signed_in"),
             stem: stem.to_owned(),
             secure,
@@ -296,12 +299,13 @@ mod tests {
                 hint,
                 login_loop,
                 user,
+                provider,
                 signed_in,
                 stem: _,
                 secure: _,
             } = &names;
             for name in [
-                jwt, refresh, activity, browser, login, hint, login_loop, user, signed_in,
+                jwt, refresh, activity, browser, login, hint, login_loop, user, provider, signed_in,
             ] {
                 assert!(
                     names

@@ -248,6 +248,12 @@ impl<P: Purpose> Seal<P> {
         })
     }
 
+    /// Whether it opens `text`.
+    pub fn opens(&self, text: &str) -> bool {
+        let mut buffer = Vec::with_capacity(text.len());
+        self.open_into(text, &mut buffer).is_some()
+    }
+
     /// Opens `text` and reads its payload.
     pub fn open(&self, text: &str) -> Option<P::Payload> {
         let mut buffer = Vec::with_capacity(text.len());

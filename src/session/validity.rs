@@ -10,7 +10,7 @@ use super::grant::{LastActivity, RefreshGrant};
 use super::jwt::SessionJwt;
 use super::token::TokenRefusal;
 use crate::identity::authentication::UserAuthentication;
-use crate::identity::claims::UnverifiedClaims;
+use crate::identity::claims::ClaimSource;
 use crate::identity::identity::{HeaderTemplate, Identity};
 use crate::types::oauth::{
     Generation, JwkThumbprint, KeyFingerprint, ProviderSid, SessionId, Subject,
@@ -53,9 +53,9 @@ impl Session {
     pub fn of(
         jwt: &SessionJwt,
         templates: &[HeaderTemplate],
-        unverified: UnverifiedClaims,
+        source: ClaimSource<'_>,
     ) -> Option<Self> {
-        let claims = jwt.claims()?.checked(unverified);
+        let claims = jwt.claims()?.from_source(source);
         Some(Self {
             identity: Arc::new(Identity::new(jwt.subject.clone(), claims, templates)),
             key: jwt.key,

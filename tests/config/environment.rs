@@ -29,13 +29,13 @@ fn environment_overrides_the_file() {
     let [forum, store] = config.apps.as_slice() else {
         panic!("two apps")
     };
-    assert_eq!(store.client.client_id.as_str(), "012345");
+    assert_eq!(store.registrations[0].client.client_id.as_str(), "012345");
     assert_eq!(config.server.workers.get(), 3);
     assert_eq!(config.server.trusted_proxies.len(), 2);
     assert!(!config.log.access);
     assert_eq!(store.policy.limits.idle.as_secs(), 300);
     assert!(
-        matches!(&forum.client.token_auth, ClientAuth::Basic(secret) if secret.expose() == "12345")
+        matches!(&forum.registrations[0].client.token_auth, ClientAuth::Basic(secret) if secret.expose() == "12345")
     );
     assert_eq!(store.policy.headers.len(), 1);
     assert_eq!(
@@ -173,9 +173,9 @@ fn variables_alone_are_a_configuration() {
         panic!("one app")
     };
     assert_eq!(app.policy.name.as_str(), "my-store");
-    assert_eq!(app.provider.as_str(), "company-login");
+    assert_eq!(app.registrations[0].provider.as_str(), "company-login");
     assert!(
-        matches!(&app.client.token_auth, ClientAuth::Basic(secret) if secret.expose() == "a-secret-of-this-test-only")
+        matches!(&app.registrations[0].client.token_auth, ClientAuth::Basic(secret) if secret.expose() == "a-secret-of-this-test-only")
     );
     assert_eq!(app.policy.headers.len(), 1);
     assert!(app.policy.rules.claims().any(|claim| claim == "roles"));

@@ -41,7 +41,7 @@ fn kind_alone_uses_defaults() {
         config
             .apps
             .iter()
-            .all(|app| !app.policy.optional_endpoints.fusionauth_webhooks)
+            .all(|app| app.policy.optional_endpoints.fusionauth_webhooks.is_none())
     );
     let plain = Folder::with(GOOD).load(&[]).unwrap().config;
     assert!(plain.providers[0].dialect.fusionauth().is_none());
@@ -71,7 +71,7 @@ fn all_keys_are_read_and_no_secret_is_shown() {
         config
             .apps
             .iter()
-            .all(|app| app.policy.optional_endpoints.fusionauth_webhooks)
+            .all(|app| app.policy.optional_endpoints.fusionauth_webhooks.is_some())
     );
     assert!(!format!("{config:?}").contains("hunter2"));
 }

@@ -70,7 +70,7 @@ fn store_behind_oauth2_proxy_is_imported() {
         panic!("one app")
     };
     assert_eq!(
-        app.client.redirect_uri.as_str(),
+        app.registrations[0].client.redirect_uri.as_str(),
         "https://store.example.com/oauth2/callback"
     );
 }

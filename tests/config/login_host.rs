@@ -1,7 +1,7 @@
 //! `login_url` of a provider.
 
 use doorward::config::Severity;
-use doorward::policy::app::LoginSite;
+use doorward::policy::login_providers::LoginSite;
 
 use super::support::{Folder, GOOD, edited};
 
@@ -21,11 +21,12 @@ fn apps_of_the_provider_use_the_redirect_uri_of_its_login_host() {
     assert!(config.login_hosts[0].policy.is_login_host());
     for app in &config.apps {
         assert_eq!(
-            app.client.redirect_uri.as_str(),
+            app.registrations[0].client.redirect_uri.as_str(),
             "https://signin.example.com/.doorward/callback"
         );
-        let LoginSite::Through(origin) = &app.policy.login else {
-            panic!("{:?}", app.policy.login)
+        let site = &app.policy.providers.iter().next().unwrap().site;
+        let LoginSite::Through(origin) = site else {
+            panic!("{site:?}")
         };
         assert_eq!(origin.to_string(), LOGIN);
     }

@@ -22,6 +22,7 @@ mod explain;
 mod fusionauth;
 mod imports;
 mod login_host;
+mod several_providers;
 mod shipped;
 mod store;
 mod support;
@@ -37,18 +38,26 @@ fn valid_file_is_loaded() {
         panic!("two apps")
     };
     assert_eq!(store.policy.name.as_str(), "store");
-    assert_eq!(store.client.scopes, ["openid", "email"]);
+    assert_eq!(store.registrations[0].client.scopes, ["openid", "email"]);
     assert_eq!(
-        store.client.redirect_uri.as_str(),
+        store.registrations[0].client.redirect_uri.as_str(),
         "https://store.example.com/.doorward/callback"
     );
     assert!(
-        matches!(&store.client.token_auth, ClientAuth::Basic(secret) if secret.expose() == "hunter2")
+        matches!(&store.registrations[0].client.token_auth, ClientAuth::Basic(secret) if secret.expose() == "hunter2")
     );
-    assert!(matches!(forum.client.token_auth, ClientAuth::None));
+    assert!(matches!(
+        forum.registrations[0].client.token_auth,
+        ClientAuth::None
+    ));
     assert_eq!(forum.policy.headers.len(), 4);
     assert_eq!(forum.policy.limits.idle.as_secs(), 30 * 60);
-    assert!(loaded.config.provider(&store.provider).is_some());
+    assert!(
+        loaded
+            .config
+            .provider(&store.registrations[0].provider)
+            .is_some()
+    );
     assert!(!format!("{:?}", loaded.config).contains("hunter2"));
 }
 
@@ -220,7 +229,7 @@ fn secret_files_are_checked() {
         folder.write("store.secret", text);
         let store = folder.load(&[]).unwrap().config.apps.pop().unwrap();
         assert!(
-            matches!(store.client.token_auth, ClientAuth::Basic(secret) if secret.expose() == "hunter2")
+            matches!(&store.registrations[0].client.token_auth, ClientAuth::Basic(secret) if secret.expose() == "hunter2")
         );
     }
     fs::set_permissions(

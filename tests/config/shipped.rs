@@ -89,7 +89,7 @@ fn reference_shows_the_defaults() {
             .iter()
             .find(|app| app.policy.name.as_str() == "store")
             .unwrap();
-        let (policy, client, upstream) = (&app.policy, &app.client, &app.upstream);
+        let (policy, client, upstream) = (&app.policy, &app.registrations[0].client, &app.upstream);
         format!(
             "{:?}",
             (

@@ -52,10 +52,11 @@ allow = { roles = ["admin"] }
 "#;
 
 /// The names of the certificate in `tls/cert.pem`.
-const HOSTS: [&str; 3] = [
+const HOSTS: [&str; 4] = [
     "store.example.com",
     "www.store.example.com",
     "forum.example.com",
+    "wiki.example.com",
 ];
 
 /// A folder with a configuration file, and every file that it and the shipped ones name.

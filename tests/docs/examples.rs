@@ -109,11 +109,16 @@ pub(crate) fn completed(fragment: Table) -> Table {
     let mut providers = Vec::new();
     for (name, app) in apps.iter_mut() {
         let app = app.as_table_mut().unwrap();
-        fill(app, "provider", provider.as_str());
+        let several = app.get("providers").and_then(Value::as_array).cloned();
+        if several.is_none() {
+            fill(app, "provider", provider.as_str());
+            fill(app, "client_id", name.as_str());
+        }
         fill(app, "public_url", format!("https://{name}.example.com"));
         fill(app, "upstream", "http://127.0.0.1:3000");
-        fill(app, "client_id", name.as_str());
-        providers.push(app["provider"].as_str().unwrap().to_owned());
+        let logins = several.unwrap_or_else(|| vec![app["provider"].clone()]);
+        let logins = logins.iter().map(|name| name.as_str().unwrap().to_owned());
+        providers.extend(logins);
         let more = app
             .get("bearer")
             .and_then(|bearer| bearer.get("providers"))

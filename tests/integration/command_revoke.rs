@@ -62,6 +62,10 @@ async fn revoke_ends_sessions_by_user_session_and_app() {
 
     for (words, told) in [
         (&["--app", "shop"][..], "unknown app `shop`"),
+        (
+            &["--sub", "a", "--provider", "shop"][..],
+            "no app uses the provider `shop`",
+        ),
         (&[][..], "required"),
         (&["--sub", "a", "--sid", "b"][..], "cannot be used with"),
         (&["--app", "store", "--until", "8h"][..], "--sub"),

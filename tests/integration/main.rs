@@ -121,6 +121,8 @@ mod routes;
 #[cfg(test)]
 mod service_manager;
 #[cfg(test)]
+mod several_providers;
+#[cfg(test)]
 mod shared_store;
 #[cfg(test)]
 mod step_up;

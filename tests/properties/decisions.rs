@@ -10,7 +10,7 @@ use doorward::identity::authentication::{AuthenticationRequirement, UserAuthenti
 use doorward::identity::credentials::Scheme;
 use doorward::identity::identity::{HeaderTemplate, Identity};
 use doorward::identity::login_link::{LoginLink, LoginParameters};
-use doorward::policy::app::{App, AppLogoutPolicy, BearerPolicy, LoginSite, OptionalEndpoints};
+use doorward::policy::app::{App, AppLogoutPolicy, BearerPolicy, OptionalEndpoints};
 use doorward::policy::background_paths::BackgroundPaths;
 use doorward::policy::client_address::TrustedProxies;
 use doorward::policy::client_kind::ClientKind;
@@ -19,6 +19,7 @@ use doorward::policy::cors::CorsPolicy;
 use doorward::policy::decide::{AccessContext, Caller, Decision, Reason, decide};
 use doorward::policy::hosts::AppHosts;
 use doorward::policy::login_parameters::AllowedParameters;
+use doorward::policy::login_providers::{LoginProvider, LoginProviders, LoginSite, ProviderIndex};
 use doorward::policy::native::{Native, Throttle, Tokens};
 use doorward::policy::path_pattern::PathPattern;
 use doorward::policy::request_info::RequestInfo;
@@ -30,7 +31,7 @@ use doorward::session::cookie::CookieNames;
 use doorward::session::token::{TokenError, TokenRefusal};
 use doorward::session::validity::{LiveSession, NoSessionReason, PasswordRefusal};
 use doorward::types::net::Origin;
-use doorward::types::oauth::{AppName, ClientId};
+use doorward::types::oauth::{AppName, ClientId, ProviderName};
 use doorward::types::target::{PathAmbiguities, PathAmbiguity};
 use http::{HeaderMap, Method, Request};
 use proptest::collection::vec;
@@ -162,19 +163,21 @@ fn router(
     rules: Vec<Rule>,
     allowed_ambiguities: PathAmbiguities,
     optional_endpoints: OptionalEndpoints,
+    several_providers: bool,
 ) -> HostRouter {
+    let provider = |name: &str| LoginProvider::new(ProviderName::new(name));
+    let others = several_providers.then(|| provider("members"));
     let origin = Origin::parse(ORIGIN).unwrap();
     let app = App {
         name: AppName::new("store"),
         aliases: vec![Origin::parse("https://shop.example.com").unwrap()],
         hsts: false,
         hosts: AppHosts::One,
-        login: LoginSite::Own,
+        providers: LoginProviders::new(provider("login"), others.into_iter().collect()),
         login_parameters: AllowedParameters {
             prompts: vec!["login".to_owned()],
             ..AllowedParameters::default()
         },
-        leeway: Duration::ZERO,
         prefix: PREFIX.to_owned(),
         rules: Rules::new(rules, false, AuthMethods::BOTH),
         routes: Default::default(),
@@ -209,7 +212,10 @@ fn router(
         aliases: Vec::new(),
         cookies: CookieNames::new("doorward", &origin),
         origin,
-        login: LoginSite::Host,
+        providers: LoginProviders::one(LoginProvider {
+            site: LoginSite::Host,
+            ..LoginProvider::new(ProviderName::new("login"))
+        }),
         native: None,
         bearer: None,
         basic: None,
@@ -224,6 +230,7 @@ fn native() -> Native {
         max_backoff: Duration::from_secs(900),
     };
     Native {
+        provider: ProviderIndex::default(),
         client_id: ClientId::new("store"),
         tokens: Tokens::Sealed,
         inline_refresh: true,
@@ -375,6 +382,11 @@ fn check(
                 "the forwarded request must be the authorized one"
             );
         }
+        Decision::ChooseProvider { app_ref, link, .. } => {
+            assert!(app_ref.app.providers.are_several() && app_ref.provider.is_none());
+            assert!(!is_signed_in || link.parameters.prompt.is_some());
+        }
+        Decision::StartLogin { app_ref, .. } if app_ref.provider.is_none() => panic!("no choice"),
         Decision::StartLogin { link, reason, .. } => {
             assert!(
                 (!is_known || *reason == NoSessionReason::InsufficientAuthentication)
@@ -504,7 +516,8 @@ fn check(
         }
         Decision::ReceiveWebhook { app_ref } => {
             assert!(
-                app_ref.app.optional_endpoints.fusionauth_webhooks && info.method == Method::POST
+                app_ref.app.optional_endpoints.fusionauth_webhooks.is_some()
+                    && info.method == Method::POST
             );
         }
         Decision::ShowSignedOut { .. } => {
@@ -554,7 +567,7 @@ proptest! {
     #[test]
     fn decision_matches_rule_caller_and_request(
         rules in rules(),
-        (allows_ambiguities, has_endpoints) in any::<(bool, bool)>(),
+        (allows_ambiguities, has_endpoints, several_providers) in any::<(bool, bool, bool)>(),
         host in select(&["store.example.com", "STORE.example.com:443", "shop.example.com", "login.example.com", "evil.example"][..]),
         path in prop_oneof![4 => select(PATHS.as_slice()).prop_map(str::to_owned), 1 => crate::adversarial_inputs::paths()],
         method in select(&["GET", "GET", "HEAD", "POST", "PUT", "OPTIONS", "get"][..]),
@@ -570,7 +583,7 @@ proptest! {
         let ambiguities = [PathAmbiguity::DoubleSlash, PathAmbiguity::Semicolon, PathAmbiguity::EncodedPercent];
         let allowed = if allows_ambiguities { &ambiguities[..] } else { &[] };
         let allowed = allowed.iter().fold(PathAmbiguities::NONE, |all, ambiguity| all.with(*ambiguity));
-        let router = router(rules, allowed, OptionalEndpoints { fusionauth_webhooks: has_endpoints, frontchannel_logout: has_endpoints });
+        let router = router(rules, allowed, OptionalEndpoints { fusionauth_webhooks: has_endpoints.then(ProviderIndex::default), frontchannel_logout: has_endpoints }, several_providers);
         let mut request = Request::builder().method(method).uri(&path).header("host", host);
         for (name, value) in lines {
             request = request.header(name, value);
@@ -581,7 +594,9 @@ proptest! {
         let app_ref = Route::of(found.as_ref(), &info).app_ref();
         let has_sessions = !app_ref.is_some_and(|app_ref| app_ref.app.is_login_host());
         let caller = caller(credential.filter(|_| has_sessions), &roles, why);
-        let decision = decide(&info, &parts.headers, Route::of(found.as_ref(), &info), caller.clone(), &AccessContext { lists: RuleLists::NONE, now: START });
+        let of_caller = (!matches!(caller, Caller::Anonymous(_))).then(ProviderIndex::default);
+        let route = Route::of(found.as_ref(), &info).at_provider(of_caller);
+        let decision = decide(&info, &parts.headers, route, caller.clone(), &AccessContext { lists: RuleLists::NONE, now: START });
         check(&decision, &Route::of(found.as_ref(), &info), &info, &parts.headers, &caller);
     }
 }

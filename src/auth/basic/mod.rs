@@ -89,10 +89,14 @@ impl BasicAuthenticator {
         presented: PresentedBasic,
     ) -> Result<Caller, Unavailable> {
         let anonymous = Ok(Caller::Anonymous(NoSessionReason::NoCookie));
-        let logins = self.logins.get(app_ref.index).and_then(Option::as_ref);
-        let (Some(app), Some(settings), Some(logins)) =
-            (self.context.app(app_ref), &app_ref.app.basic, logins)
-        else {
+        let Some(settings) = &app_ref.app.basic else {
+            return anonymous;
+        };
+        let app_ref = app_ref.at(settings.provider);
+        let position = self.context.position(app_ref);
+        let logins = position.and_then(|position| self.logins.get(position));
+        let logins = logins.and_then(Option::as_ref);
+        let (Some(app), Some(logins)) = (self.context.app(app_ref), logins) else {
             return anonymous;
         };
         let Ok(credentials) = presented.credentials else {

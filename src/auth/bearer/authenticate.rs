@@ -11,7 +11,7 @@ use quick_cache::sync::Cache;
 use super::dpop::{DpopError, DpopTarget, DpopVerifier};
 use super::introspection::{Introspection, NOT_REGISTERED, TokenHash, Verdict};
 use super::token_identity::{IdentityHeaders, TokenIdentity};
-use crate::auth::app::{AppAuth, BearerAuth};
+use crate::auth::app::{AppAuth, BearerAuth, claim_source};
 use crate::auth::context::Context;
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
 use crate::auth::revocation::replication::RevocationReplicator;
@@ -24,6 +24,7 @@ use crate::oidc::provider::Audience;
 use crate::oidc::{Provider, TokenRejected};
 use crate::policy::app::BearerPolicy;
 use crate::policy::decide::Caller;
+use crate::policy::login_providers::ProviderIndex;
 use crate::policy::route::AppRef;
 use crate::runtime::BackgroundRuntime;
 use crate::session::token::{LiveToken, Token, TokenError, TokenLimits, TokenRefusal, validate};
@@ -68,6 +69,8 @@ pub struct BearerAuthentication {
     pub caller: Result<Caller, Unavailable>,
     /// The next `DPoP-Nonce`, if there is one.
     pub nonce: Option<HeaderValue>,
+    /// The provider that issued the token, or the first if it is none of the app's logins.
+    pub provider: ProviderIndex,
 }
 
 /// Why a token does not authenticate the request.
@@ -100,7 +103,8 @@ struct VerifiedJwt {
 /// An access token at an app that accepts them.
 struct TokenRequest<'r> {
     app: &'r Arc<AppAuth>,
-    index: usize,
+    /// See [`Context::position`].
+    position: usize,
     bearer: &'r BearerAuth,
     policy: &'r BearerPolicy,
     token: &'r str,
@@ -114,7 +118,7 @@ pub struct BearerAuthenticator {
     replicator: RevocationReplicator,
     dpop: DpopVerifier,
     tasks: BackgroundRuntime,
-    /// By index of the app.
+    /// By position of the app.
     introspections: Vec<Option<Introspection>>,
 }
 
@@ -147,6 +151,8 @@ impl BearerAuthenticator {
         presented: PresentedBearer<'_>,
         cache: &TokenCache,
     ) -> BearerAuthentication {
+        let provider = self.issuer_of(app_ref, presented);
+        let app_ref = app_ref.at(provider);
         let (caller, nonce) = match self.live_token(app_ref, presented, cache).await {
             Ok(LiveBearer { live, nonce }) => (Ok(Caller::Bearer(live)), nonce),
             Err(BearerError::Rejected { code, error, nonce }) => {
@@ -163,7 +169,26 @@ impl BearerAuthenticator {
                 (Ok(Caller::Anonymous(NoSessionReason::NoCookie)), None)
             }
         };
-        BearerAuthentication { caller, nonce }
+        BearerAuthentication {
+            caller,
+            nonce,
+            provider,
+        }
+    }
+
+    /// The provider that the token names, unverified: which app verifies it, with its own provider
+    /// only. The first verifies those of issuers at which nobody logs in.
+    fn issuer_of(&self, app_ref: AppRef<'_>, presented: PresentedBearer<'_>) -> ProviderIndex {
+        let providers = &app_ref.app.providers;
+        if let Some(only) = providers.only() {
+            return only;
+        }
+        let token = presented.credentials.token.unwrap_or_default();
+        let named = providers.indices().find(|index| {
+            let app = self.context.app(app_ref.at(*index));
+            app.is_some_and(|app| app.provider.is_named_by(token))
+        });
+        named.unwrap_or_default()
     }
 
     /// How many introspection results are cached.
@@ -174,10 +199,11 @@ impl BearerAuthenticator {
 
     /// Returns a check for streams: false once the token expires or is revoked.
     pub fn stream_session(&self, app_ref: AppRef<'_>, live: &LiveToken) -> StreamSession {
-        let (context, index) = (Arc::clone(&self.context), app_ref.index);
+        let context = Arc::clone(&self.context);
+        let position = context.position(app_ref).unwrap_or(usize::MAX);
         let token = Arc::clone(live.token());
         StreamSession::new(move || {
-            let Some(app) = context.configured_app(index) else {
+            let Some(app) = context.configured_app(position) else {
                 return false;
             };
             let revoked = app.revocations.snapshot();
@@ -190,10 +216,11 @@ impl BearerAuthenticator {
     /// A check for uploads that the token permitted: they end if it is revoked, not when it
     /// expires.
     pub fn upload_session(&self, app_ref: AppRef<'_>, live: &LiveToken) -> StreamSession {
-        let (context, index) = (Arc::clone(&self.context), app_ref.index);
+        let context = Arc::clone(&self.context);
+        let position = context.position(app_ref).unwrap_or(usize::MAX);
         let token = Arc::clone(live.token());
         StreamSession::new(move || {
-            context.configured_app(index).is_some_and(|app| {
+            context.configured_app(position).is_some_and(|app| {
                 let revoked = app.revocations.snapshot();
                 !app.revocations.is_removed() && !revoked.contains(key_of_token(&token))
             })
@@ -215,7 +242,7 @@ impl BearerAuthenticator {
         let token = token.ok_or(rejected("token_malformed"))?;
         let request = TokenRequest {
             app,
-            index: app_ref.index,
+            position: self.context.position(app_ref).ok_or(BearerError::Skipped)?,
             bearer,
             policy,
             token,
@@ -276,7 +303,7 @@ impl BearerAuthenticator {
         request: &TokenRequest<'_>,
         cache: &TokenCache,
     ) -> Result<CachedToken, BearerError> {
-        let key = (request.index, request.hash);
+        let key = (request.position, request.hash);
         if let Some(known) = cache.0.get(&key) {
             return Ok(known);
         }
@@ -340,7 +367,7 @@ impl BearerAuthenticator {
 
     /// Verifies an opaque token by introspection.
     async fn introspected(&self, request: &TokenRequest<'_>) -> Result<Arc<Token>, BearerError> {
-        let introspection = self.introspections.get(request.index);
+        let introspection = self.introspections.get(request.position);
         let introspection = introspection
             .and_then(Option::as_ref)
             .ok_or(rejected("token_malformed"))?;
@@ -377,7 +404,7 @@ impl TokenRequest<'_> {
         let token_identity = TokenIdentity::new(
             verified.subject(),
             verified.claims().clone(),
-            provider.settings().unverified_claims,
+            claim_source(provider),
             IdentityHeaders {
                 templates: &app.headers,
                 client: &self.policy.client_header,

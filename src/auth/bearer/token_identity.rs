@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::identity::claims::{Claims, UnverifiedClaims};
+use crate::identity::claims::{ClaimSource, Claims};
 use crate::identity::identity::{HeaderTemplate, Identity};
 use crate::oidc::presented_token::TokenSubject;
 
@@ -29,19 +29,19 @@ impl TokenIdentity {
     pub fn new(
         subject: &TokenSubject,
         claims: Map<String, Value>,
-        unverified: UnverifiedClaims,
+        source: ClaimSource<'_>,
         headers: IdentityHeaders<'_>,
     ) -> Self {
         match subject {
             TokenSubject::User(subject) => {
-                let claims = Claims::new(claims, Map::new()).checked(unverified);
+                let claims = Claims::new(claims, Map::new()).from_source(source);
                 Self {
                     identity: Identity::new(subject.clone(), claims, headers.templates),
                     is_user: true,
                 }
             }
             TokenSubject::Client(client_id) => {
-                let claims = Claims::of_client(client_id, claims).checked(unverified);
+                let claims = Claims::of_client(client_id, claims).from_source(source);
                 let IdentityHeaders { templates, client } = headers;
                 Self {
                     identity: Identity::of_client(client_id, claims, templates, client),

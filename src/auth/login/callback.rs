@@ -8,7 +8,7 @@ use super::failure::LoginFailure;
 use super::loop_guard;
 use super::redeem::{CodeResponse, required_by};
 use super::start::{LoginContext, LoginStart};
-use super::{Login, user_switch};
+use super::{Login, last_choice, user_switch};
 use crate::auth::app::AppAuth;
 use crate::auth::events::{Event, EventSession};
 use crate::auth::session::cookies::{SessionCookies, SetCookieHeaders, reset_login_loop};
@@ -16,8 +16,8 @@ use crate::auth::session_validity::key_of_jwt;
 use crate::identity::login_link::LoginLink;
 use crate::identity::return_to::ReturnTo;
 use crate::oidc::callback::{AuthorizationError, Callback, Outcome};
-use crate::policy::app::LoginSite;
 use crate::policy::decide::Caller;
+use crate::policy::login_providers::LoginSite;
 use crate::policy::route::AppRef;
 use crate::session::attempt::{AttemptState, BrowserHash, LoginAttempt, MAX_RESTARTS};
 use crate::session::cookie::RequestCookies;
@@ -105,7 +105,7 @@ impl Login {
         let Some(app) = &self.context.app(app_ref) else {
             return LoginOutcome::Failed(FailedLogin::early(LoginFailure::StateInvalid));
         };
-        let outcome = match app.app.login {
+        let outcome = match app.login_provider().site {
             LoginSite::Through(_) => self.handle_handover(app, request).await,
             LoginSite::Own | LoginSite::Host => self.handle_callback(app, request).await,
         };
@@ -264,8 +264,10 @@ impl Login {
         let counter = loop_guard::finished(app, request.cookies, state.logins, total);
         set_cookies.extend(counter);
         let subject = &grant.jwt.subject;
-        let user_switched = user_switch::detect(app, request.cookies, subject);
+        let others = self.context.at_other_providers(app);
+        let user_switched = user_switch::detect(app, others, request.cookies, subject);
         set_cookies.extend(user_switch::remember(app, subject));
+        set_cookies.extend(last_choice::remember(app));
         let duration = self.context.now().since(state.began_at);
         self.context.observer.login_took(app, duration);
         Ok(LoginOutcome::SignedIn {
@@ -285,8 +287,8 @@ impl Login {
             parsed.unwrap_or_else(ReturnTo::root)
         };
         LoginLink {
-            return_to,
             parameters: state.parameters.clone(),
+            ..LoginLink::to(return_to)
         }
     }
 

@@ -1,11 +1,12 @@
 //! The authorization code flow (RFC 6749 section 4.1): start, callback, login loop detection, user
-//! switch.
+//! switch, and the choice among several providers.
 
 mod attempts;
 pub(in crate::auth) mod browser;
 pub mod callback;
 mod failure;
 pub(in crate::auth) mod handover;
+mod last_choice;
 mod loop_guard;
 pub(in crate::auth) mod redeem;
 pub mod start;

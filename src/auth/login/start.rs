@@ -14,7 +14,7 @@ use crate::auth::session::cookies::SetCookieHeaders;
 use crate::identity::login_link::{LoginLink, LoginParameters};
 use crate::oidc::authorize::{AuthorizeRequest, authorize_url};
 use crate::oidc::discovery::Metadata;
-use crate::policy::app::LoginSite;
+use crate::policy::login_providers::LoginSite;
 use crate::policy::route::AppRef;
 use crate::session::attempt::{
     ATTEMPT_LIFETIME, AttemptState, BrowserHash, LoginAttempt, MAX_ATTEMPTS, SealedVerifier,
@@ -57,10 +57,32 @@ struct NewAttempt<'a> {
 }
 
 impl Login {
-    /// Starts a login.
+    /// Leads to `page`, on which the user chooses the provider of a login.
     ///
     /// # Errors
-    /// The provider's metadata are unavailable, or there is no randomness.
+    /// There is no randomness.
+    pub fn start_by_choice(
+        &self,
+        app_ref: AppRef<'_>,
+        request_cookies: &RequestCookies<'_>,
+        page: String,
+    ) -> Result<LoginStart, Unavailable> {
+        let app = self.context.shared_app(app_ref);
+        let start = app.and_then(|app| {
+            let browser = Browser::of_request(&app, request_cookies)?;
+            Some(LoginStart {
+                location: page,
+                set_cookies: browser.set_cookie(&app).into_iter().collect(),
+                browser: browser.hash(),
+            })
+        });
+        start.ok_or(Unavailable::internal("internal_error"))
+    }
+
+    /// Starts a login at the provider of `app_ref`.
+    ///
+    /// # Errors
+    /// The provider's metadata are unavailable, there is no randomness, or no provider is chosen.
     pub async fn start(
         &self,
         app_ref: AppRef<'_>,
@@ -68,7 +90,7 @@ impl Login {
         link: &LoginLink,
         hints: TransportHints,
     ) -> Result<LoginStart, Unavailable> {
-        let app = self.context.app(app_ref);
+        let app = self.context.app_at_provider(app_ref);
         let app = &app.ok_or(Unavailable::internal("internal_error"))?;
         let before = LoginContext {
             restarts: 0,
@@ -150,7 +172,7 @@ impl Login {
             browser: hash,
         };
         let attempt = app.seals.attempt.seal(&attempt, random::bytes().ok()?)?;
-        let location = match &app.app.login {
+        let location = match &app.login_provider().site {
             LoginSite::Through(_) => self.login_host_url(app, state)?,
             LoginSite::Own | LoginSite::Host => {
                 let state = State::new(app.seals.state.seal(&state, random::bytes().ok()?)?);

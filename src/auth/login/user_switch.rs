@@ -4,6 +4,7 @@
 use http::HeaderValue;
 
 use crate::auth::app::AppAuth;
+use crate::auth::context::AppHandle;
 use crate::auth::random;
 use crate::auth::session::open::session_key;
 use crate::session::cookie::RequestCookies;
@@ -11,27 +12,35 @@ use crate::session::last_user::{KEPT, SubjectHash};
 use crate::types::oauth::Subject;
 
 /// Whether a different user than `subject` had the last session of this browser, by its cookies or
-/// by the last user cookie. A logout removes both.
-pub(in crate::auth) fn detect(
+/// by the last user cookie. A logout removes both. A user of another provider is a different user.
+pub(in crate::auth) fn detect<'o>(
     app: &AppAuth,
+    mut others: impl Iterator<Item = AppHandle<'o>>,
     request_cookies: &RequestCookies<'_>,
     subject: &Subject,
 ) -> bool {
     if app.app.app_logout.is_empty() {
         return false;
     }
+    let switched = match last_user(app, request_cookies) {
+        Some(last) => last != SubjectHash::of(subject),
+        None => others.any(|other| last_user(&other, request_cookies).is_some()),
+    };
+    if switched {
+        tracing::info!(app = %app.app.name, "user_switched");
+    }
+    switched
+}
+
+/// The user of the last session of this browser at `app` and its provider.
+fn last_user(app: &AppAuth, request_cookies: &RequestCookies<'_>) -> Option<SubjectHash> {
     let by_session =
         session_key(app, request_cookies).map(|session| SubjectHash::of(&session.subject));
     let remembered = || {
         let value = request_cookies.get(&app.app.cookies.user)?;
         app.seals.last_user.open(value)
     };
-    let last = by_session.or_else(remembered);
-    let switched = last.is_some_and(|last| last != SubjectHash::of(subject));
-    if switched {
-        tracing::info!(app = %app.app.name, "user_switched");
-    }
-    switched
+    by_session.or_else(remembered)
 }
 
 /// The cookie that remembers the user.

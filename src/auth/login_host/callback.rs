@@ -154,7 +154,7 @@ impl LoginHost {
         let code = self.handovers.store(app, attempt, &grant).await;
         let code = code
             .map_err(|outage| FailedHostLogin::of(app, link, LoginFailure::Unavailable(outage)))?;
-        let callback = app.app.endpoint_url("callback");
+        let callback = app.callback_url();
         Ok(HostLoginOutcome::HandedOver {
             app: Arc::clone(&app.app),
             redirect: HostRedirect {

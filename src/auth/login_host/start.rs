@@ -82,9 +82,14 @@ impl LoginHost {
         let Some(sealed) = named.request else {
             let name = AppName::new(named.app.ok_or_else(invalid)?);
             let app = &self.app_named(host, &name).ok_or_else(invalid)?;
+            let mut link = app.app.login_link(query).map_err(|_| invalid())?;
+            if app.app.providers.are_several() {
+                // That of this host.
+                link.provider = Some(app.login_provider().name.clone());
+            }
             return Ok(HostLoginStart::App(LoginTarget {
                 app: Arc::clone(&app.app),
-                link: app.app.login_link(query).map_err(|_| invalid())?,
+                link,
             }));
         };
         let request = host.seals.login_request.open(&sealed);
@@ -171,7 +176,7 @@ pub(super) struct AuthorizationStep {
 pub(super) fn link_of(app: &AppAuth, attempt: &AttemptState) -> LoginLink {
     let page = ReturnTo::parse(&attempt.return_to, &app.app.prefix);
     LoginLink {
-        return_to: page.unwrap_or_else(ReturnTo::root),
         parameters: attempt.parameters.clone(),
+        ..LoginLink::to(page.unwrap_or_else(ReturnTo::root))
     }
 }

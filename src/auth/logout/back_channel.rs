@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::auth::app::AppAuth;
-use crate::auth::context::Context;
+use crate::auth::context::{AppHandle, Context};
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
 use crate::auth::events::{Event, EventSession};
 use crate::auth::revocation::publication::{Publication, Reach};
@@ -78,7 +78,7 @@ impl BackchannelLogout {
         app_ref: AppRef<'_>,
         token: String,
     ) -> Result<(), BackchannelLogoutError> {
-        let app = self.context.app(app_ref);
+        let app = self.app_of(app_ref, &token);
         let app = &app.ok_or(BackchannelLogoutError::Rejected("internal_error"))?;
         let (logout, task_app) = (self.clone(), Arc::clone(app));
         let task = async move {
@@ -101,6 +101,14 @@ impl BackchannelLogout {
         let observer = &self.context.observer;
         observer.record_event(app, Event::Revocation, outcome, about);
         revoked.map(drop)
+    }
+
+    /// The app at the provider that the token names, unverified. The first is also told of the tokens
+    /// of issuers at which nobody logs in.
+    fn app_of<'c>(&'c self, app_ref: AppRef<'c>, token: &str) -> Option<AppHandle<'c>> {
+        let mut apps = self.context.at_providers(app_ref);
+        let named = apps.find(|app| app.provider.is_named_by(token));
+        named.or_else(|| self.context.app(app_ref))
     }
 
     /// Revokes the sessions that a logout token names at all apps of a login host: their registration
@@ -227,8 +235,10 @@ async fn verified<'a>(app: &'a AppAuth, token: &str) -> Result<VerifiedLogout<'a
 /// The store key of a used logout token. `jti` is unique for each issuer.
 fn replay_key(app: &AppAuth, provider: &Arc<Provider>, token: &LogoutToken) -> String {
     let (app_name, id) = (&app.app.name, &token.id);
-    match app.other_issuer(provider) {
-        None => format!("logout-token/{app_name}/{id}"),
-        Some(_) => format!("logout-token/{app_name}/{}/{id}", provider.settings().name),
+    let is_only = app.app.providers.only().is_some() && app.other_issuer(provider).is_none();
+    if is_only {
+        format!("logout-token/{app_name}/{id}")
+    } else {
+        format!("logout-token/{app_name}/{}/{id}", provider.settings().name)
     }
 }

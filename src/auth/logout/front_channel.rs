@@ -88,7 +88,9 @@ impl FrontchannelLogout {
             pairs.filter_map(move |(found, value)| (found == name).then_some(value))
         };
         let issuer = app.provider.settings().issuer.as_str();
-        if values("iss").any(|iss| iss != issuer) {
+        // One of several providers must say which it is.
+        let is_unnamed = app.app.providers.are_several() && values("iss").next().is_none();
+        if is_unnamed || values("iss").any(|iss| iss != issuer) {
             return Err("front_channel_issuer_mismatch");
         }
         let mut sessions = revocable_sessions(app, request_cookies);

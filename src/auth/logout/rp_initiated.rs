@@ -73,7 +73,19 @@ impl Logout {
         let sessions = revocable_sessions(app, request_cookies);
         let mut keys = sessions.iter().map(|session| &session.key);
         let hint = keys.find_map(|session| id_token_hint(app, request_cookies, session));
+        // Cookies of two providers that were mixed.
+        for other in self.context.at_other_providers(app) {
+            let sessions = revocable_sessions(&other, request_cookies);
+            if !sessions.is_empty() {
+                self.end_sessions(&other, sessions).await;
+            }
+        }
         let location = match self.end_sessions(app, sessions).await {
+            // Without a session of any of several providers.
+            Reachability::Reachable if app_ref.provider.is_none() => match target {
+                Some(target) => target.location(&app.app),
+                None => format!("{signed_out}?{NOT_TOLD}"),
+            },
             Reachability::Reachable => self
                 .end_session_url(app, hint.as_ref(), &signed_out, target)
                 .await
@@ -93,14 +105,13 @@ impl Logout {
         }
     }
 
-    /// Whether a logout ends the session at the provider too.
+    /// Whether a logout ends the session at the provider too, whichever it is.
     pub fn can_end_provider_session(&self, app_ref: AppRef<'_>) -> bool {
-        let Some(app) = &self.context.app(app_ref) else {
-            return false;
-        };
-        let dialect = &app.provider.settings().dialect;
-        let metadata = app.provider.known_metadata();
-        metadata.is_some_and(|metadata| dialect.can_end_session(&metadata))
+        self.context.at_providers(app_ref).all(|app| {
+            let dialect = &app.provider.settings().dialect;
+            let metadata = app.provider.known_metadata();
+            metadata.is_some_and(|metadata| dialect.can_end_session(&metadata))
+        })
     }
 
     /// Ends sessions: here at once, then their rotations and refresh tokens.

@@ -64,6 +64,9 @@ impl NativeAuthenticator {
             mode,
             ..
         } = request;
+        let Some(position) = self.context.position(app_ref) else {
+            return Authentication::anonymous();
+        };
         let Some(app) = &self.context.app(app_ref) else {
             return Authentication::anonymous();
         };
@@ -71,9 +74,7 @@ impl NativeAuthenticator {
         let token = credentials.access_token;
         let sealed = token.strip_prefix(NativeAccess::PREFIX).unwrap_or_default();
         let seal = &app.seals.native_access;
-        let opened = self
-            .opener
-            .open(app, app_ref.index, seal, sealed, cache, now);
+        let opened = self.opener.open(app, position, seal, sealed, cache, now);
         let Some(OpenedSession {
             session, key_age, ..
         }) = opened

@@ -12,7 +12,6 @@ use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
 use crate::auth::events::{Event, EventSession};
-use crate::auth::login::start::LoginStart;
 use crate::auth::random;
 use crate::auth::session::open::session_key;
 use crate::identity::post_id::PostId;
@@ -158,10 +157,13 @@ impl PostReplay {
         id: &PostId,
         size: usize,
     ) -> Result<PostReservation, PreservePostError> {
-        let app = self.context.app(app_ref);
+        let app = self.context.shared_app(app_ref);
         let app = &app.ok_or(PreservePostError::QuotaExceeded)?;
-        let session = session_key(app, request_cookies);
-        let user = session.map(|session| SubjectHash::of(&session.subject));
+        let user = self.context.app_at_provider(app_ref);
+        let user = user.and_then(|app| {
+            let session = session_key(&app, request_cookies)?;
+            Some(app.user_hash(&session.subject))
+        });
         let sender = user.map(|user| Sender {
             app: app_ref.index,
             user,
@@ -185,7 +187,7 @@ impl PostReplay {
         })
     }
 
-    /// Stores a POST with its reserved quota, for the browser of the login `start`.
+    /// Stores a POST with its reserved quota, for this browser.
     ///
     /// # Errors
     /// See [`PreservePostError`].
@@ -194,16 +196,16 @@ impl PostReplay {
         app_ref: AppRef<'_>,
         mut reservation: PostReservation,
         post: SubmittedPost,
-        start: &LoginStart,
+        browser: BrowserHash,
     ) -> Result<(), PreservePostError> {
-        let app = self.context.app(app_ref);
+        let app = self.context.shared_app(app_ref);
         let app = &app.ok_or(PreservePostError::QuotaExceeded)?;
         let post = PreservedPost {
             target: post.target,
             content_type: post.content_type,
             referer: post.referer,
             body: post.body.into(),
-            browser: start.browser,
+            browser,
             user: reservation.user,
             ends_at: reservation.ends_at,
         };
@@ -232,7 +234,7 @@ impl PostReplay {
 
     /// Records that a POST was not preserved.
     pub fn record_not_preserved(&self, app_ref: AppRef<'_>, why: PreservePostError) {
-        if let Some(app) = &self.context.app(app_ref) {
+        if let Some(app) = &self.context.shared_app(app_ref) {
             let observer = &self.context.observer;
             observer.record_event(app, Event::PostReplay, why.code(), &EventSession::default());
         }
@@ -267,7 +269,7 @@ impl PostReplay {
         id: &PostId,
         target: &str,
     ) -> Result<ClaimedPost, PostUnavailable> {
-        let app = self.context.app(app_ref);
+        let app = self.context.shared_app(app_ref);
         let app = &app.ok_or(PostUnavailable::Gone)?;
         let OwnedPost { post, sealed } = self.owned(app_ref, request_cookies, live, id).await?;
         if post.target != target || !self.delete(app, id, sealed).await? {
@@ -319,7 +321,7 @@ impl PostReplay {
         live: &LiveSession,
         id: &PostId,
     ) -> Result<OwnedPost, PostUnavailable> {
-        let app = self.context.app(app_ref);
+        let app = self.context.shared_app(app_ref);
         let app = &app.ok_or(PostUnavailable::Gone)?;
         let (key, now) = (key(app, id), self.context.now());
         let sealed = self.get(app, &key, now).await?;
@@ -328,7 +330,8 @@ impl PostReplay {
         let (post, _) = opened.ok_or(PostUnavailable::Gone)?;
         let browser = request_cookies.get(&app.app.cookies.browser);
         let browser = browser.map(BrowserHash::of);
-        let user = SubjectHash::of(&live.session().identity.subject);
+        let user = self.context.app(app_ref).ok_or(PostUnavailable::Gone)?;
+        let user = user.user_hash(&live.session().identity.subject);
         match post.claim(browser.as_ref(), user) {
             PostOwnership::Owner if now < post.ends_at => Ok(OwnedPost { post, sealed }),
             PostOwnership::Owner | PostOwnership::OtherBrowser => Err(PostUnavailable::Gone),

@@ -1,6 +1,8 @@
 //! Encoding of revocations in the log of the store: the app's name, which tells whose seal opens the
 //! entry, and the sealed event.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::auth::app::AppAuth;
@@ -29,20 +31,51 @@ pub(super) fn log_entry(app: &AppAuth, event: &RevocationEvent) -> Option<LogEnt
     })
 }
 
-/// Opens the sealed event of an entry.
-pub(super) fn open(app: &AppAuth, sealed: &[u8]) -> Option<(RevocationEvent, KeyAge)> {
-    app.seals.revocation_event.open_at(SEAL_LOCATION, sealed)
+/// An opened entry of the log.
+pub(super) struct OpenedEntry {
+    /// The position of its app at its provider, whose seal opened it.
+    pub(super) position: usize,
+    pub(super) event: RevocationEvent,
+    pub(super) key_age: KeyAge,
+}
+
+/// An entry that cannot be parsed, or that no seal of its app opens.
+pub(super) struct InvalidEntry;
+
+/// Opens an entry of one of `apps`. `None`: its app is unknown, so it belongs to another deployment.
+pub(super) fn open(
+    apps: &[Arc<AppAuth>],
+    value: &[u8],
+) -> Result<Option<OpenedEntry>, InvalidEntry> {
+    let entry = RawEntry::parse(value).ok_or(InvalidEntry)?;
+    let apps = apps.iter().enumerate();
+    let mut named = apps
+        .filter(|(_, app)| app.app.name.as_str() == entry.app)
+        .peekable();
+    if named.peek().is_none() {
+        return Ok(None);
+    }
+    let opened = named.find_map(|(position, app)| {
+        let seal = &app.seals.revocation_event;
+        let (event, key_age) = seal.open_at(SEAL_LOCATION, entry.sealed)?;
+        Some(OpenedEntry {
+            position,
+            event,
+            key_age,
+        })
+    });
+    opened.map(Some).ok_or(InvalidEntry)
 }
 
 /// A log entry before decryption.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct RawEntry<'v> {
-    pub(super) app: &'v str,
-    pub(super) sealed: &'v [u8],
+struct RawEntry<'v> {
+    app: &'v str,
+    sealed: &'v [u8],
 }
 
 impl<'v> RawEntry<'v> {
-    pub(super) fn parse(value: &'v [u8]) -> Option<Self> {
+    fn parse(value: &'v [u8]) -> Option<Self> {
         let at = value.iter().position(|byte| *byte == b' ')?;
         let (app, sealed) = value.split_at_checked(at)?;
         Some(Self {

@@ -164,6 +164,7 @@ fn fingerprint(app: &AppAuth, event: &RevocationEvent) -> Option<u64> {
     let bytes = postcard::to_allocvec(event).ok()?;
     let mut hasher = DefaultHasher::new();
     app.app.name.as_str().hash(&mut hasher);
+    app.login_provider().name.as_str().hash(&mut hasher);
     bytes.hash(&mut hasher);
     Some(hasher.finish())
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use crate::auth::app::{AppAuth, RevocationMode};
 use crate::auth::context::Context;
 use crate::auth::error::Unavailable;
-use crate::auth::revocation::event_log::{RawEntry, log_entry, open};
+use crate::auth::revocation::event_log::{InvalidEntry, OpenedEntry, log_entry, open};
 use crate::auth::revocation::limit::LimitWatch;
 use crate::auth::revocation::publication::{Publication, Publications, Publisher, Reach};
 use crate::auth::revocation::recovery::{Loss, Recovery};
@@ -298,20 +298,20 @@ impl RevocationReplicator {
         let mut events: Vec<Vec<RevocationEvent>> = vec![Vec::new(); self.context.apps.len()];
         let time = self.context.stores.sessions.time_bound(now);
         for entry in entries {
-            let Some(entry) = RawEntry::parse(&entry.value) else {
-                self.count_invalid();
-                continue;
+            let OpenedEntry {
+                position,
+                event,
+                key_age,
+            } = match open(&self.context.apps, &entry.value) {
+                Ok(Some(opened)) => opened,
+                Ok(None) => continue,
+                Err(InvalidEntry) => {
+                    self.count_invalid();
+                    continue;
+                }
             };
-            // An unknown app belongs to another deployment.
-            let apps = self.context.apps.iter().zip(&mut events);
-            let found = apps
-                .into_iter()
-                .find(|(app, _)| app.app.name.as_str() == entry.app);
-            let Some((app, events)) = found else {
-                continue;
-            };
-            let Some((event, key_age)) = open(app, entry.sealed) else {
-                self.count_invalid();
+            let app = self.context.apps.get(position);
+            let (Some(app), Some(events)) = (app, events.get_mut(position)) else {
                 continue;
             };
             if key_age == KeyAge::Old {
@@ -335,7 +335,7 @@ impl RevocationReplicator {
         let changes = app.revocations.revoke_all(events, now);
         if changes.new > 0 {
             let mut apps = self.context.apps.iter();
-            let index = apps.position(|other| other.app.name == app.app.name);
+            let index = apps.position(|other| other.is_same(app));
             self.limits.check(index, app, &changes);
         }
         changes.new

@@ -9,7 +9,9 @@ use crate::auth::refresh::single_flight::TokenRefresher;
 use crate::auth::revocation::replication::RevocationReplicator;
 use crate::auth::session::authentication::{Authentication, SessionUpdate};
 use crate::auth::session::key_rotation::KeyRotation;
-use crate::auth::session::open::{SessionCache, SessionOpener, open_jwt, open_refresh};
+use crate::auth::session::open::{
+    SessionCache, SessionOpener, open_jwt, open_refresh, opens_jwt, opens_refresh,
+};
 use crate::auth::session::outage_grace::{GraceFailures, OutageGrace, StaleRequest};
 use crate::auth::session::stream::StreamActivity;
 use crate::auth::session_validity::{SessionValidity, is_known_key};
@@ -62,6 +64,29 @@ impl SessionAuthenticator {
         }
     }
 
+    /// The app at the provider of the session in the cookies, which only its seals open. The same if
+    /// they have no session.
+    pub(in crate::auth) fn at_session<'r>(
+        &self,
+        app_ref: AppRef<'r>,
+        cookies: &RequestCookies<'_>,
+    ) -> AppRef<'r> {
+        if app_ref.provider.is_some() {
+            return app_ref;
+        }
+        let whose = |opens: fn(&AppAuth, &RequestCookies<'_>) -> bool| {
+            let indices = app_ref.app.providers.indices();
+            let mut at_each = indices.map(|index| app_ref.at(index));
+            at_each.find(|at| {
+                self.context
+                    .app(*at)
+                    .is_some_and(|app| opens(&app, cookies))
+            })
+        };
+        let by_jwt = whose(opens_jwt);
+        by_jwt.or_else(|| whose(opens_refresh)).unwrap_or(app_ref)
+    }
+
     /// Authenticates a request by its cookies.
     pub(in crate::auth) async fn authenticate(
         &self,
@@ -70,6 +95,9 @@ impl SessionAuthenticator {
         mode: ResumeMode,
         cache: &SessionCache,
     ) -> Authentication {
+        let Some(position) = self.context.position(app_ref) else {
+            return Authentication::anonymous();
+        };
         let Some(app) = &self.context.app(app_ref) else {
             return Authentication::anonymous();
         };
@@ -77,7 +105,7 @@ impl SessionAuthenticator {
         let OpenedCookies {
             mut presented,
             key_age,
-        } = self.open(app, app_ref.index, cookies, cache, now);
+        } = self.open(app, position, cookies, cache, now);
         let sid = presented.sid().cloned();
         let limits = &app.app.limits;
         if let Some(sid) = &sid
@@ -166,7 +194,7 @@ impl SessionAuthenticator {
     fn open(
         &self,
         app: &Arc<AppAuth>,
-        index: usize,
+        position: usize,
         cookies: &RequestCookies<'_>,
         cache: &SessionCache,
         now: Timestamp,
@@ -174,7 +202,7 @@ impl SessionAuthenticator {
         let names = &app.app.cookies;
         let opened = cookies.get_chunked(&names.jwt).and_then(|value| {
             self.opener
-                .open(app, index, &app.seals.jwt, &value, cache, now)
+                .open(app, position, &app.seals.jwt, &value, cache, now)
         });
         let valid = opened.as_ref().filter(|opened| {
             let session = &opened.session;

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use crate::auth::error::Unavailable;
 use crate::auth::refresh::single_flight::RefreshHandle;
 use crate::policy::decide::Caller;
+use crate::policy::login_providers::ProviderIndex;
 use crate::session::grant::Grant;
 use crate::session::token::TokenRefusal;
 use crate::session::validity::{LiveSession, NoSessionReason};
@@ -44,6 +45,9 @@ pub struct Authentication {
     pub at: Timestamp,
     /// The `DPoP-Nonce` for the client's next proof.
     pub nonce: Option<HeaderValue>,
+    /// The provider of the session or the token. `None`: the request has nothing of any of
+    /// several.
+    pub provider: Option<ProviderIndex>,
 }
 
 impl Authentication {
@@ -64,7 +68,13 @@ impl Authentication {
             update,
             at: Timestamp::from_secs(0),
             nonce: None,
+            provider: None,
         }
+    }
+
+    /// The same at this provider.
+    pub(in crate::auth) fn at(self, provider: Option<ProviderIndex>) -> Self {
+        Self { provider, ..self }
     }
 
     /// The caller cannot be determined now.

@@ -19,7 +19,7 @@ use crate::session::validity::Session;
 use crate::types::oauth::{Generation, SessionId};
 use crate::types::time::Timestamp;
 
-/// Sessions by app and seal: a cached session is not parsed again, and its identity headers are
+/// Sessions by position of the app and seal: a cached session is not parsed again, and its identity headers are
 /// built once. One cache per worker.
 pub struct SessionCache(Cache<(usize, SealId), Arc<CachedSession>>);
 
@@ -106,12 +106,12 @@ impl SessionOpener {
         }
     }
 
-    /// The session of a sealed token of the app with this index. A cached session is returned
+    /// The session of a sealed token of the app at this position. A cached session is returned
     /// without parsing.
     pub(in crate::auth) fn open<P: Purpose<Payload = SessionJwt>>(
         &self,
         app: &Arc<AppAuth>,
-        index: usize,
+        position: usize,
         seal: &Seal<P>,
         text: &str,
         cache: &SessionCache,
@@ -119,7 +119,7 @@ impl SessionOpener {
     ) -> Option<OpenedSession> {
         let mut buffer = Vec::with_capacity(text.len());
         let opened = seal.open_into(text, &mut buffer)?;
-        let (key, key_age) = ((index, opened.stamp), opened.key_age);
+        let (key, key_age) = ((position, opened.stamp), opened.key_age);
         if let Some(cached) = cache.0.get(&key) {
             if cached.takes_confirmation(now) {
                 self.confirm_generation(app, &cached, now);
@@ -190,6 +190,18 @@ pub(in crate::auth) fn open_refresh(
 pub(in crate::auth) fn open_jwt(app: &AppAuth, cookies: &RequestCookies<'_>) -> Option<SessionJwt> {
     let value = cookies.get_chunked(&app.app.cookies.jwt)?;
     app.seals.jwt.open(&value)
+}
+
+/// Whether the JWT cookie is of this app at its provider.
+pub(in crate::auth) fn opens_jwt(app: &AppAuth, cookies: &RequestCookies<'_>) -> bool {
+    let value = cookies.get_chunked(&app.app.cookies.jwt);
+    value.is_some_and(|value| app.seals.jwt.opens(&value))
+}
+
+/// Whether the refresh cookie is of this app at its provider.
+pub(in crate::auth) fn opens_refresh(app: &AppAuth, cookies: &RequestCookies<'_>) -> bool {
+    let value = cookies.get_chunked(&app.app.cookies.refresh);
+    value.is_some_and(|value| app.seals.refresh.opens(&value))
 }
 
 /// The sessions of the cookies, valid or not. They are two if the cookies were mixed: a logout must

@@ -203,8 +203,22 @@ impl SessionWriter {
         let activity = Some(self.context.now());
         let cookies = self.session_cookies(app, grant, request_cookies, activity)?;
         log_session_start(app, grant);
+        self.revoke_replaced(app, &grant.jwt.sid, request_cookies);
+        for other in self.context.at_other_providers(app) {
+            self.revoke_replaced(&other, &grant.jwt.sid, request_cookies);
+        }
+        Ok(cookies)
+    }
+
+    /// Revokes the sessions of the request at `app` that the session `sid` replaces.
+    fn revoke_replaced(
+        &self,
+        app: &Arc<AppAuth>,
+        sid: &SessionId,
+        request_cookies: &RequestCookies<'_>,
+    ) {
         for RevocableSession { key: previous, .. } in revocable_sessions(app, request_cookies) {
-            if previous.sid == grant.jwt.sid {
+            if previous.sid == *sid {
                 continue;
             }
             self.revoker.revoke(app, &previous);
@@ -217,7 +231,6 @@ impl SessionWriter {
                 tracing::warn!("revocation_write_failed");
             }
         }
-        Ok(cookies)
     }
 
     fn session_cookies(

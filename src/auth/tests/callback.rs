@@ -9,11 +9,16 @@ use super::{START, Setup};
 use crate::auth::login::callback::LoginOutcome;
 use crate::auth::session::open::{open_jwt, session_key};
 use crate::auth::session_validity::key_of_jwt;
-use crate::identity::claims::UnverifiedClaims;
+use crate::identity::claims::{ClaimSource, UnverifiedClaims};
 use crate::policy::decide::Caller;
 use crate::session::attempt::ATTEMPT_LIFETIME;
 use crate::session::cookie::RequestCookies;
 use crate::session::validity::{LiveSession, NoSessionReason, Session};
+
+const SOURCE: ClaimSource<'static> = ClaimSource {
+    provider: None,
+    unverified: UnverifiedClaims::Absent,
+};
 
 /// A stable name of the outcome.
 fn code(outcome: &LoginOutcome) -> &'static str {
@@ -131,7 +136,7 @@ async fn second_callback_of_a_signed_in_browser_returns_to_the_page() {
     let header = browser.header();
     let cookies = RequestCookies::read(&header);
     let jwt = open_jwt(&setup.app, &cookies).unwrap();
-    let session = Arc::new(Session::of(&jwt, &[], UnverifiedClaims::Absent).unwrap());
+    let session = Arc::new(Session::of(&jwt, &[], SOURCE).unwrap());
     let caller = Caller::Authenticated(LiveSession::just_verified(session, START));
     let query = format!("code=code&state={state}");
     let outcome = browser.callback_with(&setup, &query, &caller).await;

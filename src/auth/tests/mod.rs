@@ -33,9 +33,10 @@ use crate::auth::session::stream::StreamActivity;
 use crate::auth::session::writer::SessionWriter;
 use crate::auth::{Event, EventSession, Observer, Stores};
 use crate::oidc::{ClientAuth, ClientSettings, Provider, ProviderSettings, SessionTokenSource};
-use crate::policy::app::{App, AppLogoutPolicy, LoginSite, OptionalEndpoints};
+use crate::policy::app::{App, AppLogoutPolicy, OptionalEndpoints};
 use crate::policy::background_paths::BackgroundPaths;
 use crate::policy::hosts::AppHosts;
+use crate::policy::login_providers::{LoginProvider, LoginProviders};
 use crate::policy::route::AppRef;
 use crate::policy::rules::{AuthMethods, Rules};
 use crate::runtime::BackgroundRuntime;
@@ -177,6 +178,7 @@ impl Setup {
     fn app_ref(&self) -> AppRef<'_> {
         AppRef {
             index: 0,
+            provider: self.app.app.providers.only(),
             app: &self.app.app,
         }
     }
@@ -203,7 +205,10 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
         aliases: Vec::new(),
         hsts: false,
         hosts: AppHosts::One,
-        login: LoginSite::Own,
+        providers: LoginProviders::one(LoginProvider {
+            leeway: Duration::from_secs(30),
+            ..LoginProvider::new(ProviderName::new("login"))
+        }),
         prefix: "/.doorward".to_owned(),
         rules: Rules::new(Vec::new(), false, AuthMethods::SESSION),
         routes: Default::default(),
@@ -217,7 +222,6 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
             idle: Duration::from_secs(1800),
             absolute: Duration::from_secs(43_200),
         },
-        leeway: Duration::from_secs(30),
         login_parameters: Default::default(),
         native: None,
         bearer: None,

@@ -112,6 +112,10 @@ fn provider_references<'c, 'r>(
                 .as_deref()
                 .map(|name| (at.key("provider"), name)),
         );
+        let several = app.providers.iter().flatten().enumerate();
+        let several = several
+            .filter_map(|(index, name)| Some((at.key("providers").index(index), name.as_deref()?)));
+        references.extend(several);
         let at = at.key("bearer").key("providers");
         let listed = token_issuers(app).enumerate();
         references.extend(listed.filter_map(|(index, name)| Some((at.index(index), name?))));
@@ -145,13 +149,25 @@ fn providers(raw: &RawConfig, root: &Location<'_>) {
     }
     one_issuer_each(raw, root);
     for (at, _, app) in apps(raw, root) {
-        let provider = app
-            .provider
-            .as_ref()
-            .and_then(|name| raw.providers.as_ref()?.get(name)?.as_ref());
-        if let Some(provider) = provider {
-            fusionauth::check_app(provider, app, &at);
+        let mut webhooks = 0;
+        for name in app.login_providers() {
+            let provider = raw.providers.as_ref().and_then(|known| known.get(name));
+            let Some(provider) = provider.and_then(Option::as_ref) else {
+                continue;
+            };
+            let at_registration = match app.providers {
+                Some(_) => at.key("registrations").key(name),
+                None => at.clone(),
+            };
+            fusionauth::check_app(provider, app.session_jwt_at(name), &at_registration);
             frontchannel(provider, app, &at);
+            webhooks += usize::from(provider.webhooks.is_some());
+        }
+        if webhooks > 1 {
+            at.key("providers").error(
+                "more than one of them sends webhooks",
+                "the app has one endpoint for webhooks: use back-channel logout for the others",
+            );
         }
     }
     if !references.iter().all(|(_, name)| known.contains(name)) {
@@ -178,17 +194,22 @@ fn one_issuer_each(raw: &RawConfig, root: &Location<'_>) {
             .as_deref()
     };
     for (at, _, app) in apps(raw, root) {
-        let at = at.key("bearer").key("providers");
+        let of_logins = app.login_providers().enumerate();
+        let of_logins = of_logins.map(|(index, name)| (at.key("providers").index(index), name));
+        let of_tokens = token_issuers(app).enumerate();
+        let of_tokens = of_tokens.filter_map(|(index, name)| {
+            Some((at.key("bearer").key("providers").index(index), name?))
+        });
         let mut seen: Vec<(&str, &str)> = Vec::new();
-        for (index, name) in token_issuers(app).enumerate() {
-            let Some((name, issuer)) = name.and_then(|name| Some((name, issuer(name)?))) else {
+        for (at, name) in of_logins.chain(of_tokens) {
+            let Some(issuer) = issuer(name) else {
                 continue;
             };
             if let Some((other, _)) = seen
                 .iter()
                 .find(|(other, known)| *known == issuer && *other != name)
             {
-                at.index(index).error(
+                at.error(
                     format!("{} has the same issuer as {}", quoted(name), quoted(other)),
                     "list one of them: their tokens cannot be distinguished",
                 );

@@ -3,29 +3,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use url::Url;
-
 use super::super::files::Folder;
 use super::super::keywords::AuthorizationHeader;
 use super::super::raw::RawApp;
 use super::super::report::{Location, quoted};
 use super::super::settings::{AppConfig, ClientHeaders};
+use super::native::PasswordLogins;
+use super::registrations::{Logins, Site};
 use super::routes::RouteContext;
 use super::rule_lists::RuleListFiles;
 use super::rules::RuleContext;
 use super::session::{cookie_name, limits};
 use super::{
-    app_logout, authentication, basic, bearer, check_host, check_name, client, elements,
-    header_edits, headers, native, routes, rules, server, upstream, web_origins, wildcard,
+    app_logout, authentication, basic, bearer, check_host, check_name, elements, header_edits,
+    headers, native, registrations, routes, rules, server, upstream, web_origins, wildcard,
 };
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
-use crate::policy::app::{App, LoginSite, OptionalEndpoints};
+use crate::policy::app::{App, OptionalEndpoints};
 use crate::policy::background_paths::BackgroundPaths;
 use crate::policy::rules::{AuthMethods, Rules};
 use crate::session::cookie::CookieNames;
 use crate::session::validity::Limits;
 use crate::types::net::Origin;
-use crate::types::oauth::{AppName, ProviderName};
+use crate::types::oauth::AppName;
 
 const PREFIX: &str = "/.doorward";
 /// The default of `preserve_post_max_bytes`.
@@ -43,11 +43,6 @@ pub(super) fn check(
     defaults: Limits,
 ) -> Option<AppConfig> {
     check_name(name, at);
-    let provider = at.required(
-        "provider",
-        raw.provider.take(),
-        "the name of a table under `[providers]`",
-    );
     let allow_http = raw.dangerously_allow_http_public_url.unwrap_or(false);
     let public_url = raw.public_url.take();
     let public_url = at.required(
@@ -70,10 +65,12 @@ pub(super) fn check(
     }
     let prefix = prefix(raw.endpoint_prefix.take(), &at.key("endpoint_prefix"));
     let hosts = wildcard::hosts(&mut raw, origin.as_ref(), &prefix, at);
-    let callback = origin
-        .as_ref()
-        .and_then(|origin| Url::parse(&format!("{origin}{prefix}/callback")).ok());
-    let client = client::check(&mut raw, callback, at, folder);
+    let site = Site {
+        origin: origin.as_ref(),
+        prefix: &prefix,
+    };
+    let logins = registrations::check(&mut raw, &site, at, folder);
+    let clients = logins.as_ref().map(Logins::clients).unwrap_or_default();
     let cookie_name = cookie_name(raw.cookie_name.take(), &at.key("cookie_name"));
     let limits = limits(raw.idle_timeout, raw.absolute_timeout, at, defaults);
     let allowed_ambiguities = rules::ambiguities(
@@ -95,9 +92,9 @@ pub(super) fn check(
     };
     let rules_at = at.key("rules");
     let rules = rules::check(raw.rules.take(), &rule_context, &rules_at);
-    authentication::check_reachable(&rules, client.as_ref(), &rules_at);
+    authentication::check_reachable(&rules, &clients, &rules_at);
     let logout_return_to = app_logout::return_targets(&mut raw, at);
-    let login_parameters = authentication::check_parameters(&mut raw, client.as_ref(), at);
+    let login_parameters = authentication::check_parameters(&mut raw, &clients, at);
     let rules = Rules::new(rules, case_insensitive, auth_methods);
     let background_paths =
         rules::background_paths(raw.background_paths.take(), &at.key("background_paths"));
@@ -106,15 +103,21 @@ pub(super) fn check(
     let accepts_bearer = raw.bearer.is_some();
     let raw_native = raw.native.take().unwrap_or_default();
     let at_native = at.key("native");
-    let throttle = native::throttle(&raw_native, &at_native);
-    let native = native::check(
-        raw_native,
-        &at_native,
-        client.as_ref(),
-        accepts_bearer,
-        throttle,
-    );
-    let basic = basic::check(raw.basic.take(), &rules, throttle, &at.key("basic"));
+    let checks_passwords = raw_native.password_grant == Some(true) || rules.accept_basic();
+    let password_provider = logins.as_ref().map(|logins| logins.password_provider);
+    if checks_passwords && password_provider == Some(None) {
+        at.missing(
+            "password_provider",
+            "the one of `providers` that checks passwords",
+        );
+    }
+    let passwords = PasswordLogins {
+        provider: password_provider.flatten().unwrap_or_default(),
+        client: logins.as_ref().and_then(Logins::password_client),
+        throttle: native::throttle(&raw_native, &at_native),
+    };
+    let native = native::check(raw_native, &at_native, &passwords, accepts_bearer);
+    let basic = basic::check(raw.basic.take(), &rules, &passwords, &at.key("basic"));
     let names: Vec<&str> = headers
         .iter()
         .map(|template| template.name().as_str())
@@ -135,7 +138,7 @@ pub(super) fn check(
     let optional_endpoints = OptionalEndpoints {
         frontchannel_logout: raw.frontchannel_logout.unwrap_or(false),
         // Set when the providers are known.
-        fusionauth_webhooks: false,
+        fusionauth_webhooks: None,
     };
     let max_preserved_post = preserve_post_max_bytes(
         raw.preserve_post_max_bytes,
@@ -163,21 +166,22 @@ pub(super) fn check(
     let routes = routes::check(raw_routes, &route_context, &at.key("routes"));
 
     let origin = origin?;
-    let client = client?;
-    let provider = ProviderName::new(provider?);
-    let (bearer_policy, bearer) = match bearer {
+    let Logins {
+        providers,
+        mut registrations,
+        ..
+    } = logins?;
+    let bearer_policy = match bearer {
         Some(bearer) => {
             let bearer = bearer?;
-            (
-                Some(bearer.policy),
-                Some(
-                    bearer
-                        .verification
-                        .with_defaults(&provider, &client.audiences),
-                ),
-            )
+            let verification = &bearer.verification;
+            verification.check_providers(&providers, &at.key("bearer"));
+            for registration in &mut registrations {
+                registration.bearer = Some(verification.at(registration, &providers));
+            }
+            Some(bearer.policy)
         }
-        None => (None, None),
+        None => None,
     };
     let cookies = CookieNames::new(&cookie_name, &origin);
     let name = AppName::new(name);
@@ -187,8 +191,8 @@ pub(super) fn check(
         hosts,
         aliases,
         hsts,
-        // Set when the login hosts are known.
-        login: LoginSite::Own,
+        // Completed when the tables of the providers are known.
+        providers,
         login_parameters,
         prefix,
         rules,
@@ -201,8 +205,6 @@ pub(super) fn check(
         response_edits: header_edits.responses,
         cookies,
         limits,
-        // Set when the providers are known.
-        leeway: Duration::ZERO,
         optional_endpoints,
         logout_return_to,
         app_logout,
@@ -215,14 +217,12 @@ pub(super) fn check(
     };
     Some(AppConfig {
         policy,
-        provider,
-        client,
+        registrations,
         auth,
         max_in_flight_requests,
         upstream: upstream?,
         routes: routes.settings,
         client_headers,
-        bearer,
     })
 }
 

@@ -64,8 +64,8 @@ fn acr_values(values: List<String>, at: &Location<'_>) -> Vec<String> {
     valid.collect()
 }
 
-/// Reports rules that no login of `client` fulfils.
-pub(super) fn check_reachable(rules: &[Rule], client: Option<&ClientSettings>, at: &Location<'_>) {
+/// Reports rules that no login of one of `clients` fulfils.
+pub(super) fn check_reachable(rules: &[Rule], clients: &[&ClientSettings], at: &Location<'_>) {
     for (index, rule) in rules.iter().enumerate() {
         if rule.allow.auth_methods.basic && !rule.allow.authentication.is_empty() {
             at.index(index).key("require").error(
@@ -74,7 +74,12 @@ pub(super) fn check_reachable(rules: &[Rule], client: Option<&ClientSettings>, a
             );
         }
     }
-    let Some(client) = client else { return };
+    for client in clients {
+        check_reachable_by(rules, client, at);
+    }
+}
+
+fn check_reachable_by(rules: &[Rule], client: &ClientSettings, at: &Location<'_>) {
     let of_every_login = client.required_authentication();
     let mut extra = client.extra_authorization_params.iter();
     let is_silent = extra.any(|(name, value)| name == "prompt" && value == "none");
@@ -102,7 +107,7 @@ pub(super) fn check_reachable(rules: &[Rule], client: Option<&ClientSettings>, a
 /// `[apps.NAME.login_parameters]`
 pub(super) fn check_parameters(
     raw: &mut RawApp,
-    client: Option<&ClientSettings>,
+    clients: &[&ClientSettings],
     at: &Location<'_>,
 ) -> AllowedParameters {
     let at = at.key("login_parameters");
@@ -117,18 +122,19 @@ pub(super) fn check_parameters(
     let acr_values: Vec<String> = elements(raw.acr_values, &at)
         .filter_map(|(at, acr)| acr_values(vec![Some(acr)], &at).pop())
         .collect();
-    let of_every_login = client.map(ClientSettings::required_authentication);
-    let accepted = of_every_login.unwrap_or_default().acr_values;
-    if let Some(other) = acr_values.iter().find(|acr| !accepted.contains(acr))
-        && !accepted.is_empty()
-    {
-        at.error(
-            format!(
-                "a login with {} fails: `extra_authorization_params` accepts other values only",
-                quoted(other)
-            ),
-            "list only its values, or remove its `acr_values`",
-        );
+    for client in clients {
+        let accepted = client.required_authentication().acr_values;
+        if let Some(other) = acr_values.iter().find(|acr| !accepted.contains(acr))
+            && !accepted.is_empty()
+        {
+            at.error(
+                format!(
+                    "a login with {} fails: `extra_authorization_params` accepts other values only",
+                    quoted(other)
+                ),
+                "list only its values, or remove its `acr_values`",
+            );
+        }
     }
     AllowedParameters {
         prompts,

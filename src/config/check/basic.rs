@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::super::raw::RawBasic;
 use super::super::report::{Location, quoted};
+use super::native::PasswordLogins;
 use super::nonzero;
 use super::server::{bounded, size};
 use crate::policy::basic::Basic;
-use crate::policy::native::Throttle;
 use crate::policy::rules::Rules;
 
 const CACHE_LIFETIME: Duration = Duration::from_secs(5 * 60);
@@ -19,7 +19,7 @@ const MAX_CACHE_SIZE: u32 = 1_000_000;
 pub(super) fn check(
     raw: Option<RawBasic>,
     rules: &Rules,
-    throttle: Throttle,
+    passwords: &PasswordLogins<'_>,
     at: &Location<'_>,
 ) -> Option<Basic> {
     let is_used = rules.accept_basic();
@@ -54,10 +54,11 @@ pub(super) fn check(
         1..=MAX_CACHE_SIZE,
     );
     is_used.then(|| Basic {
+        provider: passwords.provider,
         realm,
         cache_lifetime,
         cache_size: size(cache_size),
-        throttle,
+        throttle: passwords.throttle,
     })
 }
 

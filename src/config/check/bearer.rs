@@ -5,12 +5,13 @@ use std::time::Duration;
 use super::super::keywords::{Dpop, OpaqueTokens};
 use super::super::raw::RawBearer;
 use super::super::report::{Location, quoted};
-use super::super::settings::BearerConfig;
+use super::super::settings::{BearerConfig, Registration};
 use super::headers::{folded, is_reserved};
 use super::{client, elements, nonzero};
 use crate::identity::identity::HeaderTemplate;
 use crate::oidc::presented_token::AccessTokenClaim;
 use crate::policy::app::BearerPolicy;
+use crate::policy::login_providers::{LoginProviders, ProviderIndex};
 use crate::types::oauth::ProviderName;
 
 const CLIENT_HEADER: &str = "X-Forwarded-Client";
@@ -35,23 +36,37 @@ pub(super) struct Verification {
 }
 
 impl Verification {
-    /// Fills in the provider and audiences of the app where none are listed.
-    pub(super) fn with_defaults(
-        self,
-        provider: &ProviderName,
-        audiences: &[String],
-    ) -> BearerConfig {
-        let Self {
-            introspection,
-            dpop_nonce,
-            ..
-        } = self;
+    /// The verification at one registration: of the tokens of its provider, if they are accepted, and
+    /// at the first registration of those of issuers at which nobody logs in.
+    pub(super) fn at(&self, registration: &Registration, logins: &LoginProviders) -> BearerConfig {
+        let own = &registration.provider;
+        let is_login = |name: &ProviderName| logins.named(name.as_str()).is_some();
+        let is_first = logins.get(ProviderIndex::default()).name == *own;
+        let providers = match &self.providers {
+            None => vec![own.clone()],
+            Some(listed) => {
+                let listed = listed.iter();
+                let verified = listed.filter(|name| *name == own || is_first && !is_login(name));
+                verified.cloned().collect()
+            }
+        };
+        let audiences = self.audiences.as_ref();
         BearerConfig {
-            providers: self.providers.unwrap_or_else(|| vec![provider.clone()]),
-            audiences: self.audiences.unwrap_or_else(|| audiences.to_vec()),
-            access_token_claim: self.access_token_claim,
-            introspection,
-            dpop_nonce,
+            providers,
+            audiences: audiences.unwrap_or(&registration.client.audiences).clone(),
+            access_token_claim: self.access_token_claim.clone(),
+            introspection: self.introspection,
+            dpop_nonce: self.dpop_nonce,
+        }
+    }
+
+    /// Reports what needs one provider.
+    pub(super) fn check_providers(&self, logins: &LoginProviders, at: &Location<'_>) {
+        if self.introspection.is_some() && logins.are_several() {
+            at.key("opaque_tokens").error(
+                "an opaque token does not say which of several providers issued it",
+                "accept JWTs only, or give the API an app of its own with one provider",
+            );
         }
     }
 }

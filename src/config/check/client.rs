@@ -4,7 +4,7 @@ use url::Url;
 
 use super::super::files::{Folder, is_example_secret};
 use super::super::keywords::TokenEndpointAuthMethod;
-use super::super::raw::{List, Named, RawApp};
+use super::super::raw::{List, Named, RawRegistration};
 use super::super::report::{Location, quoted};
 use super::elements;
 use crate::oidc::authorize::is_reserved;
@@ -15,7 +15,7 @@ const SCOPES: [&str; 4] = ["openid", "email", "profile", "offline_access"];
 
 /// Takes the client's keys out of `raw`. `callback` is the redirect URI, if it is valid.
 pub(super) fn check(
-    raw: &mut RawApp,
+    raw: &mut RawRegistration,
     callback: Option<Url>,
     at: &Location<'_>,
     folder: &Folder,
@@ -52,7 +52,11 @@ pub(super) fn check(
     Some(settings)
 }
 
-fn authentication(raw: &mut RawApp, at: &Location<'_>, folder: &Folder) -> Option<ClientAuth> {
+fn authentication(
+    raw: &mut RawRegistration,
+    at: &Location<'_>,
+    folder: &Folder,
+) -> Option<ClientAuth> {
     let has_secret = raw.client_secret.is_some() || raw.client_secret_file.is_some();
     let secret = secret(raw, at, folder);
     let method = raw.token_endpoint_auth_method.unwrap_or(if has_secret {
@@ -79,7 +83,7 @@ fn authentication(raw: &mut RawApp, at: &Location<'_>, folder: &Folder) -> Optio
     }
 }
 
-fn secret(raw: &mut RawApp, at: &Location<'_>, folder: &Folder) -> Option<ClientSecret> {
+fn secret(raw: &mut RawRegistration, at: &Location<'_>, folder: &Folder) -> Option<ClientSecret> {
     let (inline, file) = (raw.client_secret.take(), raw.client_secret_file.take());
     let inline_at = at.key("client_secret");
     if inline.is_some() && file.is_some() {

@@ -4,12 +4,13 @@ use http::{HeaderName, header};
 
 use super::super::files::Folder;
 use super::super::keywords::{ProviderKind, WebhookSignature};
-use super::super::raw::{RawApp, RawProvider, RawWebhooks};
+use super::super::raw::{RawProvider, RawWebhooks};
 use super::super::report::{Location, quoted};
 use super::super::settings::AppConfig;
 use crate::oidc::fusionauth::sender::{SenderProofs, SignatureKey};
 use crate::oidc::fusionauth::{FusionAuth, RefreshBy};
 use crate::oidc::{Dialect, ProviderSettings, SessionTokenSource};
+use crate::types::oauth::ProviderName;
 use crate::types::secret::Secret;
 
 /// The shortest HMAC secret without a warning, in bytes: the size of the shortest hash (RFC 7518
@@ -35,18 +36,27 @@ pub(super) fn dialect(
 
 /// Enables the webhook endpoint of an app if its provider has webhooks.
 pub(super) fn offer_webhooks(app: &mut AppConfig, providers: &[ProviderSettings]) {
-    let provider = providers
-        .iter()
-        .find(|provider| provider.name == app.provider);
-    let fusionauth = provider.and_then(|provider| provider.dialect.fusionauth());
+    let has_webhooks = |name: &ProviderName| {
+        let mut named = providers.iter().filter(|provider| provider.name == *name);
+        named.any(|provider| {
+            let fusionauth = provider.dialect.fusionauth();
+            fusionauth.is_some_and(|fusionauth| fusionauth.webhooks.is_some())
+        })
+    };
+    let logins = &app.policy.providers;
+    let mut indices = logins.indices();
     app.policy.optional_endpoints.fusionauth_webhooks =
-        fusionauth.is_some_and(|fusionauth| fusionauth.webhooks.is_some());
+        indices.find(|index| has_webhooks(&logins.get(*index).name));
 }
 
-/// Checks an app together with its FusionAuth provider.
-pub(super) fn check_app(provider: &RawProvider, app: &RawApp, at: &Location<'_>) {
+/// Checks a registration of an app, with its `session_jwt`, together with its FusionAuth provider.
+pub(super) fn check_app(
+    provider: &RawProvider,
+    session_jwt: Option<SessionTokenSource>,
+    at: &Location<'_>,
+) {
     let is_fusionauth = provider.kind == Some(ProviderKind::FusionAuth);
-    if !is_fusionauth || app.session_jwt == Some(SessionTokenSource::Access) {
+    if !is_fusionauth || session_jwt == Some(SessionTokenSource::Access) {
         return;
     }
     const HINT: &str =

@@ -1,7 +1,6 @@
 //! `login_url` of a provider: the login host that completes the logins of its apps.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use url::Url;
 
@@ -11,11 +10,12 @@ use super::super::settings::{AppConfig, LoginHostConfig, StoreBackend, StoreConf
 use super::app::{prefix, public_origin};
 use super::session::COOKIE_NAME;
 use crate::identity::header_edits::HeaderEdits;
-use crate::policy::app::{App, AppLogoutPolicy, LoginSite, OptionalEndpoints};
+use crate::policy::app::{App, AppLogoutPolicy, OptionalEndpoints};
 use crate::policy::background_paths::BackgroundPaths;
 use crate::policy::cors::CorsPolicy;
 use crate::policy::hosts::AppHosts;
 use crate::policy::login_parameters::AllowedParameters;
+use crate::policy::login_providers::{LoginProvider, LoginProviders, LoginSite};
 use crate::policy::rules::{AuthMethods, Rules};
 use crate::session::cookie::CookieNames;
 use crate::session::validity::Limits;
@@ -50,7 +50,10 @@ pub(super) fn check(
         hosts: AppHosts::One,
         // Set when the apps are known.
         hsts: false,
-        login: LoginSite::Host,
+        providers: LoginProviders::one(LoginProvider {
+            site: LoginSite::Host,
+            ..LoginProvider::new(ProviderName::new(provider))
+        }),
         login_parameters: AllowedParameters::default(),
         prefix,
         rules: Rules::new(Vec::new(), false, AuthMethods::SESSION),
@@ -60,7 +63,6 @@ pub(super) fn check(
         allowed_ambiguities: PathAmbiguities::NONE,
         headers: Vec::new(),
         limits,
-        leeway: Duration::ZERO,
         optional_endpoints: OptionalEndpoints::default(),
         logout_return_to: Vec::new(),
         app_logout: AppLogoutPolicy::default(),
@@ -80,13 +82,16 @@ pub(super) fn check(
     })
 }
 
-/// Makes the login host of the app's provider complete its logins.
+/// Makes the login hosts of the app's providers complete its logins there.
 pub(super) fn join(app: &mut AppConfig, hosts: &mut [LoginHostConfig]) {
-    let mut hosts = hosts.iter_mut();
-    if let Some(host) = hosts.find(|host| host.provider == app.provider) {
-        host.policy.hsts |= app.policy.hsts && host.policy.origin.is_secure();
-        app.policy.login = LoginSite::Through(host.policy.origin.clone());
-        app.client.redirect_uri = host.callback.clone();
+    let providers = app.policy.providers.iter_mut();
+    for (provider, registration) in providers.zip(&mut app.registrations) {
+        let mut hosts = hosts.iter_mut();
+        if let Some(host) = hosts.find(|host| host.provider == provider.name) {
+            host.policy.hsts |= app.policy.hsts && host.policy.origin.is_secure();
+            provider.site = LoginSite::Through(host.policy.origin.clone());
+            registration.client.redirect_uri = host.callback.clone();
+        }
     }
 }
 

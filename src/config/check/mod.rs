@@ -18,6 +18,7 @@ mod log;
 mod login_host;
 mod native;
 mod provider;
+mod registrations;
 mod route_answers;
 mod route_overlaps;
 mod routes;
@@ -60,10 +61,12 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
     let at = root.key("providers");
     let mut providers = Vec::new();
     let mut login_hosts = Vec::new();
+    let mut described = Vec::new();
     for (name, mut raw) in raw.providers.unwrap_or_default() {
         let at = at.key(&name);
         if let Some(raw) = &mut raw {
             login_hosts.extend(login_host::check(&name, raw, &at, limits));
+            described.push(registrations::describe(&name, raw, &at));
         }
         providers.extend(raw.and_then(|raw| provider::check(&name, raw, &at, folder)));
     }
@@ -77,10 +80,7 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
     }
     for app in &mut apps {
         fusionauth::offer_webhooks(app, &providers);
-        let mut known = providers.iter();
-        if let Some(provider) = known.find(|provider| provider.name == app.provider) {
-            app.policy.leeway = provider.leeway;
-        }
+        registrations::complete(app, &providers, &described);
         login_host::join(app, &mut login_hosts);
     }
     let mut server = server?;

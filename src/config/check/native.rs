@@ -6,6 +6,7 @@ use super::super::raw::RawNative;
 use super::super::report::Location;
 use super::{nonzero, web_origins};
 use crate::oidc::{ClientSettings, SessionTokenSource};
+use crate::policy::login_providers::ProviderIndex;
 use crate::policy::native::{Native, Throttle, Tokens};
 use crate::policy::throttle::{BackoffLimit, RateLimit};
 use crate::types::oauth::ClientId;
@@ -56,15 +57,28 @@ pub(super) fn throttle(raw: &RawNative, at: &Location<'_>) -> Throttle {
     }
 }
 
+/// What logins with a password have in common.
+pub(super) struct PasswordLogins<'c> {
+    /// The provider that checks them.
+    pub(super) provider: ProviderIndex,
+    /// The registration there.
+    pub(super) client: Option<&'c ClientSettings>,
+    pub(super) throttle: Throttle,
+}
+
 /// `None` unless `password_grant` is on. `bearer` is whether the app accepts the provider's access
 /// tokens.
 pub(super) fn check(
     raw: RawNative,
     at: &Location<'_>,
-    client: Option<&ClientSettings>,
+    passwords: &PasswordLogins<'_>,
     bearer: bool,
-    throttle: Throttle,
 ) -> Option<Native> {
+    let PasswordLogins {
+        provider,
+        client,
+        throttle,
+    } = *passwords;
     let cors_origins = web_origins::origins(raw.cors_origins, &at.key("cors_origins"));
     let inline_refresh = raw.inline_refresh.unwrap_or(false);
     let plain = raw.dangerously_plain_tokens.unwrap_or(false);
@@ -99,6 +113,7 @@ pub(super) fn check(
     );
     let tokens = if plain { Tokens::Plain } else { Tokens::Sealed };
     Some(Native {
+        provider,
         client_id: client_id?,
         tokens,
         inline_refresh,

@@ -75,7 +75,8 @@ fn redirect_target(text: &str) -> Option<RedirectTarget> {
         // Nothing but an origin and a path, spelled as browsers read it.
         let path = base.strip_prefix(&origin)?;
         let is_plain = url.as_str().trim_end_matches('/') == base.trim_end_matches('/');
-        if !is_web || !is_plain || !url.host_str().is_some_and(is_host) {
+        let is_valid = is_web && is_plain && url.host_str().is_some_and(is_host);
+        if !is_valid {
             return None;
         }
         (Some(origin), path)

@@ -43,13 +43,18 @@ pub(super) fn check(raw: &RawConfig, root: &Location<'_>) {
 /// Warns if everybody who registers at the provider may use the app, and no rule tells users apart
 /// by what the provider knows of their organization.
 fn open_registration(raw: &RawConfig, app: &RawApp, at: &Location<'_>) {
-    let provider = app
-        .provider
-        .as_ref()
-        .and_then(|name| raw.providers.as_ref()?.get(name)?.as_ref());
-    let issuer = provider.and_then(|provider| provider.issuer.as_deref());
-    let Some(issuer) = issuer.filter(|issuer| is_open(issuer)) else {
+    let issuer = |name| {
+        let provider = raw.providers.as_ref()?.get(name)?.as_ref()?;
+        provider.issuer.as_deref()
+    };
+    let mut issuers = app.login_providers().filter_map(issuer);
+    let Some(issuer) = issuers.find(|issuer| is_open(issuer)) else {
         return;
+    };
+    let key = if app.providers.is_some() {
+        "providers"
+    } else {
+        "provider"
     };
     let rules = || app.rules.iter().flatten().flatten();
     let admits_all = rules().any(|rule| matches!(rule.allow, Some(RawAllow::Authenticated)));
@@ -59,7 +64,7 @@ fn open_registration(raw: &RawConfig, app: &RawApp, at: &Location<'_>) {
     });
     let tells_apart = rules().any(|rule| rule.allow.as_ref().is_some_and(names_users));
     if (admits_all || !has_last_rule) && !tells_apart {
-        at.key("provider").warning(
+        at.key(key).warning(
             format!(
                 "anybody can register at {}, and `authenticated` admits all of them",
                 quoted(issuer)

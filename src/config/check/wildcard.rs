@@ -60,7 +60,13 @@ pub(super) fn hosts(
     if labels.as_ref().is_some_and(Vec::is_empty) && !at_labels.has_invalid() {
         at_labels.error("no label is listed", "list labels, or remove the key");
     }
-    advise_registration(origin, labels.as_deref(), prefix, at);
+    let callback = match raw.providers {
+        Some(_) => "callback/PROVIDER",
+        None => "callback",
+    };
+    let endpoints = Endpoints { prefix, callback };
+    advise_registration(origin, labels.as_deref(), &endpoints, at);
+
     AppHosts::Wildcard(Wildcard {
         labels,
         max_hosts: size(bounded(
@@ -73,25 +79,32 @@ pub(super) fn hosts(
     })
 }
 
+/// The endpoints that a provider redirects to.
+struct Endpoints<'a> {
+    prefix: &'a str,
+    callback: &'a str,
+}
+
 /// Says what the provider must know: each host has a redirect URI of its own.
 fn advise_registration(
     origin: &Origin,
     labels: Option<&[HostLabel]>,
-    prefix: &str,
+    endpoints: &Endpoints<'_>,
     at: &Location<'_>,
 ) {
+    let Endpoints { prefix, callback } = endpoints;
     let hosts = match labels {
         Some([first, others @ ..]) => {
             let first = origin.at_label(first).map(|origin| origin.to_string());
             let first = first.unwrap_or_default();
             format!(
-                "`{first}{prefix}/callback`, and the same for {} more",
+                "`{first}{prefix}/{callback}`, and the same for {} more",
                 others.len()
             )
         }
         Some([]) | None => {
             let pattern = origin.to_string().replacen('*', LABEL, 1);
-            format!("`{pattern}{prefix}/callback` for every host")
+            format!("`{pattern}{prefix}/{callback}` for every host")
         }
     };
     at.key("public_url").advice(

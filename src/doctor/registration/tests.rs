@@ -1,7 +1,7 @@
 //! Tables of what is concluded from the responses of the authorization and token endpoints.
 
 use super::*;
-use crate::doctor::testing::{app, found};
+use crate::doctor::testing::{found, registered};
 use crate::oidc::callback::CallbackError;
 
 const SECRET: &str = "client_secret_file = \"secret\"";
@@ -100,7 +100,7 @@ fn authorization_responses_are_judged_with_the_token_endpoint() {
             redirect_uri,
         ),
     ] {
-        let (app, response) = (app(SECRET), Ok(probe));
+        let (app, response) = (registered(SECRET), Ok(probe));
         let found = found(|findings| judge_authorization(&app, &response, verdict, findings));
         assert_eq!(found.concat(), expected, "{response:?} {verdict:?}");
     }
@@ -144,7 +144,7 @@ fn token_responses_tell_whether_the_client_is_accepted() {
         (unavailable, "warning token_endpoint_failing provider"),
     ] {
         let verdict = ClientVerdict::of(Err(error.clone()));
-        let (app, announced) = (app(SECRET), Announced::default());
+        let (app, announced) = (registered(SECRET), Announced::default());
         let found = found(|findings| judge_secret(&app, &verdict, &announced, findings));
         assert_eq!(found.concat(), expected, "{error}");
     }
@@ -156,7 +156,7 @@ fn announced_authentication_matters_only_if_the_client_is_not_accepted() {
         client_auth_methods: Some(vec!["client_secret_post".to_owned()]),
         ..Announced::default()
     };
-    let app = app(SECRET);
+    let app = registered(SECRET);
     let accepted = |findings: &mut Findings| {
         judge_secret(&app, &ClientVerdict::Accepted, &announced, findings);
     };
@@ -203,7 +203,7 @@ fn scopes_and_grants_are_compared_with_the_announced_ones() {
             &["warning password_not_announced native"],
         ),
     ] {
-        let app = app(&format!("{SECRET}\n{lines}"));
+        let app = registered(&format!("{SECRET}\n{lines}"));
         let found = found(|findings| {
             judge_scopes(&app, &announced, findings);
             judge_grants(&app, &announced, findings);
@@ -225,7 +225,7 @@ fn requested_audience_must_be_accepted() {
         (requested.to_owned(), false),
         (access.to_owned(), false),
     ] {
-        let app = app(&format!("{SECRET}\n{lines}"));
+        let app = registered(&format!("{SECRET}\n{lines}"));
         let found = found(|findings| judge_audience(&app, findings));
         let expected = ["warning audience_mismatch audiences"];
         assert_eq!(found, expected[..usize::from(is_found)], "{lines}");

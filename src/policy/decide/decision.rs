@@ -34,6 +34,15 @@ pub enum Decision<'a> {
         /// Why there is no session, or not a sufficient one.
         reason: NoSessionReason,
     },
+    /// Let the user choose one of the providers of the app, on a page at the login endpoint.
+    ChooseProvider {
+        /// The app.
+        app_ref: AppRef<'a>,
+        /// Where the login leads, and what it asks for.
+        link: LoginLink,
+        /// Whether this is a request to the login endpoint. Others are redirected there.
+        is_login_endpoint: bool,
+    },
     /// Preserve the submitted form and redirect the browser to the login.
     PreservePost {
         /// The app.
@@ -213,6 +222,7 @@ impl Decision<'_> {
         match self {
             Self::Forward(permit) => permit.code(),
             Self::StartLogin { .. } => "start_login",
+            Self::ChooseProvider { .. } => "choose_provider",
             Self::PreservePost { .. } => "post_preserved",
             Self::ConfirmPostReplay { .. } => "post_replay_confirm",
             Self::FinishLogin { .. } => "finish_login",

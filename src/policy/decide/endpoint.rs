@@ -147,8 +147,8 @@ pub(super) fn decide_endpoint<'a>(
     }
 }
 
-/// Decides about a login link. One with `prompt`, or with requirements that the session does not
-/// fulfil, starts another login.
+/// Decides about a login link. One with `prompt`, with another provider than the session's, or with
+/// requirements that the session does not fulfil, starts another login.
 fn decide_login<'a>(
     request: EndpointRequest<'a, '_>,
     caller: Caller,
@@ -171,10 +171,12 @@ fn decide_login<'a>(
     };
     let parameters = &link.parameters;
     let found = &live.session().authentication;
-    let leeway = app_ref.app.leeway;
+    let leeway = app_ref.leeway();
     let is_sufficient = parameters.authentication.check(found, now, leeway).is_ok();
     let is_repeated = parameters.prompt.is_some() && info.client_kind == ClientKind::Navigation;
-    if is_sufficient && !is_repeated {
+    let of_session = app_ref.login_provider().map(|provider| &provider.name);
+    let is_elsewhere = link.provider.is_some() && link.provider.as_ref() != of_session;
+    if is_sufficient && !is_repeated && !is_elsewhere {
         let return_to = link.return_to;
         return Decision::AlreadySignedIn { app_ref, return_to };
     }

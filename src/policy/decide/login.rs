@@ -33,14 +33,14 @@ pub(super) fn require_app_login<'a>(
     reason: NoSessionReason,
 ) -> Decision<'a> {
     let link = LoginLink {
-        return_to: requesting_page(info, headers, app_ref),
         parameters: LoginParameters::requiring(requirement.authentication.clone()),
+        ..LoginLink::to(requesting_page(info, headers, app_ref))
     };
     if info.client_kind == ClientKind::FormSubmission
         && check_preservable(info, headers, app_ref.app).is_ok()
     {
         return Decision::PreservePost {
-            app_ref,
+            app_ref: at_chosen_provider(app_ref, &link),
             link,
             reason,
         };
@@ -62,12 +62,23 @@ pub(super) fn account_switch(
 ) -> Option<LoginLink> {
     let prompt = app_ref.app.login_parameters.account_switch()?;
     info.client_kind.reads_pages().then(|| LoginLink {
-        return_to: requesting_page(info, headers, app_ref),
         parameters: LoginParameters {
             prompt: Some(prompt.to_owned()),
             ..LoginParameters::default()
         },
+        ..LoginLink::to(requesting_page(info, headers, app_ref))
     })
+}
+
+/// The app at the provider of a login: that of the link, or that of the session. Without either the
+/// user chooses. A link with `prompt`, which may ask for another account, does not keep the session's.
+fn at_chosen_provider<'a>(app_ref: AppRef<'a>, link: &LoginLink) -> AppRef<'a> {
+    let of_session = app_ref.provider;
+    let of_session = of_session.filter(|_| link.parameters.prompt.is_none());
+    AppRef {
+        provider: app_ref.app.providers.of_link(link).or(of_session),
+        ..app_ref
+    }
 }
 
 /// The requested page, or the page that contains the script or form.
@@ -147,10 +158,18 @@ pub(super) fn require_login<'a>(
     } = login;
     let refused_because = match info.client_kind {
         ClientKind::Navigation => {
-            return Decision::StartLogin {
-                app_ref,
-                link,
-                reason,
+            let app_ref = at_chosen_provider(app_ref, &link);
+            return match app_ref.provider {
+                Some(_) => Decision::StartLogin {
+                    app_ref,
+                    link,
+                    reason,
+                },
+                None => Decision::ChooseProvider {
+                    app_ref,
+                    link,
+                    is_login_endpoint: info.target.path() == app_ref.app.endpoint_path("login"),
+                },
             };
         }
         ClientKind::FormSubmission => {

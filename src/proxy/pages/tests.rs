@@ -56,6 +56,17 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
                 target: login.as_str(),
             }),
         ),
+        ("provider_choice", {
+            let choices = [true, false].map(|is_last| ProviderChoice {
+                title: text,
+                href: login.clone(),
+                is_last,
+            });
+            pages.provider_choice(&ProviderChoicePage {
+                site: text,
+                choices: &choices,
+            })
+        }),
         (
             "signed_in_apps",
             pages.signed_in_apps(&SignedInAppsPage {

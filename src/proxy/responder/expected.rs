@@ -17,7 +17,12 @@ impl Responder {
                 let refused = self.refusal(refusal, RequestId::new(0));
                 Some(refused.response.status())
             }
+            Decision::ChooseProvider {
+                is_login_endpoint: true,
+                ..
+            } => Some(StatusCode::OK),
             Decision::StartLogin { .. }
+            | Decision::ChooseProvider { .. }
             | Decision::AlreadySignedIn { .. }
             | Decision::ReturnFromLogout {
                 target: LogoutTarget::Page(_),

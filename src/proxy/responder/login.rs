@@ -3,15 +3,16 @@
 use http::StatusCode;
 
 use super::Responder;
-use super::error::{EndpointLink, ErrorResponse};
+use super::error::{EndpointLink, ErrorResponse, href};
 use super::response::TaggedResponse;
 use crate::auth::login::LoginFailure;
 use crate::identity::login_link::LoginLink;
 use crate::identity::return_to::ReturnTo;
 use crate::policy::app::App;
 use crate::policy::client_kind::ClientKind;
+use crate::policy::login_providers::ProviderIndex;
 use crate::proxy::messages;
-use crate::proxy::pages::MAX_LINK;
+use crate::proxy::pages::{MAX_LINK, ProviderChoice, ProviderChoicePage};
 use crate::session::login_loop::LoginLoopCause;
 use crate::types::request_id::RequestId;
 
@@ -29,6 +30,38 @@ impl Responder {
             failure,
             login: Some(login_path(app, &retry_link(app, failure, link))),
             request_id,
+        })
+    }
+
+    /// The page on which the user chooses a provider. `last` is that of the browser's last login.
+    pub fn provider_choice(
+        &self,
+        app: &App,
+        link: &LoginLink,
+        last: Option<ProviderIndex>,
+        code: &'static str,
+    ) -> TaggedResponse {
+        let choice = |index: ProviderIndex| {
+            let provider = app.providers.get(index);
+            let link = LoginLink {
+                provider: Some(provider.name.clone()),
+                ..link.clone()
+            };
+            Some(ProviderChoice {
+                title: &provider.title,
+                href: href(&login_path(app, &link))?,
+                is_last: last == Some(index),
+            })
+        };
+        let mut choices: Option<Vec<_>> = app.providers.indices().map(choice).collect();
+        if let Some(choices) = &mut choices {
+            choices.sort_by_key(|choice| !choice.is_last);
+        }
+        self.page_or_error(code, choices, |choices| {
+            self.pages.provider_choice(&ProviderChoicePage {
+                site: app.origin.host(),
+                choices: &choices,
+            })
         })
     }
 
@@ -103,11 +136,19 @@ pub(super) fn login_path(app: &App, link: &LoginLink) -> String {
     login_link(&app.endpoint_path("login"), link)
 }
 
+/// The URL that starts a login.
+pub(in crate::proxy) fn login_url(app: &App, link: &LoginLink) -> String {
+    format!("{}{}", app.origin, login_path(app, link))
+}
+
 fn login_link(endpoint: &str, link: &LoginLink) -> String {
     let path_to = |page: &ReturnTo| {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.append_pair("return_to", page.as_str());
-        query.extend_pairs(link.parameters.pairs());
+        let link = LoginLink {
+            return_to: page.clone(),
+            ..link.clone()
+        };
+        query.extend_pairs(link.pairs());
         format!("{endpoint}?{}", query.finish())
     };
     let pages = [&link.return_to, &link.return_to.without_query()];

@@ -7,7 +7,7 @@ use url::form_urlencoded::byte_serialize;
 
 use super::Responder;
 use super::error::href;
-use super::login::{FailedLoginPage, login_path, retry_link};
+use super::login::{FailedLoginPage, login_path, login_url, retry_link};
 use super::response::{TaggedResponse, insert, page_response};
 use crate::auth::login_host::FailedHostLogin;
 use crate::identity::login_link::LoginLink;
@@ -38,8 +38,7 @@ impl Responder {
         link: &LoginLink,
         code: &'static str,
     ) -> TaggedResponse {
-        let location = format!("{}{}", app.origin, login_path(app, link));
-        self.redirect(StatusCode::FOUND, &location, code)
+        self.redirect(StatusCode::FOUND, &login_url(app, link), code)
     }
 
     /// The page that sends the browser on to another host.
