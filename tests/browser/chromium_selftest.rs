@@ -8,19 +8,19 @@ const FORM: &[u8] = b"<!doctype html><title>Shop</title><p id=visitor>alice</p>\
     <form method=post action=/posted><input name=username><button>Go</button></form>";
 
 fn page(content: &[u8]) -> Answer {
-    let answer = Answer {
+    let response = Answer {
         body: Content::Bytes(content.to_vec()),
         ..Answer::default()
     };
-    answer.with_header("Content-Type", "text/html")
+    response.with_header("Content-Type", "text/html")
 }
 
 #[tokio::test]
 async fn plain_http_localhost_names_accept_cookies() {
     let backend = Backend::start();
     let cookie = "doorward_jwt=sealed; Path=/; HttpOnly; SameSite=Lax";
-    backend.answer("/form", page(FORM).with_header("Set-Cookie", cookie));
-    backend.answer(
+    backend.response("/form", page(FORM).with_header("Set-Cookie", cookie));
+    backend.response(
         "/posted",
         Answer {
             status: 403,
@@ -65,15 +65,15 @@ async fn tls_on_test_names_accepts_prefixed_cookies() {
     let authority = Authority::fresh();
     let certificate = authority.certificate_for(&["store.test", "forum.test"]);
     let backend = Backend::start_tls(&certificate);
-    let answer = page(FORM).with_header(
+    let response = page(FORM).with_header(
         "Set-Cookie",
         "__Host-doorward_jwt=sealed; Path=/; Secure; HttpOnly; SameSite=Lax",
     );
-    let answer = answer.with_header(
+    let response = response.with_header(
         "Set-Cookie",
         "__Host-wide=refused; Path=/; Secure; Domain=store.test",
     );
-    backend.answer("/form", answer);
+    backend.response("/form", response);
     let chromium = Chromium::start(&[&certificate]).await;
     chromium
         .open(&format!("{}/form", backend.url_as("store.test")))

@@ -22,34 +22,36 @@ events.onerror = () => show("events", events.readyState === EventSource.CLOSED ?
 
 #[tokio::test]
 async fn websocket_closes_with_session_and_reports_reason() {
-    let door = Setup::plain().start();
+    let doorward = Setup::plain().start();
     let page = Answer {
         body: Content::Bytes(PAGE.into()),
         ..Answer::default()
     };
-    door.store
-        .answer("/page", page.with_header("Content-Type", "text/html"));
+    doorward
+        .store
+        .response("/page", page.with_header("Content-Type", "text/html"));
     let body = Content::Events {
         count: 1000,
         every: Duration::from_millis(100),
     };
-    door.store.answer(
+    doorward.store.response(
         "/events",
         Answer {
             body,
             ..Answer::default()
         },
     );
-    door.sign_in("alice");
+    doorward.sign_in("alice");
     let chromium =
-        Chromium::start_with_ports(&[], &[("store.localhost:8080", door.address().port())]).await;
-    chromium.open(&door.store_url("/page")).await;
+        Chromium::start_with_ports(&[], &[("store.localhost:8080", doorward.address().port())])
+            .await;
+    chromium.open(&doorward.store_url("/page")).await;
     chromium.says("#heard", "hello").await;
     chromium.says("#events", "open").await;
 
     let first = chromium.tabs().await;
     chromium
-        .open_tabs(&[door.store_url("/.doorward/logout")])
+        .open_tabs(&[doorward.store_url("/.doorward/logout")])
         .await;
     let second = chromium.new_tabs(&first, 1).await;
     chromium.switch_to(&second[0]).await;

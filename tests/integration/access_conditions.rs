@@ -47,7 +47,7 @@ paths = ["/commas/**"]
 allow = { claim = "departments", any_of = ["it"], members = "commas" }
 "#;
 
-fn door() -> Doorward {
+fn doorward() -> Doorward {
     Setup::plain()
         .server("trusted_proxies = [\"127.0.0.1\"]")
         .store_rules(RULES)
@@ -60,7 +60,7 @@ fn dora() -> User {
 
 #[tokio::test]
 async fn condition_admits_exactly_the_described_users() {
-    let door = door();
+    let doorward = doorward();
     let with = |name: &str, value: Value| dora().with_claim(name, value);
     let cases = [
         (dora(), "/domain/x", 200),
@@ -122,17 +122,17 @@ async fn condition_admits_exactly_the_described_users() {
     ];
     for (user, path, expected) in cases {
         let who = format!("{} {:?}", user.sub, user.claims);
-        let mut browser = signed_in(&door, user).await;
-        let page = browser.step(&door.store_url(path)).await;
+        let mut browser = signed_in(&doorward, user).await;
+        let page = browser.step(&doorward.store_url(path)).await;
         assert_eq!(page.status(), expected, "{who}: {path}");
     }
 }
 
 #[tokio::test]
 async fn network_is_that_of_the_client_behind_trusted_proxies() {
-    let door = door();
-    let url = door.store_url("/office/x");
-    let mut browser = alice(&door).await;
+    let doorward = doorward();
+    let url = doorward.store_url("/office/x");
+    let mut browser = alice(&doorward).await;
     for (forwarded, expected) in [
         (Some("10.1.2.3"), 200),
         (Some("2001:db8::7"), 200),
@@ -149,11 +149,11 @@ async fn network_is_that_of_the_client_behind_trusted_proxies() {
         let page = browser.send(request).await;
         assert_eq!(page.status(), expected, "{forwarded:?}: {page}");
     }
-    let mut stranger = door.browser();
+    let mut stranger = doorward.browser();
     let from =
         |address: &str, kind| RequestSpec::new(kind, &url).header("x-forwarded-for", address);
     let inside = stranger.send(from("10.1.2.3", Kind::Navigation)).await;
-    assert_login_starts(&door, &inside);
+    assert_login_starts(&doorward, &inside);
     // A login would not help.
     let outside = stranger.send(from("203.0.113.9", Kind::Navigation)).await;
     assert_error_page(&outside, 403, "forbidden");
@@ -168,21 +168,21 @@ async fn list_in_a_file_follows_the_file() {
 paths = ["/staff/**"]
 allow = { emails = { file = "staff.txt" } }
 "#;
-    let door = Setup::plain()
+    let doorward = Setup::plain()
         .store_rules(RULES)
         .file("staff.txt", "# staff\nbob@example.com\n")
         .server("watch_files = true")
         .start();
-    let url = door.store_url("/staff/x");
-    let mut browser = alice(&door).await;
+    let url = doorward.store_url("/staff/x");
+    let mut browser = alice(&doorward).await;
     assert_eq!(browser.step(&url).await.status(), 403);
-    door.replace_file("staff.txt", "bob@example.com\nAlice@example.com\n");
+    doorward.replace_file("staff.txt", "bob@example.com\nAlice@example.com\n");
     let reloads = |outcome: &str| {
         format!("doorward_config_reloads_total{{outcome=\"{outcome}\",trigger=\"files\"}}")
     };
-    metric_reaches(&door, &reloads("applied"), 1.0).await;
+    metric_reaches(&doorward, &reloads("applied"), 1.0).await;
     assert_eq!(browser.step(&url).await.status(), 200);
-    door.replace_file("staff.txt", "alice at example.com\n");
-    metric_reaches(&door, &reloads("refused"), 1.0).await;
+    doorward.replace_file("staff.txt", "alice at example.com\n");
+    metric_reaches(&doorward, &reloads("refused"), 1.0).await;
     assert_eq!(browser.step(&url).await.status(), 200);
 }

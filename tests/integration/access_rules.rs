@@ -38,16 +38,16 @@ paths = ["/closed/**"]
 allow = "deny"
 "#;
 
-fn door() -> Doorward {
+fn doorward() -> Doorward {
     Setup::plain().store_rules(RULES).start()
 }
 
-async fn status(door: &Doorward, user: Option<User>, method: &str, path: &str) -> u16 {
+async fn status(doorward: &Doorward, user: Option<User>, method: &str, path: &str) -> u16 {
     let mut browser = match user {
-        Some(user) => signed_in(door, user).await,
-        None => door.browser(),
+        Some(user) => signed_in(doorward, user).await,
+        None => doorward.browser(),
     };
-    let url = door.store_url(path);
+    let url = doorward.store_url(path);
     let page = url.parse().expect("an URL");
     browser
         .send(
@@ -61,7 +61,7 @@ async fn status(door: &Doorward, user: Option<User>, method: &str, path: &str) -
 
 #[tokio::test]
 async fn rule_admits_exactly_the_named_users() {
-    let door = door();
+    let doorward = doorward();
     let alice = || Some(User::new("alice", &[]));
     let clerk = || Some(User::new("carla", &["clerk"]));
     let admin = || Some(User::new("bob", &["admin", "other"]));
@@ -106,7 +106,7 @@ async fn rule_admits_exactly_the_named_users() {
             format!("{} {:?}", user.sub, user.claims)
         });
         assert_eq!(
-            status(&door, user, method, path).await,
+            status(&doorward, user, method, path).await,
             expected,
             "{who}: {method} {path}"
         );
@@ -115,10 +115,10 @@ async fn rule_admits_exactly_the_named_users() {
 
 #[tokio::test]
 async fn forbidden_user_gets_403_and_no_login() {
-    let door = door();
-    let mut browser = alice(&door).await;
-    let reached = door.store.count();
-    let page = browser.step(&door.store_url("/admin")).await;
+    let doorward = doorward();
+    let mut browser = alice(&doorward).await;
+    let reached = doorward.store.count();
+    let page = browser.step(&doorward.store_url("/admin")).await;
     assert_eq!(page.status(), 403, "{page}");
     assert!(
         page.words().contains("alice"),
@@ -133,35 +133,35 @@ async fn forbidden_user_gets_403_and_no_login() {
     );
     let reference = assert_error_page(&page, 403, "forbidden");
     assert_eq!(
-        door.log.line("/admin", "forbidden").await["request_id"],
+        doorward.log.line("/admin", "forbidden").await["request_id"],
         reference.as_str()
     );
-    let answer = fetched(&mut browser, &door.store_url("/admin")).await;
-    assert_problem(&answer, 403, "forbidden");
-    assert_eq!(answer.json().get("login_url"), None, "{answer}");
+    let response = fetched(&mut browser, &doorward.store_url("/admin")).await;
+    assert_problem(&response, 403, "forbidden");
+    assert_eq!(response.json().get("login_url"), None, "{response}");
     assert_error_page(
-        &browser.step(&door.store_url("/closed/door")).await,
+        &browser.step(&doorward.store_url("/closed/door")).await,
         403,
         "denied",
     );
     assert_problem(
-        &fetched(&mut browser, &door.store_url("/closed/door")).await,
+        &fetched(&mut browser, &doorward.store_url("/closed/door")).await,
         403,
         "denied",
     );
-    assert_eq!(door.store.count(), reached, "a request reached the app");
+    assert_eq!(doorward.store.count(), reached, "a request reached the app");
     assert!(
-        cookie(&browser, door.store_host(), "jwt").is_some(),
+        cookie(&browser, doorward.store_host(), "jwt").is_some(),
         "the session stays"
     );
 }
 
 #[tokio::test]
 async fn anonymous_request_is_refused_in_fitting_form() {
-    let door = door();
-    let mut browser = door.browser();
-    let url = door.store_url("/orders/1?page=2");
-    assert_login_starts(&door, &browser.step(&url).await);
+    let doorward = doorward();
+    let mut browser = doorward.browser();
+    let url = doorward.store_url("/orders/1?page=2");
+    assert_login_starts(&doorward, &browser.step(&url).await);
     let script = fetched(&mut browser, &url).await;
     assert_problem(&script, 401, "no_session");
     let login = script.json()["login_url"]
@@ -169,7 +169,7 @@ async fn anonymous_request_is_refused_in_fitting_form() {
         .expect("a login URL")
         .to_owned();
     assert!(
-        login.starts_with(&door.store_url("/.doorward/login?return_to=")),
+        login.starts_with(&doorward.store_url("/.doorward/login?return_to=")),
         "{login}"
     );
     assert!(script.header("www-authenticate").is_some(), "{script}");
@@ -178,27 +178,27 @@ async fn anonymous_request_is_refused_in_fitting_form() {
     let frame = browser.send(RequestSpec::new(Kind::Frame, &url)).await;
     assert_eq!((frame.status(), frame.links().len()), (401, 1), "{frame}");
     assert_error_page(&frame, 401, "login_blocked_in_frame");
-    let form = RequestSpec::new(Kind::Navigation, &door.store_url("/orders/1")).method("POST");
+    let form = RequestSpec::new(Kind::Navigation, &doorward.store_url("/orders/1")).method("POST");
     let form = browser
         .send(form.body("application/x-www-form-urlencoded", "amount=1"))
         .await;
     assert_error_page(&form, 401, "post_not_preserved");
     for kind in [Kind::Image, Kind::Fetch, Kind::Program] {
-        let answer = browser.send(RequestSpec::new(kind, &url)).await;
-        assert_eq!(answer.status(), 401, "{kind:?}: {answer}");
+        let response = browser.send(RequestSpec::new(kind, &url)).await;
+        assert_eq!(response.status(), 401, "{kind:?}: {response}");
         assert!(
-            answer.head.all("set-cookie").is_empty(),
+            response.head.all("set-cookie").is_empty(),
             "{kind:?} begins no login"
         );
     }
-    assert_eq!(door.store.count(), 0, "a request reached the app");
+    assert_eq!(doorward.store.count(), 0, "a request reached the app");
 }
 
 #[tokio::test]
 async fn path_spelling_never_bypasses_a_rule() {
-    let door = door();
-    let browser = alice(&door).await;
-    let cookies = cookie(&browser, door.store_host(), "jwt").expect("a session");
+    let doorward = doorward();
+    let browser = alice(&doorward).await;
+    let cookies = cookie(&browser, doorward.store_host(), "jwt").expect("a session");
     let refused = [
         "/%61dmin",
         "/adm%69n",
@@ -253,27 +253,27 @@ async fn path_spelling_never_bypasses_a_rule() {
         "/admin?",
         "/admin?/public/x",
     ];
-    let reached = door.store.count();
+    let reached = doorward.store.count();
     for target in refused {
-        let mut dialogue = Dialogue::with(&browser, &door.site().store).await;
+        let mut dialogue = Dialogue::with(&browser, &doorward.site().store).await;
         let request = format!(
             "GET {target} HTTP/1.1\r\nHost: store.localhost:8080\r\nAccept: */*\r\nCookie: doorward_jwt={cookies}\r\n\r\n"
         );
-        let reply = dialogue.ask("GET", request).await;
+        let reply = dialogue.request("GET", request).await;
         assert!(
             matches!(reply.status(), 400 | 403),
             "{target}: {} {}",
             reply.status(),
             reply.text()
         );
-        assert_eq!(door.store.count(), reached, "{target} reached the app");
+        assert_eq!(doorward.store.count(), reached, "{target} reached the app");
     }
 }
 
 #[tokio::test]
 async fn forwarded_path_equals_judged_path() {
-    let door = door();
-    let mut browser = alice(&door).await;
+    let doorward = doorward();
+    let mut browser = alice(&doorward).await;
     let cases = [
         (
             "/public/%7Euser/%61?q=%61&x=//..",
@@ -289,36 +289,36 @@ async fn forwarded_path_equals_judged_path() {
         ),
     ];
     for (target, sent) in cases {
-        let mut dialogue = Dialogue::with(&browser, &door.site().store).await;
+        let mut dialogue = Dialogue::with(&browser, &doorward.site().store).await;
         let reply = dialogue
-            .ask(
+            .request(
                 "GET",
                 format!("GET {target} HTTP/1.1\r\nHost: store.localhost:8080\r\n\r\n"),
             )
             .await;
         assert_eq!(reply.status(), 200, "{target}: {}", reply.text());
-        assert_eq!(door.store.last().target, sent);
+        assert_eq!(doorward.store.last().target, sent);
     }
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
 }
 
 #[tokio::test]
 async fn unknown_host_is_misdirected() {
-    let door = Setup::plain()
+    let doorward = Setup::plain()
         .store("aliases = [\"http://www.store.localhost:8080\"]")
         .start();
-    let browser = door.browser();
-    let ask = async |host: &str, more: &str| {
-        let mut dialogue = Dialogue::with(&browser, &door.site().store).await;
+    let browser = doorward.browser();
+    let fetch = async |host: &str, more: &str| {
+        let mut dialogue = Dialogue::with(&browser, &doorward.site().store).await;
         dialogue
-            .ask(
+            .request(
                 "GET",
                 format!("GET /public/x HTTP/1.1\r\nHost: {host}\r\n{more}\r\n"),
             )
             .await
     };
     for host in ["store.localhost:8080", "STORE.localhost:8080"] {
-        assert_eq!(ask(host, "").await.status(), 200, "{host}");
+        assert_eq!(fetch(host, "").await.status(), 200, "{host}");
     }
     for host in [
         "store.localhost",
@@ -327,7 +327,7 @@ async fn unknown_host_is_misdirected() {
         "127.0.0.1:8080",
         "evil.example",
     ] {
-        assert_eq!(ask(host, "").await.status(), 421, "{host}");
+        assert_eq!(fetch(host, "").await.status(), 421, "{host}");
     }
     for host in [
         "",
@@ -336,22 +336,22 @@ async fn unknown_host_is_misdirected() {
         "user@store.localhost:8080",
         "store.localhost:x",
     ] {
-        assert_eq!(ask(host, "").await.status(), 400, "{host}");
+        assert_eq!(fetch(host, "").await.status(), 400, "{host}");
     }
     assert_eq!(
-        ask("store.localhost:8080", "Host: forum.localhost:8080\r\n")
+        fetch("store.localhost:8080", "Host: forum.localhost:8080\r\n")
             .await
             .status(),
         400
     );
-    let moved = ask("www.store.localhost:8080", "Accept: text/html\r\n").await;
-    let expected = door.store_url("/public/x");
+    let moved = fetch("www.store.localhost:8080", "Accept: text/html\r\n").await;
+    let expected = doorward.store_url("/public/x");
     assert_eq!(
         (moved.status(), moved.head.header("location")),
         (308, Some(expected.as_str()))
     );
     assert_eq!(
-        ask("www.store.localhost:8080", "Accept: */*\r\n")
+        fetch("www.store.localhost:8080", "Accept: */*\r\n")
             .await
             .status(),
         421

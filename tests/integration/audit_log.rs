@@ -51,10 +51,10 @@ impl Audit<'_> {
 
 async fn post(doorward: &Doorward, path: &str, command: String) -> Page {
     let url = format!("http://{}{path}", doorward.admin_address());
-    let ask = RequestSpec::new(Kind::Program, &url)
+    let request = RequestSpec::new(Kind::Program, &url)
         .method("POST")
         .body("text/plain", command);
-    Browser::new(doorward.clock.clone()).send(ask).await
+    Browser::new(doorward.clock.clone()).send(request).await
 }
 
 fn revocation(doorward: &Doorward) -> String {
@@ -68,15 +68,16 @@ fn revocation(doorward: &Doorward) -> String {
 
 #[tokio::test]
 async fn day_of_logins_and_refusals_is_complete() {
-    let door = setup()
+    let doorward = setup()
         .more("\n[apps.store.native]\npassword_grant = true\n")
         .start();
-    door.provider
+    doorward
+        .provider
         .add_user("carol", PASSWORD, User::new("carol", &[]));
 
-    let mut alice = door.logged_in("alice", CART).await;
+    let mut alice = doorward.logged_in("alice", CART).await;
     let login = json!({"event": "login_finished", "outcome": "signed_in"});
-    let login = Audit(&door).event(login).await;
+    let login = Audit(&doorward).event(login).await;
     assert_eq!(login["user"], "alice@example.com", "{login}");
     assert_eq!(
         (&login["app"], &login["client_ip"]),
@@ -88,13 +89,13 @@ async fn day_of_logins_and_refusals_is_complete() {
     // "Why was she refused?"
     assert_eq!(
         alice
-            .step(&door.store_url("/admin/x?token=s3cret"))
+            .step(&doorward.store_url("/admin/x?token=s3cret"))
             .await
             .status(),
         403
     );
-    let denied = Audit(&door).event(json!({"event": "denied"})).await;
-    let entry = door.log.line("/admin/x", "forbidden").await;
+    let denied = Audit(&doorward).event(json!({"event": "denied"})).await;
+    let entry = doorward.log.line("/admin/x", "forbidden").await;
     for (name, value) in [
         ("user", json!("alice@example.com")),
         ("session", session.clone()),
@@ -119,44 +120,48 @@ async fn day_of_logins_and_refusals_is_complete() {
 
     // Asking for a login refuses nobody.
     assert_eq!(
-        door.browser().step(&door.store_url(CART)).await.status(),
+        doorward
+            .browser()
+            .step(&doorward.store_url(CART))
+            .await
+            .status(),
         302
     );
 
-    let mut thief = door.browser();
+    let mut thief = doorward.browser();
     let stolen = alice
         .jar
-        .get(door.store_host(), &door.cookie_name("refresh"));
+        .get(doorward.store_host(), &doorward.cookie_name("refresh"));
     thief.jar.plant(stolen.expect("a cookie").clone());
-    door.advance_secs(300);
+    doorward.advance_secs(300);
     for _ in 0..2 {
-        assert_eq!(alice.step(&door.store_url(CART)).await.status(), 200);
+        assert_eq!(alice.step(&doorward.store_url(CART)).await.status(), 200);
     }
-    door.advance_secs(31);
-    assert_eq!(thief.step(&door.store_url(CART)).await.status(), 302);
+    doorward.advance_secs(31);
+    assert_eq!(thief.step(&doorward.store_url(CART)).await.status(), 302);
     let reuse =
         json!({"event": "refresh_token_reuse", "outcome": "session_ended", "session": session});
-    assert!(Audit(&door).event(reuse).await["user"].is_string());
+    assert!(Audit(&doorward).event(reuse).await["user"].is_string());
 
-    let mut bob = door.logged_in("bob", CART).await;
-    door.advance_secs(301);
+    let mut bob = doorward.logged_in("bob", CART).await;
+    doorward.advance_secs(301);
     let refused = Fault::Json(400, r#"{"error":"invalid_grant"}"#);
-    door.provider.fault(Endpoint::Token, refused);
-    assert_eq!(bob.step(&door.store_url(CART)).await.status(), 302);
-    door.provider.heal(Endpoint::Token);
+    doorward.provider.fault(Endpoint::Token, refused);
+    assert_eq!(bob.step(&doorward.store_url(CART)).await.status(), 302);
+    doorward.provider.heal(Endpoint::Token);
     let refused = json!({"event": "refresh_refused", "user": "bob@example.com", "app": "store"});
-    Audit(&door).event(refused).await;
+    Audit(&doorward).event(refused).await;
 
-    let mut bob = door.logged_in("bob", CART).await;
-    let page = bob.visit(&door.store_url("/.doorward/logout")).await;
+    let mut bob = doorward.logged_in("bob", CART).await;
+    let page = bob.visit(&doorward.store_url("/.doorward/logout")).await;
     bob.submit(&page, &[]).await;
-    let logout = Audit(&door).event(json!({"event": "logout"})).await;
+    let logout = Audit(&doorward).event(json!({"event": "logout"})).await;
     assert!(
         logout["session"].is_string() && logout["user"].is_string(),
         "{logout}"
     );
 
-    let mut phone = Phone::of(&door);
+    let mut phone = Phone::of(&doorward);
     assert_eq!(
         phone.log_in("carol", "a wrong password").await.status(),
         401
@@ -164,37 +169,44 @@ async fn day_of_logins_and_refusals_is_complete() {
     assert_eq!(phone.log_in("carol", PASSWORD).await.status(), 200);
     let tokens =
         json!({"event": "password_login", "outcome": "tokens", "user": "carol@example.com"});
-    Audit(&door).event(tokens).await;
+    Audit(&doorward).event(tokens).await;
 
     assert_eq!(
-        post(&door, "/revoke", revocation(&door)).await.status(),
+        post(&doorward, "/revoke", revocation(&doorward))
+            .await
+            .status(),
         200
     );
     assert_eq!(
-        post(&door, "/revoke", "junk".to_owned()).await.status(),
+        post(&doorward, "/revoke", "junk".to_owned()).await.status(),
         403
     );
-    let ordered = Audit(&door)
+    let ordered = Audit(&doorward)
         .event(json!({"event": "revocation", "outcome": "ordered"}))
         .await;
     assert!(ordered["user"].is_string(), "{ordered}");
     for status in [200, 403] {
         let call = json!({"event": "admin_call", "path": "/revoke", "status": status});
-        assert_eq!(Audit(&door).event(call).await["client_ip"], "127.0.0.1");
+        assert_eq!(Audit(&doorward).event(call).await["client_ip"], "127.0.0.1");
     }
 
-    door.edit("user = \"{email}\"", "user = \"{sub}\"");
-    door.reload_changes().await;
-    let reload = Audit(&door)
+    doorward.edit("user = \"{email}\"", "user = \"{sub}\"");
+    doorward.reload_changes().await;
+    let reload = Audit(&doorward)
         .event(json!({"event": "config_reloaded", "trigger": "signal"}))
         .await;
     assert!(
         reload["changes"] == 1 && reload["hash"].is_string(),
         "{reload}"
     );
-    door.edit("user = \"{sub}\"", "user = \"{\"");
-    door.reload().await.expect_err("an invalid configuration");
-    let refused = Audit(&door).event(json!({"event": "config_refused"})).await;
+    doorward.edit("user = \"{sub}\"", "user = \"{\"");
+    doorward
+        .reload()
+        .await
+        .expect_err("an invalid configuration");
+    let refused = Audit(&doorward)
+        .event(json!({"event": "config_refused"}))
+        .await;
     assert!(
         refused["error"]
             .as_str()
@@ -202,13 +214,13 @@ async fn day_of_logins_and_refusals_is_complete() {
         "{refused}"
     );
     // The names changed with the configuration.
-    door.logged_in("bob", CART).await;
-    Audit(&door)
+    doorward.logged_in("bob", CART).await;
+    Audit(&doorward)
         .event(json!({"event": "login_finished", "user": "bob-id"}))
         .await;
 
     let mut names: Vec<String> = Vec::new();
-    for event in Audit(&door).events() {
+    for event in Audit(&doorward).events() {
         names.push(event["event"].as_str().expect("a name").to_owned());
     }
     let expected = [
@@ -235,16 +247,21 @@ async fn day_of_logins_and_refusals_is_complete() {
 /// A rotated file is created again, and nothing is lost meanwhile.
 #[tokio::test]
 async fn rotated_file_is_created_again() {
-    let door = setup().start();
-    let alice = door.logged_in("alice", CART).await;
-    Audit(&door).event(json!({"event": "login_finished"})).await;
-    let file = door.file().with_file_name("audit.log");
-    fs::rename(&file, door.file().with_file_name("audit.log.1")).expect("a file");
+    let doorward = setup().start();
+    let alice = doorward.logged_in("alice", CART).await;
+    Audit(&doorward)
+        .event(json!({"event": "login_finished"}))
+        .await;
+    let file = doorward.file().with_file_name("audit.log");
+    fs::rename(&file, doorward.file().with_file_name("audit.log.1")).expect("a file");
     let mut alice = alice;
-    assert_eq!(alice.step(&door.store_url("/admin/x")).await.status(), 403);
+    assert_eq!(
+        alice.step(&doorward.store_url("/admin/x")).await.status(),
+        403
+    );
     eventually("the file is created again", || file.exists()).await;
-    Audit(&door).event(json!({"event": "denied"})).await;
-    assert_eq!(Audit(&door).events().len(), 1);
+    Audit(&doorward).event(json!({"event": "denied"})).await;
+    assert_eq!(Audit(&doorward).events().len(), 1);
 }
 
 /// The socket's queue and the buffer fill up. Requests go on, dropped events are counted, and one event
@@ -256,15 +273,18 @@ async fn syslog_that_never_reads_delays_no_request() {
     let syslog = UnixDatagram::bind(&path).expect("a socket");
     let target = path.display();
     let log = format!("\n[log]\naudit = \"unix:{target}\"\nmax_audit_buffer_bytes = 16384\n");
-    let door = Setup::plain().more(&log).start();
-    let mut alice = door.logged_in("alice", CART).await;
+    let doorward = Setup::plain().more(&log).start();
+    let mut alice = doorward.logged_in("alice", CART).await;
     let mut refused = 0.0;
-    while door.metric(DROPPED).await == 0.0 {
-        assert_eq!(alice.step(&door.store_url("/admin/x")).await.status(), 403);
+    while doorward.metric(DROPPED).await == 0.0 {
+        assert_eq!(
+            alice.step(&doorward.store_url("/admin/x")).await.status(),
+            403
+        );
         refused += 1.0;
         assert!(refused < 2000.0, "the buffer has a limit");
     }
-    let dropped = door.metric(DROPPED).await;
+    let dropped = doorward.metric(DROPPED).await;
     let mut taken = 0.0;
     let lost = tokio::task::spawn_blocking(move || {
         let mut message = [0; 4096];

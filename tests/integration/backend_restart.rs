@@ -35,7 +35,7 @@ async fn backend_restart_under_load_loses_no_get_and_repeats_no_post() {
     let seen = RequestCounts::default();
     let mut running = Running::start(&socket, &seen);
     let process = Process::run(folder.path("doorward.toml").as_os_str(), &variables);
-    let door = SocketAddr::from(([127, 0, 0, 1], process.port("address")));
+    let doorward = SocketAddr::from(([127, 0, 0, 1], process.port("address")));
 
     let (enough, asked) = (
         Arc::new(AtomicBool::new(false)),
@@ -44,7 +44,7 @@ async fn backend_restart_under_load_loses_no_get_and_repeats_no_post() {
     let mut clients = JoinSet::new();
     for number in 0..8 {
         clients.spawn(client(
-            door,
+            doorward,
             number,
             Arc::clone(&enough),
             Arc::clone(&asked),
@@ -80,12 +80,12 @@ async fn backend_restart_under_load_loses_no_get_and_repeats_no_post() {
 /// Sends GET and POST in turn on a keep-alive connection. Returns the POSTs with the status of each
 /// response.
 async fn client(
-    door: SocketAddr,
+    doorward: SocketAddr,
     number: usize,
     enough: Arc<AtomicBool>,
     asked: Arc<AtomicUsize>,
 ) -> Vec<(String, u16)> {
-    let mut wire = Wire::new(TcpStream::connect(door).await.expect("a connection"));
+    let mut wire = Wire::new(TcpStream::connect(doorward).await.expect("a connection"));
     let mut posted = Vec::new();
     for turn in 0.. {
         if enough.load(Ordering::Relaxed) {

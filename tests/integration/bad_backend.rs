@@ -10,56 +10,59 @@ use crate::support::websocket::upgrade_headers;
 
 #[tokio::test]
 async fn backend_down_yields_502_until_it_returns() {
-    let mut door = Setup::plain().start();
-    let mut browser = alice(&door).await;
-    let before = browser.jar.of(door.store_host()).len();
-    door.store.stop();
-    let page = browser.step(&door.store_url(CART)).await;
+    let mut doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
+    let before = browser.jar.of(doorward.store_host()).len();
+    doorward.store.stop();
+    let page = browser.step(&doorward.store_url(CART)).await;
     let reference = assert_error_page(&page, 502, "upstream_connect_refused");
     assert_eq!(
-        door.log.line(CART, "upstream_connect_refused").await["request_id"],
+        doorward.log.line(CART, "upstream_connect_refused").await["request_id"],
         reference.as_str()
     );
     assert_problem(
-        &fetched(&mut browser, &door.store_url(CART)).await,
+        &fetched(&mut browser, &doorward.store_url(CART)).await,
         502,
         "upstream_connect_refused",
     );
     assert_eq!(
-        browser.jar.of(door.store_host()).len(),
+        browser.jar.of(doorward.store_host()).len(),
         before,
         "the session stays"
     );
     let series = r#"doorward_upstream_errors_total{app="store",code="upstream_connect_refused"}"#;
-    assert_eq!(door.metric(series).await, 2.0);
-    door.store.restart();
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
+    assert_eq!(doorward.metric(series).await, 2.0);
+    doorward.store.restart();
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
 }
 
 #[tokio::test]
 async fn backend_timeout_yields_504() {
-    let door = Setup::plain().store("response_timeout = \"1s\"").start();
-    let mut browser = alice(&door).await;
+    let doorward = Setup::plain().store("response_timeout = \"1s\"").start();
+    let mut browser = alice(&doorward).await;
     let gate = Gate::default();
-    door.store.answer(
+    doorward.store.response(
         "/slow",
         Answer {
             gate: Some(gate.clone()),
             ..Answer::default()
         },
     );
-    let page = browser.step(&door.store_url("/slow")).await;
+    let page = browser.step(&doorward.store_url("/slow")).await;
     assert_error_page(&page, 504, "upstream_response_timeout");
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
     gate.open();
-    assert_eq!(browser.step(&door.store_url("/slow")).await.status(), 200);
+    assert_eq!(
+        browser.step(&doorward.store_url("/slow")).await.status(),
+        200
+    );
 }
 
 #[tokio::test]
 async fn backend_closing_before_response_yields_502() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
-    door.store.answer(
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
+    doorward.store.response(
         "/cut",
         Answer {
             cut: Some(Cut::BeforeHead),
@@ -67,50 +70,57 @@ async fn backend_closing_before_response_yields_502() {
         },
     );
     for method in ["GET", "POST"] {
-        let ask = RequestSpec::new(Kind::Fetch, &door.store_url("/cut")).method(method);
-        let before = door.store.count();
-        assert_problem(&browser.send(ask).await, 502, "upstream_connection_closed");
-        let tries = door.store.count() - before;
+        let request = RequestSpec::new(Kind::Fetch, &doorward.store_url("/cut")).method(method);
+        let before = doorward.store.count();
+        assert_problem(
+            &browser.send(request).await,
+            502,
+            "upstream_connection_closed",
+        );
+        let tries = doorward.store.count() - before;
         // A GET may be repeated after a reused connection failed; a POST is not.
         assert!(
             tries == 1 || (method == "GET" && tries == 2),
             "{method} was sent {tries} times"
         );
     }
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
 }
 
 #[tokio::test]
 async fn truncated_response_is_never_presented_as_complete() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
     let half = |body| Answer {
         cut: Some(Cut::InsideBody),
         body,
         ..Answer::default()
     };
-    door.store
-        .answer("/length", half(Content::Bytes(vec![b'y'; 10_000])));
-    door.store.answer("/chunks", half(Content::Big(1_000_000)));
+    doorward
+        .store
+        .response("/length", half(Content::Bytes(vec![b'y'; 10_000])));
+    doorward
+        .store
+        .response("/chunks", half(Content::Big(1_000_000)));
     for path in ["/length", "/chunks"] {
         let outcome = browser
-            .try_send(RequestSpec::new(Kind::Fetch, &door.store_url(path)))
+            .try_send(RequestSpec::new(Kind::Fetch, &doorward.store_url(path)))
             .await;
         assert!(
             outcome.is_err(),
             "{path}: half an answer was taken for a whole one"
         );
-        door.log.line(path, "upstream_body_aborted").await;
+        doorward.log.line(path, "upstream_body_aborted").await;
     }
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
 }
 
 #[tokio::test]
 async fn set_cookie_under_doorward_names_is_dropped() {
     for setup in [Setup::plain(), Setup::over_tls()] {
-        let door = setup.start();
-        let mut browser = alice(&door).await;
-        let mut answer = Answer::default().with_header("Set-Cookie", "cart=3; Path=/");
+        let doorward = setup.start();
+        let mut browser = alice(&doorward).await;
+        let mut response = Answer::default().with_header("Set-Cookie", "cart=3; Path=/");
         let forged = [
             "doorward_jwt",
             "__Host-doorward_refresh",
@@ -118,40 +128,44 @@ async fn set_cookie_under_doorward_names_is_dropped() {
             "DOORWARD_activity",
         ];
         for name in forged {
-            answer = answer.with_header("Set-Cookie", &format!("{name}=forged; Path=/; Secure"));
+            response =
+                response.with_header("Set-Cookie", &format!("{name}=forged; Path=/; Secure"));
         }
-        let answer = answer
+        let response = response
             .with_header("set-cookie", "  doorward_browser=forged")
             .with_header("Set-Cookie", "last=1");
-        door.store.answer("/sets", answer.clone());
-        door.store.answer("/public/sets", answer);
+        doorward.store.response("/sets", response.clone());
+        doorward.store.response("/public/sets", response);
         for path in ["/sets", "/public/sets"] {
-            let page = browser.step(&door.store_url(path)).await;
+            let page = browser.step(&doorward.store_url(path)).await;
             let lines: Vec<_> = page.head.all("set-cookie");
             assert_eq!(lines, ["cart=3; Path=/", "last=1"], "{path}");
         }
-        assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
-        assert_eq!(door.store.last().header("cookie"), Some("cart=3; last=1"));
+        assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
+        assert_eq!(
+            doorward.store.last().header("cookie"),
+            Some("cart=3; last=1")
+        );
     }
 }
 
 #[tokio::test]
 async fn authenticated_response_is_not_publicly_cacheable() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
     let public = Answer::default()
         .with_header("Cache-Control", "public, max-age=60, s-maxage=600")
         .with_header("Surrogate-Control", "max-age=600")
         .with_header("CDN-Cache-Control", "max-age=600");
     for path in ["/mine", "/public/shared"] {
-        door.store.answer(path, public.clone());
+        doorward.store.response(path, public.clone());
     }
-    door.store.answer(
+    doorward.store.response(
         "/strict",
         Answer::default().with_header("Cache-Control", "no-store"),
     );
     let cache = async |browser: &mut crate::support::browser::Browser, path: &str| {
-        let page = browser.step(&door.store_url(path)).await;
+        let page = browser.step(&doorward.store_url(path)).await;
         let fields = ["cache-control", "surrogate-control", "cdn-cache-control"];
         fields.map(|name| page.header(name).map(str::to_owned))
     };
@@ -171,7 +185,7 @@ async fn authenticated_response_is_not_publicly_cacheable() {
         cache(&mut browser, "/strict").await[0].as_deref(),
         Some("no-store")
     );
-    let [control, surrogate, _] = cache(&mut door.browser(), "/public/shared").await;
+    let [control, surrogate, _] = cache(&mut doorward.browser(), "/public/shared").await;
     assert_eq!(
         control.as_deref(),
         Some("public, max-age=60, s-maxage=600"),
@@ -182,36 +196,40 @@ async fn authenticated_response_is_not_publicly_cacheable() {
 
 #[tokio::test]
 async fn unrequested_protocol_switch_yields_502() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
     let switch = Answer {
         status: 101,
         ..Answer::default()
     }
     .with_header("Connection", "Upgrade")
     .with_header("Upgrade", "websocket");
-    door.store.answer("/switch", switch);
-    let asked = browser.send(RequestSpec::new(Kind::Fetch, &door.store_url("/switch")));
+    doorward.store.response("/switch", switch);
+    let asked = browser.send(RequestSpec::new(
+        Kind::Fetch,
+        &doorward.store_url("/switch"),
+    ));
     let page = tokio::time::timeout(SOON, asked)
         .await
         .expect("an answer in time");
     assert_problem(&page, 502, "upstream_bad_response");
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
 }
 
 #[tokio::test]
 async fn refused_upgrade_is_an_ordinary_response() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
-    let mut ask = RequestSpec::new(Kind::Fetch, &door.store_url("/no-socket"));
-    ask.headers = upgrade_headers();
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
+    let mut request = RequestSpec::new(Kind::Fetch, &doorward.store_url("/no-socket"));
+    request.headers = upgrade_headers();
     // This backend does not accept WebSockets here and responds like any page.
-    ask.headers.retain(|(name, _)| name != "Upgrade");
-    ask.headers
+    request.headers.retain(|(name, _)| name != "Upgrade");
+    request
+        .headers
         .push(("Upgrade".to_owned(), "something/1".to_owned()));
-    let page = browser.send(ask).await;
+    let page = browser.send(request).await;
     assert_eq!(page.status(), 200, "{page}");
-    let seen = door.store.last();
+    let seen = doorward.store.last();
     assert_eq!(
         (seen.header("upgrade"), seen.header("connection")),
         (None, None)

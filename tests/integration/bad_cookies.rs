@@ -29,33 +29,37 @@ fn set(browser: &mut Browser, name: &str, value: &str) {
 
 /// Asserts that no user is authenticated: a navigation starts a login, a script gets 401, and
 /// nothing reaches the app.
-async fn assert_nobody(door: &Doorward, mut browser: Browser, what: &str) {
-    let before = door.store.count();
-    let page = browser.clone().step(&door.store_url(CART)).await;
+async fn assert_nobody(doorward: &Doorward, mut browser: Browser, what: &str) {
+    let before = doorward.store.count();
+    let page = browser.clone().step(&doorward.store_url(CART)).await;
     assert_eq!(page.status(), 302, "{what}: {page}");
-    assert_login_starts(door, &page);
-    let answer = fetched(&mut browser, &door.store_url(CART)).await;
-    assert_eq!(answer.status(), 401, "{what}: {answer}");
+    assert_login_starts(doorward, &page);
+    let response = fetched(&mut browser, &doorward.store_url(CART)).await;
+    assert_eq!(response.status(), 401, "{what}: {response}");
     assert_eq!(
-        answer.header("content-type"),
+        response.header("content-type"),
         Some("application/problem+json"),
         "{what}"
     );
     assert_eq!(
-        door.store.count(),
+        doorward.store.count(),
         before,
         "{what}: a request reached the app"
     );
-    let public = browser.step(&door.store_url("/public/page")).await;
+    let public = browser.step(&doorward.store_url("/public/page")).await;
     assert_eq!(public.status(), 200, "{what}: {public}");
-    assert_eq!(door.store.last().header("x-forwarded-user"), None, "{what}");
+    assert_eq!(
+        doorward.store.last().header("x-forwarded-user"),
+        None,
+        "{what}"
+    );
 }
 
-async fn assert_somebody(door: &Doorward, browser: &mut Browser, what: &str) {
-    let page = browser.step(&door.store_url(CART)).await;
+async fn assert_somebody(doorward: &Doorward, browser: &mut Browser, what: &str) {
+    let page = browser.step(&doorward.store_url(CART)).await;
     assert_eq!(page.status(), 200, "{what}: {page}");
     assert_eq!(
-        door.store.last().header("x-forwarded-user"),
+        doorward.store.last().header("x-forwarded-user"),
         Some("alice-id"),
         "{what}"
     );
@@ -108,56 +112,56 @@ fn spoiled(good: &str) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn corrupt_session_cookies_are_no_session() {
-    let door = Setup::plain().start();
-    let mut good = alice(&door).await;
+    let doorward = Setup::plain().start();
+    let mut good = alice(&doorward).await;
     let [jwt, refresh] = [JWT, REFRESH].map(|name| value(&good, HOST, name));
     for ((what, bad_jwt), (_, bad_refresh)) in spoiled(&jwt).into_iter().zip(spoiled(&refresh)) {
         let mut browser = good.clone();
         set(&mut browser, JWT, &bad_jwt);
         set(&mut browser, REFRESH, &bad_refresh);
-        assert_nobody(&door, browser, &what).await;
+        assert_nobody(&doorward, browser, &what).await;
     }
-    assert_eq!(door.provider.grants("refresh_token"), 0);
-    assert_somebody(&door, &mut good, "the good cookies after all that").await;
+    assert_eq!(doorward.provider.grants("refresh_token"), 0);
+    assert_somebody(&doorward, &mut good, "the good cookies after all that").await;
 }
 
 #[tokio::test]
 async fn corrupt_refresh_cookie_is_ignored_while_jwt_is_valid() {
-    let door = Setup::plain().start();
-    let good = alice(&door).await;
+    let doorward = Setup::plain().start();
+    let good = alice(&doorward).await;
     for (what, bad) in spoiled(&value(&good, HOST, REFRESH)) {
         let mut browser = good.clone();
         set(&mut browser, REFRESH, &bad);
-        assert_somebody(&door, &mut browser, &what).await;
+        assert_somebody(&doorward, &mut browser, &what).await;
     }
     for (what, bad) in spoiled(&value(&good, HOST, SEEN)) {
         let mut browser = good.clone();
         set(&mut browser, SEEN, &bad);
-        assert_somebody(&door, &mut browser, &what).await;
+        assert_somebody(&doorward, &mut browser, &what).await;
     }
 }
 
 #[tokio::test]
 async fn corrupt_cookie_is_no_session_whatever_accompanies_it() {
     for (spoilt, after) in [(JWT, 0), (REFRESH, 300)] {
-        let door = Setup::plain().start();
-        let mut browser = alice(&door).await;
+        let doorward = Setup::plain().start();
+        let mut browser = alice(&doorward).await;
         let good = value(&browser, HOST, spoilt);
         set(&mut browser, spoilt, &part(&good, 0, good.len() / 2));
-        door.advance_secs(after);
-        assert_nobody(&door, browser, spoilt).await;
-        assert_eq!(door.provider.grants("refresh_token"), 0);
+        doorward.advance_secs(after);
+        assert_nobody(&doorward, browser, spoilt).await;
+        assert_eq!(doorward.provider.grants("refresh_token"), 0);
     }
 }
 
 #[tokio::test]
 async fn cookie_of_other_purpose_app_or_deployment_is_rejected() {
-    let (door, elsewhere) = (Setup::plain().start(), Setup::plain().start());
-    let mut good = alice(&door).await;
-    let forum = good.visit(&door.forum_url("/posts")).await;
+    let (doorward, elsewhere) = (Setup::plain().start(), Setup::plain().start());
+    let mut good = alice(&doorward).await;
+    let forum = good.visit(&doorward.forum_url("/posts")).await;
     assert_eq!(forum.status(), 200, "{forum}");
     let foreign = alice(&elsewhere).await;
-    let attempt = door.browser().step(&door.store_url(CART)).await;
+    let attempt = doorward.browser().step(&doorward.store_url(CART)).await;
     let attempt_cookie = attempt.chain[0]
         .set_cookies
         .iter()
@@ -210,21 +214,21 @@ async fn cookie_of_other_purpose_app_or_deployment_is_rejected() {
         let mut browser = good.clone();
         set(&mut browser, JWT, &jwt);
         set(&mut browser, REFRESH, &refresh);
-        assert_nobody(&door, browser, what).await;
+        assert_nobody(&doorward, browser, what).await;
     }
-    assert_somebody(&door, &mut good, "the good cookies after all that").await;
+    assert_somebody(&doorward, &mut good, "the good cookies after all that").await;
 }
 
 #[tokio::test]
 async fn duplicate_cookie_counts_only_if_values_agree() {
-    let door = Setup::plain().start();
-    let mut good = alice(&door).await;
+    let doorward = Setup::plain().start();
+    let mut good = alice(&doorward).await;
     let same = value(&good, HOST, JWT);
     let refresh = value(&good, HOST, REFRESH);
 
     let mut twice = good.clone();
     twice.jar.plant(Cookie::host_only(HOST, JWT, &same));
-    assert_somebody(&door, &mut twice, "the same twice").await;
+    assert_somebody(&doorward, &mut twice, "the same twice").await;
 
     let (mut two, mut reversed) = (good.clone(), good.clone());
     for browser in [&mut two, &mut reversed] {
@@ -245,32 +249,32 @@ async fn duplicate_cookie_counts_only_if_values_agree() {
     for (name, value) in &pairs {
         reversed.jar.plant(Cookie::host_only(HOST, name, value));
     }
-    assert_nobody(&door, two, "a good one and then garbage").await;
-    assert_nobody(&door, reversed, "garbage and then a good one").await;
-    assert_somebody(&door, &mut good, "the good cookies after all that").await;
+    assert_nobody(&doorward, two, "a good one and then garbage").await;
+    assert_nobody(&doorward, reversed, "garbage and then a good one").await;
+    assert_somebody(&doorward, &mut good, "the good cookies after all that").await;
 }
 
 #[tokio::test]
 async fn cookies_of_two_sessions_do_not_combine() {
-    let door = Setup::plain().start();
-    let (mut one, other) = (alice(&door).await, alice(&door).await);
-    door.advance_secs(301);
+    let doorward = Setup::plain().start();
+    let (mut one, other) = (alice(&doorward).await, alice(&doorward).await);
+    doorward.advance_secs(301);
     let mut mixed = one.clone();
     set(&mut mixed, REFRESH, &value(&other, HOST, REFRESH));
     assert_problem(
-        &fetched(&mut mixed, &door.store_url(CART)).await,
+        &fetched(&mut mixed, &doorward.store_url(CART)).await,
         401,
         "session_cookie_mismatch",
     );
-    assert_nobody(&door, mixed, "two sessions").await;
-    assert_eq!(door.provider.grants("refresh_token"), 0);
-    assert_somebody(&door, &mut one, "the good cookies after all that").await;
+    assert_nobody(&doorward, mixed, "two sessions").await;
+    assert_eq!(doorward.provider.grants("refresh_token"), 0);
+    assert_somebody(&doorward, &mut one, "the good cookies after all that").await;
 }
 
 #[tokio::test]
 async fn cookie_header_syntax_does_not_matter() {
-    let door = Setup::plain().start();
-    let good = alice(&door).await;
+    let doorward = Setup::plain().start();
+    let good = alice(&doorward).await;
     let (jwt, seen) = (value(&good, HOST, JWT), value(&good, HOST, SEEN));
     let junk: String = (0..200)
         .map(|number| format!("junk{number}={}; ", "x".repeat(100)))
@@ -321,46 +325,48 @@ async fn cookie_header_syntax_does_not_matter() {
         ),
     ];
     for (what, fields, status) in cases {
-        let mut dialogue = Dialogue::with(&good, &door.site().store).await;
+        let mut dialogue = Dialogue::with(&good, &doorward.site().store).await;
         let request = format!("GET {CART} HTTP/1.1\r\nHost: store.localhost:8080\r\n{fields}\r\n");
-        let reply = dialogue.ask("GET", request).await;
+        let reply = dialogue.request("GET", request).await;
         assert_eq!(reply.status(), status, "{what}: {}", reply.text());
     }
 }
 
 #[tokio::test]
 async fn session_survives_key_rotation_while_key_is_in_ring() {
-    let mut door = Setup::plain().start();
-    let old = alice(&door).await;
-    let rotated = door.add_replica_with_keys(&["new.key", "doorward.key"]);
-    let finished = door.add_replica_with_keys(&["new.key"]);
+    let mut doorward = Setup::plain().start();
+    let old = alice(&doorward).await;
+    let rotated = doorward.add_replica_with_keys(&["new.key", "doorward.key"]);
+    let finished = doorward.add_replica_with_keys(&["new.key"]);
 
-    let mut browser = door.moved_to(rotated, old.clone());
-    assert_somebody(&door, &mut browser, "an older key opens").await;
-    let mut hasty = door.moved_to(finished, old.clone());
+    let mut browser = doorward.moved_to(rotated, old.clone());
+    assert_somebody(&doorward, &mut browser, "an older key opens").await;
+    let mut hasty = doorward.moved_to(finished, old.clone());
     assert_eq!(
-        fetched(&mut hasty, &door.store_url(CART)).await.status(),
+        fetched(&mut hasty, &doorward.store_url(CART))
+            .await
+            .status(),
         401,
         "a key that is gone opens nothing"
     );
-    assert_nobody(&door, hasty.clone(), "a key that is gone").await;
-    let mut back = door.moved_to(rotated, hasty);
+    assert_nobody(&doorward, hasty.clone(), "a key that is gone").await;
+    let mut back = doorward.moved_to(rotated, hasty);
     assert_somebody(
-        &door,
+        &doorward,
         &mut back,
         "what one replica cannot read it does not take away",
     )
     .await;
 
-    door.advance_secs(301);
-    let mut browser = door.moved_to(rotated, old);
-    assert_somebody(&door, &mut browser, "a refresh under the older key").await;
-    let mut browser = door.moved_to(finished, browser);
+    doorward.advance_secs(301);
+    let mut browser = doorward.moved_to(rotated, old);
+    assert_somebody(&doorward, &mut browser, "a refresh under the older key").await;
+    let mut browser = doorward.moved_to(finished, browser);
     assert_somebody(
-        &door,
+        &doorward,
         &mut browser,
         "sealed anew, the older key is not needed",
     )
     .await;
-    assert_eq!(door.provider.grants("refresh_token"), 1);
+    assert_eq!(doorward.provider.grants("refresh_token"), 1);
 }

@@ -91,10 +91,10 @@ async fn up(port: u16, size: u64, coding: Coding) -> io::Result<u64> {
     if coding == Coding::Chunked {
         write.write_all(b"0\r\n\r\n").await?;
     }
-    let mut answer = String::new();
-    read.read_to_string(&mut answer).await?;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    let (_, counted) = answer.split_once("\r\n\r\n").expect("a body");
+    let mut response = String::new();
+    read.read_to_string(&mut response).await?;
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+    let (_, counted) = response.split_once("\r\n\r\n").expect("a body");
     Ok(counted.parse().expect("a number"))
 }
 
@@ -138,11 +138,11 @@ async fn take_or_give(mut stream: TcpStream) -> io::Result<()> {
         }
         None => count_chunks(&mut stream, begun).await?,
     };
-    let answer = format!(
+    let response = format!(
         "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{count}",
         count.to_string().len()
     );
-    stream.write_all(answer.as_bytes()).await
+    stream.write_all(response.as_bytes()).await
 }
 
 /// Reads the head and the part of the body that came with it.

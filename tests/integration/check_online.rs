@@ -320,7 +320,7 @@ const FAULTS: &[Fault] = &[
     Fault {
         name: "host of the upstream",
         seed: |sound| {
-            sound.backend.answer_all(Answer {
+            sound.backend.respond_to_all(Answer {
                 status: 421,
                 ..Answer::default()
             });

@@ -6,21 +6,22 @@ use crate::support::doorward::{Doorward, Setup};
 const GET: &str = "GET /public/x HTTP/1.1\r\nHost: store.localhost:8080\r\n";
 const FIRST: &[u8] = b"PROXY TCP4 198.51.100.7 127.0.0.1 4711 8080\r\n";
 
-async fn dialogue(door: &Doorward) -> Dialogue {
-    Dialogue::with(&door.browser(), &door.site().store).await
+async fn dialogue(doorward: &Doorward) -> Dialogue {
+    Dialogue::with(&doorward.browser(), &doorward.site().store).await
 }
 
 /// The client address that the store gets for a connection with this prefix and these headers.
-async fn told(door: &Doorward, before: &[u8], fields: &str) -> String {
-    let mut dialogue = dialogue(door).await;
+async fn told(doorward: &Doorward, before: &[u8], fields: &str) -> String {
+    let mut dialogue = dialogue(doorward).await;
     let reply = dialogue
-        .ask(
+        .request(
             "GET",
             [before, GET.as_bytes(), fields.as_bytes(), b"\r\n"].concat(),
         )
         .await;
     assert_eq!(reply.status(), 200, "{}", reply.text());
-    door.store
+    doorward
+        .store
         .last()
         .header("x-forwarded-for")
         .expect("an address")
@@ -34,19 +35,19 @@ fn second(client: [u8; 4]) -> Vec<u8> {
 
 #[tokio::test]
 async fn proxy_protocol_v1_and_v2_set_the_client_address() {
-    let door = Setup::plain()
+    let doorward = Setup::plain()
         .server("proxy_protocol = true\ntrusted_proxies = [\"127.0.0.0/8\"]")
         .start();
-    assert_eq!(told(&door, FIRST, "").await, "198.51.100.7");
+    assert_eq!(told(&doorward, FIRST, "").await, "198.51.100.7");
     assert_eq!(
-        told(&door, &second([198, 51, 100, 8]), "").await,
+        told(&doorward, &second([198, 51, 100, 8]), "").await,
         "198.51.100.8"
     );
-    assert_eq!(told(&door, b"PROXY UNKNOWN\r\n", "").await, "127.0.0.1");
+    assert_eq!(told(&doorward, b"PROXY UNKNOWN\r\n", "").await, "127.0.0.1");
     // The client in the PROXY header is not a trusted proxy, so its forwarded headers are removed.
     assert_eq!(
         told(
-            &door,
+            &doorward,
             FIRST,
             "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n"
         )
@@ -56,7 +57,7 @@ async fn proxy_protocol_v1_and_v2_set_the_client_address() {
     // The client in the PROXY header is a trusted proxy.
     assert_eq!(
         told(
-            &door,
+            &doorward,
             &second([127, 0, 0, 9]),
             "X-Forwarded-For: 6.6.6.6\r\n"
         )
@@ -64,7 +65,7 @@ async fn proxy_protocol_v1_and_v2_set_the_client_address() {
         "6.6.6.6, 127.0.0.9"
     );
     assert_eq!(
-        door.log.line("/public/x", "forward").await["client_ip"]
+        doorward.log.line("/public/x", "forward").await["client_ip"]
             .as_str()
             .map(str::is_empty),
         Some(false)
@@ -73,7 +74,7 @@ async fn proxy_protocol_v1_and_v2_set_the_client_address() {
 
 #[tokio::test]
 async fn proxy_protocol_requires_header_and_trust() {
-    let door = Setup::plain()
+    let doorward = Setup::plain()
         .server("proxy_protocol = true\ntrusted_proxies = [\"127.0.0.0/8\"]")
         .start();
     for bytes in [
@@ -81,19 +82,19 @@ async fn proxy_protocol_requires_header_and_trust() {
         b"PROXY TCP4 198.51.100.7\r\n".to_vec(),
         second([1, 2, 3, 4])[..20].to_vec(),
     ] {
-        let mut dialogue = dialogue(&door).await;
+        let mut dialogue = dialogue(&doorward).await;
         dialogue.say(&bytes).await;
         dialogue.0.shut().await.expect("its end");
         assert!(dialogue.hear_end().await.is_empty());
     }
     metric_reaches(
-        &door,
+        &doorward,
         r#"doorward_connection_errors_total{reason="proxy_protocol"}"#,
         3.0,
     )
     .await;
     // A second PROXY header is an invalid request.
-    let mut twice = dialogue(&door).await;
+    let mut twice = dialogue(&doorward).await;
     twice
         .say([FIRST, FIRST, GET.as_bytes(), b"\r\n"].concat())
         .await;
@@ -118,16 +119,16 @@ async fn proxy_protocol_requires_header_and_trust() {
         1.0,
     )
     .await;
-    assert_eq!(door.store.count() + strict.store.count(), 0);
+    assert_eq!(doorward.store.count() + strict.store.count(), 0);
 }
 
 #[tokio::test]
 async fn disabled_proxy_protocol_treats_header_as_invalid_request() {
-    let door = Setup::plain()
+    let doorward = Setup::plain()
         .server("trusted_proxies = [\"127.0.0.0/8\"]")
         .start();
     for header in [FIRST.to_vec(), second([198, 51, 100, 7])] {
-        let mut dialogue = dialogue(&door).await;
+        let mut dialogue = dialogue(&doorward).await;
         dialogue
             .say([&header[..], GET.as_bytes(), b"\r\n"].concat())
             .await;
@@ -138,19 +139,19 @@ async fn disabled_proxy_protocol_treats_header_as_invalid_request() {
                 .is_none_or(|reply| reply.status() == 400)
         );
     }
-    assert_eq!(door.store.count(), 0);
+    assert_eq!(doorward.store.count(), 0);
 }
 
 #[tokio::test]
 async fn missing_proxy_header_times_out() {
     let more =
         "proxy_protocol = true\ntrusted_proxies = [\"127.0.0.0/8\"]\nfirst_byte_timeout = \"1s\"";
-    let door = Setup::plain().server(more).start();
-    let mut dialogue = dialogue(&door).await;
+    let doorward = Setup::plain().server(more).start();
+    let mut dialogue = dialogue(&doorward).await;
     dialogue.say("PROXY TCP4 ").await;
     assert!(dialogue.hear_end().await.is_empty());
     metric_reaches(
-        &door,
+        &doorward,
         r#"doorward_connection_errors_total{reason="proxy_protocol_timeout"}"#,
         1.0,
     )
@@ -169,47 +170,50 @@ async fn only_the_configured_forwarded_header_is_used() {
         told(&trusting(""), b"", both).await,
         "198.51.100.1, 127.0.0.1"
     );
-    let door = trusting("forwarded_header = \"forwarded\"");
-    assert_eq!(told(&door, b"", both).await, "198.51.100.2, 127.0.0.1");
+    let doorward = trusting("forwarded_header = \"forwarded\"");
+    assert_eq!(told(&doorward, b"", both).await, "198.51.100.2, 127.0.0.1");
     assert_eq!(
-        told(&door, b"", "X-Forwarded-For: 198.51.100.1\r\n").await,
+        told(&doorward, b"", "X-Forwarded-For: 198.51.100.1\r\n").await,
         "127.0.0.1"
     );
-    assert_eq!(door.store.last().header("forwarded"), None);
+    assert_eq!(doorward.store.last().header("forwarded"), None);
 }
 
 #[tokio::test]
 async fn connections_per_client_are_limited() {
     let more = "max_connections_per_client = 2\nproxy_protocol = true\ntrusted_proxies = [\"127.0.0.0/8\"]";
-    let door = Setup::plain().server(more).start();
-    let (mut first, mut second_one) = (dialogue(&door).await, dialogue(&door).await);
+    let doorward = Setup::plain().server(more).start();
+    let (mut first, mut second_one) = (dialogue(&doorward).await, dialogue(&doorward).await);
     for dialogue in [&mut first, &mut second_one] {
         assert_eq!(
             dialogue
-                .ask("GET", [FIRST, GET.as_bytes(), b"\r\n"].concat())
+                .request("GET", [FIRST, GET.as_bytes(), b"\r\n"].concat())
                 .await
                 .status(),
             200
         );
     }
-    let mut third = dialogue(&door).await;
+    let mut third = dialogue(&doorward).await;
     third.say([FIRST, GET.as_bytes(), b"\r\n"].concat()).await;
     assert!(third.hear_end().await.is_empty());
     metric_reaches(
-        &door,
+        &doorward,
         r#"doorward_connection_errors_total{reason="client_connections"}"#,
         1.0,
     )
     .await;
     assert_eq!(
-        told(&door, &second([198, 51, 100, 8]), "").await,
+        told(&doorward, &second([198, 51, 100, 8]), "").await,
         "198.51.100.8"
     );
     assert_eq!(
-        second_one.ask("GET", format!("{GET}\r\n")).await.status(),
+        second_one
+            .request("GET", format!("{GET}\r\n"))
+            .await
+            .status(),
         200
     );
     drop(first);
-    metric_reaches(&door, "doorward_connections", 2.0).await;
-    assert_eq!(told(&door, FIRST, "").await, "198.51.100.7");
+    metric_reaches(&doorward, "doorward_connections", 2.0).await;
+    assert_eq!(told(&doorward, FIRST, "").await, "198.51.100.7");
 }

@@ -132,10 +132,10 @@ async fn forged_or_stale_command_ends_nothing() {
 
 async fn post(doorward: &Doorward, order: String) -> Page {
     let url = format!("http://{}/revoke", doorward.admin_address());
-    let ask = RequestSpec::new(Kind::Program, &url)
+    let request = RequestSpec::new(Kind::Program, &url)
         .method("POST")
         .body("text/plain", order);
-    Browser::new(doorward.clock.clone()).send(ask).await
+    Browser::new(doorward.clock.clone()).send(request).await
 }
 
 async fn is_over(browser: &mut Browser) {

@@ -21,7 +21,7 @@ use crate::support::tls::Authority;
 async fn sigterm_drains_requests_and_exits_zero() {
     let backend = Backend::start();
     let gate = Gate::default();
-    backend.answer(
+    backend.response(
         "/public/slow",
         Answer {
             gate: Some(gate.clone()),

@@ -12,7 +12,7 @@ use crate::support::provider::{Endpoint, Flaw, User};
 
 /// The longest `Cookie` header that this browser sends to the store: to a page, the callback, the
 /// logout.
-fn most_sent(door: &Doorward, browser: &Browser) -> usize {
+fn most_sent(doorward: &Doorward, browser: &Browser) -> usize {
     let situation = CookieContext {
         same_site: true,
         top_level: true,
@@ -20,10 +20,10 @@ fn most_sent(door: &Doorward, browser: &Browser) -> usize {
     };
     let paths = [CART, "/.doorward/callback", "/.doorward/logout"];
     let fields = paths.iter().map(|path| {
-        let url = door.store_url(path).parse().expect("an URL");
+        let url = doorward.store_url(path).parse().expect("an URL");
         browser
             .jar
-            .header(&url, door.now(), situation)
+            .header(&url, doorward.now(), situation)
             .unwrap_or_default()
     });
     fields.map(|field| field.len()).max().unwrap_or_default()
@@ -36,18 +36,20 @@ fn well_known(bytes: usize) -> User {
 
 #[tokio::test]
 async fn request_cookies_never_exceed_the_budget() {
-    let door = Setup::over_tls().start();
+    let doorward = Setup::over_tls().start();
     let (mut fitted, mut refused) = (0, 0);
     for bytes in (0..6_000).step_by(250) {
-        let mut browser = door.browser();
-        browser.step(&door.store_url(CART)).await;
-        door.provider.sign_out();
+        let mut browser = doorward.browser();
+        browser.step(&doorward.store_url(CART)).await;
+        doorward.provider.sign_out();
         for tab in 0..7 {
-            browser.step(&door.store_url(&format!("/tab/{tab}"))).await;
+            browser
+                .step(&doorward.store_url(&format!("/tab/{tab}")))
+                .await;
         }
-        door.provider.sign_in(well_known(bytes));
-        let page = browser.visit(&door.store_url(CART)).await;
-        let sent = most_sent(&door, &browser);
+        doorward.provider.sign_in(well_known(bytes));
+        let page = browser.visit(&doorward.store_url(CART)).await;
+        let sent = most_sent(&doorward, &browser);
         assert!(
             sent <= MAX_ALL,
             "{bytes} bytes of claims: {sent} bytes of cookies"
@@ -65,15 +67,19 @@ async fn request_cookies_never_exceed_the_budget() {
 
 #[tokio::test]
 async fn login_tab_evicted_by_budget_still_reaches_its_page() {
-    let door = Setup::over_tls().start();
-    let mut browser = door.browser();
-    browser.step(&door.store_url(CART)).await;
+    let doorward = Setup::over_tls().start();
+    let mut browser = doorward.browser();
+    browser.step(&doorward.store_url(CART)).await;
     let mut tabs = Vec::new();
     for tab in 0..6 {
-        tabs.push(browser.step(&door.store_url(&format!("/tab/{tab}"))).await);
+        tabs.push(
+            browser
+                .step(&doorward.store_url(&format!("/tab/{tab}")))
+                .await,
+        );
     }
-    door.provider.sign_in(well_known(3_900));
-    assert_eq!(browser.visit(&door.store_url(CART)).await.status(), 200);
+    doorward.provider.sign_in(well_known(3_900));
+    assert_eq!(browser.visit(&doorward.store_url(CART)).await.status(), 200);
     for (number, tab) in tabs.iter().enumerate() {
         let at_provider = browser.next(tab).await;
         let page = browser
@@ -89,7 +95,7 @@ async fn login_tab_evicted_by_budget_still_reaches_its_page() {
 
 #[tokio::test]
 async fn oversized_claim_is_named_and_counted() {
-    let door = Setup::plain().start();
+    let doorward = Setup::plain().start();
     let groups: Vec<String> = (0..600).map(|number| format!("group-{number}")).collect();
     let bytes = json!(groups).to_string().len();
     let cases = [
@@ -106,8 +112,8 @@ async fn oversized_claim_is_named_and_counted() {
         let mut user = User::new("alice", &[]);
         user.claims
             .extend(claims.as_object().expect("an object").clone());
-        door.provider.sign_in(user);
-        let page = door.browser().visit(&door.store_url(CART)).await;
+        doorward.provider.sign_in(user);
+        let page = doorward.browser().visit(&doorward.store_url(CART)).await;
         assert_error_page(&page, 502, "session_too_large");
         assert!(
             page.words()
@@ -115,7 +121,7 @@ async fn oversized_claim_is_named_and_counted() {
             "{page}"
         );
     }
-    alice(&door).await;
+    alice(&doorward).await;
     for (series, expected) in [
         (
             r#"doorward_logins_total{app="store",outcome="session_too_large"}"#,
@@ -131,25 +137,27 @@ async fn oversized_claim_is_named_and_counted() {
         ),
         (r#"doorward_session_cookie_bytes_count{app="store"}"#, 3.0),
     ] {
-        assert_eq!(door.metric(series).await, expected, "{series}");
+        assert_eq!(doorward.metric(series).await, expected, "{series}");
     }
 }
 
 #[tokio::test]
 async fn id_token_hint_is_dropped_when_it_does_not_fit() {
-    let door = Setup::over_tls().start();
+    let doorward = Setup::over_tls().start();
     for (bytes, has_hint) in [(0, true), (2_500, false)] {
-        let mut browser = signed_in(&door, well_known(bytes)).await;
+        let mut browser = signed_in(&doorward, well_known(bytes)).await;
         assert_eq!(
             browser
                 .jar
-                .get(door.store_host(), "__Secure-doorward_id_token_hint")
+                .get(doorward.store_host(), "__Secure-doorward_id_token_hint")
                 .is_some(),
             has_hint,
             "{bytes} bytes"
         );
-        assert!(most_sent(&door, &browser) <= MAX_ALL);
-        let form = browser.visit(&door.store_url("/.doorward/logout")).await;
+        assert!(most_sent(&doorward, &browser) <= MAX_ALL);
+        let form = browser
+            .visit(&doorward.store_url("/.doorward/logout"))
+            .await;
         let page = browser.submit(&form, &[]).await;
         assert_eq!(page.url.path(), "/.doorward/signed-out", "{page}");
     }
@@ -158,21 +166,22 @@ async fn id_token_hint_is_dropped_when_it_does_not_fit() {
 /// The app uses one member of a large object in the ID token: only that member is kept.
 #[tokio::test]
 async fn only_claims_in_use_are_kept() {
-    let door = Setup::plain()
+    let doorward = Setup::plain()
         .store("session_jwt = \"access\"")
         .more(
             "[apps.store.headers]\nX-Forwarded-User = \"{sub}\"\nX-Roles = \"{apps.store.roles}\"",
         )
         .start();
-    door.provider
+    doorward
+        .provider
         .behave(|provider| provider.access_token_flaws = vec![Flaw::Without("apps")]);
     let apps = json!({ "store": { "roles": ["a", "b"], "x": 1 }, "forum": { "roles": vec!["moderator"; 500] } });
-    let mut browser = signed_in(&door, User::new("alice", &[]).with_claim("apps", apps)).await;
-    assert_eq!(door.store.last().header("x-roles"), Some("a,b"));
-    door.advance_secs(300);
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
+    let mut browser = signed_in(&doorward, User::new("alice", &[]).with_claim("apps", apps)).await;
+    assert_eq!(doorward.store.last().header("x-roles"), Some("a,b"));
+    doorward.advance_secs(300);
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
     assert_eq!(
-        door.store.last().header("x-roles"),
+        doorward.store.last().header("x-roles"),
         Some("a,b"),
         "after a refresh"
     );
@@ -180,43 +189,46 @@ async fn only_claims_in_use_are_kept() {
 
 #[tokio::test]
 async fn non_navigation_starts_no_login_attempt() {
-    let door = Setup::over_tls().start();
-    let cart = door.store_url(CART);
-    let page = door.store_url("/").parse().expect("an URL");
-    let mut asks: Vec<RequestSpec> = [Kind::Frame, Kind::Fetch, Kind::Image, Kind::Program]
+    let doorward = Setup::over_tls().start();
+    let cart = doorward.store_url(CART);
+    let page = doorward.store_url("/").parse().expect("an URL");
+    let mut requests: Vec<RequestSpec> = [Kind::Frame, Kind::Fetch, Kind::Image, Kind::Program]
         .into_iter()
         .flat_map(|kind| {
-            [&cart, &door.store_url("/.doorward/login?return_to=/x")]
+            [&cart, &doorward.store_url("/.doorward/login?return_to=/x")]
                 .map(|url| RequestSpec::new(kind, url).from(&page))
         })
         .collect();
-    asks.push(
+    requests.push(
         RequestSpec::new(Kind::Navigation, &cart)
             .method("POST")
             .from(&page),
     );
-    asks.push(
+    requests.push(
         RequestSpec::new(Kind::Navigation, &cart)
             .method("HEAD")
             .from(&page),
     );
-    asks.push(
+    requests.push(
         RequestSpec::new(Kind::Navigation, &cart)
             .header("Sec-Purpose", "prefetch;prerender")
             .from(&page),
     );
-    for ask in asks {
-        let what = format!("{:?} {} {:?}", ask.kind, ask.method, ask.headers);
-        let answer = door.browser().send(ask).await;
+    for request in requests {
+        let what = format!(
+            "{:?} {} {:?}",
+            request.kind, request.method, request.headers
+        );
+        let response = doorward.browser().send(request).await;
         assert_eq!(
-            (answer.status(), answer.head.all("set-cookie").len()),
+            (response.status(), response.head.all("set-cookie").len()),
             (401, 0),
-            "{what}: {answer}"
+            "{what}: {response}"
         );
     }
-    assert_eq!(door.provider.calls(Endpoint::Authorize), 0);
-    assert_eq!(door.metric("doorward_store_entries").await, 0.0);
-    let script: Value = door
+    assert_eq!(doorward.provider.calls(Endpoint::Authorize), 0);
+    assert_eq!(doorward.metric("doorward_store_entries").await, 0.0);
+    let script: Value = doorward
         .browser()
         .send(RequestSpec::new(Kind::Fetch, &cart).from(&page))
         .await

@@ -29,12 +29,12 @@ fn setup() -> Setup {
 }
 
 /// A script's request with this `Origin`.
-fn script(door: &Doorward, path: &str, origin: &str) -> RequestSpec {
-    RequestSpec::new(Kind::Program, &door.store_url(path)).header("Origin", origin)
+fn script(doorward: &Doorward, path: &str, origin: &str) -> RequestSpec {
+    RequestSpec::new(Kind::Program, &doorward.store_url(path)).header("Origin", origin)
 }
 
-fn preflight(door: &Doorward, path: &str, origin: &str, method: &str) -> RequestSpec {
-    script(door, path, origin)
+fn preflight(doorward: &Doorward, path: &str, origin: &str, method: &str) -> RequestSpec {
+    script(doorward, path, origin)
         .method("OPTIONS")
         .header("Access-Control-Request-Method", method)
         .header("Access-Control-Request-Headers", "authorization,x-csrf")
@@ -53,9 +53,9 @@ fn varies_by_origin(page: &Page) -> bool {
 
 #[tokio::test]
 async fn script_of_a_listed_origin_can_read_the_401() {
-    let door = setup().start();
+    let doorward = setup().start();
     for path in [CART, "/.doorward/session"] {
-        let page = door.browser().send(script(&door, path, SPA)).await;
+        let page = doorward.browser().send(script(&doorward, path, SPA)).await;
         assert_problem(&page, 401, "no_session");
         assert_eq!(page.head.all("access-control-allow-origin"), [SPA]);
         assert_eq!(
@@ -66,15 +66,15 @@ async fn script_of_a_listed_origin_can_read_the_401() {
         assert!(exposed.is_some_and(|names| names.contains("WWW-Authenticate")));
         assert!(varies_by_origin(&page), "{page}");
     }
-    let page = door.browser().send(script(&door, CART, SPA)).await;
+    let page = doorward.browser().send(script(&doorward, CART, SPA)).await;
     let problem = page.json();
     let login_url = problem["login_url"].as_str().unwrap_or_default();
-    assert!(login_url.starts_with(&door.store_url("/.doorward/login")));
+    assert!(login_url.starts_with(&doorward.store_url("/.doorward/login")));
 }
 
 #[tokio::test]
 async fn no_other_origin_is_reflected() {
-    let door = setup().start();
+    let doorward = setup().start();
     for origin in [
         "https://evil.example",
         "https://spa.example.test.evil.example",
@@ -84,13 +84,16 @@ async fn no_other_origin_is_reflected() {
         "*",
         "",
     ] {
-        let page = door.browser().send(script(&door, CART, origin)).await;
+        let page = doorward
+            .browser()
+            .send(script(&doorward, CART, origin))
+            .await;
         assert_problem(&page, 401, "no_session");
         assert_eq!(allowed_origin(&page), None, "{origin}");
         assert!(varies_by_origin(&page), "{origin}");
     }
-    let twice = script(&door, CART, SPA).header("Origin", SPA);
-    let page = door.browser().send(twice).await;
+    let twice = script(&doorward, CART, SPA).header("Origin", SPA);
+    let page = doorward.browser().send(twice).await;
     assert_eq!(allowed_origin(&page), None);
 
     let closed = Setup::plain().start();
@@ -98,22 +101,22 @@ async fn no_other_origin_is_reflected() {
     assert!(allowed_origin(&page).is_none() && !varies_by_origin(&page));
 
     let without_cookies = format!("cors_origins = [\"{SPA}\"]");
-    let door = Setup::plain().store(&without_cookies).start();
-    let page = door.browser().send(script(&door, CART, SPA)).await;
+    let doorward = Setup::plain().store(&without_cookies).start();
+    let page = doorward.browser().send(script(&doorward, CART, SPA)).await;
     assert_eq!(allowed_origin(&page), Some(SPA));
     assert_eq!(page.header("access-control-allow-credentials"), None);
 }
 
 #[tokio::test]
 async fn responses_of_the_app_and_other_endpoints_stay_as_they_are() {
-    let door = setup().start();
-    let mut browser = alice(&door).await;
+    let doorward = setup().start();
+    let mut browser = alice(&doorward).await;
     for expected in [None, Some("https://its.own")] {
         if let Some(own) = expected {
-            let answer = Answer::default().with_header("access-control-allow-origin", own);
-            door.store.answer_all(answer);
+            let response = Answer::default().with_header("access-control-allow-origin", own);
+            doorward.store.respond_to_all(response);
         }
-        let page = browser.send(script(&door, CART, SPA)).await;
+        let page = browser.send(script(&doorward, CART, SPA)).await;
         assert_eq!(page.status(), 200, "{page}");
         assert_eq!(allowed_origin(&page), expected);
     }
@@ -122,15 +125,15 @@ async fn responses_of_the_app_and_other_endpoints_stay_as_they_are() {
         "/.doorward/signed-out",
         "/.doorward/else",
     ] {
-        let page = browser.send(script(&door, path, SPA)).await;
+        let page = browser.send(script(&doorward, path, SPA)).await;
         assert_eq!(allowed_origin(&page), None, "{path}");
     }
 }
 
 #[tokio::test]
 async fn preflight_is_answered_by_the_rules() {
-    let door = setup().start();
-    let before = door.store.count();
+    let doorward = setup().start();
+    let before = doorward.store.count();
     for (path, origin, method, status) in [
         ("/orders/7", SPA, "PUT", 204),
         ("/orders/7", SPA, "DELETE", 403),
@@ -138,8 +141,8 @@ async fn preflight_is_answered_by_the_rules() {
         ("/orders/7", "https://evil.example", "PUT", 403),
         ("/orders/7", "null", "PUT", 403),
     ] {
-        let request = preflight(&door, path, origin, method);
-        let page = door.browser().send(request).await;
+        let request = preflight(&doorward, path, origin, method);
+        let page = doorward.browser().send(request).await;
         assert_eq!(page.status(), status, "{path} {origin} {method}: {page}");
         let allowed = (origin == SPA).then_some(SPA);
         assert_eq!(allowed_origin(&page), allowed, "{path} {origin}");
@@ -154,32 +157,32 @@ async fn preflight_is_answered_by_the_rules() {
             }
         }
     }
-    assert_eq!(door.store.count(), before, "none reached the app");
-    door.log.line("/orders/7", "origin_not_allowed").await;
-    let line = door.log.line("/orders/7", "denied").await;
+    assert_eq!(doorward.store.count(), before, "none reached the app");
+    doorward.log.line("/orders/7", "origin_not_allowed").await;
+    let line = doorward.log.line("/orders/7", "denied").await;
     assert_eq!(line["rule"], "3", "of DELETE: {line}");
 
     // The app answers those of public paths, and those of users.
-    let public = preflight(&door, "/public/x", "https://evil.example", "PUT");
-    assert_eq!(door.browser().send(public).await.status(), 200);
-    let mut browser = alice(&door).await;
+    let public = preflight(&doorward, "/public/x", "https://evil.example", "PUT");
+    assert_eq!(doorward.browser().send(public).await.status(), 200);
+    let mut browser = alice(&doorward).await;
     let page = browser
-        .send(preflight(&door, "/orders/7", SPA, "PUT"))
+        .send(preflight(&doorward, "/orders/7", SPA, "PUT"))
         .await;
     assert_eq!(page.status(), 200, "{page}");
 }
 
 #[tokio::test]
 async fn other_proxy_passes_headers_on_and_permits_no_preflight() {
-    let door = decided_by(setup()).start();
-    let browser = alice(&door).await;
+    let doorward = decided_by(setup()).start();
+    let browser = alice(&doorward).await;
     for (dialect, refused) in [
         (Dialect::AuthRequest, 401),
         (Dialect::ForwardAuth, 404),
         (Dialect::ExtAuthz, 404),
     ] {
         let check = || Check::new(dialect, "/orders/7").header("Origin", SPA);
-        let script = check().ask(&door).await;
+        let script = check().request(&doorward).await;
         assert_eq!(script.status(), 401, "{dialect:?}");
         let allowed = |reply: &crate::support::assertions::Reply| {
             reply
@@ -191,9 +194,13 @@ async fn other_proxy_passes_headers_on_and_permits_no_preflight() {
         let preflight = check()
             .method("OPTIONS")
             .header("Access-Control-Request-Method", "PUT");
-        assert_eq!(preflight.ask(&door).await.status(), refused, "{dialect:?}");
-        let permitted = check().header("Cookie", &cookies(&door, &browser));
-        let permitted = permitted.ask(&door).await;
+        assert_eq!(
+            preflight.request(&doorward).await.status(),
+            refused,
+            "{dialect:?}"
+        );
+        let permitted = check().header("Cookie", &cookies(&doorward, &browser));
+        let permitted = permitted.request(&doorward).await;
         assert_eq!(permitted.status(), 200, "{dialect:?}");
         assert_eq!(allowed(&permitted), None, "{dialect:?}");
     }

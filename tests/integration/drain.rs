@@ -19,8 +19,8 @@ use crate::support::wire::Framing;
 const FOR_EVER: Duration = Duration::from_secs(3600);
 const HOST: &str = "Host: store.localhost:8080\r\n";
 
-fn end(door: Doorward) -> JoinHandle<()> {
-    tokio::task::spawn_blocking(move || drop(door))
+fn end(doorward: Doorward) -> JoinHandle<()> {
+    tokio::task::spawn_blocking(move || drop(doorward))
 }
 
 async fn ended(ending: JoinHandle<()>) {
@@ -40,10 +40,10 @@ async fn refuses(address: std::net::SocketAddr) {
 
 #[tokio::test]
 async fn drain_finishes_requests_in_flight_and_accepts_none() {
-    let door = Setup::plain().start();
+    let doorward = Setup::plain().start();
     let gate = Gate::default();
     let body = Content::Bytes(vec![b'z'; 200_000]);
-    door.store.answer(
+    doorward.store.response(
         "/public/slow",
         Answer {
             gate: Some(gate.clone()),
@@ -51,20 +51,20 @@ async fn drain_finishes_requests_in_flight_and_accepts_none() {
             ..Answer::default()
         },
     );
-    let (address, browser) = (door.address(), door.browser());
-    let mut idle = Dialogue::with(&browser, &door.site().store).await;
+    let (address, browser) = (doorward.address(), doorward.browser());
+    let mut idle = Dialogue::with(&browser, &doorward.site().store).await;
     assert_eq!(
-        idle.ask("GET", format!("GET /public/x HTTP/1.1\r\n{HOST}\r\n"))
+        idle.request("GET", format!("GET /public/x HTTP/1.1\r\n{HOST}\r\n"))
             .await
             .status(),
         200
     );
-    let mut busy = Dialogue::with(&browser, &door.site().store).await;
+    let mut busy = Dialogue::with(&browser, &doorward.site().store).await;
     busy.say(format!("GET /public/slow HTTP/1.1\r\n{HOST}\r\n"))
         .await;
     gate.reached(1).await;
 
-    let ending = end(door);
+    let ending = end(doorward);
     refuses(address).await;
     assert!(
         idle.hear_end().await.is_empty(),
@@ -81,18 +81,18 @@ async fn drain_finishes_requests_in_flight_and_accepts_none() {
 
 #[tokio::test]
 async fn refresh_in_flight_reaches_its_browser_during_drain() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
-    door.advance_secs(301);
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
+    doorward.advance_secs(301);
     let gate = Gate::default();
-    door.provider.fault(
+    doorward.provider.fault(
         crate::support::provider::Endpoint::Token,
         crate::support::provider::Fault::Held(gate.clone()),
     );
     let (url, address, host) = (
-        door.store_url("/shopping-cart"),
-        door.address(),
-        door.store_host(),
+        doorward.store_url("/shopping-cart"),
+        doorward.address(),
+        doorward.store_host(),
     );
     let before = crate::support::journey::cookie(&browser, host, "refresh");
     let asking = tokio::spawn(async move {
@@ -100,7 +100,7 @@ async fn refresh_in_flight_reaches_its_browser_during_drain() {
         (page.status(), browser)
     });
     gate.reached(1).await;
-    let ending = end(door);
+    let ending = end(doorward);
     refuses(address).await;
     gate.open();
     let (status, browser) = asking.await.expect("an answer");
@@ -114,21 +114,21 @@ async fn refresh_in_flight_reaches_its_browser_during_drain() {
 
 #[tokio::test]
 async fn endless_response_is_cut_at_the_drain_deadline() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
-    let ask = RequestSpec::new(Kind::Fetch, &door.store_url("/chat"));
-    let mut talk = WebSocket::open(&mut browser, ask.clone())
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
+    let spec = RequestSpec::new(Kind::Fetch, &doorward.store_url("/chat"));
+    let mut talk = WebSocket::open(&mut browser, spec.clone())
         .await
         .expect("a socket");
     let mut stuck = browser
         .stream(RequestSpec {
             headers: upgrade_headers(),
-            ..ask
+            ..spec
         })
         .await
         .expect("a socket")
         .into_wire();
-    door.store.answer(
+    doorward.store.response(
         "/download",
         Answer {
             body: Content::Big(10),
@@ -137,7 +137,10 @@ async fn endless_response_is_cut_at_the_drain_deadline() {
         },
     );
     let mut download = browser
-        .stream(RequestSpec::new(Kind::Fetch, &door.store_url("/download")))
+        .stream(RequestSpec::new(
+            Kind::Fetch,
+            &doorward.store_url("/download"),
+        ))
         .await
         .expect("an answer");
 
@@ -146,7 +149,7 @@ async fn endless_response_is_cut_at_the_drain_deadline() {
         .write(&[0x82, 0xfe, 1, 0, 0, 0, 0, 0, 7])
         .await
         .expect("sent");
-    let ending = end(door);
+    let ending = end(doorward);
     let close = timeout(SOON, talk.hear_close())
         .await
         .expect("the socket is closed in time")
@@ -171,8 +174,8 @@ async fn endless_response_is_cut_at_the_drain_deadline() {
 
 #[tokio::test]
 async fn event_stream_ends_whole_when_the_drain_begins() {
-    let door = Setup::plain().server("drain_timeout = \"1h\"").start();
-    door.store.answer(
+    let doorward = Setup::plain().server("drain_timeout = \"1h\"").start();
+    doorward.store.response(
         "/public/events",
         Answer {
             body: Content::Events {
@@ -184,7 +187,7 @@ async fn event_stream_ends_whole_when_the_drain_begins() {
     );
     let gate = Gate::default();
     let body = Content::Bytes(vec![b'z'; 200_000]);
-    door.store.answer(
+    doorward.store.response(
         "/public/download",
         Answer {
             gate: Some(gate.clone()),
@@ -192,27 +195,29 @@ async fn event_stream_ends_whole_when_the_drain_begins() {
             ..Answer::default()
         },
     );
-    let url = door.store_url("/public/events");
-    let (mut browser, log) = (door.browser(), door.log.clone());
+    let url = doorward.store_url("/public/events");
+    let (mut browser, log) = (doorward.browser(), doorward.log.clone());
     let mut events = browser
         .stream(RequestSpec::new(Kind::Fetch, &url))
         .await
         .expect("an answer");
     assert!(events.next().await.expect("an event").is_some());
-    let connection = TcpStream::connect(door.address()).await.expect("a port");
+    let connection = TcpStream::connect(doorward.address())
+        .await
+        .expect("a port");
     let (mut client, connection) = h2::client::handshake(connection).await.expect("HTTP/2");
     tokio::spawn(connection);
     let request = http::Request::get(&url).body(()).expect("a request");
-    let (answer, _) = client.send_request(request, true).expect("sent");
-    let mut http2_events = answer.await.expect("an answer").into_body();
+    let (response, _) = client.send_request(request, true).expect("sent");
+    let mut http2_events = response.await.expect("an answer").into_body();
     assert!(http2_events.data().await.is_some_and(|event| event.is_ok()));
-    let mut download = Dialogue::with(&door.browser(), &door.site().store).await;
+    let mut download = Dialogue::with(&doorward.browser(), &doorward.site().store).await;
     download
         .say(format!("GET /public/download HTTP/1.1\r\n{HOST}\r\n"))
         .await;
     gate.reached(1).await;
 
-    let ending = end(door);
+    let ending = end(doorward);
     let rest = timeout(SOON, events.next()).await.expect("an end in time");
     assert!(matches!(rest, Ok(None)), "{rest:?}");
     let rest = async {
@@ -232,28 +237,28 @@ async fn event_stream_ends_whole_when_the_drain_begins() {
 
 #[tokio::test]
 async fn readiness_fails_when_drain_begins() {
-    let door = Setup::plain().start();
+    let doorward = Setup::plain().start();
     let gate = Gate::default();
-    door.store.answer(
+    doorward.store.response(
         "/public/slow",
         Answer {
             gate: Some(gate.clone()),
             ..Answer::default()
         },
     );
-    let admin = door.admin_address();
-    let mut probe = Browser::new(door.clock.clone());
+    let admin = doorward.admin_address();
+    let mut probe = Browser::new(doorward.clock.clone());
     let page = probe.visit(&format!("http://{admin}/livez")).await;
     assert_eq!((page.status(), page.text().as_str()), (200, "alive\n"));
     eventually_async("the process is ready", SOON, async || {
-        door.readiness_of(0).await.0 == 200
+        doorward.readiness_of(0).await.0 == 200
     })
     .await;
-    let mut busy = Dialogue::with(&door.browser(), &door.site().store).await;
+    let mut busy = Dialogue::with(&doorward.browser(), &doorward.site().store).await;
     busy.say(format!("GET /public/slow HTTP/1.1\r\n{HOST}\r\n"))
         .await;
     gate.reached(1).await;
-    let ending = end(door);
+    let ending = end(doorward);
     let readyz = format!("http://{admin}/readyz");
     eventually_async("the process is not ready", SOON, async || {
         let page = probe

@@ -232,7 +232,7 @@ fn count_of_requests() -> usize {
     count.and_then(|count| count.parse().ok()).unwrap_or(USUAL)
 }
 
-async fn senders(door: &Doorward) -> Vec<Sender> {
+async fn senders(doorward: &Doorward) -> Vec<Sender> {
     let users = [
         User::new("alice", &[]),
         User::new("root", &["admin", "clerk"]),
@@ -247,9 +247,9 @@ async fn senders(door: &Doorward) -> Vec<Sender> {
     for user in users {
         let mut claims = user.claims.clone();
         claims.insert("sub".to_owned(), json!(user.sub));
-        let browser = signed_in(door, user).await;
+        let browser = signed_in(doorward, user).await;
         senders.push(Sender {
-            field: format!("Cookie: {}", cookies(door, &browser)),
+            field: format!("Cookie: {}", cookies(doorward, &browser)),
             presumed: PresumedCaller::Session(claims),
         });
     }
@@ -259,7 +259,7 @@ async fn senders(door: &Doorward) -> Vec<Sender> {
         json!({"sub": "reports", "client_id": "reports", "scope": "orders:read"}),
         json!({"sub": "reports", "client_id": "reports", "scope": "other"}),
     ] {
-        let token = door.provider.access_token(&claims, &[]);
+        let token = doorward.provider.access_token(&claims, &[]);
         senders.push(Sender {
             presumed: PresumedCaller::Token(payload(&token)),
             field: format!("Authorization: Bearer {token}"),
@@ -303,8 +303,8 @@ impl Generated {
         fields
     }
 
-    async fn serve(&self, id: &str, door: &Doorward, sender: &Sender) -> Option<Served> {
-        let before = door.store.count() + door.forum.count();
+    async fn serve(&self, id: &str, doorward: &Doorward, sender: &Sender) -> Option<Served> {
+        let before = doorward.store.count() + doorward.forum.count();
         let mut text = format!(
             "{} {} HTTP/1.1\r\nHost: {}\r\n",
             self.method, self.target, self.host
@@ -316,7 +316,7 @@ impl Generated {
             let _ = write!(text, "{}\r\n", sender.field);
         }
         text.push_str("\r\n");
-        let stream = TcpStream::connect(door.address())
+        let stream = TcpStream::connect(doorward.address())
             .await
             .expect("a connection");
         let mut dialogue = Dialogue(Wire::new(stream));
@@ -327,11 +327,11 @@ impl Generated {
         if status >= 400 && reply.head.header("cache-control").is_none() {
             return None;
         }
-        let has_received = door.store.count() + door.forum.count() > before;
+        let has_received = doorward.store.count() + doorward.forum.count() > before;
         let backend = if self.host.starts_with("forum") {
-            &door.forum
+            &doorward.forum
         } else {
-            &door.store
+            &doorward.store
         };
         Some(Served {
             status,
@@ -368,30 +368,30 @@ fn end_to_end(received: &Received) -> BTreeMap<String, Vec<String>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn explanation_and_server_agree_on_generated_requests() {
     let count = count_of_requests();
-    let door = Setup::plain()
+    let doorward = Setup::plain()
         .server("trusted_proxies = [\"127.0.0.0/8\"]")
         .store("aliases = [\"http://www.store.localhost:8080\"]\npreserve_post_max_bytes = 0")
         .store_rules(RULES)
         .start();
-    let explainer = Explainer::new(&door.config()).expect("an explainer");
-    let senders = senders(&door).await;
+    let explainer = Explainer::new(&doorward.config()).expect("an explainer");
+    let senders = senders(&doorward).await;
     let requests = corpus(count, senders.len());
     let mut pairs = HashMap::new();
     for (number, request) in requests.iter().enumerate() {
         let sender = &senders[request.caller];
         let id = format!("generated-{number}");
-        let served = request.serve(&id, &door, sender).await;
+        let served = request.serve(&id, &doorward, sender).await;
         let explained = request.explain(&id, &explainer, sender);
         if let (Some(served), Some(explained)) = (served, explained) {
             pairs.insert(id, (request, served, explained));
         }
     }
     eventually("the access log", || {
-        let text = door.log.text();
+        let text = doorward.log.text();
         pairs.keys().all(|id| text.contains(&format!("\"{id}\"")))
     })
     .await;
-    let lines: HashMap<String, Value> = door
+    let lines: HashMap<String, Value> = doorward
         .log
         .lines()
         .into_iter()
@@ -460,7 +460,7 @@ async fn explanation_and_server_agree_on_generated_requests() {
 /// A day with ten refusals: for each, one command says who, which rule, and what was missing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_are_explained_from_the_access_log() {
-    let door = Setup::plain()
+    let doorward = Setup::plain()
         .server("trusted_proxies = [\"127.0.0.0/8\"]")
         .more("[log]\nuser = \"{preferred_username}\"\n")
         .store_rules(RULES)
@@ -526,8 +526,8 @@ async fn refusals_are_explained_from_the_access_log() {
             .as_str()
             .expect("a name")
             .to_owned();
-        let mut browser = signed_in(&door, user).await;
-        let request = RequestSpec::new(Kind::Navigation, &door.store_url(path))
+        let mut browser = signed_in(&doorward, user).await;
+        let request = RequestSpec::new(Kind::Navigation, &doorward.store_url(path))
             .header("x-forwarded-for", "203.0.113.9");
         assert_eq!(browser.send(request).await.status(), 403, "{path}");
         let decision = if rule == "rule 8" {
@@ -535,7 +535,7 @@ async fn refusals_are_explained_from_the_access_log() {
         } else {
             "forbidden"
         };
-        let line = door.log.line(path, decision).await;
+        let line = doorward.log.line(path, decision).await;
         expected.push((
             line["request_id"].as_str().expect("an ID").to_owned(),
             name,
@@ -545,7 +545,7 @@ async fn refusals_are_explained_from_the_access_log() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let log = folder.path().join("access.log");
-    fs::write(&log, door.log.text()).expect("a file");
+    fs::write(&log, doorward.log.text()).expect("a file");
     for (id, name, rule, missing) in expected {
         let ended = Command::new(env!("CARGO_BIN_EXE_doorward"))
             .args(["explain", "--request-id", &id, "--log"])

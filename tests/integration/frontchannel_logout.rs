@@ -13,67 +13,79 @@ use crate::support::eventually;
 
 const PATH: &str = "/.doorward/frontchannel-logout";
 
-fn door() -> Doorward {
+fn doorward() -> Doorward {
     Setup::over_tls()
         .store("frontchannel_logout = true")
         .start()
 }
 
 /// The response to a frame in a page of this origin.
-async fn framed(door: &Doorward, browser: &mut Browser, query: &str, page: &str) -> Page {
+async fn framed(doorward: &Doorward, browser: &mut Browser, query: &str, page: &str) -> Page {
     let page = Url::parse(page).expect("an URL");
     browser
-        .send(RequestSpec::new(Kind::Frame, &door.store_url(&format!("{PATH}{query}"))).from(&page))
+        .send(
+            RequestSpec::new(Kind::Frame, &doorward.store_url(&format!("{PATH}{query}")))
+                .from(&page),
+        )
         .await
 }
 
 /// On the store's site, which front-channel logout requires of the provider.
 const LOGOUT_PAGE: &str = "https://login.example.test/logout";
 
-async fn assert_session_valid(door: &Doorward, browser: &mut Browser) {
-    let page = browser.step(&door.store_url(CART)).await;
+async fn assert_session_valid(doorward: &Doorward, browser: &mut Browser) {
+    let page = browser.step(&doorward.store_url(CART)).await;
     assert_eq!(page.status(), 200, "{page}");
 }
 
 #[tokio::test]
 async fn frontchannel_ends_the_session_of_the_sent_cookies() {
     for query in ["", "?iss&sid", "?iss"] {
-        let door = door();
-        let mut browser = alice(&door).await;
+        let doorward = doorward();
+        let mut browser = alice(&doorward).await;
         let mut copy = browser.clone();
-        let mut elsewhere = door.browser();
-        assert_eq!(elsewhere.visit(&door.store_url(CART)).await.status(), 200);
+        let mut elsewhere = doorward.browser();
+        assert_eq!(
+            elsewhere.visit(&doorward.store_url(CART)).await.status(),
+            200
+        );
         let iss: String =
-            url::form_urlencoded::byte_serialize(door.provider.issuer().as_bytes()).collect();
-        let sid = door.provider.session();
+            url::form_urlencoded::byte_serialize(doorward.provider.issuer().as_bytes()).collect();
+        let sid = doorward.provider.session();
         let query = query
             .replace("iss", &format!("iss={iss}"))
             .replace("sid", &format!("sid={sid}"));
-        let answer = framed(&door, &mut browser, &query, LOGOUT_PAGE).await;
+        let response = framed(&doorward, &mut browser, &query, LOGOUT_PAGE).await;
         assert_eq!(
-            (answer.status(), answer.text().as_str()),
+            (response.status(), response.text().as_str()),
             (200, ""),
-            "{answer}"
+            "{response}"
         );
-        assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer}");
-        let policy = answer.header("content-security-policy").expect("a policy");
+        assert_eq!(
+            response.header("cache-control"),
+            Some("no-store"),
+            "{response}"
+        );
+        let policy = response
+            .header("content-security-policy")
+            .expect("a policy");
         assert_eq!(
             policy,
             format!(
                 "default-src 'none'; frame-ancestors {}",
-                door.provider.issuer()
+                doorward.provider.issuer()
             )
         );
-        assert_eq!(answer.header("x-frame-options"), None);
-        assert_eq!(door.cookie(&browser, "jwt"), None, "{query}");
-        assert_login_starts(&door, &copy.step(&door.store_url(CART)).await);
-        assert_session_valid(&door, &mut elsewhere).await;
+        assert_eq!(response.header("x-frame-options"), None);
+        assert_eq!(doorward.cookie(&browser, "jwt"), None, "{query}");
+        assert_login_starts(&doorward, &copy.step(&doorward.store_url(CART)).await);
+        assert_session_valid(&doorward, &mut elsewhere).await;
         eventually("the refresh token is revoked", || {
-            door.provider.revoked().len() == 1
+            doorward.provider.revoked().len() == 1
         })
         .await;
         metric_reaches(
-            &door,
+            &doorward,
             "doorward_revocations_total{app=\"store\",outcome=\"front_channel\"}",
             1.0,
         )
@@ -84,28 +96,36 @@ async fn frontchannel_ends_the_session_of_the_sent_cookies() {
 #[tokio::test]
 async fn frontchannel_logs_out_of_the_app_too() {
     let lines = "frontchannel_logout = true\napp_cookies = [{ name = \"SHOPSESSID\" }]\napp_logout_path = \"/bye\"";
-    let door = Setup::over_tls().store(lines).start();
-    door.store.answer(
+    let doorward = Setup::over_tls().store(lines).start();
+    doorward.store.response(
         CART,
         Answer::default().with_header("Set-Cookie", "SHOPSESSID=alices; Path=/; SameSite=Lax"),
     );
-    let mut browser = alice(&door).await;
-    let answer = framed(
-        &door,
+    let mut browser = alice(&doorward).await;
+    let response = framed(
+        &doorward,
         &mut browser,
         "?iss=https://elsewhere.test",
         LOGOUT_PAGE,
     )
     .await;
-    assert_eq!(answer.status(), 400, "{answer}");
-    assert!(browser.jar.get(door.store_host(), "SHOPSESSID").is_some());
-    let answer = framed(&door, &mut browser, "", LOGOUT_PAGE).await;
-    assert_eq!(answer.status(), 200, "{answer}");
+    assert_eq!(response.status(), 400, "{response}");
     assert!(
-        browser.jar.get(door.store_host(), "SHOPSESSID").is_none(),
-        "{answer}"
+        browser
+            .jar
+            .get(doorward.store_host(), "SHOPSESSID")
+            .is_some()
     );
-    let told = door.store.last();
+    let response = framed(&doorward, &mut browser, "", LOGOUT_PAGE).await;
+    assert_eq!(response.status(), 200, "{response}");
+    assert!(
+        browser
+            .jar
+            .get(doorward.store_host(), "SHOPSESSID")
+            .is_none(),
+        "{response}"
+    );
+    let told = doorward.store.last();
     assert_eq!(
         (told.target.as_str(), told.header("cookie")),
         ("/bye", Some("SHOPSESSID=alices"))
@@ -114,11 +134,11 @@ async fn frontchannel_logs_out_of_the_app_too() {
 
 #[tokio::test]
 async fn frontchannel_ignores_other_issuer_or_session() {
-    let door = door();
-    let mut browser = alice(&door).await;
+    let doorward = doorward();
+    let mut browser = alice(&doorward).await;
     let iss: String =
-        url::form_urlencoded::byte_serialize(door.provider.issuer().as_bytes()).collect();
-    let sid = door.provider.session();
+        url::form_urlencoded::byte_serialize(doorward.provider.issuer().as_bytes()).collect();
+    let sid = doorward.provider.session();
     for (query, code) in [
         (
             "?iss=https://evil.example".to_owned(),
@@ -138,42 +158,42 @@ async fn frontchannel_ignores_other_issuer_or_session() {
         ),
         ("?sid=".to_owned(), "front_channel_sid_mismatch"),
     ] {
-        let answer = framed(&door, &mut browser, &query, LOGOUT_PAGE).await;
+        let response = framed(&doorward, &mut browser, &query, LOGOUT_PAGE).await;
         assert_eq!(
-            (answer.status(), answer.text().as_str()),
+            (response.status(), response.text().as_str()),
             (400, ""),
-            "{query}: {answer}"
+            "{query}: {response}"
         );
-        assert!(answer.chain[0].set_cookies.is_empty(), "{answer}");
-        assert_session_valid(&door, &mut browser).await;
-        door.log.line(PATH, code).await;
+        assert!(response.chain[0].set_cookies.is_empty(), "{response}");
+        assert_session_valid(&doorward, &mut browser).await;
+        doorward.log.line(PATH, code).await;
     }
     for (code, times) in [
         ("front_channel_issuer_mismatch", 2.0),
         ("front_channel_sid_mismatch", 3.0),
     ] {
         metric_reaches(
-            &door,
+            &doorward,
             &format!("doorward_revocations_total{{app=\"store\",outcome=\"{code}\"}}"),
             times,
         )
         .await;
     }
-    let answer = framed(&door, &mut door.browser(), "", LOGOUT_PAGE).await;
+    let response = framed(&doorward, &mut doorward.browser(), "", LOGOUT_PAGE).await;
     assert_eq!(
-        (answer.status(), answer.chain[0].set_cookies.len()),
+        (response.status(), response.chain[0].set_cookies.len()),
         (200, 0),
-        "nobody was signed in: {answer}"
+        "nobody was signed in: {response}"
     );
 }
 
 #[tokio::test]
 async fn frontchannel_accepts_same_site_frames_only() {
-    let door = door();
-    let mut browser = alice(&door).await;
-    let url = door.store_url(PATH);
+    let doorward = doorward();
+    let mut browser = alice(&doorward).await;
+    let url = doorward.store_url(PATH);
     let elsewhere = Url::parse("https://evil.example/page").expect("an URL");
-    let asks = [
+    let requests = [
         RequestSpec::new(Kind::Navigation, &url),
         RequestSpec::new(Kind::Navigation, &url).from(&elsewhere),
         RequestSpec::new(Kind::Frame, &url).from(&elsewhere),
@@ -181,11 +201,11 @@ async fn frontchannel_accepts_same_site_frames_only() {
         RequestSpec::new(Kind::Fetch, &url).from(&elsewhere),
         RequestSpec::new(Kind::Program, &url),
     ];
-    for ask in asks {
-        let answer = browser.send(ask.clone()).await;
-        assert_eq!(answer.status(), 403, "{ask:?}: {answer}");
-        assert!(answer.chain[0].set_cookies.is_empty(), "{answer}");
-        assert_session_valid(&door, &mut browser).await;
+    for request in requests {
+        let response = browser.send(request.clone()).await;
+        assert_eq!(response.status(), 403, "{request:?}: {response}");
+        assert!(response.chain[0].set_cookies.is_empty(), "{response}");
+        assert_session_valid(&doorward, &mut browser).await;
     }
     let posted = browser
         .send(
@@ -199,15 +219,15 @@ async fn frontchannel_accepts_same_site_frames_only() {
         (405, Some("GET")),
         "{posted}"
     );
-    assert_session_valid(&door, &mut browser).await;
+    assert_session_valid(&doorward, &mut browser).await;
 }
 
 #[tokio::test]
 async fn frontchannel_endpoint_is_off_by_default() {
-    let door = Setup::over_tls().start();
-    let answer = door
+    let doorward = Setup::over_tls().start();
+    let response = doorward
         .browser()
-        .send(RequestSpec::new(Kind::Program, &door.store_url(PATH)))
+        .send(RequestSpec::new(Kind::Program, &doorward.store_url(PATH)))
         .await;
-    assert_problem(&answer, 404, "no_such_endpoint");
+    assert_problem(&response, 404, "no_such_endpoint");
 }

@@ -127,7 +127,7 @@ async fn roles_come_from_access_token_and_registration_is_required() {
     fusionauth.advance_secs(61);
     journey::load_with_refresh(&mut browser, &admin, "bob").await;
     let mut browser = fusionauth.browser();
-    let form = journey::is_asked(&mut browser, &cart(&fusionauth)).await;
+    let form = journey::is_requested(&mut browser, &cart(&fusionauth)).await;
     let page = browser
         .submit(&form, &[("username", "carol"), ("password", "carol")])
         .await;
@@ -202,7 +202,7 @@ async fn logout_ends_own_session_here_and_at_the_provider() {
     assert!(is_over(&mut copy, &cart(&fusionauth)).await);
     // FusionAuth ends its own session in that browser, so the login form is shown; the refresh
     // token of the other app remains valid.
-    journey::is_asked(&mut browser, &cart(&fusionauth)).await;
+    journey::is_requested(&mut browser, &cart(&fusionauth)).await;
     journey::load(&mut browser, &posts(&fusionauth), "alice").await;
     fusionauth.advance_secs(61);
     journey::load_with_refresh(&mut browser, &posts(&fusionauth), "alice").await;
@@ -244,7 +244,7 @@ async fn provider_logout_page_ends_all_sessions() {
     ends(&mut browser, &cart(&fusionauth)).await;
     assert!(is_over(&mut browser, &posts(&fusionauth)).await);
     fusionauth.advance_secs(1);
-    journey::is_asked(&mut browser, &cart(&fusionauth)).await;
+    journey::is_requested(&mut browser, &cart(&fusionauth)).await;
 }
 
 #[tokio::test]

@@ -29,10 +29,10 @@ fn before(service: &Service, more: &str) -> Doorward {
 }
 
 /// A client with alice's token and forged metadata.
-async fn alice(door: &Doorward) -> Client {
-    let token = format!("Bearer {}", door.provider.access_token(&json!({}), &[]));
+async fn alice(doorward: &Doorward) -> Client {
+    let token = format!("Bearer {}", doorward.provider.access_token(&json!({}), &[]));
     client(
-        door.address(),
+        doorward.address(),
         ORIGIN,
         &[("authorization", &token), ("x-forwarded-user", "mallory")],
     )
@@ -59,8 +59,8 @@ async fn say(
 #[tokio::test]
 async fn unary_call_carries_identity_and_status() {
     let service = Service::start();
-    let door = before(&service, "");
-    let mut client = alice(&door).await;
+    let doorward = before(&service, "");
+    let mut client = alice(&doorward).await;
     assert_eq!(
         say(&mut client, "/echo.Echo/Say", "hello").await.unwrap(),
         "alice-id: hello"
@@ -97,30 +97,30 @@ async fn unary_call_carries_identity_and_status() {
 #[tokio::test]
 async fn client_streaming_works() {
     let service = Service::start();
-    let door = before(&service, "");
-    let mut client = alice(&door).await;
+    let doorward = before(&service, "");
+    let mut client = alice(&doorward).await;
     client.ready().await.unwrap();
     let messages =
         tokio_stream::iter(["one", "two", "three"].map(|word| Bytes::from_static(word.as_bytes())));
-    let answer = client
+    let response = client
         .client_streaming(Request::new(messages), method("/echo.Echo/Collect"), Raw)
         .await
         .unwrap();
-    assert_eq!(answer.into_inner(), "one,two,three");
+    assert_eq!(response.into_inner(), "one,two,three");
 }
 
 #[tokio::test]
 async fn server_streaming_works_and_can_fail_midway() {
     let service = Service::start();
-    let door = before(&service, "");
-    let mut client = alice(&door).await;
+    let doorward = before(&service, "");
+    let mut client = alice(&doorward).await;
     client.ready().await.unwrap();
     let request = Request::new(Bytes::from_static(b"one,two,fail,three"));
-    let answer = client
+    let response = client
         .server_streaming(request, method("/echo.Echo/Split"), Raw)
         .await
         .unwrap();
-    let mut messages = answer.into_inner();
+    let mut messages = response.into_inner();
     for word in ["one", "two"] {
         assert_eq!(messages.message().await.unwrap().unwrap(), word);
     }
@@ -135,8 +135,8 @@ async fn server_streaming_works_and_can_fail_midway() {
 #[tokio::test]
 async fn bidirectional_streaming_works() {
     let service = Service::start();
-    let door = before(&service, "");
-    let mut client = alice(&door).await;
+    let doorward = before(&service, "");
+    let mut client = alice(&doorward).await;
     client.ready().await.unwrap();
     let (sender, messages) = mpsc::channel(1);
     let request = Request::new(ReceiverStream::new(messages));
@@ -153,34 +153,34 @@ async fn bidirectional_streaming_works() {
     drop(sender);
     assert_eq!(heard.message().await.unwrap(), None);
     assert!(heard.trailers().await.unwrap().is_some());
-    metric_reaches(&door, "doorward_upstream_http2_streams", 0.0).await;
+    metric_reaches(&doorward, "doorward_upstream_http2_streams", 0.0).await;
 }
 
 #[tokio::test]
 async fn large_messages_pass_both_ways() {
     let service = Service::start();
-    let door = before(&service, "");
-    let mut client = alice(&door).await.max_decoding_message_size(usize::MAX);
+    let doorward = before(&service, "");
+    let mut client = alice(&doorward).await.max_decoding_message_size(usize::MAX);
     client.ready().await.unwrap();
     let part = Bytes::from(vec![b'x'; 3 << 20]);
     let messages = tokio_stream::iter(vec![part; 8]);
-    let answer = client
+    let response = client
         .client_streaming(Request::new(messages), method("/echo.Echo/Collect"), Raw)
         .await
         .unwrap();
-    assert_eq!(answer.into_inner().len(), 8 * (3 << 20) + 7);
+    assert_eq!(response.into_inner().len(), 8 * (3 << 20) + 7);
 }
 
 #[tokio::test]
 async fn refused_call_gets_grpc_status_and_no_login() {
     let service = Service::start();
-    let door = before(&service, "");
+    let doorward = before(&service, "");
     let browserish = [
         ("accept", "text/html"),
         ("sec-fetch-mode", "navigate"),
         ("sec-fetch-dest", "document"),
     ];
-    let mut stranger = client(door.address(), ORIGIN, &browserish).await;
+    let mut stranger = client(doorward.address(), ORIGIN, &browserish).await;
     let refused = say(&mut stranger, "/echo.Echo/Say", "hello")
         .await
         .unwrap_err();
@@ -194,9 +194,14 @@ async fn refused_call_gets_grpc_status_and_no_login() {
         refused.metadata().get("www-authenticate").is_some()
             && refused.metadata().get("location").is_none()
     );
-    let _ = door.log.line("/echo.Echo/Say", "no_session").await;
+    let _ = doorward.log.line("/echo.Echo/Say", "no_session").await;
 
-    let mut forged = client(door.address(), ORIGIN, &[("authorization", "Bearer a.b.c")]).await;
+    let mut forged = client(
+        doorward.address(),
+        ORIGIN,
+        &[("authorization", "Bearer a.b.c")],
+    )
+    .await;
     assert_eq!(
         say(&mut forged, "/echo.Echo/Say", "hello")
             .await
@@ -204,7 +209,7 @@ async fn refused_call_gets_grpc_status_and_no_login() {
             .code(),
         Code::Unauthenticated
     );
-    let mut alice = alice(&door).await;
+    let mut alice = alice(&doorward).await;
     let forbidden = say(&mut alice, "/admin.Echo/Say", "hello")
         .await
         .unwrap_err();
@@ -218,7 +223,7 @@ async fn refused_call_gets_grpc_status_and_no_login() {
         .await
         .unwrap_err();
     assert_eq!(odd.code(), Code::Internal);
-    let mut elsewhere = client(door.address(), "http://stranger.example", &[]).await;
+    let mut elsewhere = client(doorward.address(), "http://stranger.example", &[]).await;
     assert_eq!(
         say(&mut elsewhere, "/echo.Echo/Say", "hello")
             .await
@@ -232,8 +237,8 @@ async fn refused_call_gets_grpc_status_and_no_login() {
 #[tokio::test]
 async fn backend_down_is_status_unavailable() {
     let service = Service::start();
-    let door = before(&service, "");
-    let mut client = alice(&door).await;
+    let doorward = before(&service, "");
+    let mut client = alice(&doorward).await;
     say(&mut client, "/echo.Echo/Say", "hello").await.unwrap();
     service.stop();
     let down = say(&mut client, "/echo.Echo/Say", "hello")
@@ -247,8 +252,8 @@ async fn backend_down_is_status_unavailable() {
 #[tokio::test]
 async fn cancelled_call_is_cancelled_at_the_backend() {
     let service = Service::start();
-    let door = before(&service, "");
-    let mut client = alice(&door).await;
+    let doorward = before(&service, "");
+    let mut client = alice(&doorward).await;
     client.ready().await.unwrap();
     let (sender, messages) = mpsc::channel(1);
     let request = Request::new(ReceiverStream::new(messages));
@@ -259,7 +264,10 @@ async fn cancelled_call_is_cancelled_at_the_backend() {
         .into_inner();
     sender.send(Bytes::from_static(b"hello")).await.unwrap();
     heard.message().await.unwrap();
-    assert_eq!(door.metric("doorward_upstream_http2_streams").await, 1.0);
+    assert_eq!(
+        doorward.metric("doorward_upstream_http2_streams").await,
+        1.0
+    );
     drop((heard, sender, client));
-    metric_reaches(&door, "doorward_upstream_http2_streams", 0.0).await;
+    metric_reaches(&doorward, "doorward_upstream_http2_streams", 0.0).await;
 }

@@ -22,19 +22,19 @@ const FORGED: &str = "GET /public/x HTTP/1.1\r\nHost: store.localhost:8080\r\nX-
     X-Department: board\r\nX_Department: board\r\nX-Debug: 1\r\nx.debug: 1\r\nX-Seen: no\r\n\
     Accept-Language: en\r\nX-Request-Id: forged\r\nX_Request_Id: forged\r\n";
 
-async fn ask(door: &Doorward, fields: &str) -> Reply {
-    let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
-    let reply = dialogue.ask("GET", format!("{fields}\r\n")).await;
+async fn request(doorward: &Doorward, fields: &str) -> Reply {
+    let mut dialogue = Dialogue::with(&doorward.browser(), &doorward.site().store).await;
+    let reply = dialogue.request("GET", format!("{fields}\r\n")).await;
     assert_eq!(reply.status(), 200, "{}", reply.text());
     reply
 }
 
 #[tokio::test]
 async fn request_headers_are_set_added_and_removed() {
-    let door = Setup::plain().more(EDITS).start();
-    ask(&door, FORGED).await;
-    let seen = door.store.last();
-    let request_id = door.log.line("/public/x", "forward").await["request_id"].clone();
+    let doorward = Setup::plain().more(EDITS).start();
+    request(&doorward, FORGED).await;
+    let seen = doorward.store.last();
+    let request_id = doorward.log.line("/public/x", "forward").await["request_id"].clone();
     let request_id = request_id.as_str().unwrap();
     assert_eq!(seen.head.all("x-real-ip"), ["127.0.0.1"]);
     assert_eq!(seen.head.all("accept-language"), ["en", "de;q=0.1"]);
@@ -55,17 +55,20 @@ async fn request_headers_are_set_added_and_removed() {
         assert_eq!(seen.header(name), None, "{name}");
     }
     let user = User::new("alice", &[]).with_claim("department", json!("Köln"));
-    signed_in(&door, user).await;
-    assert_eq!(door.store.last().header("x-department"), Some("K%C3%B6ln"));
+    signed_in(&doorward, user).await;
+    assert_eq!(
+        doorward.store.last().header("x-department"),
+        Some("K%C3%B6ln")
+    );
 }
 
 #[tokio::test]
 async fn response_headers_are_set_added_and_removed() {
-    let door = Setup::plain()
+    let doorward = Setup::plain()
         .more(EDITS)
         .store("security_headers = \"strict\"\nhide_server_headers = true")
         .start();
-    let answer = Answer::default()
+    let response = Answer::default()
         .with_header("Server", "Apache/2.4.1")
         .with_header("X-Powered-By", "PHP/5.3")
         .with_header("X-Debug-Token", "1")
@@ -73,8 +76,8 @@ async fn response_headers_are_set_added_and_removed() {
         .with_header("X-Frame-Options", "ALLOWALL")
         .with_header("Referrer-Policy", "no-referrer")
         .with_header("X-Team", "forged");
-    door.store.answer("/public/x", answer.clone());
-    let reply = ask(&door, FORGED).await;
+    doorward.store.response("/public/x", response.clone());
+    let reply = request(&doorward, FORGED).await;
     let reply = String::from_utf8_lossy(&reply.head.raw).to_lowercase();
     for field in [
         "\r\nx-frame-options: deny\r\n",
@@ -95,10 +98,10 @@ async fn response_headers_are_set_added_and_removed() {
     ] {
         assert!(!reply.contains(field), "{field} in {reply}");
     }
-    door.store.answer(CART, answer);
+    doorward.store.response(CART, response);
     let user = User::new("alice", &[]).with_claim("department", json!("sales"));
-    let mut browser = signed_in(&door, user).await;
-    let page = fetched(&mut browser, &door.store_url(CART)).await;
+    let mut browser = signed_in(&doorward, user).await;
+    let page = fetched(&mut browser, &doorward.store_url(CART)).await;
     assert_eq!(page.header("x-team"), Some("sales"));
     assert_eq!(page.header("cache-control"), Some("private"));
 }
@@ -106,14 +109,14 @@ async fn response_headers_are_set_added_and_removed() {
 #[tokio::test]
 async fn request_id_of_a_trusted_proxy_is_kept() {
     for (trusted, kept) in [("trusted_proxies = [\"127.0.0.0/8\"]", true), ("", false)] {
-        let door = Setup::plain().server(trusted).start();
+        let doorward = Setup::plain().server(trusted).start();
         let sent = "GET /public/x HTTP/1.1\r\nHost: store.localhost:8080\r\n\
             X-Request-Id: 0af7651916cd43dd8448eb211c80319c\r\n";
-        ask(&door, sent).await;
-        let logged = door.log.line("/public/x", "forward").await["request_id"].clone();
+        request(&doorward, sent).await;
+        let logged = doorward.log.line("/public/x", "forward").await["request_id"].clone();
         let logged = logged.as_str().unwrap();
         assert_eq!(logged == "0af7651916cd43dd8448eb211c80319c", kept);
-        assert_eq!(door.store.last().head.all("x-request-id"), [logged]);
+        assert_eq!(doorward.store.last().head.all("x-request-id"), [logged]);
     }
 }
 
@@ -124,12 +127,12 @@ async fn upstream_host_is_the_configured_one() {
         ("upstream_host = \"client\"", "store.localhost:8080"),
         ("upstream_host = \"shop.internal:81\"", "shop.internal:81"),
     ] {
-        let door = Setup::plain().store(setting).start();
-        ask(
-            &door,
+        let doorward = Setup::plain().store(setting).start();
+        request(
+            &doorward,
             "GET /public/x HTTP/1.1\r\nHost: store.localhost:8080\r\n",
         )
         .await;
-        assert_eq!(door.store.last().head.all("host"), [host], "{setting}");
+        assert_eq!(doorward.store.last().head.all("host"), [host], "{setting}");
     }
 }

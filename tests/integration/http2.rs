@@ -22,11 +22,14 @@ struct Answer {
 type Client = SendRequest<Bytes>;
 
 /// HTTP/2 with prior knowledge (RFC 9113 section 3.3).
-async fn connect(door: &Doorward) -> Client {
-    let (client, connection) =
-        h2::client::handshake(TcpStream::connect(door.address()).await.expect("a port"))
+async fn connect(doorward: &Doorward) -> Client {
+    let (client, connection) = h2::client::handshake(
+        TcpStream::connect(doorward.address())
             .await
-            .expect("HTTP/2");
+            .expect("a port"),
+    )
+    .await
+    .expect("HTTP/2");
     tokio::spawn(connection);
     client
 }
@@ -34,7 +37,7 @@ async fn connect(door: &Doorward) -> Client {
 /// A body as DATA frames, and whether its length is declared.
 type Parts<'a> = (&'a [&'a str], bool);
 
-async fn ask(
+async fn send(
     client: &Client,
     mut request: Request<()>,
     body: Option<Parts<'_>>,
@@ -46,14 +49,14 @@ async fn ask(
             .insert("content-length", length.into());
     }
     let mut client = client.clone().ready().await?;
-    let (answer, mut stream) = client.send_request(request, body.is_none())?;
+    let (response, mut stream) = client.send_request(request, body.is_none())?;
     if let Some((parts, _)) = body {
         for part in parts {
             stream.send_data(Bytes::copy_from_slice(part.as_bytes()), false)?;
         }
         stream.send_data(Bytes::new(), true)?;
     }
-    let (head, mut body) = answer.await?.into_parts();
+    let (head, mut body) = response.await?.into_parts();
     let mut all = Vec::new();
     while let Some(part) = body.data().await {
         let part = part?;
@@ -78,13 +81,13 @@ fn request(method: &str, url: &str, fields: &[(&'static str, &str)]) -> Request<
 
 #[tokio::test]
 async fn cookie_crumbs_are_joined_for_the_app() {
-    let door = Setup::plain().start();
-    let browser = alice(&door).await;
-    let client = connect(&door).await;
+    let doorward = Setup::plain().start();
+    let browser = alice(&doorward).await;
+    let client = connect(&doorward).await;
     let mut fields = vec![("cookie", "theme=dark".to_owned())];
     for kind in ["jwt", "refresh", "activity"] {
-        let value = door.cookie(&browser, kind).expect("a cookie");
-        fields.push(("cookie", format!("{}={value}", door.cookie_name(kind))));
+        let value = doorward.cookie(&browser, kind).expect("a cookie");
+        fields.push(("cookie", format!("{}={value}", doorward.cookie_name(kind))));
     }
     fields.extend([
         ("cookie", "cart=7".to_owned()),
@@ -94,15 +97,15 @@ async fn cookie_crumbs_are_joined_for_the_app() {
         .iter()
         .map(|(name, value)| (*name, value.as_str()))
         .collect();
-    let answer = ask(
+    let response = send(
         &client,
         request("GET", &format!("{STORE}/shopping-cart?a=b"), &fields),
         None,
     )
     .await
     .unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    let seen = door.store.last();
+    assert_eq!(response.status, 200, "{}", response.body);
+    let seen = doorward.store.last();
     assert_eq!(seen.head.all("cookie"), ["theme=dark; cart=7"]);
     assert_eq!(seen.head.all("x-forwarded-user").len(), 1);
     assert_ne!(seen.header("x-forwarded-user"), Some("mallory"));
@@ -117,9 +120,9 @@ async fn cookie_crumbs_are_joined_for_the_app() {
 
 #[tokio::test]
 async fn anonymous_responses_equal_http_1() {
-    let door = Setup::plain().start();
-    let client = connect(&door).await;
-    let page = ask(
+    let doorward = Setup::plain().start();
+    let client = connect(&doorward).await;
+    let page = send(
         &client,
         request(
             "GET",
@@ -139,9 +142,9 @@ async fn anonymous_responses_equal_http_1() {
         page.headers["location"]
             .to_str()
             .unwrap()
-            .starts_with(door.provider.issuer())
+            .starts_with(doorward.provider.issuer())
     );
-    let script = ask(
+    let script = send(
         &client,
         request(
             "GET",
@@ -156,7 +159,7 @@ async fn anonymous_responses_equal_http_1() {
         (script.status, script.headers["content-type"].as_bytes()),
         (401, &b"application/problem+json"[..])
     );
-    let head = ask(
+    let head = send(
         &client,
         request("HEAD", &format!("{STORE}/shopping-cart"), &[]),
         None,
@@ -164,7 +167,7 @@ async fn anonymous_responses_equal_http_1() {
     .await
     .unwrap();
     assert_eq!((head.status, head.body.as_str()), (401, ""));
-    let stranger = ask(
+    let stranger = send(
         &client,
         request("GET", "http://stranger.example/", &[]),
         None,
@@ -172,13 +175,13 @@ async fn anonymous_responses_equal_http_1() {
     .await
     .unwrap();
     assert_eq!(stranger.status, 421);
-    assert_eq!(door.store.count(), 0);
+    assert_eq!(doorward.store.count(), 0);
 }
 
 #[tokio::test]
 async fn requests_without_http_1_form_are_refused() {
-    let door = Setup::plain().start();
-    let client = connect(&door).await;
+    let doorward = Setup::plain().start();
+    let client = connect(&doorward).await;
     let page = &format!("{STORE}/public/x");
     for (name, request, statuses) in [
         (
@@ -226,19 +229,19 @@ async fn requests_without_http_1_form_are_refused() {
             &[417],
         ),
     ] {
-        match ask(&client, request, None).await {
-            Ok(answer) => assert!(
-                statuses.contains(&answer.status),
+        match send(&client, request, None).await {
+            Ok(response) => assert!(
+                statuses.contains(&response.status),
                 "{name}: {} {}",
-                answer.status,
-                answer.body
+                response.status,
+                response.body
             ),
             Err(error) => assert!(error.is_reset(), "{name}: {error}"),
         }
     }
-    assert_eq!(door.store.count(), 0);
+    assert_eq!(doorward.store.count(), 0);
     assert_eq!(
-        ask(&client, request("GET", page, &[]), None)
+        send(&client, request("GET", page, &[]), None)
             .await
             .unwrap()
             .status,
@@ -249,23 +252,26 @@ async fn requests_without_http_1_form_are_refused() {
 /// Proxies that convert requests from HTTP/1.1 leave `Host` as it is (RFC 9113 section 8.3.1).
 #[tokio::test]
 async fn host_without_authority_selects_the_app() {
-    let door = Setup::plain().start();
-    let client = connect(&door).await;
+    let doorward = Setup::plain().start();
+    let client = connect(&doorward).await;
     let host = [("host", "store.localhost:8080")];
-    let answer = ask(&client, request("GET", "/public/x", &host), None).await;
-    assert_eq!(answer.unwrap().status, 200);
-    assert_eq!(door.store.last().head.all("host"), ["store.localhost:8080"]);
+    let response = send(&client, request("GET", "/public/x", &host), None).await;
+    assert_eq!(response.unwrap().status, 200);
+    assert_eq!(
+        doorward.store.last().head.all("host"),
+        ["store.localhost:8080"]
+    );
     let stranger = [("host", "stranger.example")];
-    let answer = ask(&client, request("GET", "/public/x", &stranger), None).await;
-    assert_eq!(answer.unwrap().status, 421);
+    let response = send(&client, request("GET", "/public/x", &stranger), None).await;
+    assert_eq!(response.unwrap().status, 421);
 }
 
 /// Every method with every kind of body: the app receives exactly one framing, and the next request
 /// on the connection is intact.
 #[tokio::test]
 async fn bodies_are_reframed_for_every_method() {
-    let door = Setup::plain().start();
-    let client = connect(&door).await;
+    let doorward = Setup::plain().start();
+    let client = connect(&doorward).await;
     let bodies: [(&str, Option<Parts<'_>>, &str); 5] = [
         ("none", None, ""),
         ("empty", Some((&[], false)), ""),
@@ -277,16 +283,16 @@ async fn bodies_are_reframed_for_every_method() {
         "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND",
     ] {
         for (kind, parts, body) in bodies {
-            let answer = ask(
+            let response = send(
                 &client,
                 request(method, &format!("{STORE}/public/x"), &[]),
                 parts,
             )
             .await
             .unwrap();
-            let seen = door.store.last();
+            let seen = doorward.store.last();
             assert_eq!(
-                (answer.status, seen.method.as_str()),
+                (response.status, seen.method.as_str()),
                 (200, method),
                 "{kind}"
             );
@@ -303,44 +309,46 @@ async fn bodies_are_reframed_for_every_method() {
             }
         }
     }
-    assert_eq!(door.store.count(), 8 * 5);
+    assert_eq!(doorward.store.count(), 8 * 5);
 }
 
 /// A `Content-Length` that does not match the body affects only this stream.
 #[tokio::test]
 async fn content_length_mismatch_is_refused() {
-    let door = Setup::plain().start();
-    let client = connect(&door).await;
+    let doorward = Setup::plain().start();
+    let client = connect(&doorward).await;
     for (length, parts) in [("2", &["hello"][..]), ("9", &["hello"]), ("5", &[])] {
         let asked = request(
             "POST",
             &format!("{STORE}/public/x"),
             &[("content-length", length)],
         );
-        let answer = ask(&client, asked, Some((parts, false))).await;
+        let response = send(&client, asked, Some((parts, false))).await;
         assert!(
-            answer.as_ref().map_or(true, |answer| answer.status >= 400),
+            response
+                .as_ref()
+                .map_or(true, |response| response.status >= 400),
             "{length}: {}",
-            answer.unwrap().status
+            response.unwrap().status
         );
     }
-    let answer = ask(
+    let response = send(
         &client,
         request("POST", &format!("{STORE}/public/y"), &[]),
         Some((&["whole"], false)),
     )
     .await;
-    assert_eq!(answer.unwrap().status, 200);
-    assert_eq!(door.store.last().body, b"whole");
+    assert_eq!(response.unwrap().status, 200);
+    assert_eq!(doorward.store.last().body, b"whole");
 }
 
 #[tokio::test]
 async fn alpn_negotiates_http_2() {
-    let door = Setup::over_tls().start();
-    let mut tls = (*door.authority().client()).clone();
+    let doorward = Setup::over_tls().start();
+    let mut tls = (*doorward.authority().client()).clone();
     tls.alpn_protocols = vec![b"h2".to_vec()];
     let name = rustls_pki_types::ServerName::try_from("store.example.test").unwrap();
-    let stream = TcpStream::connect(door.address()).await.unwrap();
+    let stream = TcpStream::connect(doorward.address()).await.unwrap();
     let stream = tokio_rustls::TlsConnector::from(Arc::new(tls))
         .connect(name, stream)
         .await
@@ -348,24 +356,30 @@ async fn alpn_negotiates_http_2() {
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     let (client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
-    let answer = ask(
+    let response = send(
         &client,
         request("GET", "https://store.example.test/public/x", &[]),
         None,
     )
     .await
     .unwrap();
-    assert_eq!(answer.status, 200);
-    assert_eq!(door.store.last().header("x-forwarded-proto"), Some("https"));
+    assert_eq!(response.status, 200);
+    assert_eq!(
+        doorward.store.last().header("x-forwarded-proto"),
+        Some("https")
+    );
     // A proxy in front may have taken plain HTTP.
-    let answer = ask(
+    let response = send(
         &client,
         request("GET", "http://store.example.test/public/x", &[]),
         None,
     )
     .await
     .unwrap();
-    assert_eq!(answer.status, 200);
-    assert_eq!(door.store.last().header("x-forwarded-proto"), Some("https"));
-    metric_reaches(&door, "doorward_http2_streams", 0.0).await;
+    assert_eq!(response.status, 200);
+    assert_eq!(
+        doorward.store.last().header("x-forwarded-proto"),
+        Some("https")
+    );
+    metric_reaches(&doorward, "doorward_http2_streams", 0.0).await;
 }

@@ -25,14 +25,14 @@ X-Half = "{sub} {nothing}"
 
 #[tokio::test]
 async fn claims_are_rendered_by_template() {
-    let door = Setup::plain().store_rules(TEMPLATES).start();
+    let doorward = Setup::plain().store_rules(TEMPLATES).start();
     let user = User::new("alice", &["a,b", "c"])
         .with_claim("name", json!("Zoë 李\r\nX-Evil: 1"))
         .with_claim("groups", json!(["staff", "Köln"]))
         .with_claim("address", json!({"city": "Aix 100%"}))
         .with_claim("age", json!(42));
-    signed_in(&door, user).await;
-    let seen = door.store.last();
+    signed_in(&doorward, user).await;
+    let seen = doorward.store.last();
     let expected = [
         ("x-forwarded-user", Some("alice-id")),
         ("x-name", Some("Zo%C3%AB %E6%9D%8E%0D%0AX-Evil: 1")),
@@ -55,36 +55,45 @@ async fn claims_are_rendered_by_template() {
 
 #[tokio::test]
 async fn default_headers_need_no_configuration() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
     let expected = [
         ("x-forwarded-user", "alice-id"),
         ("x-forwarded-email", "alice@example.com"),
         ("x-forwarded-preferred-username", "alice"),
         ("x-forwarded-groups", "customers"),
     ];
-    let seen = door.store.last();
+    let seen = doorward.store.last();
     for (name, value) in expected {
         assert_eq!(seen.head.all(name), [value]);
     }
-    let page = browser.step(&door.store_url("/public/page")).await;
+    let page = browser.step(&doorward.store_url("/public/page")).await;
     assert_eq!(
-        (page.status(), door.store.last().header("x-forwarded-user")),
+        (
+            page.status(),
+            doorward.store.last().header("x-forwarded-user")
+        ),
         (200, Some("alice-id"))
     );
-    let page = door.browser().step(&door.store_url("/public/page")).await;
+    let page = doorward
+        .browser()
+        .step(&doorward.store_url("/public/page"))
+        .await;
     assert_eq!(
-        (page.status(), door.store.last().header("x-forwarded-user")),
+        (
+            page.status(),
+            doorward.store.last().header("x-forwarded-user")
+        ),
         (200, None)
     );
 }
 
-async fn forwarded(door: &Doorward, fields: &str) -> Received {
-    let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
+async fn forwarded(doorward: &Doorward, fields: &str) -> Received {
+    let mut dialogue = Dialogue::with(&doorward.browser(), &doorward.site().store).await;
     let request = format!("GET /public/x HTTP/1.1\r\nHost: store.localhost:8080\r\n{fields}\r\n");
-    let reply = dialogue.ask("GET", request).await;
+    let reply = dialogue.request("GET", request).await;
     assert_eq!(reply.status(), 200, "{}", reply.text());
-    door.store.last()
+    doorward.store.last()
 }
 
 const CLAIMED: &str = "X-Forwarded-For: 6.6.6.6, 198.51.100.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\n\
@@ -93,8 +102,8 @@ const CLAIMED: &str = "X-Forwarded-For: 6.6.6.6, 198.51.100.7\r\nX-Forwarded-Pro
 
 #[tokio::test]
 async fn forwarded_headers_of_untrusted_peers_are_removed() {
-    let door = Setup::plain().start();
-    let seen = forwarded(&door, CLAIMED).await;
+    let doorward = Setup::plain().start();
+    let seen = forwarded(&doorward, CLAIMED).await;
     assert_eq!(seen.head.all("x-forwarded-for"), ["127.0.0.1"]);
     assert_eq!(seen.head.all("x-forwarded-proto"), ["http"]);
     assert_eq!(seen.head.all("x-forwarded-host"), ["store.localhost:8080"]);
@@ -107,17 +116,17 @@ async fn forwarded_headers_of_untrusted_peers_are_removed() {
         assert_eq!(seen.header(name), None, "{name}");
     }
     assert_eq!(
-        door.log.line("/public/x", "forward").await["client_ip"],
+        doorward.log.line("/public/x", "forward").await["client_ip"],
         "127.0.0.1"
     );
 }
 
 #[tokio::test]
 async fn trusted_proxy_sets_the_address_only() {
-    let door = Setup::plain()
+    let doorward = Setup::plain()
         .server("trusted_proxies = [\"127.0.0.0/8\"]")
         .start();
-    let seen = forwarded(&door, CLAIMED).await;
+    let seen = forwarded(&doorward, CLAIMED).await;
     assert_eq!(
         seen.head.all("x-forwarded-for"),
         ["198.51.100.7, 127.0.0.1"]
@@ -125,7 +134,7 @@ async fn trusted_proxy_sets_the_address_only() {
     assert_eq!(seen.head.all("x-forwarded-proto"), ["http"]);
     assert_eq!(seen.head.all("x-forwarded-host"), ["store.localhost:8080"]);
     assert_eq!(
-        door.log.line("/public/x", "forward").await["client_ip"],
+        doorward.log.line("/public/x", "forward").await["client_ip"],
         "198.51.100.7"
     );
     for junk in [
@@ -134,7 +143,7 @@ async fn trusted_proxy_sets_the_address_only() {
         "X-Forwarded-For:\r\n",
     ] {
         assert_eq!(
-            forwarded(&door, junk).await.head.all("x-forwarded-for"),
+            forwarded(&doorward, junk).await.head.all("x-forwarded-for"),
             ["127.0.0.1"],
             "{junk}"
         );
@@ -261,8 +270,8 @@ fn request(dice: &mut Dice, cookies: &str) -> (String, String) {
     )
 }
 
-fn cookies_of(browser: &Browser, door: &Doorward) -> String {
-    let cookies = browser.jar.of(door.store_host());
+fn cookies_of(browser: &Browser, doorward: &Doorward) -> String {
+    let cookies = browser.jar.of(doorward.store_host());
     cookies
         .iter()
         .map(|cookie| format!("{}={}", cookie.name, cookie.value))
@@ -271,15 +280,15 @@ fn cookies_of(browser: &Browser, door: &Doorward) -> String {
 }
 
 /// Asserts that neither app received a secret, a Doorward cookie or a forged value.
-fn assert_clean(door: &Doorward, canaries: &[String]) {
+fn assert_clean(doorward: &Doorward, canaries: &[String]) {
     let canaries: Vec<&str> = canaries
         .iter()
         .map(String::as_str)
         .chain([FORGED, "doorward_"])
         .collect();
-    door.store.assert_never_saw(&canaries);
-    door.forum.assert_never_saw(&canaries);
-    for seen in door.store.received() {
+    doorward.store.assert_never_saw(&canaries);
+    doorward.forum.assert_never_saw(&canaries);
+    for seen in doorward.store.received() {
         let folded = |name: &str| {
             name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
                 .to_ascii_lowercase()
@@ -315,12 +324,12 @@ async fn no_secret_or_forged_header_reaches_the_app() {
          [[apps.store.rules]]\npaths = [\"/\", \"/public/**\"]\nallow = \"public\"\n\
          [[apps.store.rules]]\npaths = [\"/admin/**\"]\nallow = { roles = [\"admin\"] }\n",
     );
-    let door = setup.start();
+    let doorward = setup.start();
     let mut dice = Dice(20_271_115);
     let mut canaries = Vec::new();
     for round in 0..4 {
-        let mut browser = alice(&door).await;
-        let live = cookies_of(&browser, &door);
+        let mut browser = alice(&doorward).await;
+        let live = cookies_of(&browser, &doorward);
         let garbage = live.replace('A', "B");
         let half = live
             .split("; ")
@@ -330,7 +339,7 @@ async fn no_secret_or_forged_header_reaches_the_app() {
         for number in 0..120 {
             // From the middle on the JWT is expired, so that the first protected page refreshes.
             if number == 60 {
-                door.advance_secs(301);
+                doorward.advance_secs(301);
             }
             let state = match dice.roll(6) {
                 0 => String::new(),
@@ -346,8 +355,8 @@ async fn no_secret_or_forged_header_reaches_the_app() {
                     .map(|(_, value)| value.to_owned()),
             );
             let (method, bytes) = request(&mut dice, &state);
-            let mut dialogue = Dialogue::with(&browser, &door.site().store).await;
-            let reply = dialogue.ask(&method, &bytes).await;
+            let mut dialogue = Dialogue::with(&browser, &doorward.site().store).await;
+            let reply = dialogue.request(&method, &bytes).await;
             assert!(
                 reply.status() < 500,
                 "round {round}, {number}: {bytes}\n{}",
@@ -359,31 +368,31 @@ async fn no_secret_or_forged_header_reaches_the_app() {
             );
         }
         assert_eq!(
-            browser.step(&door.store_url(CART)).await.status(),
+            browser.step(&doorward.store_url(CART)).await.status(),
             200,
             "round {round}: the session lives"
         );
         canaries.extend(
-            cookies_of(&browser, &door)
+            cookies_of(&browser, &doorward)
                 .split("; ")
                 .filter_map(|pair| pair.split_once('='))
                 .map(|(_, v)| v.to_owned()),
         );
-        door.advance_secs(61);
+        doorward.advance_secs(61);
     }
-    canaries.extend(door.provider.secrets());
+    canaries.extend(doorward.provider.secrets());
     canaries.retain(|canary| canary.len() >= 16);
     canaries.sort_unstable();
     canaries.dedup();
     assert!(
-        door.store.count() > 100 && canaries.len() > 20,
+        doorward.store.count() > 100 && canaries.len() > 20,
         "{} requests, {} secrets",
-        door.store.count(),
+        doorward.store.count(),
         canaries.len()
     );
     assert!(
-        door.provider.grants("refresh_token") > 0,
+        doorward.provider.grants("refresh_token") > 0,
         "nothing was refreshed"
     );
-    assert_clean(&door, &canaries);
+    assert_clean(&doorward, &canaries);
 }

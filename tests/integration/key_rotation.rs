@@ -13,9 +13,9 @@ use crate::support::provider::Endpoint;
 
 const OLD_KEYS: &str = "doorward_sessions_on_previous_keys";
 
-async fn old_sessions_become(door: &Doorward, replica: usize, number: f64) {
+async fn old_sessions_become(doorward: &Doorward, replica: usize, number: f64) {
     eventually_async(&format!("{OLD_KEYS} is {number}"), SOON, async || {
-        door.metric_of(replica, OLD_KEYS).await == number
+        doorward.metric_of(replica, OLD_KEYS).await == number
     })
     .await;
 }
@@ -51,16 +51,16 @@ impl Clicker {
 #[tokio::test]
 async fn rotation_under_load_logs_nobody_out_and_gauge_reaches_zero() {
     const SESSIONS: usize = 12;
-    let mut door = Setup::plain().start();
+    let mut doorward = Setup::plain().start();
     let mut browsers = Vec::new();
     for number in 0..SESSIONS {
-        browsers.push(door.logged_in(&format!("person-{number}"), CART).await);
+        browsers.push(doorward.logged_in(&format!("person-{number}"), CART).await);
     }
-    let both = door.add_replica_with_keys(&["new.key", "doorward.key"]);
-    let finished = door.add_replica_with_keys(&["new.key"]);
+    let both = doorward.add_replica_with_keys(&["new.key", "doorward.key"]);
+    let finished = doorward.add_replica_with_keys(&["new.key"]);
     let before = (
-        door.provider.calls(Endpoint::Authorize),
-        door.provider.calls(Endpoint::Token),
+        doorward.provider.calls(Endpoint::Authorize),
+        doorward.provider.calls(Endpoint::Token),
     );
 
     let (to, enough) = (
@@ -69,28 +69,28 @@ async fn rotation_under_load_logs_nobody_out_and_gauge_reaches_zero() {
     );
     let ports: Vec<u16> = [0, both, finished]
         .iter()
-        .map(|replica| door.port_of(*replica))
+        .map(|replica| doorward.port_of(*replica))
         .collect();
     let clickers: Vec<Clicker> = browsers
         .into_iter()
         .map(|browser| {
             Clicker::start(
                 browser,
-                door.store_url("/item"),
+                doorward.store_url("/item"),
                 ports.clone(),
                 to.clone(),
                 enough.clone(),
             )
         })
         .collect();
-    door.clicked(SESSIONS * 5).await;
+    doorward.clicked(SESSIONS * 5).await;
     // An absent session keeps the gauge above zero.
-    let mut absent = alice(&door).await;
+    let mut absent = alice(&doorward).await;
     to.store(1, Ordering::SeqCst);
-    door.clicked(SESSIONS * 5).await;
-    let first = door
+    doorward.clicked(SESSIONS * 5).await;
+    let first = doorward
         .moved_to(both, absent.clone())
-        .step(&door.store_url(CART))
+        .step(&doorward.store_url(CART))
         .await;
     assert!(
         first
@@ -101,37 +101,38 @@ async fn rotation_under_load_logs_nobody_out_and_gauge_reaches_zero() {
         "{first}"
     );
     assert_eq!(first.header("cache-control"), Some("no-store"));
-    old_sessions_become(&door, both, 1.0).await;
-    absent = door.moved_to(both, absent);
-    assert_eq!(absent.step(&door.store_url(CART)).await.status(), 200);
-    let again = absent.step(&door.store_url(CART)).await;
+    old_sessions_become(&doorward, both, 1.0).await;
+    absent = doorward.moved_to(both, absent);
+    assert_eq!(absent.step(&doorward.store_url(CART)).await.status(), 200);
+    let again = absent.step(&doorward.store_url(CART)).await;
     assert!(
         again.head.all("set-cookie").is_empty(),
         "once is enough: {again}"
     );
-    old_sessions_become(&door, both, 0.0).await;
+    old_sessions_become(&doorward, both, 0.0).await;
 
     to.store(2, Ordering::SeqCst);
-    door.clicked(SESSIONS * 5).await;
+    doorward.clicked(SESSIONS * 5).await;
     enough.store(true, Ordering::SeqCst);
     for clicker in clickers {
         let mut browser = clicker.clicking.await.expect("nobody was logged out");
-        let page = browser.step(&door.store_url(CART)).await;
+        let page = browser.step(&doorward.store_url(CART)).await;
         assert!(
             page.status() == 200 && page.head.all("set-cookie").is_empty(),
             "{page}"
         );
     }
     assert_eq!(
-        door.moved_to(finished, absent)
-            .step(&door.store_url(CART))
+        doorward
+            .moved_to(finished, absent)
+            .step(&doorward.store_url(CART))
             .await
             .status(),
         200
     );
     let after = (
-        door.provider.calls(Endpoint::Authorize),
-        door.provider.calls(Endpoint::Token),
+        doorward.provider.calls(Endpoint::Authorize),
+        doorward.provider.calls(Endpoint::Token),
     );
     assert_eq!(
         after,
@@ -142,36 +143,36 @@ async fn rotation_under_load_logs_nobody_out_and_gauge_reaches_zero() {
 
 #[tokio::test]
 async fn reencryption_preserves_the_session_where_cookies_can_be_set() {
-    let mut door = Setup::plain().start();
-    let old = alice(&door).await;
-    let both = door.add_replica_with_keys(&["new.key", "doorward.key"]);
-    let mut browser = door.moved_to(both, old.clone());
+    let mut doorward = Setup::plain().start();
+    let old = alice(&doorward).await;
+    let both = doorward.add_replica_with_keys(&["new.key", "doorward.key"]);
+    let mut browser = doorward.moved_to(both, old.clone());
     for path in ["/", "/public/x", "/.doorward/signed-out"] {
-        let page = browser.step(&door.store_url(path)).await;
+        let page = browser.step(&doorward.store_url(path)).await;
         assert!(
             page.status() == 200 && page.head.all("set-cookie").is_empty(),
             "{page}"
         );
     }
-    old_sessions_become(&door, both, 1.0).await;
+    old_sessions_become(&doorward, both, 1.0).await;
     let mut half = browser.clone();
-    half.jar.remove(door.store_host(), |cookie| {
+    half.jar.remove(doorward.store_host(), |cookie| {
         cookie.name == "doorward_refresh"
     });
     half.jar.plant(Cookie::host_only(
-        door.store_host(),
+        doorward.store_host(),
         "doorward_refresh",
         "garbage",
     ));
-    let page = half.step(&door.store_url(CART)).await;
+    let page = half.step(&doorward.store_url(CART)).await;
     assert!(
         page.status() == 200 && page.head.all("set-cookie").is_empty(),
         "what cannot be read stays: {page}"
     );
     // Shortly before the last fifth of the JWT's lifetime a refresh is due soon, which encrypts
     // anew.
-    door.advance_secs(231);
-    let page = browser.step(&door.store_url(CART)).await;
+    doorward.advance_secs(231);
+    let page = browser.step(&doorward.store_url(CART)).await;
     assert!(
         !page
             .head
@@ -180,34 +181,38 @@ async fn reencryption_preserves_the_session_where_cookies_can_be_set() {
             .any(|line| !line.starts_with("doorward_activity=")),
         "{page}"
     );
-    door.advance_secs(69);
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
-    assert_eq!(door.provider.grants("refresh_token"), 1);
-    old_sessions_become(&door, both, 1.0).await;
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
-    old_sessions_become(&door, both, 0.0).await;
-    door.provider.assert_no_dead_refresh_token_was_sent();
+    doorward.advance_secs(69);
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
+    assert_eq!(doorward.provider.grants("refresh_token"), 1);
+    old_sessions_become(&doorward, both, 1.0).await;
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
+    old_sessions_become(&doorward, both, 0.0).await;
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
 }
 
 #[tokio::test]
 async fn abandoned_sessions_under_previous_key_expire_from_gauge() {
-    let mut door = Setup::plain().session("idle_timeout = \"4m\"").start();
-    let old = alice(&door).await;
-    let both = door.add_replica_with_keys(&["new.key", "doorward.key"]);
+    let mut doorward = Setup::plain().session("idle_timeout = \"4m\"").start();
+    let old = alice(&doorward).await;
+    let both = doorward.add_replica_with_keys(&["new.key", "doorward.key"]);
     assert_eq!(
-        door.moved_to(both, old.clone())
-            .step(&door.store_url(CART))
+        doorward
+            .moved_to(both, old.clone())
+            .step(&doorward.store_url(CART))
             .await
             .status(),
         200
     );
-    old_sessions_become(&door, both, 1.0).await;
-    door.advance_secs(241);
-    let idle = door.moved_to(both, old).step(&door.store_url(CART)).await;
+    old_sessions_become(&doorward, both, 1.0).await;
+    doorward.advance_secs(241);
+    let idle = doorward
+        .moved_to(both, old)
+        .step(&doorward.store_url(CART))
+        .await;
     assert_eq!(idle.status(), 302, "{idle}");
     // Expired entries are removed every ten seconds.
     eventually_async("the expired session is removed", SOON * 2, async || {
-        door.metric_of(both, OLD_KEYS).await == 0.0
+        doorward.metric_of(both, OLD_KEYS).await == 0.0
     })
     .await;
 }

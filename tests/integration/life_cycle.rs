@@ -335,12 +335,12 @@ impl Deployment {
     async fn log_out(&mut self, at: usize) {
         let url = self.doorward.store_url("/.doorward/logout");
         let page = Url::parse(&url).expect("an URL");
-        let ask = RequestSpec::new(Kind::Navigation, &url)
+        let request = RequestSpec::new(Kind::Navigation, &url)
             .method("POST")
             .from(&page);
         self.copies.push(self.browser.clone());
         let mut browser = self.doorward.moved_to(at, self.browser.clone());
-        let page = browser.send(ask).await;
+        let page = browser.send(request).await;
         assert_eq!(page.status(), 303, "{page}");
         self.browser = browser;
         self.model.over = true;
@@ -356,10 +356,12 @@ impl Deployment {
             .sealed_commands(store, self.doorward.now())
             .expect("a command");
         let url = format!("http://{}/revoke", self.doorward.admin_address_of(at));
-        let ask = RequestSpec::new(Kind::Program, &url)
+        let request = RequestSpec::new(Kind::Program, &url)
             .method("POST")
             .body("text/plain", order);
-        let page = Browser::new(self.doorward.clock.clone()).send(ask).await;
+        let page = Browser::new(self.doorward.clock.clone())
+            .send(request)
+            .await;
         assert_eq!(page.status(), 200, "{page}");
         (self.model.over, self.model.revoked_at) = (true, self.model.now);
     }

@@ -19,26 +19,28 @@ fn setup() -> Setup {
 }
 
 /// A browser for `http` and `https` URLs without a port.
-fn browser(door: &Doorward) -> Browser {
-    let browser = door.browser().with_port(443, door.listener_port(TLS));
-    browser.with_port(80, door.listener_port(REDIRECT))
+fn browser(doorward: &Doorward) -> Browser {
+    let browser = doorward
+        .browser()
+        .with_port(443, doorward.listener_port(TLS));
+    browser.with_port(80, doorward.listener_port(REDIRECT))
 }
 
 /// The response to a request with these fields, `Host` included, at a plain listener.
-async fn told(door: &Doorward, listener: usize, fields: &[&str]) -> Reply {
-    let port = door.listener_port(listener);
+async fn told(doorward: &Doorward, listener: usize, fields: &[&str]) -> Reply {
+    let port = doorward.listener_port(listener);
     let origin = format!("http://127.0.0.1:{port}");
-    let mut dialogue = Dialogue::with(&door.browser(), &origin).await;
+    let mut dialogue = Dialogue::with(&doorward.browser(), &origin).await;
     let head = ["GET /public/x HTTP/1.1", &fields.join("\r\n"), "", ""].join("\r\n");
-    dialogue.ask("GET", head).await
+    dialogue.request("GET", head).await
 }
 
 const HSTS: &str = "strict-transport-security";
 
 #[tokio::test]
 async fn redirect_listener_sends_browsers_to_https() {
-    let door = setup().start();
-    let mut browser = browser(&door);
+    let doorward = setup().start();
+    let mut browser = browser(&doorward);
     for host in ["store.example.test", "old.example.test"] {
         for kind in [Kind::Navigation, Kind::Program] {
             let url = format!("http://{host}/public/a?b=%20c");
@@ -49,18 +51,18 @@ async fn redirect_listener_sends_browsers_to_https() {
             assert_eq!(page.header(HSTS), None);
         }
     }
-    assert_eq!(door.store.count(), 0);
-    door.sign_in("alice");
+    assert_eq!(doorward.store.count(), 0);
+    doorward.sign_in("alice");
     let page = browser.visit("http://store.example.test/cart").await;
     assert_eq!(page.status(), 200, "{page}");
     assert_eq!(page.url.as_str(), "https://store.example.test/cart");
-    assert_eq!(door.store_saw().as_deref(), Some("alice-id"));
+    assert_eq!(doorward.store_saw().as_deref(), Some("alice-id"));
 }
 
 #[tokio::test]
 async fn redirect_listener_serves_nothing_and_redirects_to_known_hosts_only() {
-    let door = setup().start();
-    let mut browser = browser(&door);
+    let doorward = setup().start();
+    let mut browser = browser(&doorward);
     let page = browser.step("http://stranger.example.test/").await;
     assert_error_page(&page, 421, "misdirected");
     let post = RequestSpec::new(Kind::Navigation, "http://store.example.test/public/x")
@@ -74,30 +76,30 @@ async fn redirect_listener_serves_nothing_and_redirects_to_known_hosts_only() {
         "/%2f%2fevil.example/",
     ] {
         let target = format!("GET {path} HTTP/1.1\r\nHost: store.example.test\r\n\r\n");
-        let origin = format!("http://127.0.0.1:{}", door.listener_port(REDIRECT));
-        let mut dialogue = Dialogue::with(&door.browser(), &origin).await;
-        let reply = dialogue.ask("GET", target).await;
+        let origin = format!("http://127.0.0.1:{}", doorward.listener_port(REDIRECT));
+        let mut dialogue = Dialogue::with(&doorward.browser(), &origin).await;
+        let reply = dialogue.request("GET", target).await;
         let location = reply.head.header("location").unwrap_or_default();
         let stays = location.starts_with("https://store.example.test/");
         assert!(reply.status() >= 400 || stays, "{path}: {location}");
     }
-    assert_eq!(door.store.count(), 0);
+    assert_eq!(doorward.store.count(), 0);
 }
 
 #[tokio::test]
 async fn redirect_listener_refuses_app_without_https() {
-    let door = Setup::plain()
+    let doorward = Setup::plain()
         .listeners(&["", "redirect_to_https = true"])
         .start();
     let host = "Host: store.localhost:8080";
-    assert_eq!(told(&door, 0, &[host]).await.status(), 200);
-    assert_eq!(told(&door, REDIRECT, &[host]).await.status(), 421);
+    assert_eq!(told(&doorward, 0, &[host]).await.status(), 200);
+    assert_eq!(told(&doorward, REDIRECT, &[host]).await.status(), 421);
 }
 
 #[tokio::test]
 async fn hsts_is_sent_over_https_only() {
-    let door = setup().server(TRUSTING).start();
-    let mut browser = browser(&door);
+    let doorward = setup().server(TRUSTING).start();
+    let mut browser = browser(&doorward);
     let host = "Host: store.example.test";
     for path in ["/public/x", "/.doorward/nothing", "/cart"] {
         let page = browser
@@ -126,7 +128,7 @@ async fn hsts_is_sent_over_https_only() {
             None,
         ),
     ] {
-        let reply = told(&door, PLAIN, fields).await;
+        let reply = told(&doorward, PLAIN, fields).await;
         assert_eq!(reply.head.header(HSTS), expected, "{fields:?}");
     }
     let direct = setup().start();
@@ -140,7 +142,7 @@ async fn hsts_is_sent_over_https_only() {
 
 #[tokio::test]
 async fn scheme_from_trusted_proxy_decides_the_redirect() {
-    let door = setup().server(TRUSTING).start();
+    let doorward = setup().server(TRUSTING).start();
     let host = "Host: store.example.test";
     for (fields, status) in [
         (&[host][..], 200),
@@ -160,17 +162,17 @@ async fn scheme_from_trusted_proxy_decides_the_redirect() {
             400,
         ),
     ] {
-        let reply = told(&door, PLAIN, fields).await;
+        let reply = told(&doorward, PLAIN, fields).await;
         assert_eq!(reply.status(), status, "{fields:?}");
     }
     // A browser that is known to use https never meets a redirect to https.
-    let looping = told(&door, REDIRECT, &[host, "X-Forwarded-Proto: https"]).await;
+    let looping = told(&doorward, REDIRECT, &[host, "X-Forwarded-Proto: https"]).await;
     assert_eq!(looping.status(), 421);
 }
 
 #[tokio::test]
 async fn host_from_trusted_proxy_selects_the_app() {
-    let door = setup().server(TRUSTING).start();
+    let doorward = setup().server(TRUSTING).start();
     let internal = "Host: doorward.internal:8080";
     for (forwarded, status) in [
         (&["X-Forwarded-Host: Store.example.test"][..], 200),
@@ -199,10 +201,10 @@ async fn host_from_trusted_proxy_selects_the_app() {
         (&["X-Forwarded-Host: u@store.example.test"], 400),
     ] {
         let fields = [&[internal][..], forwarded].concat();
-        let reply = told(&door, PLAIN, &fields).await;
+        let reply = told(&doorward, PLAIN, &fields).await;
         assert_eq!(reply.status(), status, "{forwarded:?}");
         if status == 200 {
-            let host = door
+            let host = doorward
                 .store
                 .last()
                 .header("x-forwarded-host")
@@ -224,7 +226,7 @@ async fn host_from_trusted_proxy_selects_the_app() {
 #[tokio::test]
 async fn forwarded_header_names_host_and_scheme() {
     let server = format!("{TRUSTING}\nforwarded_header = \"forwarded\"");
-    let door = setup().server(&server).start();
+    let doorward = setup().server(&server).start();
     let internal = "Host: doorward.internal";
     for (forwarded, status) in [
         (
@@ -245,7 +247,7 @@ async fn forwarded_header_names_host_and_scheme() {
         ),
         ("X-Forwarded-Host: store.example.test", 421),
     ] {
-        let reply = told(&door, PLAIN, &[internal, forwarded]).await;
+        let reply = told(&doorward, PLAIN, &[internal, forwarded]).await;
         assert_eq!(reply.status(), status, "{forwarded}");
     }
 }
@@ -260,11 +262,11 @@ async fn host_without_port_from_a_proxy_is_served() {
          [[apps.third.rules]]\npaths = [\"/public/**\"]\nallow = \"public\"\n",
         backend.url()
     );
-    let door = setup().more(&app).start();
+    let doorward = setup().more(&app).start();
     let without_port = "Host: third.example.test";
     for fields in [without_port, "Host: third.example.test:8443"] {
         assert_eq!(
-            told(&door, PLAIN, &[fields]).await.status(),
+            told(&doorward, PLAIN, &[fields]).await.status(),
             200,
             "{fields}"
         );
@@ -275,10 +277,10 @@ async fn host_without_port_from_a_proxy_is_served() {
     let other_port = "Host: third.example.test:443";
     let navigation = ["Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"];
     let fields = [&[other_port][..], &navigation].concat();
-    let reply = told(&door, PLAIN, &fields).await;
+    let reply = told(&doorward, PLAIN, &fields).await;
     assert_eq!(reply.status(), 308);
     // The redirect listener knows the browser's own address.
-    let reply = told(&door, REDIRECT, &[without_port]).await;
+    let reply = told(&doorward, REDIRECT, &[without_port]).await;
     assert_eq!(
         (reply.status(), reply.head.header("location")),
         (308, Some("https://third.example.test:8443/public/x"))
@@ -287,13 +289,13 @@ async fn host_without_port_from_a_proxy_is_served() {
 
 #[tokio::test]
 async fn listeners_share_one_limit_of_connections() {
-    let door = setup().server("max_connections_per_client = 2").start();
+    let doorward = setup().server("max_connections_per_client = 2").start();
     let mut held = Vec::new();
     for listener in [REDIRECT, PLAIN] {
-        let origin = format!("http://127.0.0.1:{}", door.listener_port(listener));
-        let mut dialogue = Dialogue::with(&door.browser(), &origin).await;
+        let origin = format!("http://127.0.0.1:{}", doorward.listener_port(listener));
+        let mut dialogue = Dialogue::with(&doorward.browser(), &origin).await;
         let reply = dialogue
-            .ask(
+            .request(
                 "GET",
                 "GET /public/x HTTP/1.1\r\nHost: store.example.test\r\n\r\n",
             )
@@ -301,8 +303,8 @@ async fn listeners_share_one_limit_of_connections() {
         assert!(reply.status() < 400);
         held.push(dialogue);
     }
-    let origin = format!("http://127.0.0.1:{}", door.listener_port(PLAIN));
-    let mut third = Dialogue::with(&door.browser(), &origin).await;
+    let origin = format!("http://127.0.0.1:{}", doorward.listener_port(PLAIN));
+    let mut third = Dialogue::with(&doorward.browser(), &origin).await;
     third
         .say("GET /public/x HTTP/1.1\r\nHost: store.example.test\r\n\r\n")
         .await;

@@ -59,8 +59,8 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn cookies(&mut self, browser: &Browser, door: &Doorward) {
-        for host in [door.store_host(), door.forum_host()] {
+    fn cookies(&mut self, browser: &Browser, doorward: &Doorward) {
+        for host in [doorward.store_host(), doorward.forum_host()] {
             self.secrets.extend(
                 browser
                     .jar
@@ -72,10 +72,10 @@ impl Gathered {
     }
 
     /// The values sent in URLs and to the token endpoint.
-    fn parameters(&mut self, door: &Doorward) {
+    fn parameters(&mut self, doorward: &Doorward) {
         const SECRET: [&str; 5] = ["state", "nonce", "code", "code_verifier", "refresh_token"];
         for endpoint in Endpoint::ALL {
-            for visit in door.provider.visits(endpoint) {
+            for visit in doorward.provider.visits(endpoint) {
                 let named = visit
                     .parameters
                     .iter()
@@ -107,59 +107,71 @@ impl Gathered {
     }
 }
 
-async fn metrics(door: &Doorward) -> String {
-    let url = format!("http://{}/metrics", door.admin_address());
-    Browser::new(door.clock.clone()).visit(&url).await.text()
+async fn metrics(doorward: &Doorward) -> String {
+    let url = format!("http://{}/metrics", doorward.admin_address());
+    Browser::new(doorward.clock.clone())
+        .visit(&url)
+        .await
+        .text()
 }
 
 /// A login, loads, a refresh, single sign-on, failures of every kind, a logout.
-async fn whole_life(door: &mut Doorward, gathered: &mut Gathered) {
-    let mut browser = alice(door).await;
-    gathered.cookies(&browser, door);
-    let script = browser.step(&door.store_url("/.doorward/session")).await;
+async fn whole_life(doorward: &mut Doorward, gathered: &mut Gathered) {
+    let mut browser = alice(doorward).await;
+    gathered.cookies(&browser, doorward);
+    let script = browser
+        .step(&doorward.store_url("/.doorward/session"))
+        .await;
     assert_eq!(script.status(), 200, "{script}");
     gathered.pages.push(script.text());
-    door.advance_secs(301);
-    browser.step(&door.store_url(CART)).await;
-    gathered.cookies(&browser, door);
-    assert_eq!(browser.visit(&door.forum_url("/posts")).await.status(), 200);
-    gathered.cookies(&browser, door);
+    doorward.advance_secs(301);
+    browser.step(&doorward.store_url(CART)).await;
+    gathered.cookies(&browser, doorward);
+    assert_eq!(
+        browser.visit(&doorward.forum_url("/posts")).await.status(),
+        200
+    );
+    gathered.cookies(&browser, doorward);
     gathered
         .pages
-        .push(browser.step(&door.store_url("/admin")).await.text());
+        .push(browser.step(&doorward.store_url("/admin")).await.text());
     for fault in [
         Fault::Status(500),
         Fault::Html,
         Fault::CutBefore,
         Fault::Huge(3_000_000),
     ] {
-        door.advance_secs(301);
-        door.provider.fault(Endpoint::Token, fault);
+        doorward.advance_secs(301);
+        doorward.provider.fault(Endpoint::Token, fault);
         gathered
             .pages
-            .push(browser.step(&door.store_url(CART)).await.text());
+            .push(browser.step(&doorward.store_url(CART)).await.text());
+        gathered.pages.push(
+            fetched(&mut browser, &doorward.store_url(CART))
+                .await
+                .text(),
+        );
+        let mut stranger = doorward.browser();
         gathered
             .pages
-            .push(fetched(&mut browser, &door.store_url(CART)).await.text());
-        let mut stranger = door.browser();
-        gathered
-            .pages
-            .push(stranger.visit(&door.store_url(CART)).await.text());
-        gathered.cookies(&stranger, door);
-        door.provider.heal(Endpoint::Token);
+            .push(stranger.visit(&doorward.store_url(CART)).await.text());
+        gathered.cookies(&stranger, doorward);
+        doorward.provider.heal(Endpoint::Token);
     }
     // The backoff of the session ends.
-    door.advance_secs(10);
+    doorward.advance_secs(10);
     for flaw in [Flaw::WrongSignature, Flaw::WrongNonce, Flaw::WrongAudience] {
-        door.provider
+        doorward
+            .provider
             .behave(|provider| provider.id_token_flaws = vec![flaw]);
-        let mut stranger = door.browser();
+        let mut stranger = doorward.browser();
         gathered
             .pages
-            .push(stranger.visit(&door.store_url(CART)).await.text());
-        gathered.cookies(&stranger, door);
+            .push(stranger.visit(&doorward.store_url(CART)).await.text());
+        gathered.cookies(&stranger, doorward);
     }
-    door.provider
+    doorward
+        .provider
         .behave(|provider| provider.id_token_flaws.clear());
     let replayed = format!(
         "{}?code=stolen-code-0123456789&state=stolen-state-0123456789",
@@ -170,28 +182,28 @@ async fn whole_life(door: &mut Doorward, gathered: &mut Gathered) {
         "stolen-state-0123456789".to_owned(),
     ]);
     let page = browser
-        .step(&door.store_url(&format!("{replayed}&iss={}", door.provider.issuer())))
+        .step(&doorward.store_url(&format!("{replayed}&iss={}", doorward.provider.issuer())))
         .await;
     gathered.pages.push(page.text());
-    door.store.stop();
+    doorward.store.stop();
     gathered.pages.push(
         browser
-            .step(&door.store_url("/public/x?token=in-the-query-0123456789"))
+            .step(&doorward.store_url("/public/x?token=in-the-query-0123456789"))
             .await
             .text(),
     );
     gathered.secrets.push("in-the-query-0123456789".to_owned());
-    door.store.restart();
+    doorward.store.restart();
     assert_eq!(
-        browser.step(&door.store_url(CART)).await.status(),
+        browser.step(&doorward.store_url(CART)).await.status(),
         200,
         "the session lives through it all"
     );
-    gathered.cookies(&browser, door);
-    door.advance_secs(31 * 60);
+    gathered.cookies(&browser, doorward);
+    doorward.advance_secs(31 * 60);
     let field = "a-field-that-nobody-may-see-0123456789";
     gathered.secrets.push(field.to_owned());
-    let form = RequestSpec::new(Kind::Navigation, &door.store_url(CART))
+    let form = RequestSpec::new(Kind::Navigation, &doorward.store_url(CART))
         .method("POST")
         .from(&page.url);
     let form = form
@@ -203,12 +215,12 @@ async fn whole_life(door: &mut Doorward, gathered: &mut Gathered) {
     let page = browser.send(form).await;
     assert_eq!(page.url.path(), "/.doorward/form", "{page}");
     gathered.pages.push(page.text());
-    gathered.cookies(&browser, door);
+    gathered.cookies(&browser, doorward);
     assert_eq!(browser.submit(&page, &[]).await.status(), 200);
-    let page = journey::log_out(&mut browser, &door.site().store).await;
+    let page = journey::log_out(&mut browser, &doorward.site().store).await;
     gathered.pages.push(page.text());
-    gathered.parameters(door);
-    gathered.secrets.extend(door.provider.secrets());
+    gathered.parameters(doorward);
+    gathered.secrets.extend(doorward.provider.secrets());
     gathered
         .secrets
         .extend(["store-secret", "forum-secret"].map(str::to_owned));
@@ -217,14 +229,14 @@ async fn whole_life(door: &mut Doorward, gathered: &mut Gathered) {
 #[tokio::test]
 async fn no_secret_in_logs_metrics_or_pages() {
     let events = Events::capture();
-    let mut door = Setup::plain().more(secrets::NATIVE).start();
+    let mut doorward = Setup::plain().more(secrets::NATIVE).start();
     let mut gathered = Gathered::default();
-    whole_life(&mut door, &mut gathered).await;
-    let (held, answers) = secrets::live(&door).await;
+    whole_life(&mut doorward, &mut gathered).await;
+    let (held, responses) = secrets::live(&doorward).await;
     gathered.secrets.extend(held);
-    gathered.pages.extend(answers);
+    gathered.pages.extend(responses);
     eventually("the log has the logout", || {
-        door.log.text().contains("/.doorward/signed-out")
+        doorward.log.text().contains("/.doorward/signed-out")
     })
     .await;
     let canaries: Vec<String> = gathered
@@ -233,7 +245,7 @@ async fn no_secret_in_logs_metrics_or_pages() {
         .chain(["store-secret".to_owned()])
         .collect();
     assert!(canaries.len() > 60, "only {} canaries", canaries.len());
-    let (log, numbers, told) = (door.log.text(), metrics(&door).await, events.text());
+    let (log, numbers, told) = (doorward.log.text(), metrics(&doorward).await, events.text());
     assert!(
         told.contains("login_finished")
             && told.contains("refresh_failed")
@@ -252,7 +264,7 @@ async fn no_secret_in_logs_metrics_or_pages() {
             assert!(found.is_none(), "`{canary}` in the {place}: {found:?}");
         }
     }
-    for line in door.log.lines() {
+    for line in doorward.log.lines() {
         assert!(
             line["request_id"].is_string()
                 && line["status"].is_u64()
@@ -264,9 +276,9 @@ async fn no_secret_in_logs_metrics_or_pages() {
 
 #[tokio::test]
 async fn counters_match_the_traffic() {
-    let mut door = Setup::plain().start();
+    let mut doorward = Setup::plain().start();
     let mut gathered = Gathered::default();
-    whole_life(&mut door, &mut gathered).await;
+    whole_life(&mut doorward, &mut gathered).await;
     let expected = [
         (
             r#"doorward_logins_total{app="store",outcome="signed_in"}"#,
@@ -323,7 +335,7 @@ async fn counters_match_the_traffic() {
             1.0,
         ),
     ];
-    let text = metrics(&door).await;
+    let text = metrics(&doorward).await;
     assert_eq!(promtool(&text), Ok(()));
     assert_eq!(
         totals_among_series(&text),
@@ -331,7 +343,7 @@ async fn counters_match_the_traffic() {
         "in\n{text}"
     );
     for (series, value) in expected {
-        assert_eq!(door.metric(series).await, value, "{series} in\n{text}");
+        assert_eq!(doorward.metric(series).await, value, "{series} in\n{text}");
     }
     for series in [
         r#"doorward_logins_started_total{app="store",outcome="first"}"#,
@@ -339,38 +351,39 @@ async fn counters_match_the_traffic() {
         r#"doorward_provider_call_duration_seconds_count{endpoint="token",provider="login"}"#,
         r#"doorward_provider_last_fetch_timestamp_seconds{provider="login"}"#,
     ] {
-        assert!(door.metric(series).await >= 1.0, "{series} in\n{text}");
+        assert!(doorward.metric(series).await >= 1.0, "{series} in\n{text}");
     }
     assert!(
-        door.metric(r#"doorward_refreshes_total{app="store",outcome="renewed"}"#)
+        doorward
+            .metric(r#"doorward_refreshes_total{app="store",outcome="renewed"}"#)
             .await
             >= 2.0,
         "{text}"
     );
     assert!(
-        door.metric(
-            r#"doorward_requests_total{app="store",decision="forward",status_class="2xx"}"#
-        )
-        .await
+        doorward
+            .metric(r#"doorward_requests_total{app="store",decision="forward",status_class="2xx"}"#)
+            .await
             >= 3.0,
         "{text}"
     );
     assert!(
-        door.metric(r#"doorward_request_duration_seconds_count{app="store"}"#)
+        doorward
+            .metric(r#"doorward_request_duration_seconds_count{app="store"}"#)
             .await
             >= 10.0,
         "{text}"
     );
     assert!(
-        door.metric("doorward_connections_accepted_total").await >= 10.0,
+        doorward.metric("doorward_connections_accepted_total").await >= 10.0,
         "{text}"
     );
 }
 
 #[tokio::test]
 async fn every_log_line_is_one_json_object() {
-    let door = Setup::plain().start();
-    let browser = door.browser();
+    let doorward = Setup::plain().start();
+    let browser = doorward.browser();
     let long = "x".repeat(7_000);
     let requests = [
         "GET /public/%0d%0a{\"forged\":1} HTTP/1.1\r\nHost: store.localhost:8080\r\n\r\n".to_owned(),
@@ -389,7 +402,7 @@ async fn every_log_line_is_one_json_object() {
         "OPTIONS * HTTP/1.1\r\nHost: store.localhost:8080\r\n\r\n".to_owned(),
     ];
     for bytes in &requests {
-        let mut dialogue = Dialogue::with(&browser, &door.site().store).await;
+        let mut dialogue = Dialogue::with(&browser, &doorward.site().store).await;
         dialogue.say(bytes).await;
         if let Some(reply) = dialogue.try_hear("GET").await {
             assert!(
@@ -400,20 +413,21 @@ async fn every_log_line_is_one_json_object() {
         }
     }
     assert_eq!(
-        door.browser()
-            .step(&door.store_url("/public/last"))
+        doorward
+            .browser()
+            .step(&doorward.store_url("/public/last"))
             .await
             .status(),
         200
     );
-    door.log.line("/public/last", "forward").await;
-    let text = door.log.text();
+    doorward.log.line("/public/last", "forward").await;
+    let text = doorward.log.text();
     assert!(
         text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')),
         "raw bytes of a client: {text:?}"
     );
     assert!(!text.contains("secret=query"), "{text}");
-    for line in door.log.lines() {
+    for line in doorward.log.lines() {
         assert!(line.is_object() && line.get("forged").is_none(), "{line}");
         assert!(line.to_string().len() < 4_096, "{line}");
     }
@@ -422,24 +436,27 @@ async fn every_log_line_is_one_json_object() {
 /// The server drops the body of a page, which looks like a client that disconnects.
 #[tokio::test]
 async fn head_of_own_page_is_logged_with_its_decision() {
-    let door = Setup::plain().start();
+    let doorward = Setup::plain().start();
     for (path, code) in [
         ("/cart", "no_session"),
         ("/public/a;b", "unsupported_path"),
         ("/.doorward/x", "no_such_endpoint"),
     ] {
-        let url = door.store_url(path);
+        let url = doorward.store_url(path);
         let head = RequestSpec::new(Kind::Program, &url).method("HEAD");
-        let page = door.browser().send(head).await;
-        let connection = TcpStream::connect(door.address()).await.expect("a port");
+        let page = doorward.browser().send(head).await;
+        let connection = TcpStream::connect(doorward.address())
+            .await
+            .expect("a port");
         let (mut client, connection) = h2::client::handshake(connection).await.expect("HTTP/2");
         tokio::spawn(connection);
         let request = http::Request::head(&url).body(()).expect("a request");
-        let (answer, _) = client.send_request(request, true).expect("sent");
-        let http2 = answer.await.expect("an answer");
+        let (response, _) = client.send_request(request, true).expect("sent");
+        let http2 = response.await.expect("an answer");
         assert_eq!(http2.status().as_u16(), page.status());
         let logged = || {
-            door.log
+            doorward
+                .log
                 .lines()
                 .into_iter()
                 .filter(|line| line["path"] == path)
@@ -456,16 +473,17 @@ async fn head_of_own_page_is_logged_with_its_decision() {
 
 #[tokio::test]
 async fn request_id_on_page_finds_its_log_line() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
     let cases = [
         ("/admin/1", 403, "forbidden"),
         ("/public/a;b", 400, "unsupported_path"),
         ("/.doorward/x", 404, "no_such_endpoint"),
     ];
     for (path, status, code) in cases {
-        let reference = assert_error_page(&browser.step(&door.store_url(path)).await, status, code);
-        let line = door.log.line(path, code).await;
+        let reference =
+            assert_error_page(&browser.step(&doorward.store_url(path)).await, status, code);
+        let line = doorward.log.line(path, code).await;
         assert_eq!(
             (line["request_id"].as_str(), line["status"].as_u64()),
             (Some(reference.as_str()), Some(u64::from(status)))
@@ -475,7 +493,7 @@ async fn request_id_on_page_finds_its_log_line() {
             (Some("store"), Some("GET"))
         );
         let problem = browser
-            .send(RequestSpec::new(Kind::Program, &door.store_url(path)))
+            .send(RequestSpec::new(Kind::Program, &doorward.store_url(path)))
             .await
             .json();
         assert_ne!(

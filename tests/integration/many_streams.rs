@@ -55,8 +55,10 @@ async fn thousand_websockets_and_event_streams_coexist() {
             let mut browser = Browser::new(Arc::new(SystemClock)).with_port(80, port);
             let place = opening.acquire().await.expect("a place");
             if number % 2 == 0 {
-                let ask = RequestSpec::new(Kind::Fetch, "http://store.localhost/public/chat");
-                let mut socket = WebSocket::open(&mut browser, ask).await.expect("a socket");
+                let request = RequestSpec::new(Kind::Fetch, "http://store.localhost/public/chat");
+                let mut socket = WebSocket::open(&mut browser, request)
+                    .await
+                    .expect("a socket");
                 drop(place);
                 open.wait().await;
                 let end = Instant::now() + Duration::from_secs(seconds);
@@ -74,8 +76,8 @@ async fn thousand_websockets_and_event_streams_coexist() {
                     sleep_until(end.min(Instant::now() + EVERY)).await;
                 }
             } else {
-                let ask = RequestSpec::new(Kind::Fetch, "http://store.localhost/public/events");
-                let mut events = browser.stream(ask).await.expect("an answer");
+                let request = RequestSpec::new(Kind::Fetch, "http://store.localhost/public/events");
+                let mut events = browser.stream(request).await.expect("an answer");
                 drop(place);
                 open.wait().await;
                 let end = Instant::now() + Duration::from_secs(seconds);

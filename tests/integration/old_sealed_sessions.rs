@@ -95,20 +95,20 @@ fn upgraded() -> Setup {
 }
 
 /// A browser with these cookies.
-fn browser_with(door: &Doorward, cookies: &BTreeMap<String, String>) -> Browser {
-    let mut browser = door.browser();
+fn browser_with(doorward: &Doorward, cookies: &BTreeMap<String, String>) -> Browser {
+    let mut browser = doorward.browser();
     for (name, value) in cookies {
         browser
             .jar
-            .plant(Cookie::host_only(door.store_host(), name, value));
+            .plant(Cookie::host_only(doorward.store_host(), name, value));
     }
     browser
 }
 
 /// The provider still knows the grant of this session.
-fn restore_grant(door: &Doorward, name: &str, session: &RecordedSession) {
+fn restore_grant(doorward: &Doorward, name: &str, session: &RecordedSession) {
     let person = User::new(name, &[]);
-    door.provider.restore_refresh_token(
+    doorward.provider.restore_refresh_token(
         &session.refresh_token,
         "store",
         person,
@@ -116,31 +116,32 @@ fn restore_grant(door: &Doorward, name: &str, session: &RecordedSession) {
     );
 }
 
-async fn native_call(door: &Doorward, endpoint: &str, body: &serde_json::Value) -> Page {
-    let url = door.store_url(&format!("/.doorward/native/{endpoint}"));
-    let ask = RequestSpec::new(Kind::Program, &url)
+async fn native_call(doorward: &Doorward, endpoint: &str, body: &serde_json::Value) -> Page {
+    let url = doorward.store_url(&format!("/.doorward/native/{endpoint}"));
+    let request = RequestSpec::new(Kind::Program, &url)
         .method("POST")
         .body("application/json", body.to_string());
-    door.browser().send(ask).await
+    doorward.browser().send(request).await
 }
 
-async fn load_with_token(door: &Doorward, access_token: &str) -> Page {
-    let ask = RequestSpec::new(Kind::Program, &door.store_url(CART));
-    door.browser()
-        .send(ask.header("Authorization", &format!("Bearer {access_token}")))
+async fn load_with_token(doorward: &Doorward, access_token: &str) -> Page {
+    let request = RequestSpec::new(Kind::Program, &doorward.store_url(CART));
+    doorward
+        .browser()
+        .send(request.header("Authorization", &format!("Bearer {access_token}")))
         .await
 }
 
 #[tokio::test]
 async fn old_sealed_session_is_accepted() {
-    let door = upgraded().start();
+    let doorward = upgraded().start();
     // Bob's JWT is so long that its cookie is split into chunks.
     for name in ["alice", "bob"] {
-        let mut browser = browser_with(&door, &sessions()[name].cookies);
-        let page = browser.step(&door.store_url(CART)).await;
+        let mut browser = browser_with(&doorward, &sessions()[name].cookies);
+        let page = browser.step(&doorward.store_url(CART)).await;
         assert_eq!(page.status(), 200, "{page}");
-        assert_eq!(door.store_saw(), Some(format!("{name}-id")));
-        let email = door
+        assert_eq!(doorward.store_saw(), Some(format!("{name}-id")));
+        let email = doorward
             .store
             .last()
             .header("x-forwarded-email")
@@ -148,68 +149,70 @@ async fn old_sealed_session_is_accepted() {
         assert_eq!(email, Some(format!("{name}@example.com")));
     }
     assert_eq!(
-        door.provider.calls(Endpoint::Token),
+        doorward.provider.calls(Endpoint::Token),
         0,
         "the session is valid without a refresh"
     );
-    assert_eq!(door.provider.calls(Endpoint::Authorize), 0);
+    assert_eq!(doorward.provider.calls(Endpoint::Authorize), 0);
 }
 
 #[tokio::test]
 async fn old_sealed_refresh_token_refreshes_an_expired_session() {
-    let door = upgraded().start();
+    let doorward = upgraded().start();
     let recorded = &sessions()["alice"];
-    restore_grant(&door, "alice", recorded);
-    door.advance_secs(301);
-    let mut browser = browser_with(&door, &recorded.cookies);
-    let page = browser.step(&door.store_url(CART)).await;
+    restore_grant(&doorward, "alice", recorded);
+    doorward.advance_secs(301);
+    let mut browser = browser_with(&doorward, &recorded.cookies);
+    let page = browser.step(&doorward.store_url(CART)).await;
     assert_eq!(page.status(), 200, "{page}");
-    assert_eq!(door.store_saw().as_deref(), Some("alice-id"));
-    assert_eq!(door.provider.grants("refresh_token"), 1);
+    assert_eq!(doorward.store_saw().as_deref(), Some("alice-id"));
+    assert_eq!(doorward.provider.grants("refresh_token"), 1);
     for name in ["doorward_jwt", "doorward_refresh"] {
         let value = browser
             .jar
-            .get(door.store_host(), name)
+            .get(doorward.store_host(), name)
             .map(|cookie| &cookie.value);
         assert!(
             value.is_some() && value != recorded.cookies.get(name),
             "no new {name}: {page}"
         );
     }
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
-    door.provider.assert_no_dead_refresh_token_was_sent();
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
 }
 
 #[tokio::test]
 async fn old_sealed_session_keeps_its_absolute_timeout() {
-    let door = upgraded()
+    let doorward = upgraded()
         .session("idle_timeout = \"30m\"\nabsolute_timeout = \"1h\"")
         .start();
     let recorded = &sessions()["alice"];
-    restore_grant(&door, "alice", recorded);
-    let mut browser = browser_with(&door, &recorded.cookies);
+    restore_grant(&doorward, "alice", recorded);
+    let mut browser = browser_with(&doorward, &recorded.cookies);
     for _ in 0..3 {
-        door.advance_secs(1199);
-        assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
+        doorward.advance_secs(1199);
+        assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
     }
-    door.advance_secs(4);
-    assert_login_starts(&door, &browser.step(&door.store_url(CART)).await);
+    doorward.advance_secs(4);
+    assert_login_starts(&doorward, &browser.step(&doorward.store_url(CART)).await);
 }
 
 #[tokio::test]
 async fn old_sealed_session_can_log_out() {
-    let door = upgraded().start();
+    let doorward = upgraded().start();
     let recorded = &sessions()["alice"];
-    restore_grant(&door, "alice", recorded);
-    let mut browser = browser_with(&door, &recorded.cookies);
-    let form = browser.visit(&door.store_url("/.doorward/logout")).await;
+    restore_grant(&doorward, "alice", recorded);
+    let mut browser = browser_with(&doorward, &recorded.cookies);
+    let form = browser
+        .visit(&doorward.store_url("/.doorward/logout"))
+        .await;
     browser.submit(&form, &[]).await;
     assert!(
-        !door.provider.is_live(&recorded.refresh_token),
+        !doorward.provider.is_live(&recorded.refresh_token),
         "the provider revoked it"
     );
-    let mut copy = browser_with(&door, &recorded.cookies);
-    assert_login_starts(&door, &copy.step(&door.store_url(CART)).await);
+    let mut copy = browser_with(&doorward, &recorded.cookies);
+    assert_login_starts(&doorward, &copy.step(&doorward.store_url(CART)).await);
 }
 
 /// An old refresh cookie does not name the provider session.
@@ -230,20 +233,24 @@ async fn old_sealed_refresh_token_alone_ends_with_its_user() {
         // The refreshed tokens name it.
         (json!({ "sid": sid }), true),
     ] {
-        let door = upgraded().start();
-        restore_grant(&door, "alice", recorded);
-        let token = door.provider.logout_token("store", &claims, &[]);
-        let url = door.store_url("/.doorward/backchannel-logout");
+        let doorward = upgraded().start();
+        restore_grant(&doorward, "alice", recorded);
+        let token = doorward.provider.logout_token("store", &claims, &[]);
+        let url = doorward.store_url("/.doorward/backchannel-logout");
         let form = format!("logout_token={token}");
-        let ask = RequestSpec::new(Kind::Program, &url)
+        let request = RequestSpec::new(Kind::Program, &url)
             .method("POST")
             .body("application/x-www-form-urlencoded", form);
-        assert_eq!(door.browser().send(ask).await.status(), 200, "{claims}");
-        let mut browser = browser_with(&door, &recorded.cookies);
+        assert_eq!(
+            doorward.browser().send(request).await.status(),
+            200,
+            "{claims}"
+        );
+        let mut browser = browser_with(&doorward, &recorded.cookies);
         browser
             .jar
-            .remove(door.store_host(), |cookie| cookie.name.contains("_jwt"));
-        let page = browser.step(&door.store_url(CART)).await;
+            .remove(doorward.store_host(), |cookie| cookie.name.contains("_jwt"));
+        let page = browser.step(&doorward.store_url(CART)).await;
         assert_eq!(
             page.status(),
             if is_over { 302 } else { 200 },
@@ -254,31 +261,31 @@ async fn old_sealed_refresh_token_alone_ends_with_its_user() {
 
 #[tokio::test]
 async fn old_native_tokens_are_accepted() {
-    let door = upgraded().start();
+    let doorward = upgraded().start();
     let recorded: RecordedTokens = read(NATIVE_SESSION);
     let grace = User::new("grace", &[]);
-    door.provider.restore_refresh_token(
+    doorward.provider.restore_refresh_token(
         &recorded.provider_refresh_token,
         "store",
         grace,
         &recorded.provider_sid,
     );
-    let page = load_with_token(&door, &recorded.access_token).await;
+    let page = load_with_token(&doorward, &recorded.access_token).await;
     assert_eq!(page.status(), 200, "{page}");
-    assert_eq!(door.store_saw().as_deref(), Some("grace-id"));
+    assert_eq!(doorward.store_saw().as_deref(), Some("grace-id"));
 
-    door.advance_secs(301);
+    doorward.advance_secs(301);
     let page = native_call(
-        &door,
+        &doorward,
         "refresh",
         &json!({ "refresh_token": recorded.refresh_token }),
     )
     .await;
     assert_eq!(page.status(), 200, "{page}");
-    assert_eq!(door.provider.grants("refresh_token"), 1);
+    assert_eq!(doorward.provider.grants("refresh_token"), 1);
     let tokens = page.json();
     let page = load_with_token(
-        &door,
+        &doorward,
         tokens["access_token"].as_str().expect("an access token"),
     )
     .await;
@@ -287,16 +294,17 @@ async fn old_native_tokens_are_accepted() {
 
 #[tokio::test]
 async fn old_device_token_exempts_from_the_account_throttle() {
-    let door = upgraded().start();
+    let doorward = upgraded().start();
     let recorded: RecordedTokens = read(NATIVE_SESSION);
-    door.provider
+    doorward
+        .provider
         .add_user("grace", "secret", User::new("grace", &[]));
     let login = async |password: &str, device_token: Option<&str>| {
         let mut body = json!({ "username": "grace", "password": password });
         if let Some(token) = device_token {
             body["device_token"] = json!(token);
         }
-        native_call(&door, "login", &body).await.status()
+        native_call(&doorward, "login", &body).await.status()
     };
     while login("wrong", None).await != 429 {}
     assert_eq!(login("secret", None).await, 429);
@@ -305,18 +313,18 @@ async fn old_device_token_exempts_from_the_account_throttle() {
 
 #[tokio::test]
 async fn old_login_attempt_finishes() {
-    let door = upgraded().start();
+    let doorward = upgraded().start();
     let recorded: RecordedLogin = read(LOGIN);
-    door.sign_in("alice");
-    let mut browser = browser_with(&door, &recorded.cookies);
-    let authorize = door.provider.url(Endpoint::Authorize);
+    doorward.sign_in("alice");
+    let mut browser = browser_with(&doorward, &recorded.cookies);
+    let authorize = doorward.provider.url(Endpoint::Authorize);
     let page = browser
         .visit(&format!("{authorize}?{}", recorded.authorization_request))
         .await;
     assert_eq!((page.status(), page.url.path()), (200, CART), "{page}");
-    assert_eq!(door.store_saw().as_deref(), Some("alice-id"));
+    assert_eq!(doorward.store_saw().as_deref(), Some("alice-id"));
     assert_eq!(
-        door.provider.calls(Endpoint::Authorize),
+        doorward.provider.calls(Endpoint::Authorize),
         1,
         "the login did not start again"
     );
@@ -324,18 +332,18 @@ async fn old_login_attempt_finishes() {
 
 #[tokio::test]
 async fn old_journal_keeps_sessions_revoked() {
-    let door = upgraded()
+    let doorward = upgraded()
         .remembering("journal_file = \"ended.journal\"")
         .file("ended.journal", JOURNAL)
         .start();
     // By logout, by `sub`, by the provider's `sid`.
     for name in ["carol", "erin", "frank"] {
-        let mut browser = browser_with(&door, &sessions()[name].cookies);
-        assert_login_starts(&door, &browser.step(&door.store_url(CART)).await);
+        let mut browser = browser_with(&doorward, &sessions()[name].cookies);
+        assert_login_starts(&doorward, &browser.step(&doorward.store_url(CART)).await);
     }
-    let mut alice = browser_with(&door, &sessions()["alice"].cookies);
+    let mut alice = browser_with(&doorward, &sessions()["alice"].cookies);
     assert_eq!(
-        alice.step(&door.store_url(CART)).await.status(),
+        alice.step(&doorward.store_url(CART)).await.status(),
         200,
         "not revoked"
     );
@@ -344,11 +352,11 @@ async fn old_journal_keeps_sessions_revoked() {
 #[tokio::test]
 async fn old_sessions_of_the_journal_are_accepted_without_it() {
     // Otherwise the test above would pass with cookies that do not open.
-    let door = upgraded().start();
+    let doorward = upgraded().start();
     for name in ["carol", "erin", "frank"] {
-        let mut browser = browser_with(&door, &sessions()[name].cookies);
+        let mut browser = browser_with(&doorward, &sessions()[name].cookies);
         assert_eq!(
-            browser.step(&door.store_url(CART)).await.status(),
+            browser.step(&doorward.store_url(CART)).await.status(),
             200,
             "{name}"
         );
@@ -360,20 +368,20 @@ async fn old_redis_entries_are_accepted() {
     let redis = RedisServer::start();
     let recorded: RecordedRedis = read(REDIS);
     fill(&redis, &recorded).await;
-    let door = upgraded()
+    let doorward = upgraded()
         .remembering(&format!("url = \"{}\"", redis.url()))
         .start();
-    let mut gina = browser_with(&door, &recorded.sessions["gina"].cookies);
-    assert_login_starts(&door, &gina.step(&door.store_url(CART)).await);
+    let mut gina = browser_with(&doorward, &recorded.sessions["gina"].cookies);
+    assert_login_starts(&doorward, &gina.step(&doorward.store_url(CART)).await);
 
     // Dave's refresh token was rotated, and the response was lost: the store holds its successor.
-    door.advance_secs(301);
-    let mut dave = browser_with(&door, &recorded.sessions["dave"].cookies);
-    let page = dave.step(&door.store_url(CART)).await;
+    doorward.advance_secs(301);
+    let mut dave = browser_with(&doorward, &recorded.sessions["dave"].cookies);
+    let page = dave.step(&doorward.store_url(CART)).await;
     assert_eq!(page.status(), 200, "{page}");
-    assert_eq!(door.store_saw().as_deref(), Some("dave-id"));
+    assert_eq!(doorward.store_saw().as_deref(), Some("dave-id"));
     assert_eq!(
-        door.provider.calls(Endpoint::Token),
+        doorward.provider.calls(Endpoint::Token),
         0,
         "the stored successor is used"
     );
@@ -382,11 +390,11 @@ async fn old_redis_entries_are_accepted() {
 #[tokio::test]
 async fn old_sessions_of_the_redis_are_accepted_without_it() {
     let recorded: RecordedRedis = read(REDIS);
-    let door = upgraded().start();
+    let doorward = upgraded().start();
     for name in ["gina", "dave"] {
-        let mut browser = browser_with(&door, &recorded.sessions[name].cookies);
+        let mut browser = browser_with(&doorward, &recorded.sessions[name].cookies);
         assert_eq!(
-            browser.step(&door.store_url(CART)).await.status(),
+            browser.step(&doorward.store_url(CART)).await.status(),
             200,
             "{name}"
         );

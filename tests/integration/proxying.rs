@@ -23,10 +23,10 @@ const HELD_AT_MOST: usize = 48 * 1024 * 1024;
 
 #[tokio::test]
 async fn response_streams_before_backend_completes() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
     let for_ever = Duration::from_secs(3600);
-    door.store.answer(
+    doorward.store.response(
         "/events",
         Answer {
             body: Content::Events {
@@ -37,18 +37,18 @@ async fn response_streams_before_backend_completes() {
         },
     );
     let asked = browser.stream(
-        RequestSpec::new(Kind::Fetch, &door.store_url("/events"))
+        RequestSpec::new(Kind::Fetch, &doorward.store_url("/events"))
             .header("Accept", "text/event-stream"),
     );
-    let mut answer = timeout(SOON, asked)
+    let mut response = timeout(SOON, asked)
         .await
         .expect("a head in time")
         .expect("an answer");
     assert_eq!(
-        answer.head.header("content-type"),
+        response.head.header("content-type"),
         Some("text/event-stream")
     );
-    let first = timeout(SOON, answer.next())
+    let first = timeout(SOON, response.next())
         .await
         .expect("an event in time")
         .expect("an event");
@@ -57,22 +57,25 @@ async fn response_streams_before_backend_completes() {
 
 #[tokio::test]
 async fn events_pass_one_by_one() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
     let every = Duration::from_millis(30);
-    door.store.answer(
+    doorward.store.response(
         "/events",
         Answer {
             body: Content::Events { count: 5, every },
             ..Answer::default()
         },
     );
-    let mut answer = browser
-        .stream(RequestSpec::new(Kind::Fetch, &door.store_url("/events")))
+    let mut response = browser
+        .stream(RequestSpec::new(
+            Kind::Fetch,
+            &doorward.store_url("/events"),
+        ))
         .await
         .expect("an answer");
     let mut events = Vec::new();
-    while let Some(part) = answer.next().await.expect("the rest") {
+    while let Some(part) = response.next().await.expect("the rest") {
         events.push(String::from_utf8(part).expect("text"));
     }
     assert_eq!(
@@ -84,20 +87,24 @@ async fn events_pass_one_by_one() {
 
 #[tokio::test]
 async fn upload_streams_before_client_completes() {
-    let door = Setup::plain().start();
-    let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
+    let doorward = Setup::plain().start();
+    let mut dialogue = Dialogue::with(&doorward.browser(), &doorward.site().store).await;
     dialogue
         .say(format!(
             "POST /public/up HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n"
         ))
         .await;
     eventually("the first part is there", || {
-        door.store.received().iter().any(|one| one.body == b"first")
+        doorward
+            .store
+            .received()
+            .iter()
+            .any(|one| one.body == b"first")
     })
     .await;
-    let reply = dialogue.ask("POST", "5\r\n then\r\n0\r\n\r\n").await;
+    let reply = dialogue.request("POST", "5\r\n then\r\n0\r\n\r\n").await;
     assert_eq!(reply.status(), 200, "{}", reply.text());
-    let seen = door.store.last();
+    let seen = doorward.store.last();
     assert_eq!(seen.body, b"first then");
     assert_eq!(
         (
@@ -150,8 +157,8 @@ async fn slow_client_applies_backpressure_to_backend() {
             }
         }
     });
-    let door = with_app_at(&backend);
-    let mut dialogue = Dialogue::with(&door.browser(), "http://raw.localhost:8080").await;
+    let doorward = with_app_at(&backend);
+    let mut dialogue = Dialogue::with(&doorward.browser(), "http://raw.localhost:8080").await;
     dialogue
         .say("GET / HTTP/1.1\r\nHost: raw.localhost:8080\r\n\r\n")
         .await;
@@ -180,8 +187,8 @@ async fn slow_backend_applies_backpressure_to_client() {
         std::future::pending::<()>().await;
         drop(stream);
     });
-    let door = with_app_at(&backend);
-    let address = door.address();
+    let doorward = with_app_at(&backend);
+    let address = doorward.address();
     let mut client = tokio::net::TcpStream::connect(address)
         .await
         .expect("a connection");
@@ -210,23 +217,23 @@ async fn slow_backend_applies_backpressure_to_client() {
 
 #[tokio::test]
 async fn large_bodies_pass_intact_both_ways() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
     let large: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_be_bytes).collect();
-    door.store.answer(
+    doorward.store.response(
         "/large",
         Answer {
             body: Content::Bytes(large.clone()),
             ..Answer::default()
         },
     );
-    let ask = RequestSpec::new(Kind::Fetch, &door.store_url("/large"))
+    let request = RequestSpec::new(Kind::Fetch, &doorward.store_url("/large"))
         .method("PUT")
         .body("application/x", large.clone());
-    let page = browser.send(ask).await;
+    let page = browser.send(request).await;
     assert_eq!(page.status(), 200);
     assert!(page.body == large, "the download came changed");
-    let seen = door.store.last();
+    let seen = doorward.store.last();
     assert!(seen.body == large, "the upload came changed");
     assert_eq!(
         seen.header("content-length"),
@@ -236,19 +243,19 @@ async fn large_bodies_pass_intact_both_ways() {
 
 #[tokio::test]
 async fn connections_are_reused_on_both_sides() {
-    let door = Setup::plain().start();
-    let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
+    let doorward = Setup::plain().start();
+    let mut dialogue = Dialogue::with(&doorward.browser(), &doorward.site().store).await;
     for number in 0..5 {
         let reply = dialogue
-            .ask(
+            .request(
                 "GET",
                 format!("GET /public/{number} HTTP/1.1\r\n{HOST}\r\n"),
             )
             .await;
         assert_eq!(reply.status(), 200, "{}", reply.text());
-        assert_eq!(door.store.last().target, format!("/public/{number}"));
+        assert_eq!(doorward.store.last().target, format!("/public/{number}"));
     }
-    assert_eq!(door.store.connections(), 1);
+    assert_eq!(doorward.store.connections(), 1);
     let two = format!(
         "GET /public/a HTTP/1.1\r\n{HOST}\r\nGET /public/b HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n"
     );
@@ -263,8 +270,8 @@ async fn connections_are_reused_on_both_sides() {
 
 #[tokio::test]
 async fn bodyless_responses_keep_the_connection_in_step() {
-    let door = Setup::plain().start();
-    door.store.answer(
+    let doorward = Setup::plain().start();
+    doorward.store.response(
         "/public/none",
         Answer {
             status: 204,
@@ -276,10 +283,10 @@ async fn bodyless_responses_keep_the_connection_in_step() {
         ..Answer::default()
     }
     .with_header("ETag", "\"1\"");
-    door.store.answer("/public/same", not_modified);
-    let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
+    doorward.store.response("/public/same", not_modified);
+    let mut dialogue = Dialogue::with(&doorward.browser(), &doorward.site().store).await;
     let head = dialogue
-        .ask("HEAD", format!("HEAD /public/page HTTP/1.1\r\n{HOST}\r\n"))
+        .request("HEAD", format!("HEAD /public/page HTTP/1.1\r\n{HOST}\r\n"))
         .await;
     let length: usize = head
         .head
@@ -293,7 +300,7 @@ async fn bodyless_responses_keep_the_connection_in_step() {
         head.head
     );
     let none = dialogue
-        .ask("GET", format!("GET /public/none HTTP/1.1\r\n{HOST}\r\n"))
+        .request("GET", format!("GET /public/none HTTP/1.1\r\n{HOST}\r\n"))
         .await;
     assert_eq!(
         (none.status(), none.head.header("content-length")),
@@ -303,7 +310,7 @@ async fn bodyless_responses_keep_the_connection_in_step() {
     );
     assert_eq!(none.head.header("transfer-encoding"), None);
     let same = dialogue
-        .ask(
+        .request(
             "GET",
             format!("GET /public/same HTTP/1.1\r\n{HOST}If-None-Match: \"1\"\r\n\r\n"),
         )
@@ -312,10 +319,10 @@ async fn bodyless_responses_keep_the_connection_in_step() {
         (same.status(), same.head.header("etag")),
         (304, Some("\"1\""))
     );
-    assert_eq!(door.store.last().header("if-none-match"), Some("\"1\""));
+    assert_eq!(doorward.store.last().header("if-none-match"), Some("\"1\""));
     assert_eq!(
         dialogue
-            .ask("GET", format!("GET /public/last HTTP/1.1\r\n{HOST}\r\n"))
+            .request("GET", format!("GET /public/last HTTP/1.1\r\n{HOST}\r\n"))
             .await
             .status(),
         200
@@ -324,7 +331,7 @@ async fn bodyless_responses_keep_the_connection_in_step() {
 
 #[tokio::test]
 async fn range_requests_pass() {
-    let door = Setup::plain().start();
+    let doorward = Setup::plain().start();
     let part = Answer {
         status: 206,
         body: Content::Bytes(b"cde".to_vec()),
@@ -333,11 +340,11 @@ async fn range_requests_pass() {
     let part = part
         .with_header("Content-Range", "bytes 2-4/26")
         .with_header("Accept-Ranges", "bytes");
-    door.store.answer("/public/file", part);
-    let page = door
+    doorward.store.response("/public/file", part);
+    let page = doorward
         .browser()
         .send(
-            RequestSpec::new(Kind::Fetch, &door.store_url("/public/file"))
+            RequestSpec::new(Kind::Fetch, &doorward.store_url("/public/file"))
                 .header("Range", "bytes=2-4")
                 .header("If-Range", "\"1\""),
         )
@@ -350,7 +357,7 @@ async fn range_requests_pass() {
         ),
         (206, "cde", Some("bytes 2-4/26"))
     );
-    let seen = door.store.last();
+    let seen = doorward.store.last();
     assert_eq!(
         (seen.header("range"), seen.header("if-range")),
         (Some("bytes=2-4"), Some("\"1\""))
@@ -359,17 +366,17 @@ async fn range_requests_pass() {
 
 #[tokio::test]
 async fn every_method_passes_with_body() {
-    let door = Setup::plain().start();
-    let mut browser = door.browser();
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.browser();
     for method in [
         "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "QUERY", "M-SEARCH",
     ] {
-        let ask = RequestSpec::new(Kind::Program, &door.store_url("/public/x"))
+        let request = RequestSpec::new(Kind::Program, &doorward.store_url("/public/x"))
             .method(method)
             .body("text/plain", "body");
-        let page = browser.send(ask).await;
+        let page = browser.send(request).await;
         assert_eq!(page.status(), 200, "{method}: {page}");
-        let seen = door.store.last();
+        let seen = doorward.store.last();
         assert_eq!(
             (seen.method.as_str(), seen.body.as_slice()),
             (method, &b"body"[..])
@@ -377,19 +384,19 @@ async fn every_method_passes_with_body() {
         assert_eq!(seen.header("content-type"), Some("text/plain"), "{method}");
     }
     for method in ["TRACE", "CONNECT", "TRACK"] {
-        let reached = door.store.count();
+        let reached = doorward.store.count();
         let page = browser
-            .send(RequestSpec::new(Kind::Program, &door.store_url("/public/x")).method(method))
+            .send(RequestSpec::new(Kind::Program, &doorward.store_url("/public/x")).method(method))
             .await;
         assert!(matches!(page.status(), 400 | 405 | 501), "{method}: {page}");
-        assert_eq!(door.store.count(), reached, "{method}");
+        assert_eq!(doorward.store.count(), reached, "{method}");
     }
 }
 
 #[tokio::test]
 async fn expect_continue_is_honoured() {
-    let door = Setup::plain().start();
-    let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
+    let doorward = Setup::plain().start();
+    let mut dialogue = Dialogue::with(&doorward.browser(), &doorward.site().store).await;
     let expecting = |path: &str| {
         format!("POST {path} HTTP/1.1\r\n{HOST}Expect: 100-continue\r\nContent-Length: 4\r\n\r\n")
     };
@@ -400,14 +407,14 @@ async fn expect_continue_is_honoured() {
         .expect("word")
         .expect("a head");
     assert_eq!(go_on.status(), 100);
-    assert_eq!(dialogue.ask("POST", "body").await.status(), 200);
-    let seen = door.store.last();
+    assert_eq!(dialogue.request("POST", "body").await.status(), 200);
+    let seen = doorward.store.last();
     assert_eq!(
         (seen.body.as_slice(), seen.header("expect")),
         (&b"body"[..], None)
     );
 
-    let reached = door.store.count();
+    let reached = doorward.store.count();
     dialogue.say(expecting(CART)).await;
     let refused = timeout(SOON, dialogue.0.read_head())
         .await
@@ -421,33 +428,33 @@ async fn expect_continue_is_honoured() {
     );
     let other =
         format!("POST /public/up HTTP/1.1\r\n{HOST}Expect: a-miracle\r\nContent-Length: 0\r\n\r\n");
-    let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
-    assert_eq!(dialogue.ask("POST", other).await.status(), 417);
-    assert_eq!(door.store.count(), reached);
+    let mut dialogue = Dialogue::with(&doorward.browser(), &doorward.site().store).await;
+    assert_eq!(dialogue.request("POST", other).await.status(), 417);
+    assert_eq!(doorward.store.count(), reached);
 }
 
 #[tokio::test]
 async fn early_refusal_of_upload_is_delivered() {
-    let door = Setup::plain().start();
+    let doorward = Setup::plain().start();
     let body = vec![b'x'; 4_000_000];
-    let ask = RequestSpec::new(Kind::Program, &door.store_url(CART))
+    let request = RequestSpec::new(Kind::Program, &doorward.store_url(CART))
         .method("POST")
         .body("application/x", body);
-    assert_problem(&door.browser().send(ask).await, 401, "no_session");
-    assert_eq!(door.store.count(), 0);
+    assert_problem(&doorward.browser().send(request).await, 401, "no_session");
+    assert_eq!(doorward.store.count(), 0);
 }
 
 #[tokio::test]
 async fn hop_by_hop_fields_are_removed() {
-    let door = Setup::plain().start();
-    let answer = Answer::default()
+    let doorward = Setup::plain().start();
+    let response = Answer::default()
         .with_header("Connection", "X-Private, keep-alive")
         .with_header("Keep-Alive", "timeout=5")
         .with_header("X-Private", "1")
         .with_header("Proxy-Authenticate", "Basic")
         .with_header("X-Public", "2");
-    door.store.answer("/public/hop", answer);
-    let mut ask = RequestSpec::new(Kind::Program, &door.store_url("/public/hop"));
+    doorward.store.response("/public/hop", response);
+    let mut request = RequestSpec::new(Kind::Program, &doorward.store_url("/public/hop"));
     let fields = [
         ("Connection", "keep-alive, X-Mine"),
         ("Connection", "x-second,TE , Cookie, Host"),
@@ -465,10 +472,10 @@ async fn hop_by_hop_fields_are_removed() {
         ("X-Kept", "yes"),
     ];
     for (name, value) in fields {
-        ask = ask.header(name, value);
+        request = request.header(name, value);
     }
-    let page = door.browser().send(ask).await;
-    let seen = door.store.last();
+    let page = doorward.browser().send(request).await;
+    let seen = doorward.store.last();
     for (name, _) in fields
         .iter()
         .filter(|(name, _)| !["X-Kept", "Cookie", "Connection"].contains(name))

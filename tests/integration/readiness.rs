@@ -13,13 +13,13 @@ use crate::support::provider::FakeProvider;
 
 /// Waits until the first replica has this status and its report fits.
 async fn report_becomes(
-    door: &Doorward,
+    doorward: &Doorward,
     replica: usize,
     what: &str,
     fits: impl Fn(u16, &serde_json::Value) -> bool,
 ) {
     eventually_async(what, SOON, async || {
-        let (status, report) = door.readiness_of(replica).await;
+        let (status, report) = doorward.readiness_of(replica).await;
         fits(status, &report)
     })
     .await;
@@ -27,63 +27,63 @@ async fn report_becomes(
 
 #[tokio::test]
 async fn unreached_provider_is_not_ready_until_the_timeout() {
-    let door = Setup::plain()
+    let doorward = Setup::plain()
         .without_provider()
         .server("startup_provider_timeout = \"5m\"")
         .start();
-    report_becomes(&door, 0, "the failure is reported", |status, report| {
+    report_becomes(&doorward, 0, "the failure is reported", |status, report| {
         let failure = &report["providers"]["login"]["failure"];
         status == 503
             && report["unmet"] == serde_json::json!(["provider:login"])
             && failure["code"] == "provider_unreachable"
             && failure["message"]
                 .as_str()
-                .is_some_and(|text| text.contains(door.provider.issuer()))
+                .is_some_and(|text| text.contains(doorward.provider.issuer()))
     })
     .await;
-    door.advance_secs(299);
-    assert_eq!(door.readiness_of(0).await.0, 503);
-    door.advance_secs(1);
-    let (status, report) = door.readiness_of(0).await;
+    doorward.advance_secs(299);
+    assert_eq!(doorward.readiness_of(0).await.0, 503);
+    doorward.advance_secs(1);
+    let (status, report) = doorward.readiness_of(0).await;
     assert_eq!((status, &report["status"]), (200, &"ready".into()));
     assert_eq!(report["providers"]["login"]["reached"], false);
 }
 
 #[tokio::test]
 async fn provider_outage_after_the_start_makes_no_replica_unready() {
-    let door = Setup::plain().start();
-    report_becomes(&door, 0, "the provider is reached", |status, _| {
+    let doorward = Setup::plain().start();
+    report_becomes(&doorward, 0, "the provider is reached", |status, _| {
         status == 200
     })
     .await;
-    door.provider.stop();
-    door.advance_secs(3600);
-    let (status, report) = door.readiness_of(0).await;
+    doorward.provider.stop();
+    doorward.advance_secs(3600);
+    let (status, report) = doorward.readiness_of(0).await;
     assert_eq!(status, 200, "{report}");
     assert_eq!(report["providers"]["login"]["reached"], true, "{report}");
 }
 
 #[tokio::test]
 async fn report_names_upstreams_by_their_last_dial() {
-    let door = Setup::plain().store_upstream("http://127.0.0.1:1").start();
-    let (_, report) = door.readiness_of(0).await;
+    let doorward = Setup::plain().store_upstream("http://127.0.0.1:1").start();
+    let (_, report) = doorward.readiness_of(0).await;
     assert!(
         report["upstreams"]["store"]["last_dial"].is_null(),
         "{report}"
     );
     assert_eq!(report["configuration"]["apps"], 2);
-    door.sign_in("alice");
-    let mut browser = door.browser();
+    doorward.sign_in("alice");
+    let mut browser = doorward.browser();
     for (url, app, dial) in [
         (
-            door.store_url("/public/x"),
+            doorward.store_url("/public/x"),
             "store",
             "upstream_connect_refused",
         ),
-        (door.forum_url("/"), "forum", "ok"),
+        (doorward.forum_url("/"), "forum", "ok"),
     ] {
         browser.visit(&url).await;
-        let (_, report) = door.readiness_of(0).await;
+        let (_, report) = doorward.readiness_of(0).await;
         let upstream = &report["upstreams"][app];
         assert_eq!(upstream["last_dial"], dial, "{report}");
         assert!(upstream["seconds_ago"].is_u64(), "{report}");
@@ -101,8 +101,8 @@ struct RollingUpdate {
 
 impl RollingUpdate {
     /// The kubelet probes the new replica. Only a ready one takes the place of the old one.
-    async fn probe(&mut self, door: &Doorward) {
-        if door.readiness_of(self.surge).await.0 == 200 {
+    async fn probe(&mut self, doorward: &Doorward) {
+        if doorward.readiness_of(self.surge).await.0 == 200 {
             self.serving = self.surge;
         }
     }
@@ -110,23 +110,23 @@ impl RollingUpdate {
 
 #[tokio::test]
 async fn wrong_issuer_stops_a_rolling_update_and_the_old_revision_serves_on() {
-    let mut door = Setup::plain().start();
-    report_becomes(&door, 0, "the old revision is ready", |status, _| {
+    let mut doorward = Setup::plain().start();
+    report_becomes(&doorward, 0, "the old revision is ready", |status, _| {
         status == 200
     })
     .await;
-    let mut alice = door.logged_in("alice", CART).await;
+    let mut alice = doorward.logged_in("alice", CART).await;
     let discovery = format!(
         "{}/.well-known/openid-configuration",
-        door.provider.issuer()
+        doorward.provider.issuer()
     );
-    let wrong = format!("{}/", door.provider.issuer());
-    let surge = door.add_replica_with(&[
+    let wrong = format!("{}/", doorward.provider.issuer());
+    let surge = doorward.add_replica_with(&[
         ("DOORWARD_PROVIDERS__LOGIN__ISSUER", &wrong),
         ("DOORWARD_PROVIDERS__LOGIN__DISCOVERY_URL", &discovery),
     ]);
     report_becomes(
-        &door,
+        &doorward,
         surge,
         "the mismatch is reported",
         |status, report| {
@@ -138,27 +138,27 @@ async fn wrong_issuer_stops_a_rolling_update_and_the_old_revision_serves_on() {
     let mut update = RollingUpdate { serving: 0, surge };
     // Twice the default `progressDeadlineSeconds`, with a probe every ten seconds.
     for _ in 0..120 {
-        update.probe(&door).await;
+        update.probe(&doorward).await;
         assert_eq!(update.serving, 0, "the rollout went on");
-        let mut user = door.moved_to(update.serving, alice);
-        let page = user.visit(&door.store_url(CART)).await;
+        let mut user = doorward.moved_to(update.serving, alice);
+        let page = user.visit(&doorward.store_url(CART)).await;
         assert_eq!(page.status(), 200, "{page}");
         alice = user;
-        door.advance_secs(10);
+        doorward.advance_secs(10);
     }
     // The corrected revision is rolled out.
-    update.surge = door.add_replica();
+    update.surge = doorward.add_replica();
     report_becomes(
-        &door,
+        &doorward,
         update.surge,
         "the right revision is ready",
         |status, _| status == 200,
     )
     .await;
-    update.probe(&door).await;
+    update.probe(&doorward).await;
     assert_eq!(update.serving, update.surge);
-    let mut user = door.moved_to(update.serving, alice);
-    assert_eq!(user.visit(&door.store_url(CART)).await.status(), 200);
+    let mut user = doorward.moved_to(update.serving, alice);
+    assert_eq!(user.visit(&doorward.store_url(CART)).await.status(), 200);
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ struct Tally {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rolling_restart_under_load_loses_no_request() {
     let backend = Listening::start(0, |stream| async move {
-        let _gone = answer_all(stream).await;
+        let _gone = respond_to_all(stream).await;
     });
     let folder = Folder::with(
         "doorward.toml",
@@ -95,13 +95,13 @@ async fn client(address: SocketAddr, is_always_new: bool, tally: Arc<Tally>) -> 
             .set_nodelay(true)
             .map_err(|error| error.to_string())?;
         let mut wire = Wire::new(stream);
-        let (ask, mut ends) = if is_always_new {
+        let (request, mut ends) = if is_always_new {
             (ASK_ONCE, true)
         } else {
             (ASK, false)
         };
         loop {
-            wire.write(ask)
+            wire.write(request)
                 .await
                 .map_err(|error| format!("not taken: {error}"))?;
             let head = wire
@@ -133,7 +133,7 @@ async fn client(address: SocketAddr, is_always_new: bool, tally: Arc<Tally>) -> 
 }
 
 /// A backend that keeps no record of its requests.
-async fn answer_all(stream: TcpStream) -> std::io::Result<()> {
+async fn respond_to_all(stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut wire = Wire::new(stream);
     while wire.read_head().await?.is_some() {

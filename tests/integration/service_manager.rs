@@ -128,7 +128,7 @@ async fn sigterm_unreadies_and_serves_until_next_signal() {
         )
     };
     let mut kept = connect().await;
-    let ask = async |wire: &mut Wire| {
+    let request = async |wire: &mut Wire| {
         wire.write(ASK).await.expect("sent");
         let head = wire.read_head().await.expect("an answer").expect("a head");
         wire.read_body(head.answer_framing("GET"))
@@ -136,7 +136,7 @@ async fn sigterm_unreadies_and_serves_until_next_signal() {
             .expect("a body");
         (head.status(), head.header("connection").map(str::to_owned))
     };
-    assert_eq!(ask(&mut kept).await, (200, None));
+    assert_eq!(request(&mut kept).await, (200, None));
 
     process.terminate();
     process.line_with("shutdown_delayed");
@@ -146,7 +146,7 @@ async fn sigterm_unreadies_and_serves_until_next_signal() {
     }
     let (mut new, close) = (connect().await, Some("close".to_owned()));
     assert_eq!(
-        (ask(&mut kept).await, ask(&mut new).await),
+        (request(&mut kept).await, request(&mut new).await),
         ((200, close.clone()), (200, close))
     );
     assert!(kept.read_head().await.expect("an orderly end").is_none());

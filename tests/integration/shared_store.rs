@@ -35,36 +35,40 @@ fn asked(redis: &RedisServer, words: &[&str]) -> String {
 #[tokio::test]
 async fn refreshed_tokens_are_delivered_by_another_replica() {
     let redis = redis();
-    let mut door = sharing(&redis);
-    let other = door.add_replica();
-    let browser = door.logged_in("alice", CART).await;
-    door.advance_secs(300);
+    let mut doorward = sharing(&redis);
+    let other = doorward.add_replica();
+    let browser = doorward.logged_in("alice", CART).await;
+    doorward.advance_secs(300);
     // The response is lost.
     assert_eq!(
-        browser.clone().step(&door.store_url(CART)).await.status(),
+        browser
+            .clone()
+            .step(&doorward.store_url(CART))
+            .await
+            .status(),
         200
     );
-    let mut browser = door.moved_to(other, browser);
-    let page = browser.step(&door.store_url(CART)).await;
+    let mut browser = doorward.moved_to(other, browser);
+    let page = browser.step(&doorward.store_url(CART)).await;
     assert_eq!(page.status(), 200, "{page}");
     assert_eq!(
-        door.provider.visits(Endpoint::Token).len(),
+        doorward.provider.visits(Endpoint::Token).len(),
         2,
         "the code and one refresh"
     );
-    door.provider.assert_no_dead_refresh_token_was_sent();
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
 }
 
 #[tokio::test]
 async fn preserved_post_is_replayed_once_by_another_replica() {
     let mut redis = redis();
-    let mut door = sharing(&redis);
-    let other = door.add_replica();
-    let mut browser = door.logged_in("alice", CART).await;
-    door.advance_secs(31 * 60);
-    let from = door.store_url("/orders/new").parse().expect("an URL");
+    let mut doorward = sharing(&redis);
+    let other = doorward.add_replica();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    doorward.advance_secs(31 * 60);
+    let from = doorward.store_url("/orders/new").parse().expect("an URL");
     let field = "note=a-field-that-nobody-may-see";
-    let form = RequestSpec::new(Kind::Navigation, &door.store_url("/orders"))
+    let form = RequestSpec::new(Kind::Navigation, &doorward.store_url("/orders"))
         .method("POST")
         .from(&from);
     let form = form
@@ -79,17 +83,18 @@ async fn preserved_post_is_replayed_once_by_another_replica() {
     let keys = asked(&redis, &["KEYS", "*form*"]);
     assert_eq!(keys.lines().count(), 1, "{keys}");
     assert!(!asked(&redis, &["GET", keys.trim()]).contains("nobody-may-see"));
-    let mut browser = door.moved_to(other, browser);
+    let mut browser = doorward.moved_to(other, browser);
     let page = browser.step(page.url.as_str()).await;
     let sent = || {
-        door.store
+        doorward
+            .store
             .received()
             .into_iter()
             .filter(|one| one.method == "POST")
             .collect::<Vec<_>>()
     };
     assert_eq!(browser.send(page.filled(&[])).await.status(), 200);
-    let mut browser = door.moved_to(0, browser);
+    let mut browser = doorward.moved_to(0, browser);
     assert_error_page(
         &browser.send(page.filled(&[])).await,
         404,
@@ -101,7 +106,7 @@ async fn preserved_post_is_replayed_once_by_another_replica() {
     );
 
     // Without the store no form is preserved, and the page says so.
-    door.advance_secs(31 * 60);
+    doorward.advance_secs(31 * 60);
     redis.stop();
     let page = browser
         .send(RequestSpec {
@@ -116,11 +121,15 @@ async fn preserved_post_is_replayed_once_by_another_replica() {
 #[tokio::test]
 async fn redis_contents_are_useless_to_a_reader() {
     let redis = redis();
-    let door = sharing(&redis);
-    let browser = door.logged_in("alice", CART).await;
-    door.advance_secs(300);
+    let doorward = sharing(&redis);
+    let browser = doorward.logged_in("alice", CART).await;
+    doorward.advance_secs(300);
     assert_eq!(
-        browser.clone().step(&door.store_url(CART)).await.status(),
+        browser
+            .clone()
+            .step(&doorward.store_url(CART))
+            .await
+            .status(),
         200
     );
     let keys = asked(&redis, &["KEYS", "*"]);
@@ -134,7 +143,7 @@ async fn redis_contents_are_useless_to_a_reader() {
     let all: String = entries
         .map(|key| format!("{key} {}\n", asked(&redis, &["GET", key])))
         .collect();
-    let secrets = door.provider.secrets();
+    let secrets = doorward.provider.secrets();
     assert!(secrets.len() >= 4);
     for secret in secrets.iter().filter(|secret| secret.len() >= 16) {
         for part in secret.split('.').filter(|part| part.len() >= 16) {
@@ -155,14 +164,14 @@ async fn redis_contents_are_useless_to_a_reader() {
 #[tokio::test]
 async fn redis_outage_keeps_valid_sessions_and_starts_no_login() {
     let mut redis = redis();
-    let door = sharing(&redis);
-    let mut browser = door.logged_in("alice", CART).await;
-    metric_reaches(&door, "doorward_store_up", 1.0).await;
+    let doorward = sharing(&redis);
+    let mut browser = doorward.logged_in("alice", CART).await;
+    metric_reaches(&doorward, "doorward_store_up", 1.0).await;
     redis.stop();
-    let page = browser.step(&door.store_url(CART)).await;
+    let page = browser.step(&doorward.store_url(CART)).await;
     assert_eq!(page.status(), 200, "{page}");
-    door.provider.sign_in(User::new("bob", &[]));
-    let page = door.browser().visit(&door.store_url(CART)).await;
+    doorward.provider.sign_in(User::new("bob", &[]));
+    let page = doorward.browser().visit(&doorward.store_url(CART)).await;
     assert_error_page(&page, 503, "store_unavailable");
     assert!(page.header("retry-after").is_some(), "{page}");
     let text = page.text();
@@ -171,20 +180,20 @@ async fn redis_outage_keeps_valid_sessions_and_starts_no_login() {
     for other in ["login service", "logged out"] {
         assert!(!text.contains(other), "{other}: {text}");
     }
-    let (status, report) = door.readiness_of(0).await;
+    let (status, report) = doorward.readiness_of(0).await;
     assert_eq!(status, 200, "an outage makes no replica unready");
     assert_eq!(report["store"]["up"], false, "{report}");
-    metric_reaches(&door, "doorward_store_up", 0.0).await;
+    metric_reaches(&doorward, "doorward_store_up", 0.0).await;
     let lost = r#"doorward_store_calls_total{call="put_if_absent",outcome="store_unavailable"}"#;
-    assert!(door.metric(lost).await >= 1.0);
+    assert!(doorward.metric(lost).await >= 1.0);
     redis.restart();
     let begun = std::time::Instant::now();
-    let mut late = door.browser();
-    while late.visit(&door.store_url(CART)).await.status() != 200 {
+    let mut late = doorward.browser();
+    while late.visit(&doorward.store_url(CART)).await.status() != 200 {
         assert!(begun.elapsed().as_secs() < 10, "it is not found again");
     }
-    metric_reaches(&door, "doorward_store_up", 1.0).await;
-    let (log, told) = (door.log.text(), page.text());
+    metric_reaches(&doorward, "doorward_store_up", 1.0).await;
+    let (log, told) = (doorward.log.text(), page.text());
     assert!(
         !log.contains(PASSWORD) && !told.contains(PASSWORD),
         "{log}\n{told}"

@@ -26,31 +26,31 @@ struct Open {
 }
 
 impl Open {
-    async fn at(door: &Doorward, browser: &mut Browser, folder: &str, every: Duration) -> Self {
+    async fn at(doorward: &Doorward, browser: &mut Browser, folder: &str, every: Duration) -> Self {
         let path = format!("{folder}/events");
-        door.store.answer(
+        doorward.store.response(
             &path,
             Answer {
                 body: Content::Events { count: 1000, every },
                 ..Answer::default()
             },
         );
-        let ask = |path: &str| {
-            RequestSpec::new(Kind::Fetch, &door.store_url(path))
-                .header("Origin", &door.site().store)
+        let request = |path: &str| {
+            RequestSpec::new(Kind::Fetch, &doorward.store_url(path))
+                .header("Origin", &doorward.site().store)
         };
-        let mut events = browser.stream(ask(&path)).await.expect("an answer");
+        let mut events = browser.stream(request(&path)).await.expect("an answer");
         assert_eq!(events.head.status(), 200);
         assert!(events.next().await.expect("an event").is_some());
-        let talk = WebSocket::open(browser, ask(&format!("{folder}/chat")))
+        let talk = WebSocket::open(browser, request(&format!("{folder}/chat")))
             .await
             .expect("a socket");
         let mut open = Self { events, talk };
-        open.is_answered().await;
+        open.has_response().await;
         open
     }
 
-    async fn is_answered(&mut self) {
+    async fn has_response(&mut self) {
         self.talk.say("still here").await.expect("sent");
         let heard = timeout(SOON, self.talk.poll())
             .await
@@ -68,7 +68,7 @@ impl Open {
                 .expect("an event");
             assert!(event.is_some(), "the stream ended");
         }
-        self.is_answered().await;
+        self.has_response().await;
     }
 
     async fn is_cut(&mut self) {
@@ -94,39 +94,39 @@ impl Open {
 
 #[tokio::test]
 async fn stream_outlives_jwt_and_ends_at_logout() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
-    let mut open = Open::at(&door, &mut browser, "", BUSY).await;
-    door.advance_secs(301);
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
+    let mut open = Open::at(&doorward, &mut browser, "", BUSY).await;
+    doorward.advance_secs(301);
     open.assert_open().await;
     assert_eq!(
-        door.provider.grants("refresh_token"),
+        doorward.provider.grants("refresh_token"),
         0,
         "a stream refreshes nothing"
     );
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
-    assert_eq!(door.provider.grants("refresh_token"), 1);
-    journey::log_out(&mut browser, &door.site().store).await;
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
+    assert_eq!(doorward.provider.grants("refresh_token"), 1);
+    journey::log_out(&mut browser, &doorward.site().store).await;
     open.is_cut().await;
 }
 
 #[tokio::test]
 async fn stream_ends_when_refresh_is_refused() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
-    let mut open = Open::at(&door, &mut browser, "", BUSY).await;
-    door.provider.end_grants_of("alice-id");
-    door.advance_secs(301);
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
+    let mut open = Open::at(&doorward, &mut browser, "", BUSY).await;
+    doorward.provider.end_grants_of("alice-id");
+    doorward.advance_secs(301);
     open.assert_open().await;
-    door.provider.fault(Endpoint::Token, Fault::Status(503));
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 503);
+    doorward.provider.fault(Endpoint::Token, Fault::Status(503));
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 503);
     open.assert_open().await;
-    door.provider.heal(Endpoint::Token);
-    door.advance_secs(5);
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 302);
+    doorward.provider.heal(Endpoint::Token);
+    doorward.advance_secs(5);
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 302);
     open.is_cut().await;
     metric_reaches(
-        &door,
+        &doorward,
         r#"doorward_upgraded_connections_ended_total{app="store",reason="session_over"}"#,
         1.0,
     )
@@ -135,25 +135,28 @@ async fn stream_ends_when_refresh_is_refused() {
 
 #[tokio::test]
 async fn event_stream_request_is_refreshed_before_it_starts() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
-    door.advance_secs(301);
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
+    doorward.advance_secs(301);
     let body = Content::Events {
         count: 1000,
         every: BUSY,
     };
-    door.store.answer(
+    doorward.store.response(
         "/events",
         Answer {
             body,
             ..Answer::default()
         },
     );
-    let ask = RequestSpec::new(Kind::Fetch, &door.store_url("/events"))
+    let request = RequestSpec::new(Kind::Fetch, &doorward.store_url("/events"))
         .header("Accept", "text/event-stream");
-    let mut events = browser.stream(ask).await.expect("an answer");
+    let mut events = browser.stream(request).await.expect("an answer");
     assert_eq!(
-        (events.head.status(), door.provider.grants("refresh_token")),
+        (
+            events.head.status(),
+            doorward.provider.grants("refresh_token")
+        ),
         (200, 1)
     );
     assert!(
@@ -166,7 +169,7 @@ async fn event_stream_request_is_refreshed_before_it_starts() {
         events.head
     );
     assert_eq!(events.head.header("cache-control"), Some("no-store"));
-    door.advance_secs(301);
+    doorward.advance_secs(301);
     for _ in 0..12 {
         assert!(
             timeout(SOON, events.next())
@@ -177,7 +180,7 @@ async fn event_stream_request_is_refreshed_before_it_starts() {
         );
     }
     assert_eq!(
-        door.provider.grants("refresh_token"),
+        doorward.provider.grants("refresh_token"),
         1,
         "and never again while it lasts"
     );
@@ -185,9 +188,12 @@ async fn event_stream_request_is_refreshed_before_it_starts() {
 
 #[tokio::test]
 async fn stream_ends_at_stream_max_age() {
-    let door = Setup::plain().store("stream_max_age = \"1s\"").start();
-    for (mut browser, folder) in [(alice(&door).await, ""), (door.browser(), "/public")] {
-        let mut open = Open::at(&door, &mut browser, folder, BUSY).await;
+    let doorward = Setup::plain().store("stream_max_age = \"1s\"").start();
+    for (mut browser, folder) in [
+        (alice(&doorward).await, ""),
+        (doorward.browser(), "/public"),
+    ] {
+        let mut open = Open::at(&doorward, &mut browser, folder, BUSY).await;
         let close = timeout(SOON, open.talk.hear_close())
             .await
             .expect("the socket is closed in time");
@@ -197,21 +203,22 @@ async fn stream_ends_at_stream_max_age() {
         );
         let end = async { while let Ok(Some(_)) = open.events.next().await {} };
         timeout(SOON, end).await.expect("the stream is cut in time");
-        door.log
+        doorward
+            .log
             .line(&format!("{folder}/events"), "stream_max_age")
             .await;
     }
-    let mut other = Open::at(&door, &mut alice(&door).await, "/other", BUSY).await;
-    other.is_answered().await;
+    let mut other = Open::at(&doorward, &mut alice(&doorward).await, "/other", BUSY).await;
+    other.has_response().await;
 }
 
 #[tokio::test]
 async fn silent_websocket_is_closed_at_idle_timeout() {
-    let door = Setup::plain().store("stream_idle_timeout = \"1s\"").start();
-    let mut browser = alice(&door).await;
+    let doorward = Setup::plain().store("stream_idle_timeout = \"1s\"").start();
+    let mut browser = alice(&doorward).await;
     let mut talk = WebSocket::open(
         &mut browser,
-        RequestSpec::new(Kind::Fetch, &door.store_url("/chat")),
+        RequestSpec::new(Kind::Fetch, &doorward.store_url("/chat")),
     )
     .await
     .expect("a socket");
@@ -224,32 +231,33 @@ async fn silent_websocket_is_closed_at_idle_timeout() {
 
 #[tokio::test]
 async fn idle_stream_ends_at_logout_of_its_session_only() {
-    let door = Setup::plain().start();
-    let (mut here, mut there) = (alice(&door).await, alice(&door).await);
+    let doorward = Setup::plain().start();
+    let (mut here, mut there) = (alice(&doorward).await, alice(&doorward).await);
     let (mut open, mut other) = (
-        Open::at(&door, &mut here, "", RESTING).await,
-        Open::at(&door, &mut there, "/other", BUSY).await,
+        Open::at(&doorward, &mut here, "", RESTING).await,
+        Open::at(&doorward, &mut there, "/other", BUSY).await,
     );
-    journey::log_out(&mut here, &door.site().store).await;
+    journey::log_out(&mut here, &doorward.site().store).await;
     open.is_cut().await;
     other.assert_open().await;
 }
 
 #[tokio::test]
 async fn stream_ends_at_absolute_timeout() {
-    let door = Setup::plain().session("absolute_timeout = \"2h\"").start();
-    let mut browser = alice(&door).await;
-    let mut busy = Open::at(&door, &mut browser, "", BUSY).await;
-    let mut resting = Open::at(&door, &mut browser, "/other", RESTING).await;
-    door.advance_secs(2 * 3600 - 1);
+    let doorward = Setup::plain().session("absolute_timeout = \"2h\"").start();
+    let mut browser = alice(&doorward).await;
+    let mut busy = Open::at(&doorward, &mut browser, "", BUSY).await;
+    let mut resting = Open::at(&doorward, &mut browser, "/other", RESTING).await;
+    doorward.advance_secs(2 * 3600 - 1);
     busy.assert_open().await;
-    door.advance_secs(1);
+    doorward.advance_secs(1);
     tokio::join!(busy.is_cut(), resting.is_cut());
 }
 
 #[tokio::test]
 async fn stream_ends_at_backchannel_logout_by_sid() {
-    they_end_at_a_backchannel_logout(|door| json!({ "sid": door.provider.session() })).await;
+    they_end_at_a_backchannel_logout(|doorward| json!({ "sid": doorward.provider.session() }))
+        .await;
 }
 
 #[tokio::test]
@@ -258,32 +266,34 @@ async fn stream_ends_at_backchannel_logout_by_sub() {
 }
 
 async fn they_end_at_a_backchannel_logout(about: impl Fn(&Doorward) -> Value) {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
-    let token = door.provider.logout_token("store", &about(&door), &[]);
-    let mut bob = door.logged_in("bob", CART).await;
-    let mut open = Open::at(&door, &mut browser, "", RESTING).await;
-    let mut other = Open::at(&door, &mut bob, "/other", BUSY).await;
-    let ask = RequestSpec::new(
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
+    let token = doorward
+        .provider
+        .logout_token("store", &about(&doorward), &[]);
+    let mut bob = doorward.logged_in("bob", CART).await;
+    let mut open = Open::at(&doorward, &mut browser, "", RESTING).await;
+    let mut other = Open::at(&doorward, &mut bob, "/other", BUSY).await;
+    let request = RequestSpec::new(
         Kind::Program,
-        &door.store_url("/.doorward/backchannel-logout"),
+        &doorward.store_url("/.doorward/backchannel-logout"),
     )
     .method("POST");
-    let ask = ask.body(
+    let request = request.body(
         "application/x-www-form-urlencoded",
         format!("logout_token={token}"),
     );
-    assert_eq!(door.browser().send(ask).await.status(), 200);
+    assert_eq!(doorward.browser().send(request).await.status(), 200);
     open.is_cut().await;
     other.assert_open().await;
 }
 
 #[tokio::test]
 async fn permitted_response_is_delivered_despite_logout() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
     let (gate, body) = (Gate::default(), Content::Bytes(vec![b'z'; 200_000]));
-    door.store.answer(
+    doorward.store.response(
         "/late",
         Answer {
             gate: Some(gate.clone()),
@@ -292,7 +302,7 @@ async fn permitted_response_is_delivered_despite_logout() {
         },
     );
     let body_delay = Duration::from_millis(1200);
-    door.store.answer(
+    doorward.store.response(
         "/slow",
         Answer {
             body,
@@ -300,12 +310,12 @@ async fn permitted_response_is_delivered_despite_logout() {
             ..Answer::default()
         },
     );
-    let ask = |path: &str| RequestSpec::new(Kind::Fetch, &door.store_url(path));
-    let mut slow = browser.stream(ask("/slow")).await.expect("a head");
-    let (mut waits, late) = (browser.clone(), ask("/late"));
+    let request = |path: &str| RequestSpec::new(Kind::Fetch, &doorward.store_url(path));
+    let mut slow = browser.stream(request("/slow")).await.expect("a head");
+    let (mut waits, late) = (browser.clone(), request("/late"));
     let late = tokio::spawn(async move { waits.send(late).await });
     gate.reached(1).await;
-    journey::log_out(&mut browser, &door.site().store).await;
+    journey::log_out(&mut browser, &doorward.site().store).await;
     let mut bytes = 0;
     while let Some(part) = timeout(SOON, slow.next())
         .await
@@ -322,10 +332,10 @@ async fn permitted_response_is_delivered_despite_logout() {
 
 #[tokio::test]
 async fn public_stream_is_independent_of_sessions() {
-    let door = Setup::plain().session("absolute_timeout = \"2h\"").start();
-    let mut browser = alice(&door).await;
-    let mut open = Open::at(&door, &mut door.browser(), "/public", BUSY).await;
-    journey::log_out(&mut browser, &door.site().store).await;
-    door.advance_secs(3 * 3600);
+    let doorward = Setup::plain().session("absolute_timeout = \"2h\"").start();
+    let mut browser = alice(&doorward).await;
+    let mut open = Open::at(&doorward, &mut doorward.browser(), "/public", BUSY).await;
+    journey::log_out(&mut browser, &doorward.site().store).await;
+    doorward.advance_secs(3 * 3600);
     open.assert_open().await;
 }

@@ -74,7 +74,7 @@ impl Drop for Nginx {
 }
 
 /// Starts Doorward in front of `upstream`, with one worker.
-fn start_door(config: &str) -> (Process, SocketAddr) {
+fn start_doorward(config: &str) -> (Process, SocketAddr) {
     let folder = Folder::with("doorward.toml", config);
     let more = [
         ("DOORWARD_LOG__ACCESS", "false"),
@@ -82,8 +82,8 @@ fn start_door(config: &str) -> (Process, SocketAddr) {
     ];
     let variables = [&ANY_PORTS[..], &more].concat();
     let process = Process::run(folder.path("doorward.toml").as_os_str(), &variables);
-    let door = SocketAddr::from(([127, 0, 0, 1], process.port("address")));
-    (process, door)
+    let doorward = SocketAddr::from(([127, 0, 0, 1], process.port("address")));
+    (process, doorward)
 }
 
 /// Sends one request on a connection. Returns the status and the body.
@@ -105,11 +105,11 @@ async fn posts_survive_an_nginx_that_closes_connections_after_ten_requests() {
     let _nginx = Nginx::start(folder, &socket).await;
     let app = one_public_app(&format!("unix:{}", socket.display()))
         .replace("client_id", "upstream_protocol = \"http2\"\nclient_id");
-    let (_process, door) = start_door(&app);
+    let (_process, doorward) = start_doorward(&app);
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
         clients.spawn(async move {
-            let mut wire = Wire::new(TcpStream::connect(door).await.expect("a connection"));
+            let mut wire = Wire::new(TcpStream::connect(doorward).await.expect("a connection"));
             let mut failed = Vec::new();
             for number in 0..REQUESTS_EACH {
                 let request = format!(
@@ -133,20 +133,20 @@ async fn posts_survive_an_nginx_that_closes_connections_after_ten_requests() {
 async fn loop_through_another_proxy_ends_after_a_few_rounds() {
     let relay = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
     let relay_address = relay.local_addr().expect("an address");
-    let (_process, door) = start_door(&one_public_app(&format!("http://{relay_address}")));
+    let (_process, doorward) = start_doorward(&one_public_app(&format!("http://{relay_address}")));
     let rounds = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&rounds);
     runtime().spawn(async move {
         while let Ok((mut from, _)) = relay.accept().await {
             counted.fetch_add(1, Ordering::SeqCst);
             tokio::spawn(async move {
-                let mut to = TcpStream::connect(door).await.expect("Doorward");
+                let mut to = TcpStream::connect(doorward).await.expect("Doorward");
                 // Either side may close.
                 let _ = copy_bidirectional(&mut from, &mut to).await;
             });
         }
     });
-    let mut wire = Wire::new(TcpStream::connect(door).await.expect("a connection"));
+    let mut wire = Wire::new(TcpStream::connect(doorward).await.expect("a connection"));
     let request = "GET /public/a HTTP/1.1\r\nHost: store.localhost\r\n\r\n";
     let (status, body) = exchange(&mut wire, request).await;
     assert_eq!(status, 508, "{body}");

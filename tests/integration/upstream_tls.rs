@@ -41,12 +41,16 @@ fn showing(folder: &TempDir) -> String {
     format!("upstream_cert_file = {cert:?}\nupstream_key_file = {key:?}")
 }
 
-async fn status(door: &Doorward) -> u16 {
-    door.browser().visit(&format!("{ORIGIN}/x")).await.status()
+async fn status(doorward: &Doorward) -> u16 {
+    doorward
+        .browser()
+        .visit(&format!("{ORIGIN}/x"))
+        .await
+        .status()
 }
 
-async fn say(door: &Doorward) -> Result<Bytes, Status> {
-    let mut client = client(door.address(), ORIGIN, &[]).await;
+async fn say(doorward: &Doorward) -> Result<Bytes, Status> {
+    let mut client = client(doorward.address(), ORIGIN, &[]).await;
     client.ready().await.expect("a connection");
     let request = Request::new(Bytes::from_static(b"hello"));
     let path = PathAndQuery::from_static("/echo.Echo/Say");
@@ -56,9 +60,9 @@ async fn say(door: &Doorward) -> Result<Bytes, Status> {
         .map(tonic::Response::into_inner)
 }
 
-async fn socket(door: &Doorward) -> Result<WebSocket, u16> {
-    let ask = RequestSpec::new(Kind::Fetch, &format!("{ORIGIN}/chat")).header("Origin", ORIGIN);
-    WebSocket::open(&mut door.browser(), ask)
+async fn socket(doorward: &Doorward) -> Result<WebSocket, u16> {
+    let spec = RequestSpec::new(Kind::Fetch, &format!("{ORIGIN}/chat")).header("Origin", ORIGIN);
+    WebSocket::open(&mut doorward.browser(), spec)
         .await
         .map_err(|head| head.status())
 }
@@ -74,13 +78,13 @@ async fn client_certificate_is_presented_to_https_backend() {
         .certificate_for(&["127.0.0.1"])
         .server_for_clients_of(&clients, &["http/1.1"]);
     let backend = Backend::start_over(server);
-    let door = before(&backend.url(), &folder, &authority, "");
-    assert_eq!((status(&door).await, backend.count()), (502, 0));
+    let doorward = before(&backend.url(), &folder, &authority, "");
+    assert_eq!((status(&doorward).await, backend.count()), (502, 0));
 
     write(folder.path(), &clients.certificate_for(&["doorward"]));
-    let door = before(&backend.url(), &folder, &authority, &showing(&folder));
-    assert_eq!((status(&door).await, backend.count()), (200, 1));
-    assert!(socket(&door).await.is_ok());
+    let doorward = before(&backend.url(), &folder, &authority, &showing(&folder));
+    assert_eq!((status(&doorward).await, backend.count()), (200, 1));
+    assert!(socket(&doorward).await.is_ok());
 }
 
 /// Over HTTP/2 too. An HTTP/2-only upstream cannot take WebSockets.
@@ -97,16 +101,16 @@ async fn client_certificate_is_presented_to_grpc_service() {
     let service = Service::start_over(server);
     write(folder.path(), &clients.certificate_for(&["doorward"]));
     let lines = format!("upstream_protocol = \"http2\"\n{}", showing(&folder));
-    let door = before(&service.url(), &folder, &authority, &lines);
-    assert_eq!(say(&door).await.unwrap(), "nobody: hello");
-    assert_eq!(socket(&door).await.err(), Some(502));
-    let door = before(
+    let doorward = before(&service.url(), &folder, &authority, &lines);
+    assert_eq!(say(&doorward).await.unwrap(), "nobody: hello");
+    assert_eq!(socket(&doorward).await.err(), Some(502));
+    let doorward = before(
         &service.url(),
         &folder,
         &authority,
         "upstream_protocol = \"http2\"",
     );
-    assert_eq!(say(&door).await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(say(&doorward).await.unwrap_err().code(), Code::Unavailable);
 }
 
 #[tokio::test]
@@ -118,48 +122,48 @@ async fn renewed_client_certificate_is_used_on_new_connections() {
         .server_for_clients_of(&new, &["http/1.1"]);
     let backend = Backend::start_over(server);
     write(folder.path(), &old.certificate_for(&["doorward"]));
-    let door = before(&backend.url(), &folder, &authority, &showing(&folder));
-    assert_eq!(status(&door).await, 502);
+    let doorward = before(&backend.url(), &folder, &authority, &showing(&folder));
+    assert_eq!(status(&doorward).await, 502);
     write(folder.path(), &new.certificate_for(&["doorward"]));
-    door.reload_changes().await;
-    assert_eq!(status(&door).await, 200);
+    doorward.reload_changes().await;
+    assert_eq!(status(&doorward).await, 200);
 }
 
 #[tokio::test]
 async fn upstream_server_name_is_verified() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::fresh());
     let backend = Backend::start_tls(&authority.certificate_for(&["vault.internal"]));
-    let door = before(&backend.url(), &folder, &authority, "");
-    assert_eq!(status(&door).await, 502);
-    let _ = door.log.line("/x", "upstream_tls").await;
-    let door = before(
+    let doorward = before(&backend.url(), &folder, &authority, "");
+    assert_eq!(status(&doorward).await, 502);
+    let _ = doorward.log.line("/x", "upstream_tls").await;
+    let doorward = before(
         &backend.url(),
         &folder,
         &authority,
         "upstream_server_name = \"vault.internal\"",
     );
-    assert_eq!(status(&door).await, 200);
-    let door = before(
+    assert_eq!(status(&doorward).await, 200);
+    let doorward = before(
         &backend.url_as("localhost"),
         &folder,
         &authority,
         "upstream_server_name = \"other.internal\"",
     );
-    assert_eq!((status(&door).await, backend.count()), (502, 1));
+    assert_eq!((status(&doorward).await, backend.count()), (502, 1));
 }
 
 #[tokio::test]
 async fn alpn_fallback_to_http_1() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::fresh());
     let backend = Backend::start_tls(&authority.certificate_for(&["127.0.0.1"]));
-    let door = before(
+    let doorward = before(
         &backend.url(),
         &folder,
         &authority,
         "upstream_protocol = \"http2\"",
     );
     for _ in 0..20 {
-        assert_eq!(status(&door).await, 200);
+        assert_eq!(status(&doorward).await, 200);
     }
     // One probe and one persistent connection for each of the two workers.
     assert!(
@@ -167,5 +171,5 @@ async fn alpn_fallback_to_http_1() {
         "{}",
         backend.connections()
     );
-    assert!(socket(&door).await.is_ok());
+    assert!(socket(&doorward).await.is_ok());
 }

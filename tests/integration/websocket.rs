@@ -8,8 +8,9 @@ use crate::support::eventually;
 use crate::support::websocket::{WebSocket, upgrade_headers};
 use crate::support::wire::Head;
 
-fn socket(door: &Doorward, path: &str) -> RequestSpec {
-    RequestSpec::new(Kind::Fetch, &door.store_url(path)).header("Origin", &door.site().store)
+fn socket(doorward: &Doorward, path: &str) -> RequestSpec {
+    RequestSpec::new(Kind::Fetch, &doorward.store_url(path))
+        .header("Origin", &doorward.site().store)
 }
 
 async fn refusal(opened: Result<WebSocket, Head>) -> u16 {
@@ -18,12 +19,12 @@ async fn refusal(opened: Result<WebSocket, Head>) -> u16 {
 
 #[tokio::test]
 async fn signed_in_websocket_reaches_the_app() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
-    let mut talk = WebSocket::open(&mut browser, socket(&door, "/chat?room=1"))
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
+    let mut talk = WebSocket::open(&mut browser, socket(&doorward, "/chat?room=1"))
         .await
         .expect("a socket");
-    let seen = door.store.last();
+    let seen = doorward.store.last();
     assert_eq!(
         (seen.target.as_str(), seen.header("x-forwarded-user")),
         ("/chat?room=1", Some("alice-id"))
@@ -46,23 +47,24 @@ async fn signed_in_websocket_reaches_the_app() {
             text.len()
         );
     }
-    assert_eq!(door.metric("doorward_upgraded_connections").await, 1.0);
+    assert_eq!(doorward.metric("doorward_upgraded_connections").await, 1.0);
     drop(talk);
-    metric_reaches(&door, "doorward_upgraded_connections", 0.0).await;
-    let canaries = door.provider.secrets();
-    door.store
+    metric_reaches(&doorward, "doorward_upgraded_connections", 0.0).await;
+    let canaries = doorward.provider.secrets();
+    doorward
+        .store
         .assert_never_saw(&canaries.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
 #[tokio::test]
 async fn anonymous_websocket_is_refused() {
-    let door = Setup::plain().start();
+    let doorward = Setup::plain().start();
     assert_eq!(
-        refusal(WebSocket::open(&mut door.browser(), socket(&door, "/chat")).await).await,
+        refusal(WebSocket::open(&mut doorward.browser(), socket(&doorward, "/chat")).await).await,
         401
     );
     // Frames sent before the response are not parsed as a request either.
-    let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
+    let mut dialogue = Dialogue::with(&doorward.browser(), &doorward.site().store).await;
     let fields: String = upgrade_headers()
         .iter()
         .map(|(name, value)| format!("{name}: {value}\r\n"))
@@ -77,25 +79,26 @@ async fn anonymous_websocket_is_refused() {
     // Bytes that follow are a separate request, or nothing.
     if let Some(second) = dialogue.try_hear("GET").await {
         assert_eq!(second.status(), 200);
-        assert_eq!(door.store.last().header("x-forwarded-user"), None);
+        assert_eq!(doorward.store.last().header("x-forwarded-user"), None);
     }
     assert!(
-        door.store
+        doorward
+            .store
             .received()
             .iter()
             .all(|one| one.target == "/public/smuggled"),
         "{:?}",
-        door.store.received()
+        doorward.store.received()
     );
 }
 
 #[tokio::test]
 async fn cross_origin_websocket_is_refused() {
-    let door = Setup::plain()
+    let doorward = Setup::plain()
         .store("websocket_origins = [\"https://chat.example.com\"]")
         .start();
-    let mut browser = alice(&door).await;
-    let before = door.store.count();
+    let mut browser = alice(&doorward).await;
+    let before = doorward.store.count();
     for path in ["/chat", "/public/chat"] {
         for origin in [
             "https://evil.example",
@@ -103,41 +106,46 @@ async fn cross_origin_websocket_is_refused() {
             "http://store.localhost",
             "http://forum.localhost:8080",
         ] {
-            let ask = RequestSpec::new(Kind::Fetch, &door.store_url(path)).header("Origin", origin);
+            let request =
+                RequestSpec::new(Kind::Fetch, &doorward.store_url(path)).header("Origin", origin);
             assert_eq!(
-                refusal(WebSocket::open(&mut browser, ask).await).await,
+                refusal(WebSocket::open(&mut browser, request).await).await,
                 403,
                 "{path} {origin}"
             );
         }
     }
-    assert_eq!(door.store.count(), before);
-    for origin in ["https://chat.example.com", &door.site().store] {
-        let ask = RequestSpec::new(Kind::Fetch, &door.store_url("/chat")).header("Origin", origin);
-        assert!(WebSocket::open(&mut browser, ask).await.is_ok(), "{origin}");
+    assert_eq!(doorward.store.count(), before);
+    for origin in ["https://chat.example.com", &doorward.site().store] {
+        let request =
+            RequestSpec::new(Kind::Fetch, &doorward.store_url("/chat")).header("Origin", origin);
+        assert!(
+            WebSocket::open(&mut browser, request).await.is_ok(),
+            "{origin}"
+        );
     }
-    let _ = door.log.line("/public/chat", "cross_site").await;
+    let _ = doorward.log.line("/public/chat", "cross_site").await;
 }
 
 #[tokio::test]
 async fn forbidden_path_refuses_websocket() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
-    let reached = door.store.count();
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
+    let reached = doorward.store.count();
     assert_eq!(
-        refusal(WebSocket::open(&mut browser, socket(&door, "/admin/feed")).await).await,
+        refusal(WebSocket::open(&mut browser, socket(&doorward, "/admin/feed")).await).await,
         403
     );
-    assert_eq!(door.store.count(), reached);
+    assert_eq!(doorward.store.count(), reached);
 }
 
 #[tokio::test]
 async fn public_websocket_has_no_identity() {
-    let door = Setup::plain().start();
-    let ask = socket(&door, "/public/feed")
+    let doorward = Setup::plain().start();
+    let request = socket(&doorward, "/public/feed")
         .header("X-Forwarded-User", "eve")
         .header("X_Forwarded_User", "eve");
-    let mut talk = WebSocket::open(&mut door.browser(), ask)
+    let mut talk = WebSocket::open(&mut doorward.browser(), request)
         .await
         .expect("a socket");
     talk.say("hello").await.expect("sent");
@@ -145,7 +153,7 @@ async fn public_websocket_has_no_identity() {
         talk.poll().await.expect("an echo").as_deref(),
         Some("hello")
     );
-    let seen = door.store.last();
+    let seen = doorward.store.last();
     assert!(
         !String::from_utf8_lossy(&seen.head.raw).contains("eve"),
         "{:?}",
@@ -155,20 +163,23 @@ async fn public_websocket_has_no_identity() {
 
 #[tokio::test]
 async fn websocket_upgrade_never_refreshes_or_sets_cookies() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
-    door.advance_secs(301);
-    let reached = door.store.count();
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
+    doorward.advance_secs(301);
+    let reached = doorward.store.count();
     assert_eq!(
-        refusal(WebSocket::open(&mut browser, socket(&door, "/chat")).await).await,
+        refusal(WebSocket::open(&mut browser, socket(&doorward, "/chat")).await).await,
         401
     );
     assert_eq!(
-        (door.provider.grants("refresh_token"), door.store.count()),
+        (
+            doorward.provider.grants("refresh_token"),
+            doorward.store.count()
+        ),
         (0, reached)
     );
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
-    let mut talk = WebSocket::open(&mut browser, socket(&door, "/chat"))
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
+    let mut talk = WebSocket::open(&mut browser, socket(&doorward, "/chat"))
         .await
         .expect("a socket after the refresh");
     talk.say("hello").await.expect("sent");
@@ -180,9 +191,9 @@ async fn websocket_upgrade_never_refreshes_or_sets_cookies() {
 
 #[tokio::test]
 async fn backend_close_ends_the_websocket() {
-    let mut door = Setup::plain().start();
-    let mut browser = alice(&door).await;
-    let mut talk = WebSocket::open(&mut browser, socket(&door, "/chat"))
+    let mut doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
+    let mut talk = WebSocket::open(&mut browser, socket(&doorward, "/chat"))
         .await
         .expect("a socket");
     talk.say("hello").await.expect("sent");
@@ -190,14 +201,18 @@ async fn backend_close_ends_the_websocket() {
         talk.poll().await.expect("an echo").as_deref(),
         Some("hello")
     );
-    door.store.stop();
+    doorward.store.stop();
     let end = tokio::time::timeout(SOON, talk.poll())
         .await
         .expect("an end in time");
     assert!(matches!(end, Ok(None) | Err(_)), "{end:?}");
-    door.store.restart();
+    doorward.store.restart();
     eventually("the log has the socket", || {
-        door.log.lines().iter().any(|line| line["status"] == 101)
+        doorward
+            .log
+            .lines()
+            .iter()
+            .any(|line| line["status"] == 101)
     })
     .await;
 }

@@ -14,7 +14,7 @@ const CALLBACK: &str = "/.doorward/callback";
 
 /// A Doorward with an app at `*.tenants.localhost`.
 struct Tenants {
-    door: Doorward,
+    doorward: Doorward,
     backend: Backend,
 }
 
@@ -31,7 +31,7 @@ impl Tenants {
              [apps.tenants.request_headers]\nset = {{ X-Shard = \"{{label}}-1\" }}\n\
              [[apps.tenants.rules]]\npaths = [\"/public/**\"]\nallow = \"public\"\n{more}"
         );
-        let door = Setup::plain().more(&app).start();
+        let doorward = Setup::plain().more(&app).start();
         let mut client = Client::of_app("tenants", "http://*.tenants.localhost:8080");
         for uris in [
             &mut client.redirect_uris,
@@ -41,9 +41,9 @@ impl Tenants {
             let all = ["blue", "green", "exact"].map(|label| pattern.replace('*', label));
             uris.extend(all);
         }
-        door.provider.register(client);
-        door.sign_in("alice");
-        Self { door, backend }
+        doorward.provider.register(client);
+        doorward.sign_in("alice");
+        Self { doorward, backend }
     }
 
     /// The header of the last request at the backend.
@@ -78,7 +78,7 @@ fn copy_cookies(browser: &mut Browser, from: &str, to: &str) {
 }
 
 fn assert_starts_at(tenants: &Tenants, page: &Page, label: &str) {
-    assert_login_starts(&tenants.door, page);
+    assert_login_starts(&tenants.doorward, page);
     let location = page.header("location").unwrap();
     let redirect_uri = url(label, CALLBACK);
     let encoded: String = url::form_urlencoded::byte_serialize(redirect_uri.as_bytes()).collect();
@@ -88,7 +88,7 @@ fn assert_starts_at(tenants: &Tenants, page: &Page, label: &str) {
 #[tokio::test]
 async fn each_host_has_login_cookies_headers_and_upstream_of_its_own() {
     let tenants = Tenants::start("", "");
-    let mut browser = tenants.door.browser();
+    let mut browser = tenants.doorward.browser();
     for label in ["blue", "green"] {
         let page = browser.step(&url(label, "/cart")).await;
         assert_starts_at(&tenants, &page, label);
@@ -119,7 +119,7 @@ async fn copied_cookies_of_one_label_are_no_session_at_another() {
     let exact = "[apps.exact]\nprovider = \"login\"\npublic_url = \"http://exact.tenants.localhost:8080\"\n\
                  upstream = \"http://127.0.0.1:9\"\nclient_id = \"tenants\"\nclient_secret = \"tenants-secret\"\n";
     let tenants = Tenants::start("", exact);
-    let mut browser = tenants.door.browser();
+    let mut browser = tenants.doorward.browser();
     // Twice, so that the session is in the cache of decrypted sessions.
     for _ in 0..2 {
         assert_eq!(browser.visit(&url("blue", "/cart")).await.status(), 200);
@@ -128,7 +128,7 @@ async fn copied_cookies_of_one_label_are_no_session_at_another() {
     for other in ["green", "exact"] {
         copy_cookies(&mut browser, "blue", other);
         let page = browser.step(&url(other, "/cart")).await;
-        assert_login_starts(&tenants.door, &page);
+        assert_login_starts(&tenants.doorward, &page);
         let page = fetched(&mut browser, &url(other, "/cart")).await;
         assert_eq!(page.status(), 401, "{page}");
     }
@@ -139,7 +139,7 @@ async fn copied_cookies_of_one_label_are_no_session_at_another() {
 #[tokio::test]
 async fn callback_of_one_label_is_refused_at_another() {
     let tenants = Tenants::start("", "");
-    let mut browser = tenants.door.browser();
+    let mut browser = tenants.doorward.browser();
     let page = browser.step(&url("blue", "/cart")).await;
     let page = browser.next(&page).await;
     let callback = page.header("location").expect("a callback").to_owned();
@@ -166,13 +166,13 @@ async fn token_cached_at_one_label_has_the_header_of_another_there() {
     let bearer = "[apps.tenants.bearer]\naudiences = [\"store\"]\n";
     let tenants = Tenants::start("", bearer);
     let token = tenants
-        .door
+        .doorward
         .provider
         .access_token(&json!({ "sub": "alice-id" }), &[]);
     for label in ["blue", "green", "blue", "green"] {
-        let ask = RequestSpec::new(Kind::Program, &url(label, "/cart"))
+        let request = RequestSpec::new(Kind::Program, &url(label, "/cart"))
             .header("Authorization", &format!("Bearer {token}"));
-        let page = tenants.door.browser().send(ask).await;
+        let page = tenants.doorward.browser().send(request).await;
         assert_eq!(page.status(), 200, "{page}");
         assert_eq!(tenants.seen("x-tenant"), Some(format!("t-{label}")));
     }
@@ -181,7 +181,7 @@ async fn token_cached_at_one_label_has_the_header_of_another_there() {
 #[tokio::test]
 async fn page_of_another_label_is_another_origin() {
     let tenants = Tenants::start("", "");
-    let mut browser = tenants.door.browser();
+    let mut browser = tenants.doorward.browser();
     assert_eq!(browser.visit(&url("blue", "/cart")).await.status(), 200);
     for (from, status) in [("green", 403), ("blue", 303)] {
         let logout = RequestSpec::new(Kind::Navigation, &url("blue", "/.doorward/logout"))
@@ -203,7 +203,7 @@ async fn exact_host_wins_over_wildcard() {
         other.url()
     );
     let tenants = Tenants::start("", &exact);
-    let mut browser = tenants.door.browser();
+    let mut browser = tenants.doorward.browser();
     for _ in 0..2 {
         browser.step(&url("exact", "/public/x")).await;
         browser.step(&url("blue", "/public/x")).await;
@@ -230,9 +230,9 @@ async fn host_without_valid_label_is_misdirected() {
         ("{label}.", 400),
         ("a%2eb.", 400),
     ] {
-        let mut dialogue = Dialogue::with(&tenants.door.browser(), origin).await;
+        let mut dialogue = Dialogue::with(&tenants.doorward.browser(), origin).await;
         let head = format!("GET /public/x HTTP/1.1\r\nHost: {label}tenants.localhost:8080\r\n\r\n");
-        let reply = dialogue.ask("GET", head).await;
+        let reply = dialogue.request("GET", head).await;
         assert_eq!(reply.status(), status, "{label}");
     }
     // Port and domain must match too.
@@ -241,16 +241,16 @@ async fn host_without_valid_label_is_misdirected() {
         "blue.tenants.localhost:81",
         "blue.tenants.localhost.:8080",
     ] {
-        let mut dialogue = Dialogue::with(&tenants.door.browser(), origin).await;
+        let mut dialogue = Dialogue::with(&tenants.doorward.browser(), origin).await;
         let head = format!("GET /public/x HTTP/1.1\r\nHost: {host}\r\n\r\n");
-        assert_eq!(dialogue.ask("GET", head).await.status(), 421, "{host}");
+        assert_eq!(dialogue.request("GET", head).await.status(), 421, "{host}");
     }
 }
 
 #[tokio::test]
 async fn label_that_is_not_listed_is_misdirected() {
     let tenants = Tenants::start("wildcard_labels = [\"blue\", \"green\"]", "");
-    let mut browser = tenants.door.browser();
+    let mut browser = tenants.doorward.browser();
     assert_eq!(browser.step(&url("green", "/public/x")).await.status(), 200);
     let page = browser.step(&url("red", "/public/x")).await;
     assert_error_page(&page, 421, "misdirected");
@@ -260,30 +260,33 @@ async fn label_that_is_not_listed_is_misdirected() {
 #[tokio::test]
 async fn logout_token_ends_sessions_of_all_labels() {
     let tenants = Tenants::start("", "");
-    let mut browser = tenants.door.browser();
+    let mut browser = tenants.doorward.browser();
     for label in ["blue", "green"] {
         assert_eq!(browser.visit(&url(label, "/cart")).await.status(), 200);
     }
     let claims = json!({ "sub": "alice-id" });
-    let token = tenants.door.provider.logout_token("tenants", &claims, &[]);
-    let ask = RequestSpec::new(Kind::Program, &url("blue", "/.doorward/backchannel-logout"))
+    let token = tenants
+        .doorward
+        .provider
+        .logout_token("tenants", &claims, &[]);
+    let request = RequestSpec::new(Kind::Program, &url("blue", "/.doorward/backchannel-logout"))
         .method("POST")
         .body(
             "application/x-www-form-urlencoded",
             format!("logout_token={token}"),
         );
-    let page = tenants.door.browser().send(ask).await;
+    let page = tenants.doorward.browser().send(request).await;
     assert_eq!(page.status(), 200, "{page}");
     for label in ["blue", "green"] {
         let page = browser.step(&url(label, "/cart")).await;
-        assert_login_starts(&tenants.door, &page);
+        assert_login_starts(&tenants.doorward, &page);
     }
 }
 
 #[tokio::test]
 async fn upstreams_of_labels_are_bounded() {
     let tenants = Tenants::start("wildcard_max_hosts = 2", "");
-    let mut browser = tenants.door.browser();
+    let mut browser = tenants.doorward.browser();
     assert_eq!(browser.visit(&url("blue", "/cart")).await.status(), 200);
     for number in 0..40 {
         let label = format!("label-{number}");
@@ -296,13 +299,13 @@ async fn upstreams_of_labels_are_bounded() {
         );
     }
     let open = tenants
-        .door
+        .doorward
         .metric("doorward_upstream_label_pools{app=\"tenants\"}")
         .await;
     // Two workers.
     assert!((1.0..=4.0).contains(&open), "{open}");
     let closed = tenants
-        .door
+        .doorward
         .metric("doorward_upstream_label_pools_closed_total{app=\"tenants\"}")
         .await;
     assert_eq!(open + closed, 41.0);

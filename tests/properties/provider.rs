@@ -113,7 +113,7 @@ fn discovery() -> Value {
     json!({"issuer": ISSUER, "authorization_endpoint": at("/a"), "token_endpoint": at("/t"), "jwks_uri": at("/k")})
 }
 
-fn answer() -> Value {
+fn response() -> Value {
     json!({"access_token": "a", "token_type": "Bearer", "expires_in": 300, "refresh_token": "r", "id_token": "i"})
 }
 
@@ -186,13 +186,13 @@ proptest! {
         (refresh, refused) in any::<(bool, bool)>(),
     ) {
         let grant = if refresh { Grant::Refresh } else { Grant::Code };
-        let answer = if refused { json!({"error": "invalid_grant", "error_description": "gone"}) } else { answer() };
-        let text = with(answer, changes).to_string();
+        let response = if refused { json!({"error": "invalid_grant", "error_description": "gone"}) } else { response() };
+        let text = with(response, changes).to_string();
         match parse_response(grant, status, text.as_bytes()) {
-            Ok(answer) => {
+            Ok(response) => {
                 prop_assert!((200..300).contains(&status), "{}", status);
-                prop_assert!(!answer.access_token.expose().is_empty());
-                prop_assert!(answer.refresh_token.is_none_or(|token| !token.expose().is_empty()));
+                prop_assert!(!response.access_token.expose().is_empty());
+                prop_assert!(response.refresh_token.is_none_or(|token| !token.expose().is_empty()));
             }
             Err(TokenError::GrantRejected { .. }) => {
                 // Some providers report errors with status 200.

@@ -125,16 +125,16 @@ async fn idle_connection_makes_space_for_a_new_one() {
             let server = start(settings, None);
             let mut idle = server.connect().await;
             idle.write_all(bytes).await.unwrap();
-            let (answer, _) = read_until_idle(&mut idle).await;
-            assert_eq!(answer.contains("GET /next"), bytes == GET, "{name}");
+            let (response, _) = read_until_idle(&mut idle).await;
+            assert_eq!(response.contains("GET /next"), bytes == GET, "{name}");
             let mut next = server.connect().await;
             next.write_all(GET).await.unwrap();
             timeout(Duration::from_secs(10), next.readable())
                 .await
                 .unwrap()
                 .unwrap();
-            let (answer, _) = read_until_idle(&mut next).await;
-            assert!(answer.contains("GET /next"), "{name}: {answer}");
+            let (response, _) = read_until_idle(&mut next).await;
+            assert!(response.contains("GET /next"), "{name}: {response}");
             assert!(read_until_idle(&mut idle).await.1, "{name}: it is closed");
             eventually(|| server.metrics.connections.get() == 1).await;
             assert_eq!(server.metrics.accept_pauses.get(), 0, "{name}");

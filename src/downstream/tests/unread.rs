@@ -73,8 +73,8 @@ async fn unread_http2_responses_stay_within_the_share_of_their_client() {
         used > BUDGET / 4 && used < BUDGET / 2 + 4 * CHUNK,
         "{used} bytes of {STREAMS} streams"
     );
-    let (answer, _) = server.send("GET /one HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    assert!(answer.contains("[GET /one"), "{answer}");
+    let (response, _) = server.send("GET /one HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(response.contains("[GET /one"), "{response}");
     // Once the client reads, all streams go on.
     let mut read = vec![0; 1 << 20];
     let mut total = 0;

@@ -142,8 +142,8 @@ fn field(seen: &ReceivedRequest, name: &str) -> Option<String> {
 #[tokio::test]
 async fn token_endpoint_request_has_client_and_tenant() {
     let test = TestProvider::new(&Signer::es256("k"), |_| {}).await;
-    let answer = test.refresh().await.unwrap();
-    assert_eq!(answer.refresh_token_id.unwrap().as_str(), "id");
+    let response = test.refresh().await.unwrap();
+    assert_eq!(response.refresh_token_id.unwrap().as_str(), "id");
     let body = test.server.last("/fa/oauth2/token").body;
     for part in [
         "grant_type=refresh_token",
@@ -171,11 +171,11 @@ async fn refresh_api_request_has_only_the_token() {
         own.refresh_by = RefreshBy::JwtRefresh
     })
     .await;
-    let answer = test.refresh().await.unwrap();
+    let response = test.refresh().await.unwrap();
     assert_eq!(
         (
-            answer.access_token.expose(),
-            answer.refresh_token.unwrap().expose()
+            response.access_token.expose(),
+            response.refresh_token.unwrap().expose()
         ),
         ("a.b.c", "new")
     );

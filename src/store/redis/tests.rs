@@ -73,17 +73,17 @@ async fn check_contract(settings: &RedisSettings) {
     .await;
 }
 
-fn is_unavailable<T: std::fmt::Debug>(answer: Result<T, StoreError>, with: &str) {
-    match answer {
+fn is_unavailable<T: std::fmt::Debug>(response: Result<T, StoreError>, with: &str) {
+    match response {
         Err(StoreError::Unavailable(why)) if why.contains(with) => {}
         other => panic!("not `{with}`, but: {other:?}"),
     }
 }
 
-async fn eventually<T>(mut ask: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
+async fn eventually<T>(mut request: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
     for _ in 0..2000 {
-        if let Ok(answer) = ask().await {
-            return answer;
+        if let Ok(response) = request().await {
+            return response;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -403,13 +403,13 @@ async fn repeated_call_has_the_same_result() {
     compare_and_swap.arg(entry(&call, b"2")).arg(60).arg("1");
     let mut remove = store.entry_script(REMOVE, &["a"], &store.shared.call_ids.next(), NOW);
     remove.arg("2");
-    for (command, answer) in [
+    for (command, response) in [
         (&claim, Value::Int(0)),
         (&compare_and_swap, Value::Int(1)),
         (&remove, Value::Int(1)),
     ] {
         for _ in 0..2 {
-            assert_eq!(store.execute(command).await, Ok(answer.clone()));
+            assert_eq!(store.execute(command).await, Ok(response.clone()));
         }
     }
     assert_eq!(

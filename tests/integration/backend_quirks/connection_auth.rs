@@ -31,8 +31,8 @@ fn named(name: &str) -> (u16, String) {
 #[tokio::test]
 async fn ntlm_handshake_stays_on_one_upstream_connection() {
     let backend = QuirkyBackend::start();
-    let door = before(&backend).start();
-    let mut client = connect(&door).await;
+    let doorward = before(&backend).start();
+    let mut client = connect(&doorward).await;
     let challenge = authorized(&mut client, "NTLM hello alice").await;
     assert_eq!(
         (
@@ -41,9 +41,9 @@ async fn ntlm_handshake_stays_on_one_upstream_connection() {
         ),
         (401, Some("NTLM challenge"))
     );
-    metric_reaches(&door, "doorward_upstream_pinned_connections", 1.0).await;
+    metric_reaches(&doorward, "doorward_upstream_pinned_connections", 1.0).await;
     // Others take no notice of the unfinished handshake.
-    assert_eq!(user(&mut connect(&door).await).await, nobody());
+    assert_eq!(user(&mut connect(&doorward).await).await, nobody());
     let proof = authorized(&mut client, "NTLM proof alice").await;
     assert_eq!((proof.status(), proof.text().as_str()), (200, "alice"));
     assert_eq!(user(&mut client).await, named("alice"));
@@ -55,20 +55,20 @@ async fn ntlm_handshake_stays_on_one_upstream_connection() {
 #[tokio::test]
 async fn authenticated_connection_serves_no_other_client() {
     let backend = QuirkyBackend::start();
-    let door = before(&backend).start();
-    let mut first = connect(&door).await;
+    let doorward = before(&backend).start();
+    let mut first = connect(&doorward).await;
     assert_eq!(
         authorized(&mut first, "Negotiate alice").await.status(),
         200
     );
     for _ in 0..20 {
-        assert_eq!(user(&mut connect(&door).await).await, nobody());
+        assert_eq!(user(&mut connect(&doorward).await).await, nobody());
     }
-    let mut second = connect(&door).await;
+    let mut second = connect(&doorward).await;
     assert_eq!(authorized(&mut second, "Negotiate bob").await.status(), 200);
     assert_eq!(user(&mut first).await, named("alice"));
     assert_eq!(user(&mut second).await, named("bob"));
-    let others = get(&mut connect(&door).await, "/public/other", "").await;
+    let others = get(&mut connect(&doorward).await, "/public/other", "").await;
     assert_eq!(others.text(), "nobody");
 }
 
@@ -76,10 +76,10 @@ async fn authenticated_connection_serves_no_other_client() {
 #[tokio::test]
 async fn connection_of_a_trusted_proxy_is_not_pinned() {
     let backend = QuirkyBackend::start();
-    let door = before(&backend)
+    let doorward = before(&backend)
         .server("trusted_proxies = [\"127.0.0.0/8\"]")
         .start();
-    let mut proxy = connect(&door).await;
+    let mut proxy = connect(&doorward).await;
     assert_eq!(
         authorized(&mut proxy, "Negotiate alice").await.status(),
         200
@@ -89,8 +89,8 @@ async fn connection_of_a_trusted_proxy_is_not_pinned() {
     }
 }
 
-fn cookies(browser: &Browser, door: &Doorward) -> String {
-    let cookies = browser.jar.of(door.store_host());
+fn cookies(browser: &Browser, doorward: &Doorward) -> String {
+    let cookies = browser.jar.of(doorward.store_host());
     let pairs: Vec<String> = cookies
         .iter()
         .map(|cookie| format!("{}={}", cookie.name, cookie.value))
@@ -102,20 +102,20 @@ fn cookies(browser: &Browser, door: &Doorward) -> String {
 async fn another_session_on_the_same_client_connection_is_not_authenticated() {
     let backend = QuirkyBackend::start();
     // The login ends at a page of the backend, which is no matter here.
-    let door = before(&backend).start();
-    door.sign_in("alice");
-    let mut browser = door.browser();
-    browser.visit(&door.store_url("/mine")).await;
-    let alice = cookies(&browser, &door);
-    let mut client = connect(&door).await;
+    let doorward = before(&backend).start();
+    doorward.sign_in("alice");
+    let mut browser = doorward.browser();
+    browser.visit(&doorward.store_url("/mine")).await;
+    let alice = cookies(&browser, &doorward);
+    let mut client = connect(&doorward).await;
     let with = |cookies: &str, more: &str| format!("{cookies}{more}");
     let fields = with(&alice, "Authorization: Negotiate alice\r\n");
     assert_eq!(get(&mut client, "/mine", &fields).await.status(), 200);
     assert_eq!(get(&mut client, "/mine", &alice).await.text(), "alice");
-    door.sign_in("bob");
-    let mut browser = door.browser();
-    browser.visit(&door.store_url("/mine")).await;
-    let bob = cookies(&browser, &door);
+    doorward.sign_in("bob");
+    let mut browser = doorward.browser();
+    browser.visit(&doorward.store_url("/mine")).await;
+    let bob = cookies(&browser, &doorward);
     assert_eq!(get(&mut client, "/mine", &bob).await.text(), "nobody");
     assert_eq!(get(&mut client, PATH, "").await.text(), "nobody");
 }
@@ -125,9 +125,9 @@ async fn another_session_on_the_same_client_connection_is_not_authenticated() {
 #[tokio::test]
 async fn authorization_reaches_the_app_with_a_session() {
     for (lines, reaches) in [("", true), ("authorization_header = \"remove\"", false)] {
-        let door = Setup::plain().store(lines).start();
-        let browser = alice(&door).await;
-        let session = cookies(&browser, &door);
+        let doorward = Setup::plain().store(lines).start();
+        let browser = alice(&doorward).await;
+        let session = cookies(&browser, &doorward);
         for path in ["/shopping-cart", "/public/page"] {
             for credentials in [
                 "Basic YXBwOnB3",
@@ -135,9 +135,9 @@ async fn authorization_reaches_the_app_with_a_session() {
                 "Bearer app-token",
             ] {
                 let fields = format!("{session}Authorization: {credentials}\r\n");
-                let reply = get(&mut connect(&door).await, path, &fields).await;
+                let reply = get(&mut connect(&doorward).await, path, &fields).await;
                 assert_eq!(reply.status(), 200, "{path}: {}", reply.text());
-                let seen = door.store.last();
+                let seen = doorward.store.last();
                 assert_eq!(seen.header("x-forwarded-user"), Some("alice-id"));
                 assert_eq!(
                     seen.header("authorization"),
@@ -152,14 +152,14 @@ async fn authorization_reaches_the_app_with_a_session() {
 /// The tokens that Doorward checks for an app never reach it, whoever the caller is.
 #[tokio::test]
 async fn checked_token_reaches_no_app() {
-    let door = Setup::plain().more("[apps.store.bearer]").start();
-    let browser = alice(&door).await;
-    let fields = |more: &str| format!("{}Authorization: {more}\r\n", cookies(&browser, &door));
+    let doorward = Setup::plain().more("[apps.store.bearer]").start();
+    let browser = alice(&doorward).await;
+    let fields = |more: &str| format!("{}Authorization: {more}\r\n", cookies(&browser, &doorward));
     for (credentials, reaches) in [("Bearer x.y.z", false), ("Basic YXBwOnB3", true)] {
-        let mut client = connect(&door).await;
+        let mut client = connect(&doorward).await;
         let reply = get(&mut client, "/shopping-cart", &fields(credentials)).await;
         assert_eq!(reply.status(), 200, "{}", reply.text());
-        let seen = door.store.last();
+        let seen = doorward.store.last();
         assert_eq!(
             seen.header("authorization").is_some(),
             reaches,

@@ -15,12 +15,12 @@ fn before(backend: &QuirkyBackend) -> Setup {
 }
 
 /// A new client connection.
-async fn connect(door: &Doorward) -> Dialogue {
-    Dialogue::with(&door.browser(), &door.site().store).await
+async fn connect(doorward: &Doorward) -> Dialogue {
+    Dialogue::with(&doorward.browser(), &doorward.site().store).await
 }
 
 /// Requests `path` with these header lines.
 async fn get(client: &mut Dialogue, path: &str, fields: &str) -> Reply {
     let request = format!("GET {path} HTTP/1.1\r\n{HOST}{fields}\r\n");
-    client.ask("GET", request).await
+    client.request("GET", request).await
 }

@@ -11,8 +11,8 @@ async fn got(client: &mut Dialogue, path: &str) -> u16 {
 #[tokio::test]
 async fn many_interim_responses_precede_the_final_one() {
     let backend = QuirkyBackend::start();
-    let door = before(&backend).start();
-    let mut client = connect(&door).await;
+    let doorward = before(&backend).start();
+    let mut client = connect(&doorward).await;
     assert_eq!(got(&mut client, "/public/interim/500/0").await, 200);
     assert_eq!(got(&mut client, "/public/interim/1/0").await, 200);
 }
@@ -21,8 +21,8 @@ async fn many_interim_responses_precede_the_final_one() {
 #[tokio::test]
 async fn interim_response_extends_the_response_timeout() {
     let backend = QuirkyBackend::start();
-    let door = before(&backend).store("response_timeout = \"1s\"").start();
-    let mut client = connect(&door).await;
+    let doorward = before(&backend).store("response_timeout = \"1s\"").start();
+    let mut client = connect(&doorward).await;
     assert_eq!(got(&mut client, "/public/interim/30/100").await, 200);
     assert_eq!(got(&mut client, "/public/interim/1/3000").await, 504);
 }
@@ -30,8 +30,8 @@ async fn interim_response_extends_the_response_timeout() {
 #[tokio::test]
 async fn demand_for_another_protocol_keeps_its_upgrade_field() {
     let backend = QuirkyBackend::start();
-    let door = before(&backend).start();
-    let mut client = connect(&door).await;
+    let doorward = before(&backend).start();
+    let mut client = connect(&doorward).await;
     for _ in 0..2 {
         let reply = get(&mut client, "/public/upgrade-required", "").await;
         assert_eq!(reply.status(), 426, "{:?}", reply.head);

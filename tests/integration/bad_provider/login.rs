@@ -63,44 +63,50 @@ async fn invalid_id_token_at_login_yields_page_naming_the_flaw() {
         ),
         (Flaw::Header("alg", json!(7)), "token_algorithm_not_allowed"),
     ];
-    let door = Setup::plain().start();
-    door.sign_in("alice");
+    let doorward = Setup::plain().start();
+    doorward.sign_in("alice");
     let mut references = Vec::new();
     for (flaw, code) in cases {
-        let mut browser = door.browser();
-        door.provider
+        let mut browser = doorward.browser();
+        doorward
+            .provider
             .behave(|provider| provider.id_token_flaws = vec![flaw.clone()]);
-        let asked = door.provider.calls(Endpoint::Authorize);
-        let page = browser.visit(&door.store_url(CART)).await;
+        let asked = doorward.provider.calls(Endpoint::Authorize);
+        let page = browser.visit(&doorward.store_url(CART)).await;
         assert_eq!(page.status(), 502, "{flaw:?}: {page}");
         references.push((assert_error_page(&page, 502, code), code));
         assert_eq!(page.url.path(), "/.doorward/callback", "{flaw:?}");
         assert_eq!(
-            door.provider.calls(Endpoint::Authorize),
+            doorward.provider.calls(Endpoint::Authorize),
             asked + 1,
             "{flaw:?}: the login ran in circles"
         );
-        assert_eq!(secrets(&browser, &door), [None, None], "{flaw:?}");
-        assert_eq!(door.store.count(), 0, "{flaw:?}: a request reached the app");
+        assert_eq!(secrets(&browser, &doorward), [None, None], "{flaw:?}");
+        assert_eq!(
+            doorward.store.count(),
+            0,
+            "{flaw:?}: a request reached the app"
+        );
     }
-    door.provider
+    doorward
+        .provider
         .behave(|provider| provider.id_token_flaws.clear());
-    alice(&door).await;
+    alice(&doorward).await;
     for (reference, code) in references {
-        let logged = || {
-            door.log
-                .lines()
-                .iter()
-                .any(|line| line["request_id"] == reference.as_str() && line["decision"] == code)
-        };
+        let logged =
+            || {
+                doorward.log.lines().iter().any(|line| {
+                    line["request_id"] == reference.as_str() && line["decision"] == code
+                })
+            };
         eventually(&format!("a line {reference} with {code}"), logged).await;
     }
 }
 
 #[tokio::test]
 async fn access_token_as_session_jwt_is_verified_equally() {
-    let door = Setup::plain().store("session_jwt = \"access\"").start();
-    door.sign_in("alice");
+    let doorward = Setup::plain().store("session_jwt = \"access\"").start();
+    doorward.sign_in("alice");
     let cases = [
         (Flaw::WrongIssuer, "token_issuer_mismatch"),
         (Flaw::WrongAudience, "token_audience_mismatch"),
@@ -113,36 +119,41 @@ async fn access_token_as_session_jwt_is_verified_equally() {
         (Flaw::Claim("sub", json!("bob-id")), "subject_changed"),
     ];
     for (flaw, code) in cases {
-        door.provider
+        doorward
+            .provider
             .behave(|provider| provider.access_token_flaws = vec![flaw.clone()]);
-        let mut browser = door.browser();
-        let page = browser.visit(&door.store_url(CART)).await;
+        let mut browser = doorward.browser();
+        let page = browser.visit(&doorward.store_url(CART)).await;
         assert_eq!(page.status(), 502, "{flaw:?}: {page}");
         assert_error_page(&page, 502, code);
-        assert_eq!(secrets(&browser, &door), [None, None], "{flaw:?}");
+        assert_eq!(secrets(&browser, &doorward), [None, None], "{flaw:?}");
     }
-    door.provider
+    doorward
+        .provider
         .behave(|provider| provider.access_token_flaws.clear());
-    door.provider
+    doorward
+        .provider
         .behave(|provider| provider.opaque_access_token = true);
     assert_login_fails(
-        &door,
+        &doorward,
         "an opaque access token",
         502,
         "access_token_not_a_jwt",
     )
     .await;
-    door.provider
+    doorward
+        .provider
         .behave(|provider| provider.opaque_access_token = false);
-    alice(&door).await;
+    alice(&doorward).await;
 }
 
 #[tokio::test]
 async fn opaque_access_token_is_accepted_with_id_token_sessions() {
-    let door = Setup::plain().start();
-    door.provider
+    let doorward = Setup::plain().start();
+    doorward
+        .provider
         .behave(|provider| provider.opaque_access_token = true);
-    alice(&door).await;
+    alice(&doorward).await;
 }
 
 #[tokio::test]
@@ -159,17 +170,17 @@ async fn failing_token_endpoint_at_login_yields_page_without_session() {
         (Fault::CutBefore, 503, "provider_no_response"),
         (Fault::CutAfter, 503, "provider_no_response"),
     ];
-    let door = Setup::plain().start();
-    door.sign_in("alice");
+    let doorward = Setup::plain().start();
+    doorward.sign_in("alice");
     for (fault, status, code) in cases {
         let what = format!("{fault:?}");
         let (asked, calls) = (
-            door.provider.calls(Endpoint::Authorize),
-            door.provider.calls(Endpoint::Token),
+            doorward.provider.calls(Endpoint::Authorize),
+            doorward.provider.calls(Endpoint::Token),
         );
-        door.provider.fault(Endpoint::Token, fault);
-        let mut browser = door.browser();
-        let page = browser.visit(&door.store_url(CART)).await;
+        doorward.provider.fault(Endpoint::Token, fault);
+        let mut browser = doorward.browser();
+        let page = browser.visit(&doorward.store_url(CART)).await;
         assert_eq!(page.status(), status, "{what}: {page}");
         assert_error_page(&page, status, code);
         assert_eq!(
@@ -177,20 +188,20 @@ async fn failing_token_endpoint_at_login_yields_page_without_session() {
             status == 503,
             "{what}"
         );
-        assert_eq!(secrets(&browser, &door), [None, None], "{what}");
+        assert_eq!(secrets(&browser, &doorward), [None, None], "{what}");
         assert_eq!(
-            door.provider.calls(Endpoint::Authorize),
+            doorward.provider.calls(Endpoint::Authorize),
             asked + 1,
             "{what}: the login ran in circles"
         );
         assert_eq!(
-            door.provider.calls(Endpoint::Token),
+            doorward.provider.calls(Endpoint::Token),
             calls + 1,
             "{what}: a code is sent once"
         );
-        door.provider.heal(Endpoint::Token);
+        doorward.provider.heal(Endpoint::Token);
         assert_eq!(
-            browser.visit(&door.store_url(CART)).await.status(),
+            browser.visit(&doorward.store_url(CART)).await.status(),
             200,
             "{what}: the next login"
         );
@@ -200,26 +211,26 @@ async fn failing_token_endpoint_at_login_yields_page_without_session() {
 #[tokio::test]
 async fn client_secret_does_not_follow_redirects() {
     let elsewhere = crate::support::backend::Backend::start();
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
     for endpoint in [Endpoint::Token, Endpoint::Revocation, Endpoint::Userinfo] {
-        door.provider.fault(
+        doorward.provider.fault(
             endpoint,
             Fault::Redirect(format!("{}/token", elsewhere.url())),
         );
     }
     assert_error_page(
-        &door.browser().visit(&door.store_url(CART)).await,
+        &doorward.browser().visit(&doorward.store_url(CART)).await,
         502,
         "token_response_malformed",
     );
-    door.advance_secs(301);
+    doorward.advance_secs(301);
     assert_error_page(
-        &browser.step(&door.store_url(CART)).await,
+        &browser.step(&doorward.store_url(CART)).await,
         503,
         "provider_unavailable",
     );
-    journey::log_out(&mut browser, &door.site().store).await;
+    journey::log_out(&mut browser, &doorward.site().store).await;
     assert_eq!(
         (elsewhere.connections(), elsewhere.count()),
         (0, 0),
@@ -229,38 +240,40 @@ async fn client_secret_does_not_follow_redirects() {
 
 #[tokio::test]
 async fn slow_provider_at_login_times_out() {
-    let door = Setup::plain().provider("request_timeout = \"1s\"").start();
-    door.sign_in("alice");
+    let doorward = Setup::plain().provider("request_timeout = \"1s\"").start();
+    doorward.sign_in("alice");
     let gate = Gate::default();
-    door.provider
+    doorward
+        .provider
         .fault(Endpoint::Token, Fault::Held(gate.clone()));
-    let mut browser = door.browser();
-    let page = browser.visit(&door.store_url(CART)).await;
+    let mut browser = doorward.browser();
+    let page = browser.visit(&doorward.store_url(CART)).await;
     assert_error_page(&page, 503, "provider_no_response");
     gate.open();
-    door.provider.heal(Endpoint::Token);
-    assert_eq!(browser.visit(&door.store_url(CART)).await.status(), 200);
+    doorward.provider.heal(Endpoint::Token);
+    assert_eq!(browser.visit(&doorward.store_url(CART)).await.status(), 200);
 }
 
 #[tokio::test]
 async fn oversized_tokens_are_refused_at_login() {
-    let door = Setup::plain().start();
+    let doorward = Setup::plain().start();
     let much = "x".repeat(9000);
-    door.provider
+    doorward
+        .provider
         .sign_in(User::new("alice", &[]).with_claim("portrait", json!(much)));
-    assert_login_fails(&door, "a large claim", 502, "session_too_large").await;
+    assert_login_fails(&doorward, "a large claim", 502, "session_too_large").await;
     let fits = "x".repeat(3000);
     let mut browser = signed_in(
-        &door,
+        &doorward,
         User::new("alice", &[]).with_claim("portrait", json!(fits)),
     )
     .await;
     let sent = browser
         .jar
-        .of(door.store_host())
+        .of(doorward.store_host())
         .iter()
         .map(|one| one.name.len() + one.value.len() + 3)
         .sum::<usize>();
     assert!(sent <= 2 * 7 * 1024, "{sent} bytes of cookies");
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
 }

@@ -10,25 +10,29 @@ mod discovery;
 mod login;
 mod refresh;
 
-fn secrets(browser: &Browser, door: &Doorward) -> [Option<String>; 2] {
-    ["jwt", "refresh"].map(|kind| cookie(browser, door.store_host(), kind))
+fn secrets(browser: &Browser, doorward: &Doorward) -> [Option<String>; 2] {
+    ["jwt", "refresh"].map(|kind| cookie(browser, doorward.store_host(), kind))
 }
 
 /// Asserts that the first login fails with this page and without a session.
-async fn assert_login_fails(door: &Doorward, what: &str, status: u16, code: &str) {
-    let mut browser = door.browser();
-    let page = browser.visit(&door.store_url(CART)).await;
+async fn assert_login_fails(doorward: &Doorward, what: &str, status: u16, code: &str) {
+    let mut browser = doorward.browser();
+    let page = browser.visit(&doorward.store_url(CART)).await;
     assert_eq!(page.status(), status, "{what}: {page}");
     let reference = assert_error_page(&page, status, code);
     assert_eq!(
-        secrets(&browser, door),
+        secrets(&browser, doorward),
         [None, None],
         "{what}: a session in spite of it"
     );
-    assert_eq!(door.store.count(), 0, "{what}: a request reached the app");
+    assert_eq!(
+        doorward.store.count(),
+        0,
+        "{what}: a request reached the app"
+    );
     let path = page.url.path().to_owned();
     assert_eq!(
-        door.log.line(&path, code).await["request_id"],
+        doorward.log.line(&path, code).await["request_id"],
         reference.as_str(),
         "{what}"
     );
@@ -36,27 +40,28 @@ async fn assert_login_fails(door: &Doorward, what: &str, status: u16, code: &str
 
 #[tokio::test]
 async fn valid_sessions_and_public_paths_need_no_provider() {
-    let mut door = Setup::plain().start();
-    let mut browser = alice(&door).await;
-    door.provider.stop();
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
+    let mut doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
+    doorward.provider.stop();
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
     assert_eq!(
-        door.browser()
-            .step(&door.store_url("/public/page"))
+        doorward
+            .browser()
+            .step(&doorward.store_url("/public/page"))
             .await
             .status(),
         200
     );
-    door.advance_secs(301);
+    doorward.advance_secs(301);
     assert_error_page(
-        &browser.step(&door.store_url(CART)).await,
+        &browser.step(&doorward.store_url(CART)).await,
         503,
         "provider_unreachable",
     );
-    door.provider.restart();
-    door.advance_secs(5);
+    doorward.provider.restart();
+    doorward.advance_secs(5);
     assert_eq!(
-        browser.step(&door.store_url(CART)).await.status(),
+        browser.step(&doorward.store_url(CART)).await.status(),
         200,
         "found again"
     );

@@ -36,18 +36,18 @@ async fn failed_refresh_keeps_session_and_yields_503() {
         (Fault::Status(503), "provider_unavailable"),
         (Fault::CutBefore, "provider_no_response"),
     ];
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
     for (fault, code) in cases {
         let what = format!("{fault:?}");
-        door.advance_secs(301);
-        door.provider.fault(Endpoint::Token, fault);
+        doorward.advance_secs(301);
+        doorward.provider.fault(Endpoint::Token, fault);
         let (before, authorized, reached) = (
-            secrets(&browser, &door),
-            door.provider.calls(Endpoint::Authorize),
-            door.store.count(),
+            secrets(&browser, &doorward),
+            doorward.provider.calls(Endpoint::Authorize),
+            doorward.store.count(),
         );
-        let page = browser.visit(&door.store_url(CART)).await;
+        let page = browser.visit(&doorward.store_url(CART)).await;
         assert_eq!(page.status(), 503, "{what}: {page}");
         let reference = assert_error_page(&page, 503, code);
         assert!(page.header("retry-after").is_some(), "{what}");
@@ -56,39 +56,42 @@ async fn failed_refresh_keeps_session_and_yields_503() {
             "{what}: {:?}",
             page.chain[0].set_cookies
         );
-        let answer = fetched(&mut browser, &door.store_url(CART)).await;
-        assert_problem(&answer, 503, code);
-        assert!(answer.header("retry-after").is_some(), "{what}");
+        let response = fetched(&mut browser, &doorward.store_url(CART)).await;
+        assert_problem(&response, 503, code);
+        assert!(response.header("retry-after").is_some(), "{what}");
         assert_eq!(
-            secrets(&browser, &door),
+            secrets(&browser, &doorward),
             before,
             "{what}: the session stays"
         );
         assert_eq!(
-            door.provider.calls(Endpoint::Authorize),
+            doorward.provider.calls(Endpoint::Authorize),
             authorized,
             "{what}: no login is begun"
         );
         assert_eq!(
-            door.store.count(),
+            doorward.store.count(),
             reached,
             "{what}: a request reached the app"
         );
         eventually("the log has the page's reference", || {
-            door.log.text().contains(&reference)
+            doorward.log.text().contains(&reference)
         })
         .await;
         assert_eq!(
-            browser.step(&door.store_url("/public/page")).await.status(),
+            browser
+                .step(&doorward.store_url("/public/page"))
+                .await
+                .status(),
             200,
             "{what}: public pages go on"
         );
-        door.provider.heal(Endpoint::Token);
-        door.advance_secs(BACKOFF);
-        let page = browser.step(&door.store_url(CART)).await;
+        doorward.provider.heal(Endpoint::Token);
+        doorward.advance_secs(BACKOFF);
+        let page = browser.step(&doorward.store_url(CART)).await;
         assert_eq!(page.status(), 200, "{what}: healed: {page}");
     }
-    door.provider.assert_no_dead_refresh_token_was_sent();
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
 }
 
 #[tokio::test]
@@ -101,47 +104,50 @@ async fn invalid_token_at_refresh_keeps_session() {
         (Flaw::Expired, "token_expired"),
         (Flaw::Without("exp"), "token_exp_missing"),
     ];
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
     for (flaw, code) in cases {
-        door.advance_secs(301);
-        door.provider
+        doorward.advance_secs(301);
+        doorward
+            .provider
             .behave(|provider| provider.id_token_flaws = vec![flaw.clone()]);
-        let page = browser.visit(&door.store_url(CART)).await;
+        let page = browser.visit(&doorward.store_url(CART)).await;
         assert_eq!(page.status(), 503, "{flaw:?}: {page}");
         assert_error_page(&page, 503, code);
-        door.provider
+        doorward
+            .provider
             .behave(|provider| provider.id_token_flaws.clear());
-        door.advance_secs(BACKOFF);
-        let page = browser.step(&door.store_url(CART)).await;
+        doorward.advance_secs(BACKOFF);
+        let page = browser.step(&doorward.store_url(CART)).await;
         assert_eq!(
             page.status(),
             200,
             "{flaw:?}: the new refresh token was not lost: {page}"
         );
     }
-    door.provider.assert_no_dead_refresh_token_was_sent();
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
 }
 
 #[tokio::test]
 async fn slow_refresh_times_out_and_completes_in_background() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
-    door.advance_secs(301);
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
+    doorward.advance_secs(301);
     let gate = Gate::default();
-    door.provider
+    doorward
+        .provider
         .fault(Endpoint::Token, Fault::Held(gate.clone()));
     let (mut user, mut script) = (browser.clone(), browser.clone());
-    let (url, same) = (door.store_url(CART), door.store_url(CART));
-    let (page, answer) = tokio::join!(user.step(&url), fetched(&mut script, &same));
+    let (url, same) = (doorward.store_url(CART), doorward.store_url(CART));
+    let (page, response) = tokio::join!(user.step(&url), fetched(&mut script, &same));
     assert_error_page(&page, 503, "refresh_too_slow");
-    assert_problem(&answer, 503, "refresh_too_slow");
-    assert!(page.header("retry-after").is_some() && answer.header("retry-after").is_some());
+    assert_problem(&response, 503, "refresh_too_slow");
+    assert!(page.header("retry-after").is_some() && response.header("retry-after").is_some());
     gate.open();
-    door.provider.heal(Endpoint::Token);
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
+    doorward.provider.heal(Endpoint::Token);
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
     assert_eq!(
-        door.provider.grants("refresh_token"),
+        doorward.provider.grants("refresh_token"),
         1,
         "the late answer was not lost"
     );
@@ -149,24 +155,26 @@ async fn slow_refresh_times_out_and_completes_in_background() {
 
 #[tokio::test]
 async fn refused_grant_ends_session_and_client_error_does_not() {
-    let door = Setup::plain().start();
+    let doorward = Setup::plain().start();
     let refused = |status, error| Some(RefreshRefusal { status, error });
     for refusal in [
         refused(400, Some("invalid_grant")),
         refused(403, Some("invalid_grant")),
         refused(400, None),
     ] {
-        let browser = alice(&door).await;
-        door.advance_secs(301);
-        door.provider
+        let browser = alice(&doorward).await;
+        doorward.advance_secs(301);
+        doorward
+            .provider
             .behave(|provider| provider.refresh_refusal = refusal);
         let mut script = browser.clone();
-        let answer = fetched(&mut script, &door.store_url(CART)).await;
-        assert_problem(&answer, 401, "refresh_rejected");
-        assert_eq!(secrets(&script, &door), [None, None], "{refusal:?}");
-        let page = browser.clone().step(&door.store_url(CART)).await;
-        assert_login_starts(&door, &page);
-        door.provider
+        let response = fetched(&mut script, &doorward.store_url(CART)).await;
+        assert_problem(&response, 401, "refresh_rejected");
+        assert_eq!(secrets(&script, &doorward), [None, None], "{refusal:?}");
+        let page = browser.clone().step(&doorward.store_url(CART)).await;
+        assert_login_starts(&doorward, &page);
+        doorward
+            .provider
             .behave(|provider| provider.refresh_refusal = None);
     }
     for refusal in [
@@ -174,22 +182,24 @@ async fn refused_grant_ends_session_and_client_error_does_not() {
         refused(400, Some("invalid_scope")),
         refused(401, None),
     ] {
-        let mut browser = alice(&door).await;
-        door.advance_secs(301);
-        let before = secrets(&browser, &door);
-        door.provider
+        let mut browser = alice(&doorward).await;
+        doorward.advance_secs(301);
+        let before = secrets(&browser, &doorward);
+        doorward
+            .provider
             .behave(|provider| provider.refresh_refusal = refusal);
         assert_error_page(
-            &browser.step(&door.store_url(CART)).await,
+            &browser.step(&doorward.store_url(CART)).await,
             503,
             "client_rejected",
         );
-        assert_eq!(secrets(&browser, &door), before, "{refusal:?}");
-        door.provider
+        assert_eq!(secrets(&browser, &doorward), before, "{refusal:?}");
+        doorward
+            .provider
             .behave(|provider| provider.refresh_refusal = None);
-        door.advance_secs(BACKOFF);
+        doorward.advance_secs(BACKOFF);
         assert_eq!(
-            browser.step(&door.store_url(CART)).await.status(),
+            browser.step(&doorward.store_url(CART)).await.status(),
             200,
             "{refusal:?}"
         );

@@ -10,22 +10,22 @@ fn challenges(page: &Page) -> Vec<&str> {
     page.head.all("www-authenticate")
 }
 
-async fn request(door: &Doorward, kind: Kind, path: &str) -> Page {
-    let spec = RequestSpec::new(kind, &door.store_url(path));
-    door.browser().send(spec).await
+async fn request(doorward: &Doorward, kind: Kind, path: &str) -> Page {
+    let spec = RequestSpec::new(kind, &doorward.store_url(path));
+    doorward.browser().send(spec).await
 }
 
 #[tokio::test]
 async fn password_is_asked_for_where_a_rule_accepts_nothing_else() {
-    let door = started(Setup::plain());
+    let doorward = started(Setup::plain());
     for kind in [Kind::Program, Kind::Navigation, Kind::Fetch] {
-        let page = request(&door, kind, "/dav/x").await;
+        let page = request(&doorward, kind, "/dav/x").await;
         assert_eq!(page.status(), 401, "{kind:?}: {page}");
         assert_eq!(challenges(&page), [CHALLENGE], "{kind:?}");
     }
-    let page = request(&door, Kind::Program, "/dav/x").await;
+    let page = request(&doorward, Kind::Program, "/dav/x").await;
     assert_eq!(page.json()["code"], "password_missing");
-    let mut alice = Client::new(&door, "alice", "wrong");
+    let mut alice = Client::new(&doorward, "alice", "wrong");
     let page = alice.get("/dav/x").await;
     assert_eq!(challenges(&page), [CHALLENGE], "{page}");
     assert_eq!(page.json()["code"], "wrong_credentials");
@@ -33,14 +33,14 @@ async fn password_is_asked_for_where_a_rule_accepts_nothing_else() {
 
 #[tokio::test]
 async fn browsers_log_in_where_they_can() {
-    let door = started(Setup::plain());
-    let page = request(&door, Kind::Navigation, "/both/x").await;
+    let doorward = started(Setup::plain());
+    let page = request(&doorward, Kind::Navigation, "/both/x").await;
     assert_eq!((page.status(), challenges(&page).len()), (302, 0));
-    let page = request(&door, Kind::Fetch, "/both/x").await;
+    let page = request(&doorward, Kind::Fetch, "/both/x").await;
     assert_eq!(challenges(&page), ["Cookie realm=\"doorward\""]);
-    let page = request(&door, Kind::Program, "/both/x").await;
+    let page = request(&doorward, Kind::Program, "/both/x").await;
     assert_eq!(challenges(&page), [CHALLENGE, "Cookie realm=\"doorward\""]);
-    let page = request(&door, Kind::Program, "/elsewhere").await;
+    let page = request(&doorward, Kind::Program, "/elsewhere").await;
     assert_eq!(challenges(&page), ["Cookie realm=\"doorward\""]);
 }
 
@@ -56,8 +56,8 @@ async fn realm_is_a_setting() {
 
 #[tokio::test]
 async fn malformed_credentials_are_refused_unchecked() {
-    let door = started(Setup::plain());
-    let mut client = Client::alice(&door);
+    let doorward = started(Setup::plain());
+    let mut client = Client::alice(&doorward);
     for field in [
         "Basic",
         "Basic ?",
@@ -70,18 +70,18 @@ async fn malformed_credentials_are_refused_unchecked() {
     }
     "Digest YTpi".clone_into(&mut client.authorization);
     client.is_refused("/dav/x", "password_missing").await;
-    assert_eq!(checks(&door), 0);
+    assert_eq!(checks(&doorward), 0);
 }
 
 /// Browsers add a password that their user typed to requests that other sites cause.
 #[tokio::test]
 async fn page_of_another_site_cannot_use_the_password() {
-    let door = started(Setup::plain());
-    let mut alice = Client::alice(&door);
+    let doorward = started(Setup::plain());
+    let mut alice = Client::alice(&doorward);
     alice.is_served("/dav/x").await;
-    let reached = door.store.count();
+    let reached = doorward.store.count();
     let evil = url::Url::parse("https://evil.test/page").expect("a URL");
-    let url = door.store_url("/dav/x");
+    let url = doorward.store_url("/dav/x");
     for spec in [
         RequestSpec::new(Kind::Navigation, &url)
             .method("POST")
@@ -97,11 +97,11 @@ async fn page_of_another_site_cannot_use_the_password() {
         assert_eq!(page.status(), 403, "{what}: {page}");
         assert!(page.text().contains("cross_site"), "{what}: {page}");
     }
-    assert_eq!(door.store.count(), reached);
+    assert_eq!(doorward.store.count(), reached);
     // A link leads to the app, and its own pages may do what they want.
     let link = RequestSpec::new(Kind::Navigation, &url).from(&evil);
     assert_eq!(alice.send(link).await.status(), 200);
-    let own = url::Url::parse(&door.store_url("/dav/page")).expect("a URL");
+    let own = url::Url::parse(&doorward.store_url("/dav/page")).expect("a URL");
     let form = RequestSpec::new(Kind::Navigation, &url)
         .method("POST")
         .from(&own);
@@ -111,9 +111,9 @@ async fn page_of_another_site_cannot_use_the_password() {
 #[tokio::test]
 async fn password_over_plain_http_is_refused_at_an_https_app() {
     let listeners = ["tls = false", "tls = true"];
-    let door = started(Setup::over_tls().listeners(&listeners));
+    let doorward = started(Setup::over_tls().listeners(&listeners));
     let plain = RequestSpec::new(Kind::Program, "http://store.example.test/dav/x");
-    let mut browser = door.browser().with_port(80, door.listener_port(0));
+    let mut browser = doorward.browser().with_port(80, doorward.listener_port(0));
     for spec in [
         plain.clone(),
         plain.header("Authorization", &basic("alice", super::PASSWORD)),
@@ -126,9 +126,9 @@ async fn password_over_plain_http_is_refused_at_an_https_app() {
         );
         assert_eq!(page.header("www-authenticate"), None);
     }
-    assert_eq!(checks(&door), 0);
-    let mut alice = Client::alice(&door);
-    alice.http = door.browser().with_port(443, door.listener_port(1));
+    assert_eq!(checks(&doorward), 0);
+    let mut alice = Client::alice(&doorward);
+    alice.http = doorward.browser().with_port(443, doorward.listener_port(1));
     alice.is_served("/dav/x").await;
 }
 
@@ -137,9 +137,9 @@ async fn trusted_proxy_may_pass_passwords_on() {
     let setup = Setup::over_tls()
         .listeners(&["tls = false"])
         .server("trusted_proxies = [\"127.0.0.0/8\"]");
-    let door = started(setup);
+    let doorward = started(setup);
     let spec = RequestSpec::new(Kind::Program, "http://store.example.test/dav/x")
         .header("Authorization", &basic("alice", super::PASSWORD));
-    let mut browser = door.browser().with_port(80, door.listener_port(0));
+    let mut browser = doorward.browser().with_port(80, doorward.listener_port(0));
     assert_eq!(browser.send(spec).await.status(), 200);
 }

@@ -45,11 +45,11 @@ auth_methods = ["basic"]
 
 /// A store with paths for Basic clients. Alice and bob have passwords.
 fn started(setup: Setup) -> Doorward {
-    let door = setup.store_rules(RULES).start();
-    let provider = &door.provider;
+    let doorward = setup.store_rules(RULES).start();
+    let provider = &doorward.provider;
     provider.add_user("alice", PASSWORD, User::new("alice", &[]));
     provider.add_user("bob", "bob", User::new("bob", &["admin"]));
-    door
+    doorward
 }
 
 /// The value of `Authorization` for a name and a password.
@@ -67,17 +67,17 @@ struct Client {
 }
 
 impl Client {
-    fn new(door: &Doorward, name: &str, password: &str) -> Self {
+    fn new(doorward: &Doorward, name: &str, password: &str) -> Self {
         Self {
-            http: door.browser(),
-            store: door.site().store,
+            http: doorward.browser(),
+            store: doorward.site().store,
             authorization: basic(name, password),
             address: None,
         }
     }
 
-    fn alice(door: &Doorward) -> Self {
-        Self::new(door, "alice", PASSWORD)
+    fn alice(doorward: &Doorward) -> Self {
+        Self::new(doorward, "alice", PASSWORD)
     }
 
     async fn get(&mut self, path: &str) -> Page {
@@ -112,8 +112,8 @@ impl Client {
 }
 
 /// Blocks a user until this time, or unblocks the user.
-async fn block(door: &Doorward, user: &str, until: Option<Timestamp>) {
-    let apps = server::apps(&door.config()).expect("apps");
+async fn block(doorward: &Doorward, user: &str, until: Option<Timestamp>) {
+    let apps = server::apps(&doorward.config()).expect("apps");
     let store = apps.iter().find(|app| app.app.name.as_str() == "store");
     let user = Subject::new(user);
     let target = match until {
@@ -121,135 +121,135 @@ async fn block(door: &Doorward, user: &str, until: Option<Timestamp>) {
         None => RevocationTarget::Unblocked(user),
     };
     let command = target
-        .sealed_commands(store.expect("the store"), door.now())
+        .sealed_commands(store.expect("the store"), doorward.now())
         .expect("a command");
     let spec = RequestSpec::new(
         Kind::Program,
-        &format!("http://{}/revoke", door.admin_address()),
+        &format!("http://{}/revoke", doorward.admin_address()),
     )
     .method("POST")
     .body("text/plain", command);
-    let page = Browser::new(door.clock.clone()).send(spec).await;
+    let page = Browser::new(doorward.clock.clone()).send(spec).await;
     assert_eq!(page.status(), 200, "{page}");
 }
 
 /// How many passwords the provider has checked.
-fn checks(door: &Doorward) -> usize {
-    door.provider.grants("password")
+fn checks(doorward: &Doorward) -> usize {
+    doorward.provider.grants("password")
 }
 
 #[tokio::test]
 async fn password_is_checked_once_and_the_app_gets_the_user() {
-    let door = started(Setup::plain());
-    let mut alice = Client::alice(&door);
+    let doorward = started(Setup::plain());
+    let mut alice = Client::alice(&doorward);
     for number in 0..5 {
         alice.is_served(&format!("/dav/{number}")).await;
     }
-    assert_eq!(checks(&door), 1);
-    let seen = door.store.last();
+    assert_eq!(checks(&doorward), 1);
+    let seen = doorward.store.last();
     assert_eq!(seen.header("x-forwarded-user"), Some("alice-id"));
     assert_eq!(seen.header("authorization"), None);
-    let line = door.log.line("/dav/4", "forward").await;
+    let line = doorward.log.line("/dav/4", "forward").await;
     assert!(line["session"].is_string(), "{line}");
     for secret in [PASSWORD, &basic("alice", PASSWORD)] {
-        assert!(!door.log.text().contains(secret), "{secret} in the log");
+        assert!(!doorward.log.text().contains(secret), "{secret} in the log");
     }
     let checked = r#"doorward_password_logins_total{app="store",outcome="basic"}"#;
-    assert!((door.metric(checked).await - 1.0).abs() < f64::EPSILON);
-    assert!((door.metric("doorward_basic_cached_logins").await - 1.0).abs() < f64::EPSILON);
+    assert!((doorward.metric(checked).await - 1.0).abs() < f64::EPSILON);
+    assert!((doorward.metric("doorward_basic_cached_logins").await - 1.0).abs() < f64::EPSILON);
 }
 
 #[tokio::test]
 async fn rules_apply_as_to_other_users() {
-    let door = started(Setup::plain());
-    let page = Client::alice(&door).get("/admin/x").await;
+    let doorward = started(Setup::plain());
+    let page = Client::alice(&doorward).get("/admin/x").await;
     assert_eq!(
         (page.status(), page.json()["code"].as_str()),
         (403, Some("forbidden"))
     );
     assert_eq!(page.header("www-authenticate"), None);
-    let mut bob = Client::new(&door, "bob", "bob");
+    let mut bob = Client::new(&doorward, "bob", "bob");
     bob.is_served("/admin/x").await;
     // Rules that do not list Basic accept no password, and the app does not get it either.
     let page = bob.get("/").await;
     assert_eq!(page.status(), 401, "{page}");
-    let spec = RequestSpec::new(Kind::Program, &door.store_url("/shared/x"));
+    let spec = RequestSpec::new(Kind::Program, &doorward.store_url("/shared/x"));
     let page = bob.send(spec).await;
     assert_eq!(page.status(), 200, "{page}");
-    assert_eq!(door.store.last().header("authorization"), None);
+    assert_eq!(doorward.store.last().header("authorization"), None);
 }
 
 #[tokio::test]
 async fn public_path_knows_checked_passwords_and_checks_none() {
-    let door = started(Setup::plain());
-    let mut alice = Client::alice(&door);
+    let doorward = started(Setup::plain());
+    let mut alice = Client::alice(&doorward);
     alice.is_served("/shared/x").await;
-    assert_eq!((checks(&door), door.store_saw()), (0, None));
+    assert_eq!((checks(&doorward), doorward.store_saw()), (0, None));
     alice.is_served("/dav/x").await;
     alice.is_served("/shared/x").await;
-    assert_eq!(door.store_saw().as_deref(), Some("alice-id"));
-    Client::new(&door, "alice", "wrong")
+    assert_eq!(doorward.store_saw().as_deref(), Some("alice-id"));
+    Client::new(&doorward, "alice", "wrong")
         .is_served("/shared/x")
         .await;
-    assert_eq!((checks(&door), door.store_saw()), (1, None));
+    assert_eq!((checks(&doorward), doorward.store_saw()), (1, None));
 }
 
 #[tokio::test]
 async fn session_wins_over_password() {
-    let door = started(Setup::plain());
-    let mut browser = door.logged_in("bob", "/both/page").await;
-    let spec = RequestSpec::new(Kind::Navigation, &door.store_url("/both/page"))
+    let doorward = started(Setup::plain());
+    let mut browser = doorward.logged_in("bob", "/both/page").await;
+    let spec = RequestSpec::new(Kind::Navigation, &doorward.store_url("/both/page"))
         .header("Authorization", &basic("alice", PASSWORD));
     let page = browser.send(spec).await;
     assert_eq!(page.status(), 200, "{page}");
-    assert_eq!(door.store_saw().as_deref(), Some("bob-id"));
-    assert_eq!(door.store.last().header("authorization"), None);
-    assert_eq!(checks(&door), 0);
+    assert_eq!(doorward.store_saw().as_deref(), Some("bob-id"));
+    assert_eq!(doorward.store.last().header("authorization"), None);
+    assert_eq!(checks(&doorward), 0);
 }
 
 #[tokio::test]
 async fn no_refresh_token_is_requested_or_used() {
-    let door =
+    let doorward =
         started(Setup::plain().store("scopes = [\"openid\", \"profile\", \"offline_access\"]"));
-    let mut alice = Client::alice(&door);
+    let mut alice = Client::alice(&doorward);
     alice.is_served("/dav/x").await;
-    door.advance_secs(3600);
+    doorward.advance_secs(3600);
     alice.is_served("/dav/x").await;
     assert_eq!(
-        (checks(&door), door.provider.grants("refresh_token")),
+        (checks(&doorward), doorward.provider.grants("refresh_token")),
         (2, 0)
     );
-    for visit in door.provider.visits(Endpoint::Token) {
+    for visit in doorward.provider.visits(Endpoint::Token) {
         assert_eq!(visit.parameter("scope"), Some("openid profile"));
     }
 }
 
 #[tokio::test]
 async fn password_of_another_app_is_checked_again() {
-    let door = started(Setup::plain().more(
+    let doorward = started(Setup::plain().more(
         "[[apps.forum.rules]]\npaths = [\"/dav/**\"]\nallow = \"authenticated\"\n\
          auth_methods = [\"basic\"]\n",
     ));
-    let mut alice = Client::alice(&door);
+    let mut alice = Client::alice(&doorward);
     alice.is_served("/dav/x").await;
-    alice.store = door.site().forum;
+    alice.store = doorward.site().forum;
     alice.is_served("/dav/x").await;
-    let visits = door.provider.visits(Endpoint::Token);
+    let visits = doorward.provider.visits(Endpoint::Token);
     assert_eq!(visits.len(), 2);
     assert_eq!(
-        door.forum.last().header("x-forwarded-user"),
+        doorward.forum.last().header("x-forwarded-user"),
         Some("alice-id")
     );
 }
 
 #[tokio::test]
 async fn user_that_must_act_in_a_browser_is_refused() {
-    let door = started(Setup::plain());
-    door.provider.behave(|behaviour| {
-        let answer = json!({ "error": "interaction_required" });
-        behaviour.password_answer = Some((400, answer));
+    let doorward = started(Setup::plain());
+    doorward.provider.behave(|behaviour| {
+        let response = json!({ "error": "interaction_required" });
+        behaviour.password_answer = Some((400, response));
     });
-    Client::alice(&door)
+    Client::alice(&doorward)
         .is_refused("/dav/x", "interaction_required")
         .await;
 }

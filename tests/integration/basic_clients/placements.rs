@@ -10,19 +10,19 @@ use crate::support::provider::User;
 
 #[tokio::test]
 async fn decision_permits_and_removes_the_password() {
-    let door = started(decided_by(Setup::plain()));
+    let doorward = started(decided_by(Setup::plain()));
     for dialect in [
         Dialect::AuthRequest,
         Dialect::ForwardAuth,
         Dialect::ExtAuthz,
     ] {
-        let answer = Check::new(dialect, "/dav/x")
+        let response = Check::new(dialect, "/dav/x")
             .header("Authorization", &basic("alice", PASSWORD))
-            .ask(&door)
+            .request(&doorward)
             .await;
-        assert_eq!(answer.status(), 200, "{dialect:?}: {}", answer.text());
-        assert_eq!(answer.head.all("x-forwarded-user"), ["alice-id"]);
-        let removed = answer.head.header("doorward-remove-headers");
+        assert_eq!(response.status(), 200, "{dialect:?}: {}", response.text());
+        assert_eq!(response.head.all("x-forwarded-user"), ["alice-id"]);
+        let removed = response.head.header("doorward-remove-headers");
         let removed = removed.unwrap_or_default();
         assert!(removed.contains("authorization"), "{dialect:?}: {removed}");
 
@@ -34,18 +34,18 @@ async fn decision_permits_and_removes_the_password() {
             if let Some(field) = &fields {
                 check = check.header("Authorization", field);
             }
-            let answer = check.ask(&door).await;
-            assert_eq!(answer.status(), 401, "{dialect:?}: {}", answer.text());
-            assert!(answer.text().contains(code), "{}", answer.text());
+            let response = check.request(&doorward).await;
+            assert_eq!(response.status(), 401, "{dialect:?}: {}", response.text());
+            assert!(response.text().contains(code), "{}", response.text());
             assert_eq!(
-                answer.head.all("www-authenticate"),
+                response.head.all("www-authenticate"),
                 ["Basic realm=\"store.localhost\", charset=\"UTF-8\""],
                 "{dialect:?}"
             );
         }
     }
     assert_eq!(
-        checks(&door),
+        checks(&doorward),
         4,
         "the right password once, the wrong one three times"
     );
@@ -62,8 +62,9 @@ async fn grpc_client_gets_a_status() {
          auth_methods = [\"basic\"]\n",
         service.url()
     );
-    let door = Setup::plain().store_rules(RULES).more(&app).start();
-    door.provider
+    let doorward = Setup::plain().store_rules(RULES).more(&app).start();
+    doorward
+        .provider
         .add_user("alice", PASSWORD, User::new("alice", &[]));
     let right = basic("alice", PASSWORD);
     let wrong = basic("alice", "wrong");
@@ -74,7 +75,7 @@ async fn grpc_client_gets_a_status() {
         &[("authorization", &wrong)],
         &[],
     ] {
-        let mut client = client(door.address(), ORIGIN, metadata).await;
+        let mut client = client(doorward.address(), ORIGIN, metadata).await;
         client.ready().await.expect("a connection");
         let request = tonic::Request::new(bytes::Bytes::from_static(b"hello"));
         let path = http::uri::PathAndQuery::from_static(method);

@@ -16,7 +16,7 @@ use crate::support::redis::free_port;
 /// A Doorward whose port real clients can reach, with an app at `http://localhost:PORT` that accepts
 /// Basic only.
 struct Site {
-    door: Doorward,
+    doorward: Doorward,
     url: String,
     folder: TempDir,
     _app: App,
@@ -65,11 +65,11 @@ impl Site {
              auth_methods = [\"basic\"]\n",
             app.port
         );
-        let door = Setup::plain().port(port).more(&tables).start();
+        let doorward = Setup::plain().port(port).more(&tables).start();
         let alice = User::new("alice", &[]);
-        door.provider.add_user("alice", PASSWORD, alice);
+        doorward.provider.add_user("alice", PASSWORD, alice);
         Self {
-            door,
+            doorward,
             url,
             folder,
             _app: app,
@@ -191,7 +191,7 @@ async fn git_clones_with_a_password() {
     ]);
     let (succeeded, output) = run(clone).await;
     assert!(succeeded && site.path("copy/.git").exists(), "{output}");
-    assert_eq!(checks(&site.door), 1);
+    assert_eq!(checks(&site.doorward), 1);
 
     let mut wrong = git(site.folder.path());
     wrong.args([
@@ -283,7 +283,11 @@ async fn vdirsyncer_keeps_a_calendar_in_step() {
         calendar.contains("SUMMARY:Tea") && calendar.ends_with("\n200"),
         "{calendar}"
     );
-    assert_eq!(checks(&site.door), 1, "for all requests of both clients");
+    assert_eq!(
+        checks(&site.doorward),
+        1,
+        "for all requests of both clients"
+    );
 
     write("config", &config("wrong"));
     let (_, discovery) = run(vdirsyncer("discover")).await;

@@ -3,115 +3,124 @@
 
 use serde_json::{Value, json};
 
-use super::{CART, ask, challenges, sent, setup, token};
+use super::{CART, challenges, request_with, sent, setup, token};
 use crate::support::assertions::assert_problem;
 use crate::support::browser::Page;
 use crate::support::device::Device;
 use crate::support::doorward::Doorward;
 
 struct Phone<'d> {
-    door: &'d Doorward,
+    doorward: &'d Doorward,
     device: Device,
     token: String,
 }
 
 impl<'d> Phone<'d> {
-    fn of(door: &'d Doorward) -> Self {
+    fn of(doorward: &'d Doorward) -> Self {
         let device = Device::new();
-        let token = token(door, device.binding());
+        let token = token(doorward, device.binding());
         Self {
-            door,
+            doorward,
             device,
             token,
         }
     }
 
     /// Sends a request whose proof has these claims merged in.
-    async fn asks(&self, more: Value) -> Page {
-        let url = self.door.store_url(CART);
+    async fn requests(&self, more: Value) -> Page {
+        let url = self.doorward.store_url(CART);
         let proof = self
             .device
-            .proof(("GET", &url), &self.token, self.door.now(), &more);
-        let ask = ask(self.door, CART, &format!("DPoP {}", self.token)).header("DPoP", &proof);
-        sent(&mut self.door.browser(), ask).await
+            .proof(("GET", &url), &self.token, self.doorward.now(), &more);
+        let request_with = request_with(self.doorward, CART, &format!("DPoP {}", self.token))
+            .header("DPoP", &proof);
+        sent(&mut self.doorward.browser(), request_with).await
     }
 
     async fn nonce(&self) -> String {
-        let answer = self.asks(json!({})).await;
-        assert_problem(&answer, 401, "dpop_nonce_required");
+        let response = self.requests(json!({})).await;
+        assert_problem(&response, 401, "dpop_nonce_required");
         assert!(
-            challenges(&answer)
+            challenges(&response)
                 .iter()
                 .any(|way| way.contains(r#"error="use_dpop_nonce""#)),
-            "{answer}"
+            "{response}"
         );
-        answer.header("dpop-nonce").expect("a nonce").to_owned()
+        response.header("dpop-nonce").expect("a nonce").to_owned()
     }
 }
 
-fn door() -> Doorward {
+fn doorward() -> Doorward {
     setup("dpop_nonce = true").start()
 }
 
 #[tokio::test]
 async fn nonce_is_issued_and_replaces_the_clock_check() {
-    let door = door();
-    let phone = Phone::of(&door);
+    let doorward = doorward();
+    let phone = Phone::of(&doorward);
     let nonce = phone.nonce().await;
-    for iat in [door.now().secs(), 0, door.now().secs() + 86_400] {
-        let answer = phone.asks(json!({ "nonce": nonce, "iat": iat })).await;
+    for iat in [doorward.now().secs(), 0, doorward.now().secs() + 86_400] {
+        let response = phone.requests(json!({ "nonce": nonce, "iat": iat })).await;
         assert_eq!(
-            (answer.status(), answer.header("dpop-nonce")),
+            (response.status(), response.header("dpop-nonce")),
             (200, None),
-            "{answer}"
+            "{response}"
         );
     }
-    assert_eq!(door.store.count(), 3);
+    assert_eq!(doorward.store.count(), 3);
 }
 
 #[tokio::test]
 async fn proof_is_single_use_for_the_lifetime_of_its_nonce() {
-    let door = door();
-    let phone = Phone::of(&door);
+    let doorward = doorward();
+    let phone = Phone::of(&doorward);
     let proof = json!({ "nonce": phone.nonce().await, "jti": "once" });
-    assert_eq!(phone.asks(proof.clone()).await.status(), 200);
-    assert_problem(&phone.asks(proof.clone()).await, 401, "dpop_proof_replayed");
-    door.advance_secs(299);
-    assert_problem(&phone.asks(proof.clone()).await, 401, "dpop_proof_replayed");
-    door.advance_secs(1);
-    assert_problem(&phone.asks(proof).await, 401, "dpop_nonce_required");
-    assert_eq!(door.store.count(), 1);
+    assert_eq!(phone.requests(proof.clone()).await.status(), 200);
+    assert_problem(
+        &phone.requests(proof.clone()).await,
+        401,
+        "dpop_proof_replayed",
+    );
+    doorward.advance_secs(299);
+    assert_problem(
+        &phone.requests(proof.clone()).await,
+        401,
+        "dpop_proof_replayed",
+    );
+    doorward.advance_secs(1);
+    assert_problem(&phone.requests(proof).await, 401, "dpop_nonce_required");
+    assert_eq!(doorward.store.count(), 1);
 }
 
 #[tokio::test]
 async fn next_nonce_is_issued_before_expiry() {
-    let door = door();
-    let phone = Phone::of(&door);
+    let doorward = doorward();
+    let phone = Phone::of(&doorward);
     let first = phone.nonce().await;
-    door.advance_secs(151);
-    let answer = phone.asks(json!({ "nonce": first })).await;
+    doorward.advance_secs(151);
+    let response = phone.requests(json!({ "nonce": first })).await;
     assert_eq!(
-        (answer.status(), answer.header("cache-control")),
+        (response.status(), response.header("cache-control")),
         (200, Some("no-store")),
-        "{answer}"
+        "{response}"
     );
-    let next = answer
+    let next = response
         .header("dpop-nonce")
         .expect("the next nonce")
         .to_owned();
-    door.advance_secs(149);
+    doorward.advance_secs(149);
     assert_problem(
-        &phone.asks(json!({ "nonce": first })).await,
+        &phone.requests(json!({ "nonce": first })).await,
         401,
         "dpop_nonce_required",
     );
-    assert_eq!(phone.asks(json!({ "nonce": next })).await.status(), 200);
+    assert_eq!(phone.requests(json!({ "nonce": next })).await.status(), 200);
 }
 
 #[tokio::test]
 async fn nonce_is_bound_to_the_app() {
-    let door = door();
-    let phone = Phone::of(&door);
+    let doorward = doorward();
+    let phone = Phone::of(&doorward);
     let nonce = phone.nonce().await;
     let elsewhere = setup("dpop_nonce = true").start();
     let foreign = Phone::of(&elsewhere).nonce().await;
@@ -122,16 +131,19 @@ async fn nonce_is_bound_to_the_app() {
         "x".to_owned(),
     ] {
         assert_problem(
-            &phone.asks(json!({ "nonce": other })).await,
+            &phone.requests(json!({ "nonce": other })).await,
             401,
             "dpop_nonce_required",
         );
     }
     assert_problem(
-        &phone.asks(json!({ "nonce": 7 })).await,
+        &phone.requests(json!({ "nonce": 7 })).await,
         401,
         "dpop_proof_malformed",
     );
-    assert_eq!(door.store.count(), 0);
-    assert_eq!(phone.asks(json!({ "nonce": nonce })).await.status(), 200);
+    assert_eq!(doorward.store.count(), 0);
+    assert_eq!(
+        phone.requests(json!({ "nonce": nonce })).await.status(),
+        200
+    );
 }

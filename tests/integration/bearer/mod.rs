@@ -57,31 +57,32 @@ fn setup(bearer: &str) -> Setup {
         .more(&format!("[apps.store.bearer]\n{bearer}\n"))
 }
 
-fn door() -> Doorward {
+fn doorward() -> Doorward {
     setup("").start()
 }
 
 /// A request of a non-browser client to the store.
-fn ask(door: &Doorward, path: &str, authorization: &str) -> RequestSpec {
-    RequestSpec::new(Kind::Program, &door.store_url(path)).header("Authorization", authorization)
+fn request_with(doorward: &Doorward, path: &str, authorization: &str) -> RequestSpec {
+    RequestSpec::new(Kind::Program, &doorward.store_url(path))
+        .header("Authorization", authorization)
 }
 
 /// The response to a request with this token.
-async fn with_token(door: &Doorward, path: &str, token: &str) -> Page {
+async fn with_token(doorward: &Doorward, path: &str, token: &str) -> Page {
     sent(
-        &mut door.browser(),
-        ask(door, path, &format!("Bearer {token}")),
+        &mut doorward.browser(),
+        request_with(doorward, path, &format!("Bearer {token}")),
     )
     .await
 }
 
-async fn sent(browser: &mut Browser, ask: RequestSpec) -> Page {
-    browser.send(ask).await
+async fn sent(browser: &mut Browser, request_with: RequestSpec) -> Page {
+    browser.send(request_with).await
 }
 
 /// A token of alice's phone with these claims merged in.
-fn token(door: &Doorward, claims: Value) -> String {
-    door.provider.access_token(&claims, &[])
+fn token(doorward: &Doorward, claims: Value) -> String {
+    doorward.provider.access_token(&claims, &[])
 }
 
 fn of_bob() -> Value {
@@ -98,10 +99,10 @@ fn challenges(page: &Page) -> Vec<String> {
 }
 
 /// Asserts that no issued secret, and no field that could hold one, reached an app.
-fn assert_no_token_reached_the_app(door: &Doorward) {
-    let canaries = door.provider.secrets();
+fn assert_no_token_reached_the_app(doorward: &Doorward) {
+    let canaries = doorward.provider.secrets();
     let canaries: Vec<&str> = canaries.iter().map(String::as_str).collect();
-    for backend in [&door.store, &door.forum] {
+    for backend in [&doorward.store, &doorward.forum] {
         backend.assert_never_saw(&canaries);
         for received in backend.received() {
             for name in ["authorization", "dpop"] {

@@ -17,31 +17,35 @@ use crate::support::provider::{Client, Endpoint, FakeProvider, Fault};
 
 const INTROSPECT: &str = "opaque_tokens = \"introspect\"";
 
-fn door() -> Doorward {
+fn doorward() -> Doorward {
     setup(INTROSPECT).start()
 }
 
-fn asked(door: &Doorward) -> usize {
-    door.provider.calls(Endpoint::Introspection)
+fn asked(doorward: &Doorward) -> usize {
+    doorward.provider.calls(Endpoint::Introspection)
 }
 
 #[tokio::test]
 async fn introspection_result_is_cached_for_a_minute() {
-    let door = door();
-    let token = door
+    let doorward = doorward();
+    let token = doorward
         .provider
         .opaque_token(&json!({ "scope": "openid orders:read" }));
     for path in [CART, ORDERS, CART] {
         assert_eq!(
-            with_token(&door, path, &token).await.status(),
+            with_token(&doorward, path, &token).await.status(),
             200,
             "{path}"
         );
-        assert_eq!(door.store_saw().as_deref(), Some("alice-id"));
+        assert_eq!(doorward.store_saw().as_deref(), Some("alice-id"));
     }
-    assert_problem(&with_token(&door, "/admin", &token).await, 403, "forbidden");
-    assert_eq!(asked(&door), 1);
-    let visit = &door.provider.visits(Endpoint::Introspection)[0];
+    assert_problem(
+        &with_token(&doorward, "/admin", &token).await,
+        403,
+        "forbidden",
+    );
+    assert_eq!(asked(&doorward), 1);
+    let visit = &doorward.provider.visits(Endpoint::Introspection)[0];
     assert_eq!(visit.parameter("token_type_hint"), Some("access_token"));
     assert!(
         visit
@@ -49,54 +53,61 @@ async fn introspection_result_is_cached_for_a_minute() {
             .is_some_and(|value| value.starts_with("Basic ")),
         "{visit:?}"
     );
-    door.advance_secs(59);
+    doorward.advance_secs(59);
     assert_eq!(
-        (with_token(&door, CART, &token).await.status(), asked(&door)),
+        (
+            with_token(&doorward, CART, &token).await.status(),
+            asked(&doorward)
+        ),
         (200, 1)
     );
-    door.provider.forget_opaque_token(&token);
-    door.advance_secs(1);
+    doorward.provider.forget_opaque_token(&token);
+    doorward.advance_secs(1);
     assert_problem(
-        &with_token(&door, CART, &token).await,
+        &with_token(&doorward, CART, &token).await,
         401,
         "token_inactive",
     );
-    assert_eq!(asked(&door), 2);
+    assert_eq!(asked(&doorward), 2);
     let outcomes = ["active", "inactive"].map(|outcome| {
         format!(r#"doorward_introspections_total{{app="store",outcome="{outcome}"}}"#)
     });
     for series in outcomes {
-        assert_eq!(door.metric(&series).await, 1.0, "{series}");
+        assert_eq!(doorward.metric(&series).await, 1.0, "{series}");
     }
-    assert_no_token_reached_the_app(&door);
+    assert_no_token_reached_the_app(&doorward);
 }
 
 #[tokio::test]
 async fn token_expiry_wins_over_cache_lifetime() {
-    let door = setup(&format!("{INTROSPECT}\nintrospection_cache = \"1h\"")).start();
-    let token = door.provider.opaque_token(&json!({}));
-    assert_eq!(with_token(&door, CART, &token).await.status(), 200);
-    door.advance_secs(329);
-    assert_eq!(with_token(&door, CART, &token).await.status(), 200);
-    door.advance_secs(1);
-    assert_problem(&with_token(&door, CART, &token).await, 401, "token_expired");
-    assert_eq!(asked(&door), 1);
+    let doorward = setup(&format!("{INTROSPECT}\nintrospection_cache = \"1h\"")).start();
+    let token = doorward.provider.opaque_token(&json!({}));
+    assert_eq!(with_token(&doorward, CART, &token).await.status(), 200);
+    doorward.advance_secs(329);
+    assert_eq!(with_token(&doorward, CART, &token).await.status(), 200);
+    doorward.advance_secs(1);
+    assert_problem(
+        &with_token(&doorward, CART, &token).await,
+        401,
+        "token_expired",
+    );
+    assert_eq!(asked(&doorward), 1);
     // A token without `exp` is introspected again when its cache entry expires.
-    let endless = door
+    let endless = doorward
         .provider
         .opaque_token(&json!({ "exp": null, "iat": null }));
     for _ in 0..3 {
-        assert_eq!(with_token(&door, CART, &endless).await.status(), 200);
-        door.advance_secs(3600);
+        assert_eq!(with_token(&doorward, CART, &endless).await.status(), 200);
+        doorward.advance_secs(3600);
     }
-    assert_eq!(asked(&door), 4);
+    assert_eq!(asked(&doorward), 4);
 }
 
 #[tokio::test]
 async fn only_boolean_true_is_active() {
-    let door = door();
+    let doorward = doorward();
     let claims = |active: Value| json!({ "active": active, "sub": "alice-id", "aud": "store", "client_id": "phone" });
-    let answers = [
+    let responses = [
         (claims(json!(false)), 401, "token_inactive"),
         (claims(json!("true")), 503, "introspection_malformed"),
         (claims(json!(1)), 503, "introspection_malformed"),
@@ -108,21 +119,23 @@ async fn only_boolean_true_is_active() {
         ),
         (json!([claims(json!(true))]), 503, "introspection_malformed"),
     ];
-    for (index, (answer, status, code)) in answers.into_iter().enumerate() {
-        door.provider
-            .behave(|behaviour| behaviour.introspection_answer = Some(answer.clone()));
-        let told = with_token(&door, CART, &format!("opaque-{index}")).await;
+    for (index, (response, status, code)) in responses.into_iter().enumerate() {
+        doorward
+            .provider
+            .behave(|behaviour| behaviour.introspection_answer = Some(response.clone()));
+        let told = with_token(&doorward, CART, &format!("opaque-{index}")).await;
         assert_problem(&told, status, code);
     }
-    assert_eq!(door.store.count(), 0, "a request reached the app");
-    door.provider
+    assert_eq!(doorward.store.count(), 0, "a request reached the app");
+    doorward
+        .provider
         .behave(|behaviour| behaviour.introspection_answer = Some(claims(json!(true))));
-    assert_eq!(with_token(&door, CART, "opaque").await.status(), 200);
+    assert_eq!(with_token(&doorward, CART, "opaque").await.status(), 200);
 }
 
 #[tokio::test]
 async fn active_token_of_other_audience_or_issuer_is_rejected() {
-    let door = door();
+    let doorward = doorward();
     let cases = [
         (json!({ "aud": "forum" }), "token_audience_mismatch"),
         (json!({ "aud": null }), "token_audience_mismatch"),
@@ -141,85 +154,86 @@ async fn active_token_of_other_audience_or_issuer_is_rejected() {
         ),
     ];
     for (claims, code) in cases {
-        let token = door.provider.opaque_token(&claims);
-        assert_problem(&with_token(&door, CART, &token).await, 401, code);
+        let token = doorward.provider.opaque_token(&claims);
+        assert_problem(&with_token(&doorward, CART, &token).await, 401, code);
     }
-    assert_eq!(door.store.count(), 0);
+    assert_eq!(doorward.store.count(), 0);
     // A token of the app's own client is accepted without an audience.
-    let own = door
+    let own = doorward
         .provider
         .opaque_token(&json!({ "aud": null, "client_id": "store" }));
-    assert_eq!(with_token(&door, CART, &own).await.status(), 200);
+    assert_eq!(with_token(&doorward, CART, &own).await.status(), 200);
 }
 
 #[tokio::test]
 async fn concurrent_requests_share_one_introspection() {
-    let door = door();
-    let token = door.provider.opaque_token(&json!({}));
+    let doorward = doorward();
+    let token = doorward.provider.opaque_token(&json!({}));
     let gate = Gate::default();
-    door.provider
+    doorward
+        .provider
         .fault(Endpoint::Introspection, Fault::Held(gate.clone()));
     let mut waiting = Vec::new();
     for _ in 0..20 {
-        let (mut program, ask) = (
-            door.browser(),
-            super::ask(&door, CART, &format!("Bearer {token}")),
+        let (mut program, request_with) = (
+            doorward.browser(),
+            super::request_with(&doorward, CART, &format!("Bearer {token}")),
         );
-        waiting.push(tokio::spawn(
-            async move { program.send(ask).await.status() },
-        ));
+        waiting.push(tokio::spawn(async move {
+            program.send(request_with).await.status()
+        }));
     }
-    eventually("the provider is asked", || asked(&door) == 1).await;
+    eventually("the provider is asked", || asked(&doorward) == 1).await;
     gate.open();
     let mut statuses = HashSet::new();
     for one in waiting {
         statuses.insert(one.await.expect("an answer"));
     }
-    assert_eq!((statuses, asked(&door)), (HashSet::from([200]), 1));
+    assert_eq!((statuses, asked(&doorward)), (HashSet::from([200]), 1));
 }
 
 #[tokio::test]
 async fn cached_verdicts_count_during_provider_outage() {
-    let mut door = door();
+    let mut doorward = doorward();
     let (known, unknown) = (
-        door.provider.opaque_token(&json!({})),
-        door.provider.opaque_token(&json!({})),
+        doorward.provider.opaque_token(&json!({})),
+        doorward.provider.opaque_token(&json!({})),
     );
-    assert_eq!(with_token(&door, CART, &known).await.status(), 200);
-    door.provider.stop();
-    assert_eq!(with_token(&door, CART, &known).await.status(), 200);
-    let answer = with_token(&door, CART, &unknown).await;
-    assert_problem(&answer, 503, "provider_unreachable");
+    assert_eq!(with_token(&doorward, CART, &known).await.status(), 200);
+    doorward.provider.stop();
+    assert_eq!(with_token(&doorward, CART, &known).await.status(), 200);
+    let response = with_token(&doorward, CART, &unknown).await;
+    assert_problem(&response, 503, "provider_unreachable");
     assert!(
-        answer.header("retry-after").is_some() && challenges(&answer).is_empty(),
-        "{answer}"
+        response.header("retry-after").is_some() && challenges(&response).is_empty(),
+        "{response}"
     );
-    door.advance_secs(60);
+    doorward.advance_secs(60);
     assert_problem(
-        &with_token(&door, CART, &known).await,
+        &with_token(&doorward, CART, &known).await,
         503,
         "provider_unreachable",
     );
-    door.provider.restart();
-    assert_eq!(with_token(&door, CART, &known).await.status(), 200);
+    doorward.provider.restart();
+    assert_eq!(with_token(&doorward, CART, &known).await.status(), 200);
 }
 
 #[tokio::test]
 async fn public_path_waits_for_no_introspection() {
-    let door = door();
-    let token = door.provider.opaque_token(&json!({}));
+    let doorward = doorward();
+    let token = doorward.provider.opaque_token(&json!({}));
     assert_eq!(
-        with_token(&door, "/public/news", &token).await.status(),
+        with_token(&doorward, "/public/news", &token).await.status(),
         200
     );
-    assert_eq!((asked(&door), door.store_saw()), (0, None));
-    assert_eq!(with_token(&door, CART, &token).await.status(), 200);
+    assert_eq!((asked(&doorward), doorward.store_saw()), (0, None));
+    assert_eq!(with_token(&doorward, CART, &token).await.status(), 200);
     assert_eq!(
-        with_token(&door, "/public/news", &token).await.status(),
+        with_token(&doorward, "/public/news", &token).await.status(),
         200
     );
     assert_eq!(
-        (asked(&door), door.store_saw().as_deref()),
+        (asked(&doorward), doorward.store_saw().as_deref()),
         (1, Some("alice-id")),
         "what is known is told"
     );
@@ -227,20 +241,20 @@ async fn public_path_waits_for_no_introspection() {
 
 #[tokio::test]
 async fn introspection_cache_is_per_app() {
-    let door = setup(INTROSPECT)
+    let doorward = setup(INTROSPECT)
         .more(&format!("[apps.forum.bearer]\n{INTROSPECT}\n"))
         .start();
-    let token = door.provider.opaque_token(&json!({}));
-    assert_eq!(with_token(&door, CART, &token).await.status(), 200);
-    let ask = RequestSpec::new(Kind::Program, &door.forum_url("/posts"));
-    let answer = sent(
-        &mut door.browser(),
-        ask.header("Authorization", &format!("Bearer {token}")),
+    let token = doorward.provider.opaque_token(&json!({}));
+    assert_eq!(with_token(&doorward, CART, &token).await.status(), 200);
+    let request_with = RequestSpec::new(Kind::Program, &doorward.forum_url("/posts"));
+    let response = sent(
+        &mut doorward.browser(),
+        request_with.header("Authorization", &format!("Bearer {token}")),
     )
     .await;
-    assert_problem(&answer, 401, "token_audience_mismatch");
+    assert_problem(&response, 401, "token_audience_mismatch");
     assert_eq!(
-        (asked(&door), door.forum.count()),
+        (asked(&doorward), doorward.forum.count()),
         (2, 0),
         "the forum asked for itself"
     );
@@ -248,18 +262,19 @@ async fn introspection_cache_is_per_app() {
 
 #[tokio::test]
 async fn introspection_client_error_is_no_verdict() {
-    let door = setup(INTROSPECT).start();
-    door.provider
+    let doorward = setup(INTROSPECT).start();
+    doorward
+        .provider
         .behave(|behaviour| behaviour.has_introspection = false);
-    let token = door.provider.opaque_token(&json!({}));
+    let token = doorward.provider.opaque_token(&json!({}));
     // The cached metadata name the endpoint, and nothing listens there.
-    let answer = with_token(&door, CART, &token).await;
+    let response = with_token(&doorward, CART, &token).await;
     assert!(
-        answer.status() == 503 && door.store.count() == 0,
-        "{answer}"
+        response.status() == 503 && doorward.store.count() == 0,
+        "{response}"
     );
-    let jwt = door.provider.access_token(&json!({}), &[]);
-    assert_eq!(with_token(&door, CART, &jwt).await.status(), 200);
+    let jwt = doorward.provider.access_token(&json!({}), &[]);
+    assert_eq!(with_token(&doorward, CART, &jwt).await.status(), 200);
 }
 
 #[tokio::test]
@@ -272,12 +287,12 @@ async fn introspection_endpoint_can_be_configured() {
         "introspection_endpoint = \"{}\"",
         elsewhere.url(Endpoint::Introspection)
     );
-    let door = setup(INTROSPECT).provider(&line).start();
-    let claims = json!({ "iss": door.provider.issuer(), "sub": "carol-id" });
+    let doorward = setup(INTROSPECT).provider(&line).start();
+    let claims = json!({ "iss": doorward.provider.issuer(), "sub": "carol-id" });
     let token = elsewhere.opaque_token(&claims);
-    assert_eq!(with_token(&door, CART, &token).await.status(), 200);
+    assert_eq!(with_token(&doorward, CART, &token).await.status(), 200);
     assert_eq!(
-        (door.store_saw().as_deref(), asked(&door)),
+        (doorward.store_saw().as_deref(), asked(&doorward)),
         (Some("carol-id"), 0)
     );
 }

@@ -72,10 +72,10 @@ impl Environment {
         let url = format!("{}/token", self.provider.issuer());
         let basic = STANDARD.encode(format!("store:{}", secret_of("store")));
         let form = "grant_type=client_credentials&scope=groups";
-        let ask = RequestSpec::new(Kind::Program, &url)
+        let request_with = RequestSpec::new(Kind::Program, &url)
             .method("POST")
             .body("application/x-www-form-urlencoded", form);
-        let mut ask = ask.header("Authorization", &format!("Basic {basic}"));
+        let mut request_with = request_with.header("Authorization", &format!("Basic {basic}"));
         if let Some(device) = device {
             let proof = device.proof(
                 ("POST", &url),
@@ -83,19 +83,21 @@ impl Environment {
                 SystemClock.now(),
                 &json!({ "ath": null }),
             );
-            ask = ask.header("DPoP", &proof);
+            request_with = request_with.header("DPoP", &proof);
         }
-        let answer = self.browser().send(ask).await;
-        assert_eq!(answer.status(), 200, "{answer}");
-        answer.json()
+        let response = self.browser().send(request_with).await;
+        assert_eq!(response.status(), 200, "{response}");
+        response.json()
     }
 
     async fn asked(&self, path: &str, fields: &[(&str, &str)]) -> Page {
-        let ask = RequestSpec::new(Kind::Program, &format!("{STORE}{path}"));
-        let ask = fields
+        let request_with = RequestSpec::new(Kind::Program, &format!("{STORE}{path}"));
+        let request_with = fields
             .iter()
-            .fold(ask, |ask, (name, value)| ask.header(name, value));
-        self.browser().send(ask).await
+            .fold(request_with, |request_with, (name, value)| {
+                request_with.header(name, value)
+            });
+        self.browser().send(request_with).await
     }
 
     fn assert_saw_the_client(&self) {
@@ -195,8 +197,8 @@ async fn provider_bound_token_requires_its_key() {
                 "dpop_key_mismatch",
             ),
         ];
-        for (answer, code) in &refused {
-            assert_problem(answer, 401, code);
+        for (response, code) in &refused {
+            assert_problem(response, 401, code);
         }
         assert_eq!(environment.backend.count(), 0);
         assert_eq!(

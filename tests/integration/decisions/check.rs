@@ -36,14 +36,14 @@ pub(crate) fn decided_by(setup: Setup) -> Setup {
 }
 
 /// The browser's `Cookie` field for the store.
-pub(crate) fn cookies(door: &Doorward, browser: &Browser) -> String {
-    let url = Url::parse(&door.store_url("/page")).expect("a URL");
+pub(crate) fn cookies(doorward: &Doorward, browser: &Browser) -> String {
+    let url = Url::parse(&doorward.store_url("/page")).expect("a URL");
     let context = CookieContext {
         same_site: true,
         top_level: true,
         safe_method: true,
     };
-    let header = browser.jar.header(&url, door.now(), context);
+    let header = browser.jar.header(&url, doorward.now(), context);
     header.expect("cookies of a session")
 }
 
@@ -73,7 +73,7 @@ impl Check {
         self
     }
 
-    pub(crate) async fn ask(self, door: &Doorward) -> Reply {
+    pub(crate) async fn request(self, doorward: &Doorward) -> Reply {
         let Self {
             dialect,
             method,
@@ -115,28 +115,30 @@ impl Check {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()));
         let fields: Vec<_> = own.chain(client).collect();
-        raw(door, sent, &path, &fields).await
+        raw(doorward, sent, &path, &fields).await
     }
 }
 
 /// The address of the decision listener.
-pub(crate) fn decision_address(door: &Doorward) -> SocketAddr {
-    door.servers[0].decision_address().expect("a TCP listener")
+pub(crate) fn decision_address(doorward: &Doorward) -> SocketAddr {
+    doorward.servers[0]
+        .decision_address()
+        .expect("a TCP listener")
 }
 
 /// A request to the decision listener.
 pub(crate) async fn raw(
-    door: &Doorward,
+    doorward: &Doorward,
     method: &str,
     path: &str,
     fields: &[(&str, &str)],
 ) -> Reply {
-    let stream = TcpStream::connect(decision_address(door)).await;
+    let stream = TcpStream::connect(decision_address(doorward)).await;
     let mut dialogue = Dialogue(Wire::new(stream.expect("a connection")));
     let mut bytes = format!("{method} {path} HTTP/1.1\r\n");
     for (name, value) in fields {
         bytes.push_str(&format!("{name}: {value}\r\n"));
     }
     bytes.push_str("\r\n");
-    dialogue.ask(method, bytes).await
+    dialogue.request(method, bytes).await
 }

@@ -48,11 +48,13 @@ impl Kind {
 
 impl Edge {
     /// Starts the edge in front of the store.
-    pub(super) async fn start(kind: Kind, door: &Doorward) -> Self {
+    pub(super) async fn start(kind: Kind, doorward: &Doorward) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let port = free_port();
-        let decisions = door.servers[0].decision_address().expect("a TCP listener");
-        let app = door.store.url();
+        let decisions = doorward.servers[0]
+            .decision_address()
+            .expect("a TCP listener");
+        let app = doorward.store.url();
         let app: u16 = app
             .rsplit(':')
             .next()
@@ -60,7 +62,7 @@ impl Edge {
             .expect("a port");
         let addresses = [
             (8000, port),
-            (8080, door.address().port()),
+            (8080, doorward.address().port()),
             (8082, decisions.port()),
             (3000, app),
         ];

@@ -198,8 +198,8 @@ struct Fate {
 }
 
 impl Hostile {
-    async fn send(&self, port: u16, door: &Doorward, session: &str) -> Fate {
-        let before = door.store.count();
+    async fn send(&self, port: u16, doorward: &Doorward, session: &str) -> Fate {
+        let before = doorward.store.count();
         let mut text = format!(
             "{} {} HTTP/1.1\r\nHost: {}\r\n",
             self.method, self.target, self.host
@@ -229,13 +229,13 @@ impl Hostile {
             Ok(()) => dialogue.try_hear(self.method).await,
             Err(_) => None,
         };
-        let count = door.store.count() - before;
+        let count = doorward.store.count() - before;
         Fate {
             status: reply.map(|reply| reply.status()),
             received: match count {
                 0 => Vec::new(),
-                1 => vec![door.store.last()],
-                _ => door.store.received().split_off(before),
+                1 => vec![doorward.store.last()],
+                _ => doorward.store.received().split_off(before),
             },
         }
     }
@@ -322,20 +322,22 @@ impl Hostile {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn decision_fits_what_the_app_received_in_every_placement() {
     let count = count_of_requests();
-    let door = decided_by(Setup::plain().store_rules(RULES)).start();
-    let session = cookies(&door, &alice(&door).await);
+    let doorward = decided_by(Setup::plain().store_rules(RULES)).start();
+    let session = cookies(&doorward, &alice(&doorward).await);
     let mut edges = Vec::new();
     for kind in Kind::ALL {
-        edges.push((kind, Edge::start(kind, &door).await));
+        edges.push((kind, Edge::start(kind, &doorward).await));
     }
     let mut complaints = Vec::new();
     let mut forwarded: BTreeMap<Placement, usize> = BTreeMap::new();
     let mut differences: BTreeMap<String, usize> = BTreeMap::new();
     for request in corpus(count) {
-        let proxied = request.send(door.address().port(), &door, &session).await;
+        let proxied = request
+            .send(doorward.address().port(), &doorward, &session)
+            .await;
         let mut fates = vec![(Placement::Proxy, proxied)];
         for (kind, edge) in &edges {
-            let fate = request.send(edge.port, &door, &session).await;
+            let fate = request.send(edge.port, &doorward, &session).await;
             fates.push((Placement::Edge(*kind), fate));
         }
         let by_proxy = !fates[0].1.received.is_empty();

@@ -22,18 +22,18 @@ const FORGED: [&str; 8] = [
     "X-Forwarded-Groups",
 ];
 
-fn door() -> Doorward {
+fn doorward() -> Doorward {
     decided_by(Setup::plain()).start()
 }
 
 /// A browser that reaches the store through the edge.
-fn browser(door: &Doorward, edge: &Edge) -> Browser {
-    door.browser().with_port(8080, edge.port)
+fn browser(doorward: &Doorward, edge: &Edge) -> Browser {
+    doorward.browser().with_port(8080, edge.port)
 }
 
 /// The store received no identity but this, and none of Doorward's cookies.
-fn assert_identity(door: &Doorward, user: Option<&str>, kind: Kind) {
-    let received = door.store.last();
+fn assert_identity(doorward: &Doorward, user: Option<&str>, kind: Kind) {
+    let received = doorward.store.last();
     let users: Vec<_> = user.into_iter().collect();
     assert_eq!(received.head.all("x-forwarded-user"), users, "{kind:?}");
     let raw = String::from_utf8_lossy(&received.head.raw).to_lowercase();
@@ -46,53 +46,55 @@ fn assert_identity(door: &Doorward, user: Option<&str>, kind: Kind) {
 #[tokio::test]
 async fn every_edge_logs_in_and_passes_the_identity() {
     for kind in Kind::ALL {
-        let door = door();
-        let edge = Edge::start(kind, &door).await;
-        let mut browser = browser(&door, &edge);
+        let doorward = doorward();
+        let edge = Edge::start(kind, &doorward).await;
+        let mut browser = browser(&doorward, &edge);
 
-        door.provider.sign_in(User::new("alice", &[]));
-        let page = browser.visit(&door.store_url("/page?a=b")).await;
+        doorward.provider.sign_in(User::new("alice", &[]));
+        let page = browser.visit(&doorward.store_url("/page?a=b")).await;
         let opened = (page.status(), page.url.as_str().to_owned());
         assert_eq!(
             opened,
-            (200, door.store_url("/page?a=b")),
+            (200, doorward.store_url("/page?a=b")),
             "{kind:?} {page}"
         );
-        assert_eq!(door.store.count(), 1, "{kind:?}");
-        assert_identity(&door, Some("alice-id"), kind);
-        let line = door.log.line("/page", "permit").await;
+        assert_eq!(doorward.store.count(), 1, "{kind:?}");
+        assert_identity(&doorward, Some("alice-id"), kind);
+        let line = doorward.log.line("/page", "permit").await;
         assert_eq!(line["method"], "GET", "{kind:?}");
 
-        let page = browser.visit(&door.store_url("/admin/x")).await;
+        let page = browser.visit(&doorward.store_url("/admin/x")).await;
         assert_eq!(page.status(), 403, "{kind:?} {page}");
         assert!(page.text().contains("forbidden"), "{kind:?} {page}");
 
-        door.clock.advance(std::time::Duration::from_secs(400));
-        let before = door.cookie(&browser, "jwt").expect("a session");
-        let page = browser.visit(&door.store_url("/page")).await;
+        doorward.clock.advance(std::time::Duration::from_secs(400));
+        let before = doorward.cookie(&browser, "jwt").expect("a session");
+        let page = browser.visit(&doorward.store_url("/page")).await;
         assert_eq!(page.status(), 200, "{kind:?} {page}");
-        let after = door.cookie(&browser, "jwt").expect("a session");
+        let after = doorward.cookie(&browser, "jwt").expect("a session");
         assert_ne!(before, after, "{kind:?}: the refreshed cookies are missing");
 
-        let form = browser.visit(&door.store_url("/.doorward/logout")).await;
+        let form = browser
+            .visit(&doorward.store_url("/.doorward/logout"))
+            .await;
         let page = browser.submit(&form, &[]).await;
         assert_eq!(page.status(), 200, "{kind:?} {page}");
-        assert_eq!(door.cookie(&browser, "jwt"), None, "{kind:?}");
-        assert_eq!(door.store.count(), 2, "{kind:?}");
+        assert_eq!(doorward.cookie(&browser, "jwt"), None, "{kind:?}");
+        assert_eq!(doorward.store.count(), 2, "{kind:?}");
     }
 }
 
 #[tokio::test]
 async fn every_edge_removes_forged_identities() {
     for kind in Kind::ALL {
-        let door = door();
-        let edge = Edge::start(kind, &door).await;
-        let mut anonymous = browser(&door, &edge);
-        let mut alice = browser(&door, &edge);
-        door.provider.sign_in(User::new("alice", &[]));
-        alice.visit(&door.store_url("/page")).await;
+        let doorward = doorward();
+        let edge = Edge::start(kind, &doorward).await;
+        let mut anonymous = browser(&doorward, &edge);
+        let mut alice = browser(&doorward, &edge);
+        doorward.provider.sign_in(User::new("alice", &[]));
+        alice.visit(&doorward.store_url("/page")).await;
         for (path, user) in [("/public/x", None), ("/page", Some("alice-id"))] {
-            let mut request = RequestSpec::new(RequestKind::Program, &door.store_url(path));
+            let mut request = RequestSpec::new(RequestKind::Program, &doorward.store_url(path));
             for name in FORGED {
                 request = request.header(name, "forged");
             }
@@ -103,13 +105,13 @@ async fn every_edge_removes_forged_identities() {
             };
             let page = browser.send(request).await;
             assert_eq!(page.status(), 200, "{kind:?} {page}");
-            assert_identity(&door, user, kind);
+            assert_identity(&doorward, user, kind);
         }
-        let count = door.store.count();
-        let request = RequestSpec::new(RequestKind::Program, &door.store_url("/page"));
+        let count = doorward.store.count();
+        let request = RequestSpec::new(RequestKind::Program, &doorward.store_url("/page"));
         let page = anonymous.send(request).await;
         assert_eq!(page.status(), 401, "{kind:?} {page}");
         assert!(page.text().contains("login_url"), "{kind:?} {page}");
-        assert_eq!(door.store.count(), count, "{kind:?}");
+        assert_eq!(doorward.store.count(), count, "{kind:?}");
     }
 }

@@ -46,16 +46,16 @@ async fn greedy_client_leaves_everything_to_another() {
         .store("session_jwt = \"access\"\nmax_in_flight_requests = 100")
         .remembering("max_entries = 500")
         .more(SETTINGS);
-    let door = Replicas::start(1, setup);
-    let provider = &door.around.provider;
+    let doorward = Replicas::start(1, setup);
+    let provider = &doorward.around.provider;
     provider.add_user("alice", "secret", User::new("alice", &[]));
     let big = Answer {
         body: Content::Big(64 << 20),
         ..Answer::default()
     };
-    door.around.store.answer("/public/big", big);
-    let port = door.processes[0].port("address");
-    let mut other = Other::arrives(&door, port).await;
+    doorward.around.store.response("/public/big", big);
+    let port = doorward.processes[0].port("address");
+    let mut other = Other::arrives(&doorward, port).await;
 
     let mut attacks = JoinSet::new();
     attack(&mut attacks, 150, move |_| stalled_body(port, "/public/x"));
@@ -79,11 +79,11 @@ async fn greedy_client_leaves_everything_to_another() {
     });
 
     for _ in 0..ROUNDS {
-        other.round(&door).await;
+        other.round(&doorward).await;
     }
     attacks.shutdown().await;
-    other.round(&door).await;
-    let peak = peak_memory(&door.processes[0]);
+    other.round(&doorward).await;
+    let peak = peak_memory(&doorward.processes[0]);
     assert!(peak < MAX_MEMORY, "{} MiB", peak >> 20);
 }
 
@@ -143,24 +143,24 @@ async fn unread_http2(port: u16) -> std::io::Result<()> {
         .await
         .map_err(std::io::Error::other)?;
     let mut connection = Box::pin(connection);
-    let ask = async {
+    let spec = async {
         let mut client = client.ready().await?;
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         for _ in 0..90 {
             let request = Request::builder().uri(url("/public/big")).body(());
             client = client.ready().await?;
-            answers.push(client.send_request(request.expect("a request"), true)?.0);
+            responses.push(client.send_request(request.expect("a request"), true)?.0);
         }
-        Ok::<_, h2::Error>(answers)
+        Ok::<_, h2::Error>(responses)
     };
-    let answers = tokio::select! {
-        answers = ask => answers,
+    let responses = tokio::select! {
+        responses = spec => responses,
         _ = &mut connection => return Ok(()),
     };
     // Sends what was queued, and then reads no more.
     let sent = std::time::Duration::from_millis(200);
     let _open = tokio::time::timeout(sent, connection.as_mut()).await;
-    let _answers = answers;
+    let _answers = responses;
     std::future::pending().await
 }
 
@@ -180,8 +180,8 @@ async fn stalled_streams(port: u16) -> std::io::Result<()> {
                 .map_err(std::io::Error::other)?,
         );
     }
-    for (answer, _body) in streams {
-        let _refused = answer.await;
+    for (response, _body) in streams {
+        let _refused = response.await;
     }
     Ok(())
 }
@@ -191,21 +191,21 @@ async fn junk(port: u16, number: usize, device: Arc<Device>) -> std::io::Result<
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
     let mut browser = browser(port).from_address(GREEDY);
-    let ask = |path: &str| RequestSpec::new(Kind::Program, &url(path));
-    let ask = match number {
-        0 => ask(CART).header("Authorization", &format!("Bearer junk-{next}")),
+    let spec = |path: &str| RequestSpec::new(Kind::Program, &url(path));
+    let spec = match number {
+        0 => spec(CART).header("Authorization", &format!("Bearer junk-{next}")),
         1 => {
             let path = "/.doorward/native/login";
             let no_token = json!({ "ath": null });
             let proof = device.proof(("POST", &url(path)), "", SystemClock.now(), &no_token);
             let body = json!({ "username": format!("user{next}"), "password": "x" });
-            ask(path)
+            spec(path)
                 .method("POST")
                 .header("DPoP", &proof)
                 .body("application/json", body.to_string())
         }
         2 => RequestSpec::new(Kind::Navigation, &url(CART)),
-        3 => ask(&format!("/.doorward/callback?code={next}&state={next}")),
+        3 => spec(&format!("/.doorward/callback?code={next}&state={next}")),
         4 => {
             let page = url("/orders").parse().expect("an URL");
             RequestSpec::new(Kind::Navigation, &url("/orders"))
@@ -213,9 +213,9 @@ async fn junk(port: u16, number: usize, device: Arc<Device>) -> std::io::Result<
                 .from(&page)
                 .body("application/x-www-form-urlencoded", format!("a={next}"))
         }
-        _ => ask(CART).header("Cookie", &format!("doorward_jwt={next}")),
+        _ => spec(CART).header("Cookie", &format!("doorward_jwt={next}")),
     };
-    browser.try_send(ask).await.map(drop)
+    browser.try_send(spec).await.map(drop)
 }
 
 fn browser(port: u16) -> Browser {
@@ -232,8 +232,8 @@ struct Other {
 }
 
 impl Other {
-    async fn arrives(door: &Replicas, port: u16) -> Self {
-        door.around.provider.sign_in(User::new("bob", &[]));
+    async fn arrives(doorward: &Replicas, port: u16) -> Self {
+        doorward.around.provider.sign_in(User::new("bob", &[]));
         let mut browser = browser(port).from_address(OTHER);
         let page = browser.visit(&url(CART)).await;
         assert_eq!(page.status(), 200, "{page}");
@@ -246,39 +246,39 @@ impl Other {
         }
     }
 
-    async fn round(&mut self, door: &Replicas) {
+    async fn round(&mut self, doorward: &Replicas) {
         self.rounds += 1;
         let public = connection(OTHER, self.port)
             .await
-            .ask("GET", super::get("/public/x"))
+            .request("GET", super::get("/public/x"))
             .await;
         assert_eq!(public.status(), 200, "{}", public.text());
         let mut client = http2(OTHER, self.port).await;
         let request = Request::builder().uri(url("/public/x")).body(());
-        let (answer, _) = client
+        let (response, _) = client
             .send_request(request.expect("a request"), true)
             .expect("HTTP/2");
-        assert_eq!(answer.await.expect("a response").status(), 200);
+        assert_eq!(response.await.expect("a response").status(), 200);
         let page = self.browser.step(&url(CART)).await;
         assert_eq!(page.status(), 200, "{page}");
         let page = self.log_in_or_refresh().await;
         assert_eq!(page.status(), 200, "{page}");
         let token = page.json()["refresh_token"].as_str().map(str::to_owned);
         self.refresh_token = token.expect("a refresh token");
-        let token = door.around.provider.opaque_token(&json!({}));
-        let ask = RequestSpec::new(Kind::Program, &url(CART))
+        let token = doorward.around.provider.opaque_token(&json!({}));
+        let spec = RequestSpec::new(Kind::Program, &url(CART))
             .header("Authorization", &format!("Bearer {token}"));
-        let page = self.phone.send(ask).await;
+        let page = self.phone.send(spec).await;
         assert_eq!(page.status(), 200, "{page}");
         let claims = json!({ "sub": "carol-id" });
-        let token = door.around.provider.logout_token("store", &claims, &[]);
-        let ask = RequestSpec::new(Kind::Program, &url("/.doorward/backchannel-logout"))
+        let token = doorward.around.provider.logout_token("store", &claims, &[]);
+        let spec = RequestSpec::new(Kind::Program, &url("/.doorward/backchannel-logout"))
             .method("POST")
             .body(
                 "application/x-www-form-urlencoded",
                 format!("logout_token={token}"),
             );
-        let page = self.phone.send(ask).await;
+        let page = self.phone.send(spec).await;
         assert_eq!(page.status(), 200, "{page}");
     }
 
@@ -290,10 +290,10 @@ impl Other {
             let body = json!({ "refresh_token": self.refresh_token });
             ("native/refresh", body)
         };
-        let ask = RequestSpec::new(Kind::Program, &url(&format!("/.doorward/{path}")))
+        let spec = RequestSpec::new(Kind::Program, &url(&format!("/.doorward/{path}")))
             .method("POST")
             .body("application/json", body.to_string());
-        self.phone.send(ask).await
+        self.phone.send(spec).await
     }
 }
 

@@ -22,45 +22,45 @@ fn with_cookies() -> Request<()> {
 #[tokio::test]
 async fn joined_cookies_of_one_client_stay_within_its_share_of_the_memory() {
     const MIB: f64 = 1024.0 * 1024.0;
-    let door = Setup::plain()
+    let doorward = Setup::plain()
         .server("max_bytes_in_flight = 16777216")
         .start();
     let gate = Gate::default();
-    let answer = Answer {
+    let response = Answer {
         gate: Some(gate.clone()),
         ..Answer::default()
     };
-    door.store.answer("/public/held", answer);
-    let mut answers = Vec::new();
+    doorward.store.response("/public/held", response);
+    let mut responses = Vec::new();
     for _ in 0..4 {
-        let mut client = http2(GREEDY, door.address().port()).await;
+        let mut client = http2(GREEDY, doorward.address().port()).await;
         for _ in 0..50 {
             client = client.ready().await.expect("a stream");
-            let (answer, _) = client.send_request(with_cookies(), true).expect("sent");
-            answers.push(tokio::spawn(answer));
+            let (response, _) = client.send_request(with_cookies(), true).expect("sent");
+            responses.push(tokio::spawn(response));
         }
     }
     let refused = r#"doorward_requests_total{app="store",decision="too_many_bytes_in_flight",status_class="5xx"}"#;
     eventually_async("all are held or refused", SOON, async || {
-        door.metric(refused).await + door.store.count() as f64 >= 200.0
+        doorward.metric(refused).await + doorward.store.count() as f64 >= 200.0
     })
     .await;
-    let used = door.metric(USED).await;
+    let used = doorward.metric(USED).await;
     assert!(used > 7.0 * MIB && used <= 8.0 * MIB, "{used}");
-    let mut other = http2(OTHER, door.address().port()).await;
-    let (answer, _) = other.send_request(with_cookies(), true).expect("sent");
-    let answer = tokio::spawn(answer);
-    assert_eq!(other_gets(&door, "/public/x").await.status(), 200);
+    let mut other = http2(OTHER, doorward.address().port()).await;
+    let (response, _) = other.send_request(with_cookies(), true).expect("sent");
+    let response = tokio::spawn(response);
+    assert_eq!(other_gets(&doorward, "/public/x").await.status(), 200);
     gate.open();
-    assert_eq!(answer.await.unwrap().unwrap().status(), 200);
+    assert_eq!(response.await.unwrap().unwrap().status(), 200);
     let mut statuses = Vec::new();
-    for answer in answers {
-        statuses.push(answer.await.unwrap().unwrap().status().as_u16());
+    for response in responses {
+        statuses.push(response.await.unwrap().unwrap().status().as_u16());
     }
     assert!(
         statuses.contains(&200) && statuses.contains(&503),
         "{statuses:?}"
     );
     assert!(statuses.iter().all(|status| matches!(status, 200 | 503)));
-    metric_reaches(&door, USED, 0.0).await;
+    metric_reaches(&doorward, USED, 0.0).await;
 }

@@ -50,12 +50,12 @@ fn get(path: &str) -> String {
 }
 
 /// The response to a GET of the other client.
-async fn other_gets(door: &Doorward, path: &str) -> Reply {
-    let mut dialogue = connection(OTHER, door.address().port()).await;
-    dialogue.ask("GET", get(path)).await
+async fn other_gets(doorward: &Doorward, path: &str) -> Reply {
+    let mut dialogue = connection(OTHER, doorward.address().port()).await;
+    dialogue.request("GET", get(path)).await
 }
 
 /// A browser of the other client.
-fn other_browser(door: &Doorward) -> Browser {
-    door.browser().from_address(OTHER)
+fn other_browser(doorward: &Doorward) -> Browser {
+    doorward.browser().from_address(OTHER)
 }

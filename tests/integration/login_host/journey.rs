@@ -231,8 +231,8 @@ async fn failed_code_exchange_is_an_error_page_of_the_login_host() {
 #[tokio::test]
 async fn other_user_does_not_get_the_apps_cookies_of_the_first() {
     let shared = shared_with(Setup::over_tls().store("app_cookies = [{ name = \"SHOPSESSID\" }]"));
-    let answer = Answer::default().with_header("Set-Cookie", "SHOPSESSID=alices; Path=/");
-    shared.store.answer("/shopping-cart", answer);
+    let response = Answer::default().with_header("Set-Cookie", "SHOPSESSID=alices; Path=/");
+    shared.store.response("/shopping-cart", response);
     let mut browser = shared.logged_in("alice", CART).await;
     assert!(
         browser

@@ -12,16 +12,16 @@ const INLINE: &str = "inline_refresh = true";
 
 /// A phone with a key that never leaves the device.
 struct Keyed<'d> {
-    door: &'d Doorward,
+    doorward: &'d Doorward,
     phone: Phone,
     device: Device,
 }
 
 impl<'d> Keyed<'d> {
-    async fn logged_in(door: &'d Doorward) -> Self {
+    async fn logged_in(doorward: &'d Doorward) -> Self {
         let mut keyed = Self {
-            door,
-            phone: Phone::of(door),
+            doorward,
+            phone: Phone::of(doorward),
             device: Device::new(),
         };
         let page = keyed
@@ -40,7 +40,7 @@ impl<'d> Keyed<'d> {
     }
 
     fn proof(&self, method: &str, path: &str, token: Option<&str>) -> String {
-        let url = self.door.store_url(path);
+        let url = self.doorward.store_url(path);
         let more = if token.is_some() {
             json!({})
         } else {
@@ -49,19 +49,19 @@ impl<'d> Keyed<'d> {
         self.device.proof(
             (method, &url),
             token.unwrap_or_default(),
-            self.door.now(),
+            self.doorward.now(),
             &more,
         )
     }
 
     async fn post(&mut self, endpoint: &str, body: &Value) -> Page {
         let path = format!("/.doorward/{endpoint}");
-        let ask = self
+        let request = self
             .phone
-            .ask("POST", &path)
+            .request("POST", &path)
             .header("DPoP", &self.proof("POST", &path, None));
         self.phone
-            .send(ask.body("application/json", body.to_string()))
+            .send(request.body("application/json", body.to_string()))
             .await
     }
 
@@ -79,19 +79,19 @@ impl<'d> Keyed<'d> {
     }
 
     fn asking(&self, path: &str) -> RequestSpec {
-        let ask = self.phone.ask("GET", path).header(
+        let request = self.phone.request("GET", path).header(
             "Authorization",
             &format!("DPoP {}", self.phone.access_token),
         );
-        ask.header(
+        request.header(
             "DPoP",
             &self.proof("GET", path, Some(&self.phone.access_token)),
         )
     }
 
     async fn load(&mut self, path: &str) -> Page {
-        let ask = self.asking(path);
-        self.phone.send(ask).await
+        let request = self.asking(path);
+        self.phone.send(request).await
     }
 }
 
@@ -127,10 +127,10 @@ async fn dpop_client_logs_in_requests_and_refreshes() {
     );
     shows_the_cart(&keyed.load(CART).await);
     doorward.advance_secs(300);
-    let ask = keyed
+    let request = keyed
         .asking(CART)
         .header("Doorward-Refresh-Token", &keyed.phone.refresh_token);
-    let page = keyed.phone.send(ask).await;
+    let page = keyed.phone.send(request).await;
     shows_the_cart(&page);
     let token = page
         .header("doorward-access-token")
@@ -171,7 +171,7 @@ async fn step_7_stolen_refresh_token_without_key_is_useless() {
         "{page}"
     );
     let mut with_own_key = Keyed {
-        door: &doorward,
+        doorward: &doorward,
         phone: thief.copy(),
         device: Device::new(),
     };
@@ -181,11 +181,11 @@ async fn step_7_stolen_refresh_token_without_key_is_useless() {
         (400, Some("dpop_key_mismatch")),
         "{page}"
     );
-    let ask = with_own_key
+    let request = with_own_key
         .asking(CART)
         .header("Doorward-Refresh-Token", &token);
     is_refused(
-        &with_own_key.phone.send(ask).await,
+        &with_own_key.phone.send(request).await,
         "dpop_key_mismatch",
         "invalid_dpop_proof",
     );
@@ -214,7 +214,7 @@ async fn step_8_stolen_jwt_without_key_is_useless_and_proof_is_single_use() {
     let mut thief = owner.phone.copy();
     is_refused(&thief.load(CART).await, "token_is_bound", "invalid_token");
     let mut with_own_key = Keyed {
-        door: &doorward,
+        doorward: &doorward,
         phone: thief.copy(),
         device: Device::new(),
     };
@@ -224,7 +224,7 @@ async fn step_8_stolen_jwt_without_key_is_useless_and_proof_is_single_use() {
         "invalid_dpop_proof",
     );
     let without_proof = thief
-        .ask("GET", CART)
+        .request("GET", CART)
         .header("Authorization", &format!("DPoP {}", thief.access_token));
     is_refused(
         &thief.send(without_proof).await,
@@ -245,7 +245,7 @@ async fn step_8_stolen_jwt_without_key_is_useless_and_proof_is_single_use() {
     // A proof for another URL or another token is invalid.
     let proof = owner.proof("GET", CART, Some(&owner.phone.access_token));
     let elsewhere = thief
-        .ask("GET", "/orders")
+        .request("GET", "/orders")
         .header("Authorization", &format!("DPoP {}", thief.access_token));
     is_refused(
         &thief.send(elsewhere.header("DPoP", &proof)).await,
@@ -254,7 +254,7 @@ async fn step_8_stolen_jwt_without_key_is_useless_and_proof_is_single_use() {
     );
     let other = Phone::logged_in(&doorward).await;
     let unbound = thief
-        .ask("GET", CART)
+        .request("GET", CART)
         .header("Authorization", &format!("DPoP {}", other.access_token));
     is_refused(
         &thief.send(unbound.header("DPoP", &proof)).await,
@@ -263,7 +263,7 @@ async fn step_8_stolen_jwt_without_key_is_useless_and_proof_is_single_use() {
     );
     assert_eq!(doorward.store.count(), passed);
     let public = thief
-        .ask("GET", "/public/x")
+        .request("GET", "/public/x")
         .header("Authorization", &format!("DPoP {}", thief.access_token));
     assert_eq!(thief.send(public).await.status(), 200);
     let received = doorward.store.last();
@@ -280,12 +280,12 @@ async fn step_8_stolen_jwt_without_key_is_useless_and_proof_is_single_use() {
 async fn invalid_proof_is_no_login() {
     let doorward = started(store(""));
     let mut keyed = Keyed {
-        door: &doorward,
+        doorward: &doorward,
         phone: Phone::of(&doorward),
         device: Device::new(),
     };
     let login = json!({ "username": "alice", "password": PASSWORD }).to_string();
-    let ask = keyed.phone.ask("POST", "/.doorward/native/login");
+    let request = keyed.phone.request("POST", "/.doorward/native/login");
     let good = keyed.proof("POST", "/.doorward/native/login", None);
     let elsewhere = keyed.proof("POST", "/.doorward/token", None);
     let cases = [
@@ -294,12 +294,12 @@ async fn invalid_proof_is_no_login() {
         (vec![good.as_str(), good.as_str()], "dpop_proof_repeated"),
     ];
     for (proofs, code) in cases {
-        let ask = proofs
-            .iter()
-            .fold(ask.clone(), |ask, proof| ask.header("DPoP", proof));
+        let request = proofs.iter().fold(request.clone(), |request, proof| {
+            request.header("DPoP", proof)
+        });
         let page = keyed
             .phone
-            .send(ask.body("application/json", login.clone()))
+            .send(request.body("application/json", login.clone()))
             .await;
         assert_eq!(
             (page.status(), page.json()["code"].as_str()),
@@ -307,9 +307,11 @@ async fn invalid_proof_is_no_login() {
             "{page}"
         );
     }
-    let ask = ask.header("DPoP", &good).body("application/json", login);
-    assert_eq!(keyed.phone.send(ask.clone()).await.status(), 200);
-    let page = keyed.phone.send(ask).await;
+    let request = request
+        .header("DPoP", &good)
+        .body("application/json", login);
+    assert_eq!(keyed.phone.send(request.clone()).await.status(), 200);
+    let page = keyed.phone.send(request).await;
     assert_eq!(
         (page.status(), page.json()["code"].as_str()),
         (400, Some("dpop_proof_replayed")),
@@ -330,7 +332,7 @@ async fn required_dpop_rejects_logins_without_proof_and_issues_nonces() {
         "{page}"
     );
     let mut keyed = Keyed {
-        door: &doorward,
+        doorward: &doorward,
         phone,
         device: Device::new(),
     };
@@ -352,13 +354,13 @@ async fn required_dpop_rejects_logins_without_proof_and_issues_nonces() {
         doorward.now(),
         &json!({ "ath": null, "nonce": nonce }),
     );
-    let ask = keyed
+    let request = keyed
         .phone
-        .ask("POST", "/.doorward/native/login")
+        .request("POST", "/.doorward/native/login")
         .header("DPoP", &proof);
     let page = keyed
         .phone
-        .send(ask.body("application/json", body.to_string()))
+        .send(request.body("application/json", body.to_string()))
         .await;
     assert_eq!(page.status(), 200, "{page}");
     keyed.phone.keep(&page.json());
@@ -372,10 +374,10 @@ async fn required_dpop_rejects_logins_without_proof_and_issues_nonces() {
         doorward.now(),
         &json!({ "nonce": nonce }),
     );
-    let ask = keyed
+    let request = keyed
         .phone
-        .ask("GET", CART)
+        .request("GET", CART)
         .header("Authorization", &format!("DPoP {token}"))
         .header("DPoP", &proof);
-    shows_the_cart(&keyed.phone.send(ask).await);
+    shows_the_cart(&keyed.phone.send(request).await);
 }

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{CART, PASSWORD, Phone, calls, last_asked, shows_the_cart, started, store};
+use super::{CART, PASSWORD, Phone, calls, last_request, shows_the_cart, started, store};
 use crate::support::browser::Page;
 use crate::support::doorward::Setup;
 use crate::support::provider::Endpoint;
@@ -188,7 +188,7 @@ async fn scope_can_be_narrowed_and_openid_is_implied() {
         .await;
     assert_eq!(page.status(), 200, "{page}");
     assert_eq!(
-        last_asked(&doorward, "scope").as_deref(),
+        last_request(&doorward, "scope").as_deref(),
         Some("openid email offline_access")
     );
     assert_eq!(
@@ -234,10 +234,10 @@ async fn native_endpoints_are_off_by_default() {
                 .await;
             assert_eq!(page.status(), 404, "{page}");
         }
-        let ask = phone
-            .ask("GET", CART)
+        let request = phone
+            .request("GET", CART)
             .header("Authorization", "Bearer doorward_at_AAAA");
-        assert_eq!(phone.send(ask).await.status(), 401);
+        assert_eq!(phone.send(request).await.status(), 401);
     }
     assert_eq!(calls(&doorward), (0, 0));
 }
@@ -262,8 +262,8 @@ async fn endpoint_accepts_one_method_media_type_and_body_limit() {
     ] {
         let path = format!("/.doorward/{endpoint}");
         for method in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"] {
-            let ask = phone.ask(method, &path);
-            let page = phone.send(ask).await;
+            let request = phone.request(method, &path);
+            let page = phone.send(request).await;
             assert_eq!(
                 (page.status(), page.header("allow")),
                 (405, Some("POST")),
@@ -271,26 +271,30 @@ async fn endpoint_accepts_one_method_media_type_and_body_limit() {
             );
         }
         let body = r#"{"username":"alice","password":"x","refresh_token":"x"}"#;
-        let ask = phone.ask("POST", &path).body(wrong, body);
-        let page = phone.send(ask).await;
+        let request = phone.request("POST", &path).body(wrong, body);
+        let page = phone.send(request).await;
         assert_eq!(
             page.status(),
             if endpoint == "token" { 400 } else { 415 },
             "{endpoint} {page}"
         );
         let filling = "x".repeat(33 * 1024);
-        let ask = phone.ask("POST", &path).body(right, filling);
-        let page = phone.send(ask).await;
+        let request = phone.request("POST", &path).body(right, filling);
+        let page = phone.send(request).await;
         assert_eq!(
             (page.status(), page.json()["code"].as_str()),
             (413, Some("body_too_large")),
             "{endpoint} {page}"
         );
         for length in [0, 2] {
-            let ask = phone
-                .ask("POST", &path)
+            let request = phone
+                .request("POST", &path)
                 .body(right, "{}".get(..length).unwrap_or_default());
-            assert_eq!(phone.send(ask).await.status(), 400, "{endpoint} {length}");
+            assert_eq!(
+                phone.send(request).await.status(),
+                400,
+                "{endpoint} {length}"
+            );
         }
     }
     assert_eq!(calls(&doorward), (0, 0));
@@ -308,10 +312,12 @@ async fn cors_allows_listed_origins_only() {
         ("https://evil.example", 403, None),
         ("null", 403, None),
     ] {
-        let ask = phone
-            .ask("POST", "/.doorward/native/login")
+        let request = phone
+            .request("POST", "/.doorward/native/login")
             .header("Origin", origin);
-        let page = phone.send(ask.body("application/json", body.clone())).await;
+        let page = phone
+            .send(request.body("application/json", body.clone()))
+            .await;
         assert_eq!(page.status(), status, "{origin} {page}");
         assert_eq!(
             page.header("access-control-allow-origin"),
@@ -319,11 +325,11 @@ async fn cors_allows_listed_origins_only() {
             "{origin} {page}"
         );
         assert_eq!(page.header("access-control-allow-credentials"), None);
-        let ask = phone
-            .ask("OPTIONS", "/.doorward/token")
+        let request = phone
+            .request("OPTIONS", "/.doorward/token")
             .header("Origin", origin);
-        let ask = ask.header("Access-Control-Request-Method", "POST");
-        let page = phone.send(ask).await;
+        let request = request.header("Access-Control-Request-Method", "POST");
+        let page = phone.send(request).await;
         let expected = if readable.is_some() {
             204
         } else if status == 200 {
@@ -343,7 +349,7 @@ async fn cors_allows_listed_origins_only() {
         );
     }
     let failed = phone
-        .ask("POST", "/.doorward/token")
+        .request("POST", "/.doorward/token")
         .header("Origin", "capacitor://localhost");
     let page = phone
         .send(failed.body("application/x-www-form-urlencoded", "grant_type=x"))

@@ -86,21 +86,22 @@ impl Phone {
         self.clone()
     }
 
-    fn ask(&self, method: &str, path: &str) -> RequestSpec {
-        let ask = RequestSpec::new(Kind::Program, &format!("{}{path}", self.store)).method(method);
+    fn request(&self, method: &str, path: &str) -> RequestSpec {
+        let request =
+            RequestSpec::new(Kind::Program, &format!("{}{path}", self.store)).method(method);
         match &self.address {
-            Some(address) => ask.header("X-Forwarded-For", address),
-            None => ask,
+            Some(address) => request.header("X-Forwarded-For", address),
+            None => request,
         }
     }
 
-    async fn send(&mut self, ask: RequestSpec) -> Page {
-        self.http.send(ask).await
+    async fn send(&mut self, request: RequestSpec) -> Page {
+        self.http.send(request).await
     }
 
     async fn post_json(&mut self, endpoint: &str, body: &Value) -> Page {
-        let ask = self.ask("POST", &format!("/.doorward/{endpoint}"));
-        self.send(ask.body("application/json", body.to_string()))
+        let request = self.request("POST", &format!("/.doorward/{endpoint}"));
+        self.send(request.body("application/json", body.to_string()))
             .await
     }
 
@@ -108,10 +109,10 @@ impl Phone {
         let body = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs(fields)
             .finish();
-        let ask = self
-            .ask("POST", "/.doorward/token")
+        let request = self
+            .request("POST", "/.doorward/token")
             .body("application/x-www-form-urlencoded", body);
-        self.send(ask).await
+        self.send(request).await
     }
 
     /// Calls the login endpoint and stores the returned tokens.
@@ -150,19 +151,19 @@ impl Phone {
 
     /// Loads a page with the access token only.
     pub(crate) async fn load(&mut self, path: &str) -> Page {
-        let ask = self
-            .ask("GET", path)
+        let request = self
+            .request("GET", path)
             .header("Authorization", &format!("Bearer {}", self.access_token));
-        self.send(ask).await
+        self.send(request).await
     }
 
     /// Loads a page with both tokens and stores the new ones if any are returned.
     async fn load_with_both(&mut self, path: &str) -> Page {
-        let ask = self
-            .ask("GET", path)
+        let request = self
+            .request("GET", path)
             .header("Authorization", &format!("Bearer {}", self.access_token));
         let page = self
-            .send(ask.header("Doorward-Refresh-Token", &self.refresh_token))
+            .send(request.header("Doorward-Refresh-Token", &self.refresh_token))
             .await;
         if let Some(token) = page.header("doorward-access-token") {
             token.clone_into(&mut self.access_token);
@@ -226,7 +227,7 @@ fn calls(doorward: &Doorward) -> (usize, usize) {
 }
 
 /// A parameter of the last call of the token endpoint.
-fn last_asked(doorward: &Doorward, name: &str) -> Option<String> {
+fn last_request(doorward: &Doorward, name: &str) -> Option<String> {
     let visits = doorward.provider.visits(Endpoint::Token);
     visits
         .last()

@@ -15,13 +15,13 @@ async fn native_token_never_reaches_the_backend() {
     let dead = "doorward_at_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned();
     for token in [phone.access_token.clone(), dead] {
         for scheme in ["Bearer", "bearer", "BEARER"] {
-            let ask = phone
-                .ask("GET", "/public/x")
+            let request = phone
+                .request("GET", "/public/x")
                 .header("Authorization", &format!("{scheme} {token}"));
-            let ask = ask
+            let request = request
                 .header("Doorward-Refresh-Token", &phone.refresh_token)
                 .header("doorward_refresh.token", "x");
-            let page = phone.send(ask).await;
+            let page = phone.send(request).await;
             assert_eq!(
                 page.status(),
                 200,
@@ -72,17 +72,17 @@ async fn invalid_token_yields_401_even_for_browsers() {
     let mut phone = Phone::logged_in(&doorward).await;
     doorward.advance_secs(300);
     for kind in [Kind::Navigation, Kind::Frame, Kind::Fetch, Kind::Program] {
-        let ask = RequestSpec::new(kind, &doorward.store_url(CART));
+        let request = RequestSpec::new(kind, &doorward.store_url(CART));
         let page = phone
-            .send(ask.header("Authorization", &format!("Bearer {}", phone.access_token)))
+            .send(request.header("Authorization", &format!("Bearer {}", phone.access_token)))
             .await;
         is_told_to_log_in(&page, "jwt_expired");
     }
-    let ask = phone
-        .ask("POST", CART)
+    let request = phone
+        .request("POST", CART)
         .header("Authorization", &format!("Bearer {}", phone.access_token));
     let page = phone
-        .send(ask.body("application/x-www-form-urlencoded", "item=7"))
+        .send(request.body("application/x-www-form-urlencoded", "item=7"))
         .await;
     is_told_to_log_in(&page, "jwt_expired");
     assert_eq!(doorward.store.count(), 0);
@@ -95,9 +95,9 @@ async fn cookie_session_wins_over_native_token() {
     phone.log_in("bob", "bob").await;
     let mut browser = doorward.logged_in("alice", CART).await;
     for token in [phone.access_token.as_str(), "doorward_at_AAAA"] {
-        let ask = RequestSpec::new(Kind::Navigation, &doorward.store_url(CART))
+        let request = RequestSpec::new(Kind::Navigation, &doorward.store_url(CART))
             .header("Authorization", &format!("Bearer {token}"));
-        let page = browser.send(ask).await;
+        let page = browser.send(request).await;
         assert_eq!(
             (page.status(), doorward.store_saw().as_deref()),
             (200, Some("alice-id")),
@@ -111,12 +111,12 @@ async fn cookie_session_wins_over_native_token() {
 async fn invalid_cookies_do_not_block_a_native_token() {
     let doorward = started(store(""));
     let phone = Phone::logged_in(&doorward).await;
-    let ask = phone
-        .ask("GET", CART)
+    let request = phone
+        .request("GET", CART)
         .header("Authorization", &format!("Bearer {}", phone.access_token));
     let page = phone
         .copy()
-        .send(ask.header("Cookie", "doorward_jwt=garbage; other=1"))
+        .send(request.header("Cookie", "doorward_jwt=garbage; other=1"))
         .await;
     shows_the_cart(&page);
     assert_eq!(doorward.store.last().header("cookie"), Some("other=1"));
@@ -125,7 +125,7 @@ async fn invalid_cookies_do_not_block_a_native_token() {
 #[tokio::test]
 async fn backend_cannot_set_or_suppress_token_headers() {
     let doorward = started(store(INLINE));
-    doorward.store.answer_all(
+    doorward.store.respond_to_all(
         Answer {
             status: 500,
             ..Answer::default()
@@ -161,13 +161,13 @@ async fn body_passes_intact_when_its_request_is_refreshed() {
     let doorward = started(store(INLINE));
     let mut phone = Phone::logged_in(&doorward).await;
     doorward.advance_secs(300);
-    let ask = phone
-        .ask("POST", CART)
+    let request = phone
+        .request("POST", CART)
         .header("Authorization", &format!("Bearer {}", phone.access_token));
-    let ask = ask
+    let request = request
         .header("Doorward-Refresh-Token", &phone.refresh_token)
         .body("application/json", r#"{"item":7}"#);
-    let page = phone.send(ask).await;
+    let page = phone.send(request).await;
     assert_eq!(
         (page.status(), doorward.store.last().body.as_slice()),
         (200, r#"{"item":7}"#.as_bytes()),
@@ -181,12 +181,13 @@ async fn websocket_opens_with_valid_token_and_never_refreshes() {
     let doorward = started(store(INLINE));
     let mut phone = Phone::logged_in(&doorward).await;
     let socket = |phone: &Phone| {
-        let ask = RequestSpec::new(Kind::Program, &doorward.store_url("/chat"));
-        ask.header("Authorization", &format!("Bearer {}", phone.access_token))
+        let request = RequestSpec::new(Kind::Program, &doorward.store_url("/chat"));
+        request
+            .header("Authorization", &format!("Bearer {}", phone.access_token))
             .header("Doorward-Refresh-Token", &phone.refresh_token)
     };
-    let ask = socket(&phone);
-    let mut talk = WebSocket::open(&mut phone.http, ask)
+    let request = socket(&phone);
+    let mut talk = WebSocket::open(&mut phone.http, request)
         .await
         .expect("a socket");
     talk.say("hello").await.expect("sent");
@@ -196,8 +197,8 @@ async fn websocket_opens_with_valid_token_and_never_refreshes() {
     );
     assert_eq!(doorward.store.last().header("authorization"), None);
     doorward.advance_secs(300);
-    let ask = socket(&phone);
-    assert!(WebSocket::open(&mut phone.http, ask).await.is_err());
+    let request = socket(&phone);
+    assert!(WebSocket::open(&mut phone.http, request).await.is_err());
     assert_eq!(doorward.provider.grants("refresh_token"), 0);
 }
 
@@ -206,12 +207,14 @@ async fn other_authorization_passes_on_public_paths() {
     let doorward = started(store(""));
     let mut phone = Phone::logged_in(&doorward).await;
     for value in ["Basic YTpi", "Bearer doorward", "Bearer of.the.backend"] {
-        let ask = phone.ask("GET", "/public/x").header("Authorization", value);
-        assert_eq!(phone.send(ask).await.status(), 200);
+        let request = phone
+            .request("GET", "/public/x")
+            .header("Authorization", value);
+        assert_eq!(phone.send(request).await.status(), 200);
         assert_eq!(doorward.store.last().header("authorization"), Some(value));
     }
     let two = phone
-        .ask("GET", CART)
+        .request("GET", CART)
         .header("Authorization", &format!("Bearer {}", phone.access_token));
     let page = phone.send(two.header("Authorization", "Basic YTpi")).await;
     assert_eq!(

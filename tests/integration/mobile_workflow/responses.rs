@@ -9,10 +9,10 @@ use super::{CART, PASSWORD, Phone, shows_the_cart, started, store};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::{Endpoint, Fault, Flaw};
 
-async fn answered(doorward: &Doorward, status: u16, answer: &Value) -> (u16, Value, u16, Value) {
+async fn answered(doorward: &Doorward, status: u16, response: &Value) -> (u16, Value, u16, Value) {
     doorward
         .provider
-        .behave(|provider| provider.password_answer = Some((status, answer.clone())));
+        .behave(|provider| provider.password_answer = Some((status, response.clone())));
     let mut phone = Phone::of(doorward);
     let by_json = phone.log_in("alice", PASSWORD).await;
     let by_form = phone
@@ -82,9 +82,9 @@ async fn provider_refusals_map_to_stable_codes() {
             "account_locked",
         ),
     ];
-    for (status, answer, code) in cases {
+    for (status, response, code) in cases {
         let (json_status, by_json, form_status, by_form) =
-            answered(&doorward, status, &answer).await;
+            answered(&doorward, status, &response).await;
         assert_eq!(
             (json_status, form_status),
             (
@@ -119,11 +119,11 @@ async fn provider_refusals_map_to_stable_codes() {
 #[tokio::test]
 async fn two_factor_details_are_passed_on() {
     let doorward = started(store(""));
-    let answer = json!({
+    let response = json!({
         "error": "two_factor_required", "error_reason": "two_factor_required", "two_factor_id": "Yk-QY5",
         "two_factor_methods": [{ "id": "X4", "method": "email", "email": "alice@example.com" }], "secret": "s",
     });
-    let (_, by_json, _, by_form) = answered(&doorward, 400, &answer).await;
+    let (_, by_json, _, by_form) = answered(&doorward, 400, &response).await;
     for told in [by_json, by_form] {
         assert_eq!(told["two_factor_id"].as_str(), Some("Yk-QY5"));
         assert_eq!(
@@ -135,8 +135,8 @@ async fn two_factor_details_are_passed_on() {
             "{told}"
         );
     }
-    let answer = json!({ "error": "change_password_required", "change_password_id": "gIMrXt" });
-    let (_, by_json, _, _) = answered(&doorward, 400, &answer).await;
+    let response = json!({ "error": "change_password_required", "change_password_id": "gIMrXt" });
+    let (_, by_json, _, _) = answered(&doorward, 400, &response).await;
     assert_eq!(
         (
             by_json["code"].as_str(),
@@ -244,13 +244,13 @@ async fn provider_or_config_error_is_not_blamed_on_the_user() {
         );
         doorward.provider.heal(Endpoint::Token);
     }
-    for answer in [
+    for response in [
         json!({ "error": "invalid_client" }),
         json!({ "error": "unauthorized_client" }),
     ] {
         doorward
             .provider
-            .behave(|provider| provider.password_answer = Some((401, answer)));
+            .behave(|provider| provider.password_answer = Some((401, response)));
         let page = phone.log_in("alice", PASSWORD).await;
         assert_eq!(
             (page.status(), page.json()["code"].as_str()),

@@ -18,46 +18,46 @@ pub(crate) async fn live(doorward: &Doorward) -> (Vec<String>, Vec<String>) {
     doorward
         .provider
         .add_user("alice", PASSWORD, User::new("alice", &[]));
-    let (mut secrets, mut answers) = (vec![PASSWORD.to_owned(), WRONG.to_owned()], Vec::new());
+    let (mut secrets, mut responses) = (vec![PASSWORD.to_owned(), WRONG.to_owned()], Vec::new());
     let mut phone = Phone::of(doorward);
     let mut keep = |phone: &Phone| {
         secrets.extend([&phone.access_token, &phone.refresh_token].map(Clone::clone));
         secrets.extend(phone.device_token.clone());
     };
-    answers.push(phone.log_in("alice", WRONG).await.text());
+    responses.push(phone.log_in("alice", WRONG).await.text());
     phone.log_in("alice", PASSWORD).await;
     keep(&phone);
-    answers.push(phone.load(CART).await.text());
+    responses.push(phone.load(CART).await.text());
     for fault in [Fault::Status(500), Fault::Html, Fault::CutBefore] {
         doorward.provider.fault(Endpoint::Token, fault);
-        answers.push(phone.log_in("alice", PASSWORD).await.text());
-        answers.push(phone.refresh().await.text());
+        responses.push(phone.log_in("alice", PASSWORD).await.text());
+        responses.push(phone.refresh().await.text());
         doorward.provider.heal(Endpoint::Token);
     }
     doorward.advance_secs(301);
-    answers.push(phone.load(CART).await.text());
+    responses.push(phone.load(CART).await.text());
     let old = phone.clone();
-    answers.push(phone.load_with_both(CART).await.text());
+    responses.push(phone.load_with_both(CART).await.text());
     keep(&phone);
-    answers.push(phone.load(CART).await.text());
+    responses.push(phone.load(CART).await.text());
     // Invalid JSON that contains a password, and a form with a duplicated field.
-    let ask = phone
-        .ask("POST", "/.doorward/native/login")
+    let request = phone
+        .request("POST", "/.doorward/native/login")
         .body("application/json", format!("{{\"password\":\"{WRONG}\""));
-    answers.push(phone.send(ask).await.text());
+    responses.push(phone.send(request).await.text());
     let fields = [
         ("grant_type", "password"),
         ("username", "alice"),
         ("password", WRONG),
         ("password", PASSWORD),
     ];
-    answers.push(phone.post_form(&fields).await.text());
-    let ask = phone
-        .ask("GET", CART)
+    responses.push(phone.post_form(&fields).await.text());
+    let request = phone
+        .request("GET", CART)
         .header("Authorization", &format!("Bearer {}x", phone.access_token));
-    answers.push(phone.send(ask).await.text());
+    responses.push(phone.send(request).await.text());
     doorward.advance_secs(31);
-    answers.push(old.copy().refresh().await.text());
+    responses.push(old.copy().refresh().await.text());
     phone.log_in("alice", PASSWORD).await;
     keep(&phone);
     let token = phone.refresh_token.clone();
@@ -70,13 +70,13 @@ pub(crate) async fn live(doorward: &Doorward) -> (Vec<String>, Vec<String>) {
     );
     secrets.extend(doorward.provider.secrets());
     secrets.extend(["store-secret".to_owned()]);
-    (secrets, answers)
+    (secrets, responses)
 }
 
 #[tokio::test]
 async fn echo_backend_never_sees_token_password_or_doorward_header() {
     let doorward = started(store("inline_refresh = true"));
-    let (secrets, answers) = live(&doorward).await;
+    let (secrets, responses) = live(&doorward).await;
     assert!(
         secrets.len() > 15 && doorward.store.count() >= 3,
         "{}",
@@ -91,11 +91,14 @@ async fn echo_backend_never_sees_token_password_or_doorward_header() {
     ];
     let canaries: Vec<&str> = secrets.iter().map(String::as_str).chain(names).collect();
     doorward.store.assert_never_saw(&canaries);
-    for (answer, secret) in answers
+    for (response, secret) in responses
         .iter()
-        .flat_map(|answer| secrets.iter().map(move |secret| (answer, secret)))
+        .flat_map(|response| secrets.iter().map(move |secret| (response, secret)))
     {
-        assert!(!answer.contains(secret.as_str()), "`{secret}` in {answer}");
+        assert!(
+            !response.contains(secret.as_str()),
+            "`{secret}` in {response}"
+        );
     }
     let log = doorward.log.text();
     assert!(

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{
-    CART, PASSWORD, Phone, calls, is_told_to_log_in, last_asked, shows_the_cart, started, store,
+    CART, PASSWORD, Phone, calls, is_told_to_log_in, last_request, shows_the_cart, started, store,
 };
 use crate::support::doorward::Setup;
 use crate::support::provider::Endpoint;
@@ -17,8 +17,8 @@ const INLINE: &str = "inline_refresh = true";
 async fn step_1_app_opens_and_cart_requires_login() {
     let doorward = started(store(""));
     let mut phone = Phone::of(&doorward);
-    let ask = phone.ask("GET", CART);
-    let page = phone.send(ask).await;
+    let request = phone.request("GET", CART);
+    let page = phone.send(request).await;
     assert_eq!(
         (page.status(), page.json()["code"].as_str()),
         (401, Some("no_session")),
@@ -42,13 +42,16 @@ async fn step_2_login_sends_password_grant_and_returns_json() {
         (Some("no-store"), Some("no-cache"))
     );
     assert_eq!(page.header("set-cookie"), None, "{page}");
-    let answer = page.json();
+    let response = page.json();
     assert_eq!(
-        (answer["token_type"].as_str(), answer["expires_in"].as_u64()),
+        (
+            response["token_type"].as_str(),
+            response["expires_in"].as_u64()
+        ),
         (Some("Bearer"), Some(300))
     );
     assert_eq!(
-        answer["scope"].as_str(),
+        response["scope"].as_str(),
         Some("openid email profile offline_access")
     );
     for (name, prefix) in [
@@ -57,14 +60,14 @@ async fn step_2_login_sends_password_grant_and_returns_json() {
         ("device_token", "doorward_dt_"),
     ] {
         assert!(
-            answer[name]
+            response[name]
                 .as_str()
                 .is_some_and(|token| token.starts_with(prefix)),
             "{name}: {page}"
         );
     }
 
-    let asked = |name| last_asked(&doorward, name);
+    let asked = |name| last_request(&doorward, name);
     assert_eq!(asked("grant_type").as_deref(), Some("password"));
     assert_eq!(
         (asked("username").as_deref(), asked("password").as_deref()),
@@ -265,10 +268,10 @@ async fn step_5_work_on_a_websocket_resets_the_idle_timeout() {
     let mut phone = Phone::logged_in(&doorward).await;
     let mut unused = Phone::logged_in(&doorward).await;
     let authorization = format!("Bearer {}", phone.access_token);
-    let ask = phone
-        .ask("GET", "/chat")
+    let request = phone
+        .request("GET", "/chat")
         .header("Authorization", &authorization);
-    let mut work = WebSocket::open(&mut phone.http, ask)
+    let mut work = WebSocket::open(&mut phone.http, request)
         .await
         .expect("a socket");
     // The idle time begins when the JWT expires.

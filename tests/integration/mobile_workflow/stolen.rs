@@ -107,10 +107,10 @@ async fn step_8_stolen_jwt_works_until_expiry_logout_or_revocation() {
     let body = url::form_urlencoded::Serializer::new(String::new())
         .append_pair("logout_token", &token)
         .finish();
-    let ask = owner
-        .ask("POST", "/.doorward/backchannel-logout")
+    let request = owner
+        .request("POST", "/.doorward/backchannel-logout")
         .body("application/x-www-form-urlencoded", body);
-    assert_eq!(owner.send(ask).await.status(), 200);
+    assert_eq!(owner.send(request).await.status(), 200);
     is_told_to_log_in(&owner.load(CART).await, "session_revoked");
 }
 
@@ -135,9 +135,9 @@ async fn tokens_are_useless_at_other_app_provider_or_purpose() {
         let body = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs(fields)
             .finish();
-        let ask =
+        let request =
             RequestSpec::new(Kind::Program, &doorward.provider.url(Endpoint::Token)).method("POST");
-        ask.body("application/x-www-form-urlencoded", body)
+        request.body("application/x-www-form-urlencoded", body)
     };
     for token in [&phone.refresh_token, &phone.access_token] {
         let page = doorward.browser().send(form(token)).await;
@@ -161,10 +161,10 @@ async fn tokens_are_useless_at_other_app_provider_or_purpose() {
     is_told_to_log_in(&swapped.copy().refresh().await, "unknown_refresh_token");
     let seal = phone.access_token.trim_start_matches("doorward_at_");
     for cookie in [seal, &phone.access_token] {
-        let ask = phone
-            .ask("GET", CART)
+        let request = phone
+            .request("GET", CART)
             .header("Cookie", &format!("doorward_jwt={cookie}"));
-        assert_eq!(phone.copy().send(ask).await.status(), 401);
+        assert_eq!(phone.copy().send(request).await.status(), 401);
     }
     doorward.sign_in("alice");
     let mut browser = doorward.browser();

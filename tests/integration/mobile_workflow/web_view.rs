@@ -14,14 +14,14 @@ async fn call(
     body: &serde_json::Value,
 ) -> Page {
     let page = url::Url::parse(&doorward.store_url("/")).expect("an URL");
-    let ask = RequestSpec::new(
+    let request = RequestSpec::new(
         Kind::Fetch,
         &doorward.store_url(&format!("/.doorward/{endpoint}")),
     )
     .method("POST")
     .from(&page);
     browser
-        .send(ask.body("application/json", body.to_string()))
+        .send(request.body("application/json", body.to_string()))
         .await
 }
 
@@ -119,11 +119,11 @@ async fn only_same_origin_pages_get_cookies() {
             ("native/login", login("bob", "bob")),
             ("native/logout", json!({ "mode": "cookies" })),
         ] {
-            let ask = phone
-                .ask("POST", &format!("/.doorward/{endpoint}"))
+            let request = phone
+                .request("POST", &format!("/.doorward/{endpoint}"))
                 .header("Origin", origin);
             let page = phone
-                .send(ask.body("application/json", body.to_string()))
+                .send(request.body("application/json", body.to_string()))
                 .await;
             assert_eq!(
                 (page.status(), page.json()["code"].as_str()),
@@ -135,10 +135,10 @@ async fn only_same_origin_pages_get_cookies() {
     }
     // A form can be sent from any origin, but not as JSON.
     let mut phone = Phone::of(&doorward);
-    let ask = phone
-        .ask("POST", "/.doorward/native/login")
+    let request = phone
+        .request("POST", "/.doorward/native/login")
         .body("text/plain", login("bob", "bob").to_string());
-    assert_eq!(phone.send(ask).await.status(), 415);
+    assert_eq!(phone.send(request).await.status(), 415);
     let form = [
         ("grant_type", "password"),
         ("username", "bob"),

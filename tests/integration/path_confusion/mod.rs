@@ -201,7 +201,7 @@ fn before(backends: &Backends) -> Doorward {
 
 /// Requests `target` on a keep-alive connection; `None` if the connection closes without a
 /// response.
-async fn ask(kept: &mut Option<Dialogue>, host: &str, target: &str) -> Option<(u16, String)> {
+async fn request(kept: &mut Option<Dialogue>, host: &str, target: &str) -> Option<(u16, String)> {
     let mut dialogue = kept.take().expect("a connection");
     let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n\r\n");
     dialogue.0.write(request.as_bytes()).await.ok()?;
@@ -220,7 +220,7 @@ async fn ask(kept: &mut Option<Dialogue>, host: &str, target: &str) -> Option<(u
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_backend_parser_exposes_a_protected_path() {
     let backends = Backends::start().await;
-    let door = before(&backends);
+    let doorward = before(&backends);
     let (targets, mut holes) = (targets(), Vec::new());
     let mut served: BTreeMap<&str, usize> = BTreeMap::new();
     for name in backends.addresses.keys() {
@@ -229,7 +229,7 @@ async fn no_backend_parser_exposes_a_protected_path() {
             let mut kept = None;
             for target in &targets {
                 if kept.is_none() {
-                    let stream = TcpStream::connect(door.address())
+                    let stream = TcpStream::connect(doorward.address())
                         .await
                         .expect("a connection");
                     stream.set_nodelay(true).expect("no delay");
@@ -242,7 +242,7 @@ async fn no_backend_parser_exposes_a_protected_path() {
                         None => format!("/r{asked}"),
                     };
                 }
-                let Some((status, text)) = ask(&mut kept, &host, &asked).await else {
+                let Some((status, text)) = request(&mut kept, &host, &asked).await else {
                     continue;
                 };
                 if text.contains(PROTECTED) {
@@ -278,7 +278,7 @@ async fn backend_parsers_do_differ_on_these_paths() {
             if kept.is_none() {
                 kept = Some(address.dialogue().await);
             }
-            if let Some((200, text)) = ask(&mut kept, "backend.example", target).await
+            if let Some((200, text)) = request(&mut kept, "backend.example", target).await
                 && text.contains(PROTECTED)
             {
                 disguises.push(target.clone());

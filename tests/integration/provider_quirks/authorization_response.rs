@@ -6,44 +6,46 @@ use crate::support::provider::Endpoint;
 
 #[tokio::test]
 async fn prompt_none_answered_by_page_or_error_makes_no_loop() {
-    let door = Setup::plain()
+    let doorward = Setup::plain()
         .store("extra_authorization_params = { prompt = \"none\" }")
         .start();
-    door.provider
+    doorward
+        .provider
         .behave(|provider| provider.ignores_prompt_none = true);
-    let page = door.browser().visit(&door.store_url(CART)).await;
+    let page = doorward.browser().visit(&doorward.store_url(CART)).await;
     assert_eq!(
         (page.status(), page.url.path()),
         (200, "/authorize"),
         "the person sees the form: {page}"
     );
-    door.provider
+    doorward
+        .provider
         .behave(|provider| provider.ignores_prompt_none = false);
-    let asked = door.provider.calls(Endpoint::Authorize);
-    let page = door.browser().visit(&door.store_url(CART)).await;
+    let asked = doorward.provider.calls(Endpoint::Authorize);
+    let page = doorward.browser().visit(&doorward.store_url(CART)).await;
     assert_error_page(&page, 403, "declined_by_provider");
     assert_eq!(
-        door.provider.calls(Endpoint::Authorize),
+        doorward.provider.calls(Endpoint::Authorize),
         asked + 1,
         "the login ran in circles"
     );
-    alice(&door).await;
+    alice(&doorward).await;
 }
 
 #[tokio::test]
 async fn extra_callback_parameters_are_ignored() {
-    let door = Setup::plain().start();
+    let doorward = Setup::plain().start();
     let added = [
         ("locale", "en"),
         ("userState", "AuthenticatedNotRegistered"),
         ("session_state", "x"),
         ("scope", "a b"),
     ];
-    door.provider.behave(|provider| {
+    doorward.provider.behave(|provider| {
         let added = added
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         provider.extra_callback_parameters = added.collect();
     });
-    alice(&door).await;
+    alice(&doorward).await;
 }

@@ -17,17 +17,17 @@ async fn unusual_claim_and_date_forms_are_accepted() {
         Flaw::Claim("azp", json!("store")),
     ];
     for jwt in ["id", "access"] {
-        let door = Setup::plain()
+        let doorward = Setup::plain()
             .store(&format!("session_jwt = \"{jwt}\""))
             .start();
-        door.provider.behave(|provider| {
+        doorward.provider.behave(|provider| {
             provider.id_token_flaws = flaws.to_vec();
             provider.access_token_flaws =
                 [&flaws[..3], &[Flaw::Claim("aud", json!(["api", "store"]))]].concat();
         });
-        let mut browser = alice(&door).await;
+        let mut browser = alice(&doorward).await;
         assert_eq!(
-            browser.step(&door.store_url(CART)).await.status(),
+            browser.step(&doorward.store_url(CART)).await.status(),
             200,
             "{jwt}"
         );
@@ -36,12 +36,12 @@ async fn unusual_claim_and_date_forms_are_accepted() {
 
 #[tokio::test]
 async fn audience_list_is_accepted_with_azp() {
-    let door = Setup::plain().start();
+    let doorward = Setup::plain().start();
     let audiences = Flaw::Claim("aud", json!(["api", "store"]));
-    door.provider.behave(|provider| {
+    doorward.provider.behave(|provider| {
         provider.id_token_flaws = vec![audiences, Flaw::Claim("azp", json!("store"))]
     });
-    alice(&door).await;
+    alice(&doorward).await;
 }
 
 #[tokio::test]
@@ -49,29 +49,31 @@ async fn null_optional_claims_break_neither_login_nor_refresh() {
     let null = |name| Flaw::Claim(name, Value::Null);
     let id_token = ["azp", "nbf", "auth_time", "at_hash", "sid", "acr"].map(null);
     for jwt in ["id", "access"] {
-        let door = Setup::plain()
+        let doorward = Setup::plain()
             .store(&format!("session_jwt = \"{jwt}\""))
             .start();
-        door.provider.behave(|provider| {
+        doorward.provider.behave(|provider| {
             provider.id_token_flaws = id_token.to_vec();
             provider.access_token_flaws = ["azp", "nbf", "auth_time", "sid"].map(null).to_vec();
         });
-        let mut browser = alice(&door).await;
-        door.provider
+        let mut browser = alice(&doorward).await;
+        doorward
+            .provider
             .behave(|provider| provider.id_token_flaws.push(null("nonce")));
-        door.advance_secs(301);
-        let page = browser.step(&door.store_url(CART)).await;
+        doorward.advance_secs(301);
+        let page = browser.step(&doorward.store_url(CART)).await;
         assert_eq!(page.status(), 200, "{jwt}: {page}");
-        assert_eq!(door.provider.grants("refresh_token"), 1, "{jwt}");
+        assert_eq!(doorward.provider.grants("refresh_token"), 1, "{jwt}");
     }
 }
 
 #[tokio::test]
 async fn claim_that_nothing_uses_may_have_any_form() {
-    let door = Setup::plain().start();
+    let doorward = Setup::plain().start();
     for form in [json!("yesterday"), json!(-1), json!({}), json!([1])] {
-        door.provider
+        doorward
+            .provider
             .behave(|provider| provider.id_token_flaws = vec![Flaw::Claim("auth_time", form)]);
-        alice(&door).await;
+        alice(&doorward).await;
     }
 }

@@ -32,16 +32,17 @@ async fn odd_optional_discovery_member_counts_as_not_offered() {
         ("id_token_signing_alg_values_supported", json!({})),
     ];
     for (name, value) in members {
-        let mut door = Setup::plain().without_provider().start();
-        door.provider
+        let mut doorward = Setup::plain().without_provider().start();
+        doorward
+            .provider
             .behave(|provider| provider.discovery_members = vec![(name, value.clone())]);
-        door.provider.restart();
-        door.advance_secs(3);
-        let mut browser = alice(&door).await;
-        door.advance_secs(301);
-        let page = browser.step(&door.store_url(CART)).await;
+        doorward.provider.restart();
+        doorward.advance_secs(3);
+        let mut browser = alice(&doorward).await;
+        doorward.advance_secs(301);
+        let page = browser.step(&doorward.store_url(CART)).await;
         assert_eq!(page.status(), 200, "{name} {value}: {page}");
-        journey::log_out(&mut browser, &door.site().store).await;
-        assert_eq!(door.cookie(&browser, "jwt"), None, "{name} {value}");
+        journey::log_out(&mut browser, &doorward.site().store).await;
+        assert_eq!(doorward.cookie(&browser, "jwt"), None, "{name} {value}");
     }
 }

@@ -10,53 +10,57 @@ use crate::support::provider::{Endpoint, Fault, Flaw, User};
 
 #[tokio::test]
 async fn fusionauth_reasons_are_codes_in_pages_and_metrics() {
-    let door = Setup::plain()
+    let doorward = Setup::plain()
         .provider("kind = \"fusionauth\"\nrequire_registration = false")
         .start();
-    door.provider.behave(|provider| {
+    doorward.provider.behave(|provider| {
         provider.authorize_error = Some("access_denied");
         provider.extra_callback_parameters =
             vec![("error_reason".to_owned(), "user_locked".to_owned())];
     });
     assert_error_page(
-        &door.browser().visit(&door.store_url(CART)).await,
+        &doorward.browser().visit(&doorward.store_url(CART)).await,
         403,
         "user_locked",
     );
     metric_reaches(
-        &door,
+        &doorward,
         "doorward_logins_total{app=\"store\",outcome=\"user_locked\"}",
         1.0,
     )
     .await;
     // Unlisted values are not passed on.
-    door.provider.behave(|provider| {
+    doorward.provider.behave(|provider| {
         provider.extra_callback_parameters =
             vec![("error_reason".to_owned(), "made_up".to_owned())];
     });
     assert_error_page(
-        &door.browser().visit(&door.store_url(CART)).await,
+        &doorward.browser().visit(&doorward.store_url(CART)).await,
         403,
         "declined_by_provider",
     );
-    door.provider.behave(|provider| {
+    doorward.provider.behave(|provider| {
         provider.authorize_error = None;
         provider.extra_callback_parameters.clear();
     });
-    let mut browser = alice(&door).await;
-    door.advance_secs(301);
+    let mut browser = alice(&doorward).await;
+    doorward.advance_secs(301);
     let body = r#"{"error":"invalid_client","error_reason":"invalid_client_authentication"}"#;
-    door.provider.fault(Endpoint::Token, Fault::Json(401, body));
+    doorward
+        .provider
+        .fault(Endpoint::Token, Fault::Json(401, body));
     assert_error_page(
-        &browser.step(&door.store_url(CART)).await,
+        &browser.step(&doorward.store_url(CART)).await,
         503,
         "invalid_client_authentication",
     );
-    door.advance_secs(5);
+    doorward.advance_secs(5);
     let body = r#"{"error":"invalid_request","error_reason":"refresh_token_not_found"}"#;
-    door.provider.fault(Endpoint::Token, Fault::Json(400, body));
+    doorward
+        .provider
+        .fault(Endpoint::Token, Fault::Json(400, body));
     assert_problem(
-        &fetched(&mut browser, &door.store_url(CART)).await,
+        &fetched(&mut browser, &doorward.store_url(CART)).await,
         401,
         "refresh_rejected",
     );
@@ -83,19 +87,19 @@ async fn unregistered_user_is_rejected_unless_allowed() {
             200,
         ),
     ] {
-        let door = Setup::plain()
+        let doorward = Setup::plain()
             .provider(&format!("kind = \"fusionauth\"{lines}"))
             .store(access)
             .forum(access)
             .start();
-        door.provider.sign_in(user);
-        let mut browser = door.browser();
-        let page = browser.visit(&door.store_url(CART)).await;
+        doorward.provider.sign_in(user);
+        let mut browser = doorward.browser();
+        let page = browser.visit(&doorward.store_url(CART)).await;
         assert_eq!(page.status(), status, "{lines}: {page}");
         if status == 403 {
             assert_error_page(&page, 403, "not_registered");
             assert_eq!(
-                (door.cookie(&browser, "jwt"), door.store.count()),
+                (doorward.cookie(&browser, "jwt"), doorward.store.count()),
                 (None, 0)
             );
         }
@@ -105,28 +109,30 @@ async fn unregistered_user_is_rejected_unless_allowed() {
 #[tokio::test]
 async fn withdrawn_registration_ends_session_at_next_refresh() {
     let access = "session_jwt = \"access\"";
-    let door = Setup::plain()
+    let doorward = Setup::plain()
         .provider("kind = \"fusionauth\"")
         .store(access)
         .forum(access)
         .start();
     let registered = Flaw::Claim("applicationId", json!("store"));
-    door.provider
+    doorward
+        .provider
         .behave(|provider| provider.access_token_flaws = vec![registered]);
-    let mut browser = alice(&door).await;
-    door.advance_secs(301);
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
-    door.advance_secs(301);
-    door.provider
+    let mut browser = alice(&doorward).await;
+    doorward.advance_secs(301);
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
+    doorward.advance_secs(301);
+    doorward
+        .provider
         .behave(|provider| provider.access_token_flaws.clear());
-    let reached = door.store.count();
+    let reached = doorward.store.count();
     assert_problem(
-        &fetched(&mut browser, &door.store_url(CART)).await,
+        &fetched(&mut browser, &doorward.store_url(CART)).await,
         401,
         "refresh_rejected",
     );
     assert_eq!(
-        (door.store.count(), door.cookie(&browser, "refresh")),
+        (doorward.store.count(), doorward.cookie(&browser, "refresh")),
         (reached, None)
     );
 }

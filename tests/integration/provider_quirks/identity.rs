@@ -15,24 +15,24 @@ const ORDERS: &str = "/admin/orders";
 /// How soon a userinfo endpoint that failed is asked again, in seconds.
 const BACKOFF: u64 = 5;
 
-async fn admin(door: &Doorward) -> Browser {
-    signed_in(door, User::new("alice", &["admin"])).await
+async fn admin(doorward: &Doorward) -> Browser {
+    signed_in(doorward, User::new("alice", &["admin"])).await
 }
 
-async fn status(door: &Doorward, browser: &mut Browser) -> u16 {
-    browser.step(&door.store_url(ORDERS)).await.status()
+async fn status(doorward: &Doorward, browser: &mut Browser) -> u16 {
+    browser.step(&doorward.store_url(ORDERS)).await.status()
 }
 
 /// Waits until a refresh beside the requests was delivered.
-async fn status_becomes(door: &Doorward, browser: &mut Browser, expected: u16) {
+async fn status_becomes(doorward: &Doorward, browser: &mut Browser, expected: u16) {
     eventually_async(&format!("status {expected}"), SOON, async || {
-        status(door, browser).await == expected
+        status(doorward, browser).await == expected
     })
     .await;
 }
 
-fn take_roles_away(door: &Doorward) {
-    door.provider.change_user("alice-id", |user| {
+fn take_roles_away(doorward: &Doorward) {
+    doorward.provider.change_user("alice-id", |user| {
         drop(user.claims.insert("roles".to_owned(), json!([])))
     });
 }
@@ -47,40 +47,40 @@ fn only_in_userinfo(provider: &mut Behaviour) {
 async fn missing_claims_are_fetched_from_userinfo() {
     for opaque in [true, false] {
         let jwt = if opaque { "id" } else { "access" };
-        let door = Setup::plain()
+        let doorward = Setup::plain()
             .store(&format!("session_jwt = \"{jwt}\""))
             .start();
-        door.provider.behave(|provider| {
+        doorward.provider.behave(|provider| {
             provider.opaque_access_token = opaque;
             only_in_userinfo(provider);
         });
-        door.provider.sign_in(User::new("alice", &["admin"]));
-        let mut browser = door.browser();
+        doorward.provider.sign_in(User::new("alice", &["admin"]));
+        let mut browser = doorward.browser();
         for round in 0..2 {
-            let page = browser.visit(&door.store_url(ORDERS)).await;
+            let page = browser.visit(&doorward.store_url(ORDERS)).await;
             assert_eq!(page.status(), 200, "{round}: {page}");
             assert_eq!(
-                door.store.last().header("x-forwarded-email"),
+                doorward.store.last().header("x-forwarded-email"),
                 Some("alice@example.com"),
                 "{round}"
             );
             assert_eq!(
-                door.provider.calls(Endpoint::Userinfo),
+                doorward.provider.calls(Endpoint::Userinfo),
                 round + 1,
                 "at the login and at each refresh"
             );
-            door.advance_secs(301);
+            doorward.advance_secs(301);
         }
     }
 }
 
 #[tokio::test]
 async fn complete_tokens_need_no_userinfo() {
-    let door = Setup::plain().start();
-    let mut browser = admin(&door).await;
-    door.advance_secs(301);
-    assert_eq!(status(&door, &mut browser).await, 200);
-    assert_eq!(door.provider.calls(Endpoint::Userinfo), 0);
+    let doorward = Setup::plain().start();
+    let mut browser = admin(&doorward).await;
+    doorward.advance_secs(301);
+    assert_eq!(status(&doorward, &mut browser).await, 200);
+    assert_eq!(doorward.provider.calls(Endpoint::Userinfo), 0);
 }
 
 #[tokio::test]
@@ -126,20 +126,24 @@ async fn role_that_is_taken_away_is_gone_at_the_next_refresh() {
         ),
     ];
     for (what, jwt, at_login, at_refresh) in cases {
-        let door = Setup::plain()
+        let doorward = Setup::plain()
             .store(&format!("session_jwt = \"{jwt}\""))
             .start();
-        door.provider.behave(at_login);
-        let mut browser = admin(&door).await;
-        assert_eq!(status(&door, &mut browser).await, 200, "{what}");
-        door.advance_secs(301);
-        assert_eq!(status(&door, &mut browser).await, 200, "{what}: unchanged");
-        take_roles_away(&door);
-        door.provider.behave(at_refresh);
-        door.advance_secs(301);
-        assert_eq!(status(&door, &mut browser).await, 403, "{what}");
+        doorward.provider.behave(at_login);
+        let mut browser = admin(&doorward).await;
+        assert_eq!(status(&doorward, &mut browser).await, 200, "{what}");
+        doorward.advance_secs(301);
         assert_eq!(
-            browser.step(&door.store_url(CART)).await.status(),
+            status(&doorward, &mut browser).await,
+            200,
+            "{what}: unchanged"
+        );
+        take_roles_away(&doorward);
+        doorward.provider.behave(at_refresh);
+        doorward.advance_secs(301);
+        assert_eq!(status(&doorward, &mut browser).await, 403, "{what}");
+        assert_eq!(
+            browser.step(&doorward.store_url(CART)).await.status(),
             200,
             "{what}"
         );
@@ -149,37 +153,37 @@ async fn role_that_is_taken_away_is_gone_at_the_next_refresh() {
 #[tokio::test]
 async fn claim_stays_if_the_provider_has_no_newer_source() {
     for (jwt, opaque) in [("id", true), ("access", false)] {
-        let door = Setup::plain()
+        let doorward = Setup::plain()
             .store(&format!("session_jwt = \"{jwt}\"\nuserinfo = \"never\""))
             .start();
-        door.provider.behave(|provider| {
+        doorward.provider.behave(|provider| {
             provider.opaque_access_token = opaque;
             provider.access_token_flaws = vec![Flaw::Without("roles")];
             provider.refresh_brings_id_token = false;
         });
-        let mut browser = admin(&door).await;
+        let mut browser = admin(&doorward).await;
         for _ in 0..2 {
-            door.advance_secs(301);
-            assert_eq!(status(&door, &mut browser).await, 200, "{jwt}");
+            doorward.advance_secs(301);
+            assert_eq!(status(&doorward, &mut browser).await, 200, "{jwt}");
         }
-        assert_eq!(door.provider.calls(Endpoint::Userinfo), 0, "{jwt}");
+        assert_eq!(doorward.provider.calls(Endpoint::Userinfo), 0, "{jwt}");
     }
 }
 
 #[tokio::test]
 async fn thinner_refreshed_id_token_is_completed_from_userinfo() {
-    let door = Setup::plain().start();
-    let mut browser = admin(&door).await;
-    door.provider.behave(only_in_userinfo);
-    door.advance_secs(301);
-    assert_eq!(status(&door, &mut browser).await, 200);
-    let email = door
+    let doorward = Setup::plain().start();
+    let mut browser = admin(&doorward).await;
+    doorward.provider.behave(only_in_userinfo);
+    doorward.advance_secs(301);
+    assert_eq!(status(&doorward, &mut browser).await, 200);
+    let email = doorward
         .store
         .last()
         .header("x-forwarded-email")
         .map(str::to_owned);
     assert_eq!(email.as_deref(), Some("alice@example.com"));
-    assert_eq!(door.provider.calls(Endpoint::Userinfo), 1);
+    assert_eq!(doorward.provider.calls(Endpoint::Userinfo), 1);
 }
 
 #[tokio::test]
@@ -192,43 +196,49 @@ async fn transient_userinfo_failure_keeps_claims_and_is_retried() {
         Fault::CutBefore,
     ];
     for fault in faults {
-        let door = Setup::plain().start();
-        door.provider.behave(only_in_userinfo);
-        let mut browser = admin(&door).await;
-        door.provider.fault(Endpoint::Userinfo, fault.clone());
-        take_roles_away(&door);
-        door.advance_secs(301);
-        assert_eq!(status(&door, &mut browser).await, 200, "{fault:?}: kept");
-        let asked = door.provider.calls(Endpoint::Userinfo);
-        door.advance_secs(BACKOFF - 1);
-        assert_eq!(status(&door, &mut browser).await, 200, "{fault:?}");
+        let doorward = Setup::plain().start();
+        doorward.provider.behave(only_in_userinfo);
+        let mut browser = admin(&doorward).await;
+        doorward.provider.fault(Endpoint::Userinfo, fault.clone());
+        take_roles_away(&doorward);
+        doorward.advance_secs(301);
         assert_eq!(
-            door.provider.calls(Endpoint::Userinfo),
+            status(&doorward, &mut browser).await,
+            200,
+            "{fault:?}: kept"
+        );
+        let asked = doorward.provider.calls(Endpoint::Userinfo);
+        doorward.advance_secs(BACKOFF - 1);
+        assert_eq!(status(&doorward, &mut browser).await, 200, "{fault:?}");
+        assert_eq!(
+            doorward.provider.calls(Endpoint::Userinfo),
             asked,
             "{fault:?}: backoff"
         );
-        door.provider.heal(Endpoint::Userinfo);
-        door.advance_secs(1);
-        status_becomes(&door, &mut browser, 403).await;
-        door.provider.assert_no_dead_refresh_token_was_sent();
+        doorward.provider.heal(Endpoint::Userinfo);
+        doorward.advance_secs(1);
+        status_becomes(&doorward, &mut browser, 403).await;
+        doorward.provider.assert_no_dead_refresh_token_was_sent();
     }
 }
 
 #[tokio::test]
 async fn userinfo_that_fails_for_an_hour_preserves_no_role() {
-    let door = Setup::plain().start();
-    door.provider.behave(only_in_userinfo);
-    let mut browser = admin(&door).await;
-    door.provider.fault(Endpoint::Userinfo, Fault::Page(500));
+    let doorward = Setup::plain().start();
+    doorward.provider.behave(only_in_userinfo);
+    let mut browser = admin(&doorward).await;
+    doorward
+        .provider
+        .fault(Endpoint::Userinfo, Fault::Page(500));
     for minutes in (0..60).step_by(5) {
-        door.advance_secs(301);
-        assert_eq!(status(&door, &mut browser).await, 200, "{minutes}");
+        doorward.advance_secs(301);
+        assert_eq!(status(&doorward, &mut browser).await, 200, "{minutes}");
     }
-    door.advance_secs(301);
-    assert_eq!(status(&door, &mut browser).await, 403);
-    door.provider.heal(Endpoint::Userinfo);
-    door.advance_secs(301);
-    status_becomes(&door, &mut browser, 200).await;
+    doorward.advance_secs(301);
+    assert_eq!(status(&doorward, &mut browser).await, 403);
+    doorward.provider.heal(Endpoint::Userinfo);
+    doorward.advance_secs(301);
+    status_becomes(&doorward, &mut browser, 200).await;
 }
 
 #[tokio::test]
@@ -238,40 +248,45 @@ async fn refusing_userinfo_removes_claims() {
         Fault::Status(401),
         Fault::Json(200, r#"{"sub":"mallory-id","roles":["admin"]}"#),
     ] {
-        let door = Setup::plain().start();
-        door.provider.behave(only_in_userinfo);
-        let mut browser = admin(&door).await;
-        door.provider.fault(Endpoint::Userinfo, fault.clone());
-        door.advance_secs(301);
-        assert_eq!(status(&door, &mut browser).await, 403, "{fault:?}");
-        let refreshed = door.provider.grants("refresh_token");
-        door.advance_secs(60);
-        assert_eq!(status(&door, &mut browser).await, 403, "{fault:?}");
+        let doorward = Setup::plain().start();
+        doorward.provider.behave(only_in_userinfo);
+        let mut browser = admin(&doorward).await;
+        doorward.provider.fault(Endpoint::Userinfo, fault.clone());
+        doorward.advance_secs(301);
+        assert_eq!(status(&doorward, &mut browser).await, 403, "{fault:?}");
+        let refreshed = doorward.provider.grants("refresh_token");
+        doorward.advance_secs(60);
+        assert_eq!(status(&doorward, &mut browser).await, 403, "{fault:?}");
         assert_eq!(
-            door.provider.grants("refresh_token"),
+            doorward.provider.grants("refresh_token"),
             refreshed,
             "{fault:?}"
         );
-        door.provider.heal(Endpoint::Userinfo);
-        door.advance_secs(301);
-        assert_eq!(status(&door, &mut browser).await, 200, "{fault:?}: healed");
+        doorward.provider.heal(Endpoint::Userinfo);
+        doorward.advance_secs(301);
+        assert_eq!(
+            status(&doorward, &mut browser).await,
+            200,
+            "{fault:?}: healed"
+        );
     }
 }
 
 #[tokio::test]
 async fn failing_userinfo_does_not_fail_login() {
-    let door = Setup::plain().start();
-    door.provider
+    let doorward = Setup::plain().start();
+    doorward
+        .provider
         .behave(|provider| provider.id_token_flaws = vec![Flaw::Without("email")]);
     for fault in [
         Fault::Page(500),
         Fault::Json(403, ""),
         Fault::Json(200, r#"{"sub":"mallory-id"}"#),
     ] {
-        door.provider.fault(Endpoint::Userinfo, fault.clone());
-        alice(&door).await;
+        doorward.provider.fault(Endpoint::Userinfo, fault.clone());
+        alice(&doorward).await;
         assert_eq!(
-            door.store.last().header("x-forwarded-email"),
+            doorward.store.last().header("x-forwarded-email"),
             None,
             "{fault:?}"
         );
@@ -280,20 +295,21 @@ async fn failing_userinfo_does_not_fail_login() {
 
 #[tokio::test]
 async fn userinfo_that_failed_at_login_is_asked_again() {
-    let door = Setup::plain().start();
-    door.provider.behave(only_in_userinfo);
-    door.provider
+    let doorward = Setup::plain().start();
+    doorward.provider.behave(only_in_userinfo);
+    doorward
+        .provider
         .fault_once(Endpoint::Userinfo, Fault::Page(500));
-    let mut browser = admin(&door).await;
-    assert_eq!(status(&door, &mut browser).await, 403);
-    assert_eq!(door.provider.calls(Endpoint::Userinfo), 1);
-    door.advance_secs(BACKOFF);
-    status_becomes(&door, &mut browser, 200).await;
-    assert_eq!(door.provider.calls(Endpoint::Userinfo), 2);
-    door.advance_secs(60);
-    assert_eq!(status(&door, &mut browser).await, 200);
+    let mut browser = admin(&doorward).await;
+    assert_eq!(status(&doorward, &mut browser).await, 403);
+    assert_eq!(doorward.provider.calls(Endpoint::Userinfo), 1);
+    doorward.advance_secs(BACKOFF);
+    status_becomes(&doorward, &mut browser, 200).await;
+    assert_eq!(doorward.provider.calls(Endpoint::Userinfo), 2);
+    doorward.advance_secs(60);
+    assert_eq!(status(&doorward, &mut browser).await, 200);
     assert_eq!(
-        door.provider.grants("refresh_token"),
+        doorward.provider.grants("refresh_token"),
         1,
         "the identity is complete"
     );

@@ -8,43 +8,42 @@ use crate::support::provider::{Endpoint, ExpiresIn, Fault};
 
 #[tokio::test]
 async fn unchanged_refresh_token_is_no_reuse() {
-    let door = Setup::plain().start();
-    door.provider.behave(|provider| {
+    let doorward = Setup::plain().start();
+    doorward.provider.behave(|provider| {
         provider.rotates_refresh_tokens = false;
         provider.repeats_refresh_token = true;
     });
-    let mut browser = alice(&door).await;
+    let mut browser = alice(&doorward).await;
     for round in 1..4 {
-        door.advance_secs(301);
-        assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
-        assert_eq!(door.provider.grants("refresh_token"), round);
+        doorward.advance_secs(301);
+        assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
+        assert_eq!(doorward.provider.grants("refresh_token"), round);
     }
-    let presented = door.provider.presented();
+    let presented = doorward.provider.presented();
     assert!(presented.windows(2).all(|two| two[0].token == two[1].token));
     assert_eq!(
-        door.metric(
-            "doorward_refresh_tokens_reused_total{app=\"store\",outcome=\"session_ended\"}"
-        )
-        .await,
+        doorward
+            .metric("doorward_refresh_tokens_reused_total{app=\"store\",outcome=\"session_ended\"}")
+            .await,
         0.0
     );
 }
 
 #[tokio::test]
 async fn opaque_token_without_lifetime_or_id_token_refreshes() {
-    let door = Setup::plain().start();
-    door.provider.behave(|provider| {
+    let doorward = Setup::plain().start();
+    doorward.provider.behave(|provider| {
         provider.opaque_access_token = true;
         provider.refresh_brings_id_token = false;
         provider.expires_in = ExpiresIn::Missing;
         provider.rotates_refresh_tokens = false;
     });
-    let mut browser = alice(&door).await;
+    let mut browser = alice(&doorward).await;
     for round in 1..3 {
-        door.advance_secs(301);
-        assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
-        assert_eq!(door.store_saw().as_deref(), Some("alice-id"));
-        assert_eq!(door.provider.grants("refresh_token"), round);
+        doorward.advance_secs(301);
+        assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
+        assert_eq!(doorward.store_saw().as_deref(), Some("alice-id"));
+        assert_eq!(doorward.provider.grants("refresh_token"), round);
     }
 }
 
@@ -69,16 +68,16 @@ async fn rejected_refresh_token_ends_session_in_every_dialect() {
         Fault::Json(403, ""),
     ];
     for refusal in refusals {
-        let door = Setup::plain().start();
-        let mut browser = alice(&door).await;
-        door.advance_secs(301);
-        door.provider.fault(Endpoint::Token, refusal.clone());
-        let answer = fetched(&mut browser, &door.store_url(CART)).await;
-        assert_problem(&answer, 401, "refresh_rejected");
-        assert_eq!(door.cookie(&browser, "refresh"), None, "{refusal:?}");
-        door.provider.heal(Endpoint::Token);
+        let doorward = Setup::plain().start();
+        let mut browser = alice(&doorward).await;
+        doorward.advance_secs(301);
+        doorward.provider.fault(Endpoint::Token, refusal.clone());
+        let response = fetched(&mut browser, &doorward.store_url(CART)).await;
+        assert_problem(&response, 401, "refresh_rejected");
+        assert_eq!(doorward.cookie(&browser, "refresh"), None, "{refusal:?}");
+        doorward.provider.heal(Endpoint::Token);
         assert_eq!(
-            browser.visit(&door.store_url(CART)).await.status(),
+            browser.visit(&doorward.store_url(CART)).await.status(),
             200,
             "{refusal:?}: the next login"
         );
@@ -98,21 +97,21 @@ async fn lifetime_that_is_not_positive_is_ignored() {
     ];
     for form in forms {
         for brings_id_token in [true, false] {
-            let door = Setup::plain().start();
-            door.provider.behave(|provider| {
+            let doorward = Setup::plain().start();
+            doorward.provider.behave(|provider| {
                 provider.token_response_members = vec![("expires_in", form.clone())];
                 provider.refresh_brings_id_token = brings_id_token;
             });
-            let mut browser = alice(&door).await;
+            let mut browser = alice(&doorward).await;
             for round in 1..3 {
-                door.advance_secs(200);
-                let page = browser.step(&door.store_url(CART)).await;
+                doorward.advance_secs(200);
+                let page = browser.step(&doorward.store_url(CART)).await;
                 assert_eq!(page.status(), 200, "{form}: {page}");
-                door.advance_secs(101);
-                let page = browser.step(&door.store_url(CART)).await;
+                doorward.advance_secs(101);
+                let page = browser.step(&doorward.store_url(CART)).await;
                 assert_eq!(page.status(), 200, "{form}: {page}");
                 if form != "3600.0" || brings_id_token {
-                    assert_eq!(door.provider.grants("refresh_token"), round, "{form}");
+                    assert_eq!(doorward.provider.grants("refresh_token"), round, "{form}");
                 }
             }
         }
@@ -122,17 +121,17 @@ async fn lifetime_that_is_not_positive_is_ignored() {
 #[tokio::test]
 async fn error_member_without_a_value_is_no_error() {
     for error in [json!(null), json!("")] {
-        let door = Setup::plain().start();
-        door.provider.behave(|provider| {
+        let doorward = Setup::plain().start();
+        doorward.provider.behave(|provider| {
             provider.token_response_members = vec![
                 ("error", error.clone()),
                 ("error_description", error.clone()),
             ];
         });
-        let mut browser = alice(&door).await;
-        door.advance_secs(301);
-        let page = browser.step(&door.store_url(CART)).await;
+        let mut browser = alice(&doorward).await;
+        doorward.advance_secs(301);
+        let page = browser.step(&doorward.store_url(CART)).await;
         assert_eq!(page.status(), 200, "{error}: {page}");
-        assert_eq!(door.provider.grants("refresh_token"), 1, "{error}");
+        assert_eq!(doorward.provider.grants("refresh_token"), 1, "{error}");
     }
 }

@@ -26,15 +26,16 @@ async fn refreshed_id_token_of_another_login_is_rejected() {
     ];
     for jwt in ["id", "access"] {
         for (flaw, code) in &cases {
-            let door = Setup::plain()
+            let doorward = Setup::plain()
                 .store(&format!("session_jwt = \"{jwt}\""))
                 .start();
-            let mut browser = alice(&door).await;
-            door.provider
+            let mut browser = alice(&doorward).await;
+            doorward
+                .provider
                 .behave(|provider| provider.id_token_flaws = vec![flaw.clone()]);
-            door.advance_secs(301);
-            let answer = fetched(&mut browser, &door.store_url(CART)).await;
-            assert_problem(&answer, 503, code);
+            doorward.advance_secs(301);
+            let response = fetched(&mut browser, &doorward.store_url(CART)).await;
+            assert_problem(&response, 503, code);
         }
     }
 }
@@ -43,43 +44,45 @@ async fn refreshed_id_token_of_another_login_is_rejected() {
 #[tokio::test]
 async fn refreshed_id_token_with_another_auth_time_continues_the_session() {
     for auth_time in [BEGIN.secs() + 301, BEGIN.secs() * 1000, BEGIN.secs() - 10] {
-        let door = Setup::plain().start();
-        let mut browser = alice(&door).await;
-        door.provider.behave(|provider| {
+        let doorward = Setup::plain().start();
+        let mut browser = alice(&doorward).await;
+        doorward.provider.behave(|provider| {
             provider.id_token_flaws = vec![Flaw::Claim("auth_time", json!(auth_time))];
         });
-        door.advance_secs(301);
-        let page = browser.step(&door.store_url(CART)).await;
+        doorward.advance_secs(301);
+        let page = browser.step(&doorward.store_url(CART)).await;
         assert_eq!(page.status(), 200, "{auth_time}");
     }
 }
 
 #[tokio::test]
 async fn login_is_remembered_over_several_refreshes() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
     // The claims that a later token is compared with are not in the one before it.
-    door.provider.behave(|provider| {
+    doorward.provider.behave(|provider| {
         provider.id_token_flaws = ["nonce", "auth_time"].map(Flaw::Without).to_vec();
     });
-    door.advance_secs(301);
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
+    doorward.advance_secs(301);
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
     let nonce = nonce(
-        &door
+        &doorward
             .provider
             .visits(crate::support::provider::Endpoint::Authorize),
     );
-    door.provider
+    doorward
+        .provider
         .behave(|provider| provider.id_token_flaws = vec![Flaw::Claim("nonce", nonce)]);
-    door.advance_secs(301);
+    doorward.advance_secs(301);
     assert_eq!(
-        browser.step(&door.store_url(CART)).await.status(),
+        browser.step(&doorward.store_url(CART)).await.status(),
         200,
         "the same nonce"
     );
-    door.provider
+    doorward
+        .provider
         .behave(|provider| provider.id_token_flaws = vec![Flaw::WrongNonce]);
-    door.advance_secs(301);
-    let answer = fetched(&mut browser, &door.store_url(CART)).await;
-    assert_problem(&answer, 503, "token_nonce_mismatch");
+    doorward.advance_secs(301);
+    let response = fetched(&mut browser, &doorward.store_url(CART)).await;
+    assert_problem(&response, 503, "token_nonce_mismatch");
 }

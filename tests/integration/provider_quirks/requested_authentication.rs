@@ -6,21 +6,22 @@ use crate::support::assertions::{CART, alice, assert_error_page};
 use crate::support::doorward::{BEGIN, Doorward, Setup};
 use crate::support::provider::Flaw;
 
-fn door_with(parameters: &str) -> Doorward {
+fn doorward_with(parameters: &str) -> Doorward {
     let parameters = format!("extra_authorization_params = {{ {parameters} }}");
     Setup::plain().store(&parameters).start()
 }
 
 /// The login fails with this code, if there is one.
-async fn assert_login(door: &Doorward, claim: Option<Flaw>, code: Option<&str>) {
-    door.provider
+async fn assert_login(doorward: &Doorward, claim: Option<Flaw>, code: Option<&str>) {
+    doorward
+        .provider
         .behave(|provider| provider.id_token_flaws = claim.clone().into_iter().collect());
     let Some(code) = code else {
-        alice(door).await;
+        alice(doorward).await;
         return;
     };
-    door.sign_in("alice");
-    let page = door.browser().visit(&door.store_url(CART)).await;
+    doorward.sign_in("alice");
+    let page = doorward.browser().visit(&doorward.store_url(CART)).await;
     let status = if code.ends_with("malformed") {
         502
     } else {
@@ -32,7 +33,7 @@ async fn assert_login(door: &Doorward, claim: Option<Flaw>, code: Option<&str>) 
 
 #[tokio::test]
 async fn authentication_older_than_max_age_is_rejected() {
-    let door = door_with("max_age = \"300\"");
+    let doorward = doorward_with("max_age = \"300\"");
     let at = |time: u64| Some(Flaw::Claim("auth_time", json!(time)));
     let began = BEGIN.secs();
     for (claim, code) in [
@@ -48,21 +49,21 @@ async fn authentication_older_than_max_age_is_rejected() {
             Some("token_auth_time_malformed"),
         ),
     ] {
-        assert_login(&door, claim, code).await;
+        assert_login(&doorward, claim, code).await;
     }
 }
 
 #[tokio::test]
 async fn max_age_does_not_limit_the_session() {
-    let door = door_with("max_age = \"0\"");
-    let mut browser = alice(&door).await;
-    door.advance_secs(301);
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
+    let doorward = doorward_with("max_age = \"0\"");
+    let mut browser = alice(&doorward).await;
+    doorward.advance_secs(301);
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
 }
 
 #[tokio::test]
 async fn acr_that_was_not_requested_is_rejected() {
-    let door = door_with("acr_values = \"gold silver\"");
+    let doorward = doorward_with("acr_values = \"gold silver\"");
     let acr = |value: Value| Some(Flaw::Claim("acr", value));
     for (claim, code) in [
         (acr(json!("silver")), None),
@@ -70,6 +71,6 @@ async fn acr_that_was_not_requested_is_rejected() {
         (acr(json!(["gold"])), Some("token_acr_malformed")),
         (None, Some("token_acr_missing")),
     ] {
-        assert_login(&door, claim, code).await;
+        assert_login(&doorward, claim, code).await;
     }
 }

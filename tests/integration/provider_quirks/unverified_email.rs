@@ -27,8 +27,8 @@ fn marked(value: Value) -> User {
     User::new("alice", &[]).with_claim("email_verified", value)
 }
 
-fn last_email(door: &Doorward) -> Option<String> {
-    let last = door.store.last();
+fn last_email(doorward: &Doorward) -> Option<String> {
+    let last = doorward.store.last();
     last.header("x-forwarded-email").map(str::to_owned)
 }
 
@@ -44,35 +44,35 @@ async fn unverified_email_is_neither_matched_nor_sent() {
     ];
     for in_userinfo in [false, true] {
         for (mark, is_verified) in cases.clone() {
-            let door = setup("").start();
+            let doorward = setup("").start();
             if in_userinfo {
-                door.provider.behave(|provider| {
+                doorward.provider.behave(|provider| {
                     provider.id_token_flaws =
                         vec![Flaw::Without("email"), Flaw::Without("email_verified")]
                 });
             }
-            let mut browser = signed_in(&door, marked(mark.clone())).await;
+            let mut browser = signed_in(&doorward, marked(mark.clone())).await;
             let case = format!("{mark} {in_userinfo}");
             let email = is_verified.then_some("alice@example.com");
-            assert_eq!(last_email(&door).as_deref(), email, "{case}");
-            let status = browser.step(&door.store_url(OWNER)).await.status();
+            assert_eq!(last_email(&doorward).as_deref(), email, "{case}");
+            let status = browser.step(&doorward.store_url(OWNER)).await.status();
             assert_eq!(status, if is_verified { 200 } else { 403 }, "{case}");
-            assert_eq!(door.store_saw().as_deref(), Some("alice-id"), "{case}");
+            assert_eq!(doorward.store_saw().as_deref(), Some("alice-id"), "{case}");
         }
     }
 }
 
 #[tokio::test]
 async fn email_that_loses_its_verification_is_gone_at_the_next_refresh() {
-    let door = setup("").start();
-    let mut browser = signed_in(&door, marked(json!(true))).await;
-    assert_eq!(browser.step(&door.store_url(OWNER)).await.status(), 200);
-    door.provider.change_user("alice-id", |user| {
+    let doorward = setup("").start();
+    let mut browser = signed_in(&doorward, marked(json!(true))).await;
+    assert_eq!(browser.step(&doorward.store_url(OWNER)).await.status(), 200);
+    doorward.provider.change_user("alice-id", |user| {
         user.claims
             .insert("email_verified".to_owned(), json!(false));
     });
-    door.advance_secs(301);
-    assert_eq!(browser.step(&door.store_url(OWNER)).await.status(), 403);
+    doorward.advance_secs(301);
+    assert_eq!(browser.step(&doorward.store_url(OWNER)).await.status(), 403);
 }
 
 #[tokio::test]
@@ -81,16 +81,16 @@ async fn unverified_email_in_an_access_token_is_not_used() {
         ("", false),
         ("dangerously_allow_unverified_claims = true", true),
     ] {
-        let door = setup(lines).more("[apps.store.bearer]\n").start();
+        let doorward = setup(lines).more("[apps.store.bearer]\n").start();
         let claims = json!({ "email": "alice@example.com", "email_verified": false });
-        let token = door.provider.access_token(&claims, &[]);
+        let token = doorward.provider.access_token(&claims, &[]);
         let send = async |path| {
-            let request = RequestSpec::new(Kind::Program, &door.store_url(path))
+            let request = RequestSpec::new(Kind::Program, &doorward.store_url(path))
                 .header("Authorization", &format!("Bearer {token}"));
-            door.browser().send(request).await.status()
+            doorward.browser().send(request).await.status()
         };
         assert_eq!(send(CART).await, 200);
-        assert_eq!(last_email(&door).is_some(), is_used, "{lines}");
+        assert_eq!(last_email(&doorward).is_some(), is_used, "{lines}");
         assert_eq!(
             send(OWNER).await,
             if is_used { 200 } else { 403 },
@@ -101,8 +101,8 @@ async fn unverified_email_in_an_access_token_is_not_used() {
 
 #[tokio::test]
 async fn unverified_email_is_used_if_the_provider_is_trusted_with_it() {
-    let door = setup("dangerously_allow_unverified_claims = true").start();
-    let mut browser = signed_in(&door, marked(json!(false))).await;
-    assert_eq!(last_email(&door).as_deref(), Some("alice@example.com"));
-    assert_eq!(browser.step(&door.store_url(OWNER)).await.status(), 200);
+    let doorward = setup("dangerously_allow_unverified_claims = true").start();
+    let mut browser = signed_in(&doorward, marked(json!(false))).await;
+    assert_eq!(last_email(&doorward).as_deref(), Some("alice@example.com"));
+    assert_eq!(browser.step(&doorward.store_url(OWNER)).await.status(), 200);
 }

@@ -23,14 +23,14 @@ fn change_anything(doorward: &Doorward) {
 }
 
 async fn chat(doorward: &Doorward, browser: &mut Browser, url: &str, origin: &str) -> WebSocket {
-    let ask = RequestSpec::new(Kind::Fetch, url).header("Origin", origin);
-    let mut socket = WebSocket::open(browser, ask).await.expect("a socket");
-    is_answered(&mut socket).await;
+    let request = RequestSpec::new(Kind::Fetch, url).header("Origin", origin);
+    let mut socket = WebSocket::open(browser, request).await.expect("a socket");
+    has_response(&mut socket).await;
     assert!(doorward.servers[0].all_workers_alive());
     socket
 }
 
-async fn is_answered(socket: &mut WebSocket) {
+async fn has_response(socket: &mut WebSocket) {
     socket.say("still here").await.expect("sent");
     let heard = timeout(SOON, socket.poll()).await.expect("an echo in time");
     assert_eq!(heard.expect("an echo").as_deref(), Some("still here"));
@@ -45,7 +45,7 @@ async fn websocket_survives_and_ends_with_its_session() {
     let mut socket = chat(&doorward, &mut browser, &url, &origin).await;
     change_anything(&doorward);
     doorward.reload_changes().await;
-    is_answered(&mut socket).await;
+    has_response(&mut socket).await;
     let page = browser.step(&doorward.store_url(CART)).await;
     assert_eq!(page.header("x-changed"), Some("yes"), "{page}");
     journey::log_out(&mut browser, &origin).await;
@@ -86,7 +86,7 @@ async fn request_in_flight_ends_in_the_configuration_that_it_began_with() {
         gate: Some(gate.clone()),
         ..Answer::default()
     };
-    doorward.store.answer("/slow", slow);
+    doorward.store.response("/slow", slow);
     let url = doorward.store_url("/slow");
     let mut waiting = browser.clone();
     let slow = tokio::spawn(async move { waiting.step(&url).await });
@@ -175,7 +175,7 @@ async fn concurrency_limit_counts_requests_of_before() {
         gate: Some(gate.clone()),
         ..Answer::default()
     };
-    doorward.store.answer("/slow", slow);
+    doorward.store.response("/slow", slow);
     let url = doorward.store_url("/slow");
     let mut waiting = browser.clone();
     let slow = tokio::spawn(async move { waiting.step(&url).await });

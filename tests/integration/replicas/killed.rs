@@ -87,7 +87,7 @@ async fn replica_killed_after_write_leaves_its_result() {
     let (mut replicas, browser) = expired(&redis).await;
     // The backend never responds, so the new cookies never reach the browser.
     let gate = Gate::default();
-    replicas.around.store.answer(
+    replicas.around.store.response(
         CART,
         Answer {
             gate: Some(gate.clone()),

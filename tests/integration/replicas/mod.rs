@@ -63,10 +63,10 @@ async fn log_out(doorward: &Doorward, browser: Browser) {
         .visit(&doorward.store_url("/.doorward/logout"))
         .await;
     let url = Url::parse(&doorward.store_url("/.doorward/logout")).expect("an URL");
-    let ask = RequestSpec::new(Kind::Navigation, url.as_str())
+    let request = RequestSpec::new(Kind::Navigation, url.as_str())
         .method("POST")
         .from(&form.url);
-    let page = browser.send(ask).await;
+    let page = browser.send(request).await;
     assert_eq!(page.status(), 303, "{page}");
 }
 

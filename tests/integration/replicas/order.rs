@@ -20,10 +20,10 @@ async fn revoke(doorward: &Doorward) {
         .sealed_commands(store.expect("the store"), doorward.now())
         .expect("a command");
     let url = format!("http://{}/revoke", doorward.admin_address());
-    let ask = RequestSpec::new(Kind::Program, &url)
+    let request = RequestSpec::new(Kind::Program, &url)
         .method("POST")
         .body("text/plain", command);
-    let page = Browser::new(doorward.clock.clone()).send(ask).await;
+    let page = Browser::new(doorward.clock.clone()).send(request).await;
     assert_eq!(page.status(), 200, "{page}");
 }
 

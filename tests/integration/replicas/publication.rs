@@ -75,11 +75,11 @@ async fn shutdown_names_revocations_that_were_not_published() {
 
 async fn logout_token(doorward: &Doorward, token: &str) -> Page {
     let url = doorward.store_url("/.doorward/backchannel-logout");
-    let ask = RequestSpec::new(Kind::Program, &url).method("POST").body(
+    let request = RequestSpec::new(Kind::Program, &url).method("POST").body(
         "application/x-www-form-urlencoded",
         format!("logout_token={token}"),
     );
-    doorward.browser_of(0).send(ask).await
+    doorward.browser_of(0).send(request).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -37,10 +37,10 @@ async fn backchannel_logout_reaches_other_replica_within_a_second() {
     for (replica, status) in [(1, 200), (0, 400)] {
         let url = doorward.store_url("/.doorward/backchannel-logout");
         let body = format!("logout_token={token}");
-        let ask = RequestSpec::new(Kind::Program, &url)
+        let request = RequestSpec::new(Kind::Program, &url)
             .method("POST")
             .body("application/x-www-form-urlencoded", body);
-        let page = doorward.browser_of(replica).send(ask).await;
+        let page = doorward.browser_of(replica).send(request).await;
         assert_eq!(
             page.status(),
             status,
@@ -71,12 +71,12 @@ async fn webhook_reaches_other_replica_and_counts_once() {
     let signature = doorward.provider.webhook_signature(&body, &[]);
     let told = async |replica| {
         let url = doorward.forum_url("/.doorward/webhooks/fusionauth");
-        let ask = RequestSpec::new(Kind::Program, &url)
+        let request = RequestSpec::new(Kind::Program, &url)
             .method("POST")
             .header("x-fusionauth-signature-jwt", &signature);
         let page = doorward
             .browser_of(replica)
-            .send(ask.body("application/json", body.clone()))
+            .send(request.body("application/json", body.clone()))
             .await;
         assert_eq!(page.status(), 200, "{page}");
     };
@@ -98,8 +98,8 @@ async fn websocket_closes_within_a_second_of_logout_elsewhere() {
     let doorward = two(&redis);
     let browser = doorward.logged_in("alice", CART).await;
     let mut elsewhere = doorward.moved_to(1, browser.clone());
-    let ask = RequestSpec::new(Kind::Program, &doorward.store_url("/socket"));
-    let mut socket = WebSocket::open(&mut elsewhere, ask)
+    let request = RequestSpec::new(Kind::Program, &doorward.store_url("/socket"));
+    let mut socket = WebSocket::open(&mut elsewhere, request)
         .await
         .expect("a socket");
     let begun = std::time::Instant::now();

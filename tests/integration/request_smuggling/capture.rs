@@ -115,12 +115,12 @@ async fn serve(mut stream: TcpStream, shared: Arc<Mutex<Shared>>) {
                 } else {
                     seen.target.as_str()
                 };
-                let answer = format!(
+                let response = format!(
                     "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
                     seen.target.len()
                 );
                 lock(&shared).requests.push(seen);
-                if stream.write_all(answer.as_bytes()).await.is_err() {
+                if stream.write_all(response.as_bytes()).await.is_err() {
                     return;
                 }
             }

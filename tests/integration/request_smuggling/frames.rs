@@ -63,7 +63,7 @@ impl Message {
 
     /// Sends it on a new connection. Returns the response status, or `None` if the stream or
     /// connection was closed.
-    pub(super) async fn ask(&self, mut stream: TcpStream) -> Option<u16> {
+    pub(super) async fn request(&self, mut stream: TcpStream) -> Option<u16> {
         stream.write_all(&self.bytes()).await.ok()?;
         let mut status = None;
         loop {

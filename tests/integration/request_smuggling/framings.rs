@@ -42,15 +42,15 @@ const BODIES: [Body; 5] = [
 #[tokio::test]
 async fn every_method_body_and_protocol_has_one_framing() {
     let backend = Capture::start();
-    let door = before(&backend);
+    let doorward = before(&backend);
     for method in METHODS {
         for body in BODIES {
             for protocol in [Protocol::Http10, Protocol::Http11, Protocol::Http2] {
                 let what = format!("{method} {body:?} {protocol:?}");
                 let status = match protocol {
-                    Protocol::Http10 => over_http_1(&door, method, body, "1.0").await,
-                    Protocol::Http11 => over_http_1(&door, method, body, "1.1").await,
-                    Protocol::Http2 => over_http_2(&door, method, body).await,
+                    Protocol::Http10 => over_http_1(&doorward, method, body, "1.0").await,
+                    Protocol::Http11 => over_http_1(&doorward, method, body, "1.1").await,
+                    Protocol::Http2 => over_http_2(&doorward, method, body).await,
                 };
                 let seen = backend.take().unwrap_or_else(|why| panic!("{what}: {why}"));
                 // HTTP/1.0 has no transfer codings (RFC 9112 section 6.1).
@@ -108,7 +108,7 @@ fn expected(method: &str, body: Body) -> String {
     )
 }
 
-async fn over_http_1(door: &Doorward, method: &str, body: Body, version: &str) -> Option<u16> {
+async fn over_http_1(doorward: &Doorward, method: &str, body: Body, version: &str) -> Option<u16> {
     let (framing, body) = match body {
         Body::None => ("", ""),
         Body::Zero => ("Content-Length: 0\r\n", ""),
@@ -119,7 +119,7 @@ async fn over_http_1(door: &Doorward, method: &str, body: Body, version: &str) -
     let request = format!(
         "{method} /public/x HTTP/{version}\r\nHost: raw.localhost:8080\r\nX-A: b\r\n{framing}\r\n{body}"
     );
-    let mut dialogue = Dialogue(Wire::new(connection(door).await));
+    let mut dialogue = Dialogue(Wire::new(connection(doorward).await));
     dialogue.say(request).await;
     let reply = dialogue.try_hear(method).await?;
     if version == "1.0" {
@@ -128,7 +128,7 @@ async fn over_http_1(door: &Doorward, method: &str, body: Body, version: &str) -
     Some(reply.status())
 }
 
-async fn over_http_2(door: &Doorward, method: &str, body: Body) -> Option<u16> {
+async fn over_http_2(doorward: &Doorward, method: &str, body: Body) -> Option<u16> {
     let text = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
     let mut fields = vec![
         text(":method", method),
@@ -153,13 +153,13 @@ async fn over_http_2(door: &Doorward, method: &str, body: Body) -> Option<u16> {
         body,
         trailers: None,
     };
-    timeout(TIMEOUT, message.ask(connection(door).await))
+    timeout(TIMEOUT, message.request(connection(doorward).await))
         .await
         .expect("an answer in time")
 }
 
-async fn connection(door: &Doorward) -> TcpStream {
-    TcpStream::connect(door.address())
+async fn connection(doorward: &Doorward) -> TcpStream {
+    TcpStream::connect(doorward.address())
         .await
         .expect("a connection")
 }

@@ -10,8 +10,8 @@ use crate::support::doorward::Doorward;
 use crate::support::wire::Wire;
 const PROBE: &str = "GET /public/probe HTTP/1.1\r\nHost: raw.localhost:8080\r\n\r\n";
 
-async fn dialogue(door: &Doorward) -> Dialogue {
-    let stream = TcpStream::connect(door.address())
+async fn dialogue(doorward: &Doorward) -> Dialogue {
+    let stream = TcpStream::connect(doorward.address())
         .await
         .expect("a connection");
     stream.set_nodelay(true).expect("no delay");
@@ -20,7 +20,7 @@ async fn dialogue(door: &Doorward) -> Dialogue {
 
 /// Sends the bytes in pieces of this size and reports differences from the case.
 async fn try_out(
-    door: &Doorward,
+    doorward: &Doorward,
     backend: &Capture,
     case: &Case,
     bytes: &[u8],
@@ -31,7 +31,7 @@ async fn try_out(
     } else {
         "GET"
     };
-    let mut dialogue = dialogue(door).await;
+    let mut dialogue = dialogue(doorward).await;
     for piece in bytes.chunks(piece) {
         // A refused client may find the connection closed.
         if dialogue.0.write(piece).await.is_err() {
@@ -42,7 +42,7 @@ async fn try_out(
         dialogue.0.shut().await.expect("the connection takes it");
     }
     let mut statuses = Vec::new();
-    while statuses.len() < case.answers.len() {
+    while statuses.len() < case.responses.len() {
         match timeout(TIMEOUT, dialogue.try_hear(method)).await {
             Ok(Some(reply)) => statuses.push(reply.status()),
             Ok(None) => break,
@@ -73,11 +73,11 @@ async fn try_out(
             ));
         };
         rest = heard;
-        probe = Some(self::dialogue(door).await.ask("GET", PROBE).await);
+        probe = Some(self::dialogue(doorward).await.request("GET", PROBE).await);
     }
     let probe = probe.map(|reply| (reply.status(), reply.text()));
     let went = judge(case, backend);
-    if statuses != case.answers
+    if statuses != case.responses
         || (ends != case.ends && !(ends && case.may_end))
         || !rest.is_empty()
     {
@@ -95,25 +95,25 @@ async fn try_out(
 #[tokio::test]
 async fn http_1_corpus_yields_canonical_requests() {
     let backend = Capture::start();
-    let door = before(&backend);
-    yields_canonical_requests(&door, &backend).await;
+    let doorward = before(&backend);
+    yields_canonical_requests(&doorward, &backend).await;
 }
 
 #[tokio::test]
 async fn http_1_corpus_on_a_route_yields_canonical_requests() {
     let backend = Capture::start();
-    let door = routed_before(&backend, ROUTE);
-    yields_canonical_requests(&door, &backend).await;
+    let doorward = routed_before(&backend, ROUTE);
+    yields_canonical_requests(&doorward, &backend).await;
 }
 
-async fn yields_canonical_requests(door: &Doorward, backend: &Capture) {
+async fn yields_canonical_requests(doorward: &Doorward, backend: &Capture) {
     let cases = cases(".http");
     assert!(cases.len() > 200, "only {} cases were found", cases.len());
     let mut complaints = Vec::new();
     for (name, case, bytes) in &cases {
         // Byte by byte, no parser sees more than one at a time.
         for piece in [usize::MAX, 1] {
-            if let Err(why) = try_out(door, backend, case, bytes, piece).await {
+            if let Err(why) = try_out(doorward, backend, case, bytes, piece).await {
                 complaints.push(format!("{name}, in pieces of {piece}: {why}"));
             }
         }

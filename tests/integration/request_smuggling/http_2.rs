@@ -13,24 +13,24 @@ const PROBE: &str =
 #[tokio::test]
 async fn http_2_corpus_yields_canonical_requests() {
     let backend = Capture::start();
-    let door = before(&backend);
+    let doorward = before(&backend);
     let cases = cases(".h2");
     assert!(cases.len() > 80, "only {} cases were found", cases.len());
     let mut complaints = Vec::new();
     for (name, case, bytes) in &cases {
         let text = std::str::from_utf8(bytes).expect("text");
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         for text in [text, PROBE] {
-            let stream = TcpStream::connect(door.address())
+            let stream = TcpStream::connect(doorward.address())
                 .await
                 .expect("a connection");
-            let answer = timeout(TIMEOUT, Message::read(text).ask(stream)).await;
-            answers.extend(answer.map_err(|_| complaints.push(format!("{name}: no answer"))));
+            let response = timeout(TIMEOUT, Message::read(text).request(stream)).await;
+            responses.extend(response.map_err(|_| complaints.push(format!("{name}: no answer"))));
         }
-        let expected = vec![case.answers.first().copied(), Some(200)];
-        if answers != expected {
+        let expected = vec![case.responses.first().copied(), Some(200)];
+        if responses != expected {
             complaints.push(format!(
-                "{name}: answered {answers:?} instead of {expected:?}"
+                "{name}: answered {responses:?} instead of {expected:?}"
             ));
         }
         if let Err(why) = judge(case, &backend) {

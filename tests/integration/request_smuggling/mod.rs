@@ -23,7 +23,7 @@ use crate::support::doorward::{Doorward, Setup};
 struct Case {
     /// The expected statuses in order. None where the connection or HTTP/2 stream ends without
     /// a response.
-    answers: Vec<u16>,
+    responses: Vec<u16>,
     /// The requests at the backend, in order.
     #[serde(default)]
     upstream: Vec<String>,

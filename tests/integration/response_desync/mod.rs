@@ -76,9 +76,9 @@ async fn serve(stream: TcpStream, cases: Arc<BTreeMap<String, Case>>) {
 }
 
 /// The response to one request on a separate connection; `None` if it is incomplete.
-async fn ask(door: &Doorward, method: &str, target: &str) -> Option<Reply> {
+async fn request(doorward: &Doorward, method: &str, target: &str) -> Option<Reply> {
     let mut wire = Wire::new(
-        TcpStream::connect(door.address())
+        TcpStream::connect(doorward.address())
             .await
             .expect("a connection"),
     );
@@ -128,11 +128,11 @@ async fn response_corpus_yields_one_response_per_request() {
          upstream = \"http://127.0.0.1:{}\"\n[[apps.raw.rules]]\npaths = [\"/public/**\"]\nallow = \"public\"\n",
         backend.port()
     );
-    let door = Setup::plain().more(&app).start();
+    let doorward = Setup::plain().more(&app).start();
     let mut complaints = Vec::new();
     for (name, case) in cases.iter() {
-        let reply = ask(
-            &door,
+        let reply = request(
+            &doorward,
             case.method.as_deref().unwrap_or("GET"),
             &format!("/public/{name}"),
         )
@@ -154,7 +154,7 @@ async fn response_corpus_yields_one_response_per_request() {
         // Several requests, as the connection with surplus bytes may belong to another worker.
         for number in 0..4 {
             let target = format!("/public/probe-{number}");
-            let reply = ask(&door, "GET", &target)
+            let reply = request(&doorward, "GET", &target)
                 .await
                 .map(|reply| (reply.status(), reply.text()));
             if reply.as_ref() != Some(&(200, target)) {

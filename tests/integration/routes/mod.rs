@@ -1,8 +1,8 @@
 //! Routes by path: which upstream gets a request, under which path and header fields, and what
 //! Doorward answers itself.
 
-mod answers;
 mod public_urls;
+mod responses;
 
 use crate::decisions::check::{Check, Dialect, cookies, decided_by};
 use crate::support::assertions::{CART, Dialogue, Reply, alice, fetched};
@@ -22,7 +22,7 @@ allow = { roles = ["admin"] }
 
 /// A store whose `/wiki` is another backend.
 struct Wiki {
-    door: Doorward,
+    doorward: Doorward,
     wiki: Backend,
 }
 
@@ -30,8 +30,8 @@ impl Wiki {
     /// `lines` are those of the route beside its path and its upstream.
     fn start(setup: Setup, lines: &str) -> Self {
         let wiki = Backend::start();
-        let door = setup.store_rules(RULES).more(&route(&wiki, lines)).start();
-        Self { door, wiki }
+        let doorward = setup.store_rules(RULES).more(&route(&wiki, lines)).start();
+        Self { doorward, wiki }
     }
 
     fn stripping() -> Self {
@@ -39,8 +39,8 @@ impl Wiki {
     }
 
     /// An anonymous request with these fields.
-    async fn ask(&self, target: &str, fields: &str) -> Reply {
-        ask(&self.door, "GET", target, fields).await
+    async fn request(&self, target: &str, fields: &str) -> Reply {
+        request(&self.doorward, "GET", target, fields).await
     }
 }
 
@@ -49,16 +49,16 @@ fn route(wiki: &Backend, lines: &str) -> String {
     format!("\n[[apps.store.routes]]\npath = \"/wiki/**\"\nupstream = \"{url}\"\n{lines}\n")
 }
 
-async fn ask(door: &Doorward, method: &str, target: &str, rest: &str) -> Reply {
-    let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
+async fn request(doorward: &Doorward, method: &str, target: &str, rest: &str) -> Reply {
+    let mut dialogue = Dialogue::with(&doorward.browser(), &doorward.site().store).await;
     let request = format!("{method} {target} HTTP/1.1\r\nHost: store.localhost:8080\r\n{rest}\r\n");
-    dialogue.ask(method, request).await
+    dialogue.request(method, request).await
 }
 
 #[tokio::test]
 async fn route_leads_to_its_upstream_without_the_prefix() {
-    let Wiki { door, wiki } = Wiki::stripping();
-    let mut browser = alice(&door).await;
+    let Wiki { doorward, wiki } = Wiki::stripping();
+    let mut browser = alice(&doorward).await;
     for (requested, forwarded) in [
         ("/wiki/page?a=/wiki", "/page?a=/wiki"),
         ("/wiki", "/"),
@@ -67,32 +67,35 @@ async fn route_leads_to_its_upstream_without_the_prefix() {
         ("/%77iki/caf%c3%a9", "/caf%C3%A9"),
         ("/wiki/wiki/x", "/wiki/x"),
     ] {
-        fetched(&mut browser, &door.store_url(requested)).await;
+        fetched(&mut browser, &doorward.store_url(requested)).await;
         let seen = wiki.last();
         assert_eq!(seen.target, forwarded, "{requested}");
         assert_eq!(seen.head.all("x-forwarded-prefix"), ["/wiki"]);
         assert_eq!(seen.head.all("x-forwarded-user"), ["alice-id"]);
         assert_eq!(seen.head.all("host"), ["store.localhost:8080"]);
     }
-    let (at_wiki, at_store) = (wiki.count(), door.store.count());
+    let (at_wiki, at_store) = (wiki.count(), doorward.store.count());
     for other in ["/wikipedia", "/Wiki/x", "/wik", "/x/wiki/y"] {
-        fetched(&mut browser, &door.store_url(other)).await;
-        let seen = door.store.last();
+        fetched(&mut browser, &doorward.store_url(other)).await;
+        let seen = doorward.store.last();
         assert_eq!(seen.target, other);
         assert_eq!(seen.header("x-forwarded-prefix"), None);
     }
-    assert_eq!((wiki.count(), door.store.count()), (at_wiki, at_store + 4));
+    assert_eq!(
+        (wiki.count(), doorward.store.count()),
+        (at_wiki, at_store + 4)
+    );
 }
 
 #[tokio::test]
 async fn rules_apply_to_the_requested_path() {
     let routed = Wiki::stripping();
-    assert_eq!(routed.ask("/wiki/public/x", "").await.status(), 200);
+    assert_eq!(routed.request("/wiki/public/x", "").await.status(), 200);
     assert_eq!(routed.wiki.last().target, "/public/x");
     let at_wiki = routed.wiki.count();
-    assert_eq!(routed.ask("/wiki/x", "").await.status(), 401);
-    let mut browser = alice(&routed.door).await;
-    let url = routed.door.store_url("/wiki/admin/x");
+    assert_eq!(routed.request("/wiki/x", "").await.status(), 401);
+    let mut browser = alice(&routed.doorward).await;
+    let url = routed.doorward.store_url("/wiki/admin/x");
     assert_eq!(browser.step(&url).await.status(), 403);
     for spelling in [
         "/wiki/public/../admin/x",
@@ -105,7 +108,7 @@ async fn rules_apply_to_the_requested_path() {
         "/wiki;x/admin/x",
         "/wiki/\\admin",
     ] {
-        let status = routed.ask(spelling, "").await.status();
+        let status = routed.request(spelling, "").await.status();
         assert_eq!(status, 400, "{spelling}");
     }
     assert_eq!(routed.wiki.count(), at_wiki);
@@ -114,12 +117,14 @@ async fn rules_apply_to_the_requested_path() {
 #[tokio::test]
 async fn forwarded_path_never_begins_with_two_slashes() {
     let setup = Setup::plain().store("allow_ambiguous_paths = [\"double-slash\"]");
-    let Wiki { door, wiki } = Wiki::start(setup, "strip_prefix = \"/wiki\"");
-    let mut browser = alice(&door).await;
-    let refused = browser.step(&door.store_url("/wiki//evil.test/x")).await;
+    let Wiki { doorward, wiki } = Wiki::start(setup, "strip_prefix = \"/wiki\"");
+    let mut browser = alice(&doorward).await;
+    let refused = browser
+        .step(&doorward.store_url("/wiki//evil.test/x"))
+        .await;
     assert_eq!((refused.status(), wiki.count()), (400, 0));
     for rule_is_strictest in ["/wiki/a//b", "/a//b"] {
-        let status = browser.step(&door.store_url(rule_is_strictest)).await;
+        let status = browser.step(&doorward.store_url(rule_is_strictest)).await;
         assert_eq!(status.status(), 403, "{rule_is_strictest}");
     }
 }
@@ -155,7 +160,10 @@ async fn forged_fields_are_removed_on_a_route() {
         forged.push_str(&format!("{name}: forged\r\n"));
     }
     forged.push_str("Connection: X-Forwarded-Prefix\r\n");
-    assert_eq!(routed.ask("/wiki/public/x", &forged).await.status(), 200);
+    assert_eq!(
+        routed.request("/wiki/public/x", &forged).await.status(),
+        200
+    );
     let seen = routed.wiki.last();
     let text = String::from_utf8_lossy(&seen.head.raw).to_lowercase();
     let kept: Vec<&str> = text
@@ -166,8 +174,8 @@ async fn forged_fields_are_removed_on_a_route() {
     assert_eq!(kept, ["x-script-name: forged"]);
     assert_eq!(seen.head.all("x-forwarded-prefix"), ["/wiki"]);
     assert_eq!(seen.head.all("x-tenant"), ["wiki"]);
-    assert_eq!(routed.ask("/public/x", &forged).await.status(), 200);
-    let seen = routed.door.store.last();
+    assert_eq!(routed.request("/public/x", &forged).await.status(), 200);
+    let seen = routed.doorward.store.last();
     assert_eq!(seen.header("x-forwarded-prefix"), None);
     assert_eq!(seen.head.all("x-tenant"), ["forged"]);
 }
@@ -179,12 +187,12 @@ async fn route_has_timeouts_limits_and_headers_of_its_own() {
     let setup = Setup::plain()
         .server("max_queued_requests = 0")
         .store("response_headers.set = { X-Frame-Options = \"SAMEORIGIN\", X-App = \"store\" }");
-    let Wiki { door, wiki } = Wiki::start(setup, lines);
-    let mut browser = alice(&door).await;
-    let page = fetched(&mut browser, &door.store_url("/wiki/x")).await;
+    let Wiki { doorward, wiki } = Wiki::start(setup, lines);
+    let mut browser = alice(&doorward).await;
+    let page = fetched(&mut browser, &doorward.store_url("/wiki/x")).await;
     assert_eq!(page.header("x-frame-options"), Some("DENY"));
     assert_eq!(page.header("x-app"), Some("store"));
-    let page = fetched(&mut browser, &door.store_url(CART)).await;
+    let page = fetched(&mut browser, &doorward.store_url(CART)).await;
     assert_eq!(page.header("x-frame-options"), Some("SAMEORIGIN"));
 
     let gate = Gate::default();
@@ -192,12 +200,12 @@ async fn route_has_timeouts_limits_and_headers_of_its_own() {
         gate: Some(gate.clone()),
         ..Answer::default()
     };
-    wiki.answer("/public/held", held);
-    let waiting = ask(&door, "GET", "/wiki/public/held", "");
+    wiki.response("/public/held", held);
+    let waiting = request(&doorward, "GET", "/wiki/public/held", "");
     let others = async {
         gate.reached(1).await;
-        let full = ask(&door, "GET", "/wiki/public/x", "").await;
-        let other = ask(&door, "GET", "/public/x", "").await;
+        let full = request(&doorward, "GET", "/wiki/public/x", "").await;
+        let other = request(&doorward, "GET", "/public/x", "").await;
         (full.status(), other.status())
     };
     let (late, others) = tokio::join!(waiting, others);
@@ -208,43 +216,45 @@ async fn route_has_timeouts_limits_and_headers_of_its_own() {
 #[tokio::test]
 async fn access_log_names_the_upstream_of_a_route() {
     let routed = Wiki::stripping();
-    routed.ask("/wiki/public/x", "").await;
-    let line = routed.door.log.line("/wiki/public/x", "forward").await;
+    routed.request("/wiki/public/x", "").await;
+    let line = routed.doorward.log.line("/wiki/public/x", "forward").await;
     assert_eq!(line["upstream"], routed.wiki.url());
-    routed.ask("/public/x", "").await;
-    let line = routed.door.log.line("/public/x", "forward").await;
+    routed.request("/public/x", "").await;
+    let line = routed.doorward.log.line("/public/x", "forward").await;
     assert!(line.get("upstream").is_none(), "{line}");
 }
 
 #[tokio::test]
 async fn reload_applies_routes_and_keeps_connections() {
-    let Wiki { door, wiki } = Wiki::stripping();
-    ask(&door, "GET", "/wiki/public/x", "").await;
-    door.edit(
+    let Wiki { doorward, wiki } = Wiki::stripping();
+    request(&doorward, "GET", "/wiki/public/x", "").await;
+    doorward.edit(
         "strip_prefix = \"/wiki\"",
         "strip_prefix = \"/wiki\"\nadd_prefix = \"/app\"",
     );
-    door.reload_changes().await;
-    ask(&door, "GET", "/wiki/public/x", "").await;
+    doorward.reload_changes().await;
+    request(&doorward, "GET", "/wiki/public/x", "").await;
     assert_eq!(wiki.last().target, "/app/public/x");
     assert_eq!(wiki.connections(), 1, "the same connection");
-    door.edit("path = \"/wiki/**\"", "path = \"/docs/**\"");
-    door.edit("strip_prefix = \"/wiki\"", "strip_prefix = \"/docs\"");
-    door.reload_changes().await;
-    ask(&door, "GET", "/wiki/public/x", "").await;
-    assert_eq!(door.store.last().target, "/wiki/public/x");
+    doorward.edit("path = \"/wiki/**\"", "path = \"/docs/**\"");
+    doorward.edit("strip_prefix = \"/wiki\"", "strip_prefix = \"/docs\"");
+    doorward.reload_changes().await;
+    request(&doorward, "GET", "/wiki/public/x", "").await;
+    assert_eq!(doorward.store.last().target, "/wiki/public/x");
 }
 
 #[tokio::test]
 async fn app_logout_takes_the_route_of_its_path() {
     let setup = Setup::plain().store("app_logout_path = \"/wiki/logout\"");
-    let Wiki { door, wiki } = Wiki::start(setup, "strip_prefix = \"/wiki\"");
+    let Wiki { doorward, wiki } = Wiki::start(setup, "strip_prefix = \"/wiki\"");
     let set = Answer::default().with_header("Set-Cookie", "session=1; Path=/");
-    door.store.answer(CART, set);
-    let mut browser = alice(&door).await;
+    doorward.store.response(CART, set);
+    let mut browser = alice(&doorward).await;
     let gone = Answer::default().with_header("Set-Cookie", "wiki=; Path=/; Max-Age=0");
-    wiki.answer("/logout", gone);
-    let page = browser.visit(&door.store_url("/.doorward/logout")).await;
+    wiki.response("/logout", gone);
+    let page = browser
+        .visit(&doorward.store_url("/.doorward/logout"))
+        .await;
     let page = browser.submit(&page, &[]).await;
     assert_eq!(wiki.last().target, "/logout");
     let first = page.chain.first().expect("the logout");
@@ -262,8 +272,8 @@ async fn app_logout_takes_the_route_of_its_path() {
 async fn decisions_judge_the_same_app_and_path() {
     let lines = "strip_prefix = \"/wiki\"\nrequest_headers.set = { X-Tenant = \"wiki\" }\n\
                  [[apps.store.routes]]\npath = \"/public/old/**\"\nredirect = { to = \"/new/**\" }";
-    let Wiki { door, .. } = Wiki::start(decided_by(Setup::plain()), lines);
-    let cookie = cookies(&door, &alice(&door).await);
+    let Wiki { doorward, .. } = Wiki::start(decided_by(Setup::plain()), lines);
+    let cookie = cookies(&doorward, &alice(&doorward).await);
     for dialect in [
         Dialect::AuthRequest,
         Dialect::ForwardAuth,
@@ -275,16 +285,20 @@ async fn decisions_judge_the_same_app_and_path() {
             ("/public/old/x", false),
         ] {
             let check = Check::new(dialect, target).header("Cookie", &cookie);
-            let answer = check.ask(&door).await;
-            assert_eq!(answer.status() == 200, is_permitted, "{dialect:?} {target}");
+            let response = check.request(&doorward).await;
             assert_eq!(
-                answer.status() >= 400,
+                response.status() == 200,
+                is_permitted,
+                "{dialect:?} {target}"
+            );
+            assert_eq!(
+                response.status() >= 400,
                 !is_permitted,
                 "{dialect:?} {target}"
             );
             if is_permitted {
-                assert_eq!(answer.head.all("x-tenant"), ["wiki"]);
-                assert_eq!(answer.head.header("x-forwarded-prefix"), None);
+                assert_eq!(response.head.all("x-tenant"), ["wiki"]);
+                assert_eq!(response.head.header("x-forwarded-prefix"), None);
             }
         }
     }

@@ -16,11 +16,11 @@ async fn fields_of_the_upstream_are_rewritten_and_bodies_are_not() {
     ] {
         let routed = Wiki::start(Setup::plain(), lines);
         let url = routed.wiki.url();
-        let answer = Answer {
+        let response = Answer {
             body: Content::Bytes(BODY.to_vec()),
             ..Answer::default()
         };
-        let answer = answer
+        let response = response
             .with_header("Location", &format!("{url}{own}/login?next=/x"))
             .with_header("Content-Location", &format!("{own}/a.html"))
             .with_header("Refresh", &format!("5; url={own}/b"))
@@ -31,8 +31,8 @@ async fn fields_of_the_upstream_are_rewritten_and_bodies_are_not() {
             .with_header("Set-Cookie", "__Host-c=1; Path=/; Secure")
             .with_header("Set-Cookie", "doorward_jwt=evil; Path=/")
             .with_header("X-Elsewhere", "/login");
-        routed.wiki.answer(&format!("{own}/public/x"), answer);
-        let reply = routed.ask("/wiki/public/x", "").await;
+        routed.wiki.response(&format!("{own}/public/x"), response);
+        let reply = routed.request("/wiki/public/x", "").await;
         let head = &reply.head;
         let public = "http://store.localhost:8080/wiki/login?next=/x";
         assert_eq!(head.all("location"), [public], "{lines}");
@@ -65,17 +65,17 @@ async fn redirects_to_other_hosts_are_untouched() {
         "?page=2",
         "http://store.localhost:9090/x",
     ] {
-        let answer = Answer {
+        let response = Answer {
             status: 302,
             ..Answer::default()
         };
-        let answer = answer.with_header("Location", location);
-        routed.wiki.answer("/public/x", answer.clone());
-        let reply = routed.ask("/wiki/public/x", "").await;
+        let response = response.with_header("Location", location);
+        routed.wiki.response("/public/x", response.clone());
+        let reply = routed.request("/wiki/public/x", "").await;
         assert_eq!(reply.head.all("location"), [location]);
         // The app's own upstream has no route.
-        routed.door.store.answer("/public/x", answer);
-        let reply = routed.ask("/public/x", "").await;
+        routed.doorward.store.response("/public/x", response);
+        let reply = routed.request("/public/x", "").await;
         assert_eq!(reply.head.all("location"), [location]);
     }
 }
@@ -86,19 +86,19 @@ async fn cookies_of_two_upstreams_stay_apart() {
     let shop = Backend::start();
     let shop_route = route(&shop, "strip_prefix = \"/shop\"").replace("/wiki/**", "/shop/**");
     let setup = Setup::plain().more(&shop_route);
-    let Wiki { door, wiki } = Wiki::start(setup, "strip_prefix = \"/wiki\"");
+    let Wiki { doorward, wiki } = Wiki::start(setup, "strip_prefix = \"/wiki\"");
     for (backend, value) in [(&wiki, "wiki"), (&shop, "shop")] {
         let cookie = format!("session={value}; Path=/; HttpOnly");
-        backend.answer(
+        backend.response(
             "/login",
             Answer::default().with_header("Set-Cookie", &cookie),
         );
     }
-    let mut browser = alice(&door).await;
+    let mut browser = alice(&doorward).await;
     for page in ["/wiki/login", "/shop/login", "/wiki/a", "/shop/b", "/c"] {
-        fetched(&mut browser, &door.store_url(page)).await;
+        fetched(&mut browser, &doorward.store_url(page)).await;
     }
     assert_eq!(wiki.last().header("cookie"), Some("session=wiki"));
     assert_eq!(shop.last().header("cookie"), Some("session=shop"));
-    assert_eq!(door.store.last().header("cookie"), None);
+    assert_eq!(doorward.store.last().header("cookie"), None);
 }

@@ -69,8 +69,8 @@ async fn backchannel_logout_ends_no_session_of_the_other_provider() {
         // The same user by `sub`, and one `jti` for both.
         let claims = json!({ "sub": "alice-id", "jti": "one" });
         let token = wiki.at(own).logout_token("wiki", &claims, &[]);
-        let answer = told(&wiki, &token).await;
-        assert_eq!(answer.status(), 200, "{answer}");
+        let response = told(&wiki, &token).await;
+        assert_eq!(response.status(), 200, "{response}");
         assert_eq!(wiki.is_signed_in(&mut at_login).await, own != "login");
         assert_eq!(wiki.is_signed_in(&mut at_members).await, own != "members");
         wiki.advance_secs(60);
@@ -85,8 +85,8 @@ async fn logout_token_in_the_name_of_the_other_provider_is_refused() {
     let claims = json!({ "sub": "alice-id" });
     let forged = [Flaw::Claim("iss", issuer)];
     let token = wiki.members.logout_token("wiki", &claims, &forged);
-    let answer = told(&wiki, &token).await;
-    assert_eq!(answer.status(), 400, "{answer}");
+    let response = told(&wiki, &token).await;
+    assert_eq!(response.status(), 400, "{response}");
     assert!(wiki.is_signed_in(&mut at_login).await && wiki.is_signed_in(&mut at_members).await);
 }
 
@@ -106,8 +106,8 @@ async fn frontchannel_logout_must_name_the_provider_of_the_session() {
     ] {
         let url = format!("{WIKI}/.doorward/frontchannel-logout{query}");
         let frame = RequestSpec::new(Kind::Frame, &url).from(&page);
-        let answer = browser.clone().send(frame).await;
-        assert_eq!(answer.status() == 200, ends, "{answer}");
+        let response = browser.clone().send(frame).await;
+        assert_eq!(response.status() == 200, ends, "{response}");
         assert_eq!(wiki.is_signed_in(&mut browser).await, !ends, "{query}");
     }
 }

@@ -146,8 +146,8 @@ async fn operator_ends_the_sessions_of_one_provider() {
     let request = RequestSpec::new(Kind::Program, &url)
         .method("POST")
         .body("text/plain", command.expect("a command"));
-    let answer = wiki.browser().send(request).await;
-    assert_eq!(answer.status(), 200, "{answer}");
+    let response = wiki.browser().send(request).await;
+    assert_eq!(response.status(), 200, "{response}");
     assert!(wiki.is_signed_in(&mut at_login).await);
     assert!(!wiki.is_signed_in(&mut at_members).await);
 }

@@ -17,7 +17,7 @@ fn with_bearer() -> Doorward {
 
 #[tokio::test]
 async fn token_is_judged_by_its_own_claims() {
-    let door = with_bearer();
+    let doorward = with_bearer();
     let now = BEGIN.secs();
     for (path, claims, status) in [
         (ACCOUNT, json!({"auth_time": now - 300}), 200),
@@ -30,25 +30,25 @@ async fn token_is_judged_by_its_own_claims() {
         (VAULT, json!({"acr": ["gold"]}), 401),
         ("/public/x", json!({"acr": "bronze"}), 200),
     ] {
-        let token = door.provider.access_token(&claims, &[]);
-        let request = by_token(&door.store_url(path), &token);
-        let page = door.browser().send(request).await;
+        let token = doorward.provider.access_token(&claims, &[]);
+        let request = by_token(&doorward.store_url(path), &token);
+        let page = doorward.browser().send(request).await;
         assert_eq!(page.status(), status, "{path} {claims}: {page}");
     }
 }
 
 #[tokio::test]
 async fn challenge_names_the_requirement() {
-    let door = with_bearer();
+    let doorward = with_bearer();
     let old = json!({"auth_time": 1000, "acr": "bronze"});
-    let token = door.provider.access_token(&old, &[]);
+    let token = doorward.provider.access_token(&old, &[]);
     for (path, expected) in [
         (ACCOUNT, "max_age=\"300\""),
         (VAULT, "acr_values=\"gold silver\""),
     ] {
         // A client that sends a token is no browser, whatever it accepts.
-        let request = by_token(&door.store_url(path), &token).header("Accept", "text/html");
-        let page = door.browser().send(request).await;
+        let request = by_token(&doorward.store_url(path), &token).header("Accept", "text/html");
+        let page = doorward.browser().send(request).await;
         assert_problem(&page, 401, "insufficient_user_authentication");
         assert_eq!(page.json()["login_url"], Value::Null, "{page}");
         let challenges = challenges(&page);
@@ -57,7 +57,7 @@ async fn challenge_names_the_requirement() {
             format!(
                 "Bearer realm=\"{}\", error=\"insufficient_user_authentication\", \
                  error_description=\"insufficient_user_authentication\", {expected}",
-                door.store_host()
+                doorward.store_host()
             )
         );
         assert!(challenges[1].starts_with("DPoP "), "{challenges:?}");
@@ -67,26 +67,30 @@ async fn challenge_names_the_requirement() {
 
 #[tokio::test]
 async fn session_of_a_native_app_is_challenged() {
-    let door = Setup::plain()
+    let doorward = Setup::plain()
         .store_rules(RULES)
         .store("session_jwt = \"access\"")
         .more("[apps.store.native]\npassword_grant = true\n")
         .start();
-    door.provider
+    doorward
+        .provider
         .add_user("alice", "pass", User::new("alice", &[]));
-    let login = RequestSpec::new(Kind::Program, &door.store_url("/.doorward/native/login"))
-        .method("POST")
-        .body(
-            "application/json",
-            json!({"username": "alice", "password": "pass"}).to_string(),
-        );
-    let tokens = door.browser().send(login).await;
+    let login = RequestSpec::new(
+        Kind::Program,
+        &doorward.store_url("/.doorward/native/login"),
+    )
+    .method("POST")
+    .body(
+        "application/json",
+        json!({"username": "alice", "password": "pass"}).to_string(),
+    );
+    let tokens = doorward.browser().send(login).await;
     assert_eq!(tokens.status(), 200, "{tokens}");
     let tokens = tokens.json();
     let token = member(&tokens, "access_token");
-    let page = door
+    let page = doorward
         .browser()
-        .send(by_token(&door.store_url(VAULT), token))
+        .send(by_token(&doorward.store_url(VAULT), token))
         .await;
     assert_problem(&page, 401, "insufficient_user_authentication");
     assert!(
@@ -94,9 +98,9 @@ async fn session_of_a_native_app_is_challenged() {
             && challenges(&page)[0].ends_with("acr_values=\"gold silver\""),
         "{page}"
     );
-    let page = door
+    let page = doorward
         .browser()
-        .send(by_token(&door.store_url("/page"), token))
+        .send(by_token(&doorward.store_url("/page"), token))
         .await;
     assert_eq!(page.status(), 200, "{page}");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{ACCOUNT, VAULT, challenges, door, member, opened, provider_grants, requested};
+use super::{ACCOUNT, VAULT, challenges, doorward, member, opened, provider_grants, requested};
 use crate::support::assertions::{
     CART, alice, assert_error_page, assert_problem, fetched, metric_reaches,
 };
@@ -11,66 +11,67 @@ use crate::support::provider::{Endpoint, Flaw};
 
 #[tokio::test]
 async fn old_login_is_repeated_and_leads_to_the_page() {
-    let door = door();
-    let mut browser = alice(&door).await;
-    let page = opened(&mut browser, &door.store_url(ACCOUNT), 0).await;
+    let doorward = doorward();
+    let mut browser = alice(&doorward).await;
+    let page = opened(&mut browser, &doorward.store_url(ACCOUNT), 0).await;
     assert_eq!(page.status(), 200, "the login is recent: {page}");
 
-    door.advance_secs(331);
-    let page = opened(&mut browser, &door.store_url(CART), 0).await;
+    doorward.advance_secs(331);
+    let page = opened(&mut browser, &doorward.store_url(CART), 0).await;
     assert_eq!(page.status(), 200, "other pages do not care: {page}");
     // The provider lets the user authenticate again.
-    door.sign_in("alice");
-    let page = opened(&mut browser, &door.store_url(ACCOUNT), 3).await;
+    doorward.sign_in("alice");
+    let page = opened(&mut browser, &doorward.store_url(ACCOUNT), 3).await;
     assert_eq!((page.status(), page.url.path()), (200, ACCOUNT), "{page}");
-    assert_eq!(requested(&door, "max_age").as_deref(), Some("300"));
-    assert_eq!(requested(&door, "acr_values"), None);
-    assert_eq!(door.provider.calls(Endpoint::Authorize), 2);
+    assert_eq!(requested(&doorward, "max_age").as_deref(), Some("300"));
+    assert_eq!(requested(&doorward, "acr_values"), None);
+    assert_eq!(doorward.provider.calls(Endpoint::Authorize), 2);
 }
 
 #[tokio::test]
 async fn refresh_does_not_make_a_login_recent() {
-    let door = door();
-    let mut browser = alice(&door).await;
-    door.advance_secs(331);
+    let doorward = doorward();
+    let mut browser = alice(&doorward).await;
+    doorward.advance_secs(331);
     // The JWT of the session has expired: this refreshes it.
-    let refreshed = browser.step(&door.store_url(CART)).await;
+    let refreshed = browser.step(&doorward.store_url(CART)).await;
     assert_eq!(refreshed.status(), 200, "{refreshed}");
-    let page = browser.step(&door.store_url(ACCOUNT)).await;
+    let page = browser.step(&doorward.store_url(ACCOUNT)).await;
     assert_eq!(page.status(), 302, "{page}");
-    door.log.line(ACCOUNT, "start_login").await;
+    doorward.log.line(ACCOUNT, "start_login").await;
 }
 
 #[tokio::test]
 async fn refreshed_session_keeps_the_acr_of_its_login() {
-    let door = door();
-    provider_grants(&door, "silver");
-    let mut browser = alice(&door).await;
-    door.advance_secs(331);
-    door.provider
+    let doorward = doorward();
+    provider_grants(&doorward, "silver");
+    let mut browser = alice(&doorward).await;
+    doorward.advance_secs(331);
+    doorward
+        .provider
         .behave(|provider| provider.id_token_flaws.clear());
-    let page = opened(&mut browser, &door.store_url(VAULT), 0).await;
+    let page = opened(&mut browser, &doorward.store_url(VAULT), 0).await;
     assert_eq!(page.status(), 200, "{page}");
 }
 
 #[tokio::test]
 async fn first_login_already_asks_for_what_the_rule_requires() {
-    let door = door();
-    provider_grants(&door, "gold");
-    door.sign_in("alice");
-    let mut browser = door.browser();
-    let page = opened(&mut browser, &door.store_url(VAULT), 3).await;
+    let doorward = doorward();
+    provider_grants(&doorward, "gold");
+    doorward.sign_in("alice");
+    let mut browser = doorward.browser();
+    let page = opened(&mut browser, &doorward.store_url(VAULT), 3).await;
     assert_eq!((page.status(), page.url.path()), (200, VAULT), "{page}");
     assert_eq!(
-        requested(&door, "acr_values").as_deref(),
+        requested(&doorward, "acr_values").as_deref(),
         Some("gold silver")
     );
 }
 
 #[tokio::test]
 async fn insufficient_login_ends_on_a_page_and_keeps_the_session() {
-    let door = door();
-    let mut browser = alice(&door).await;
+    let doorward = doorward();
+    let mut browser = alice(&doorward).await;
     for (flaw, url, code) in [
         (
             Some(Flaw::Claim("acr", json!("bronze"))),
@@ -89,20 +90,21 @@ async fn insufficient_login_ends_on_a_page_and_keeps_the_session() {
             "token_auth_time_missing",
         ),
     ] {
-        door.advance_secs(331);
-        opened(&mut browser, &door.store_url(CART), 0).await;
-        door.provider
+        doorward.advance_secs(331);
+        opened(&mut browser, &doorward.store_url(CART), 0).await;
+        doorward
+            .provider
             .behave(|provider| provider.id_token_flaws = flaw.clone().into_iter().collect());
-        let before = door.provider.calls(Endpoint::Authorize);
-        let page = opened(&mut browser, &door.store_url(url), 2).await;
+        let before = doorward.provider.calls(Endpoint::Authorize);
+        let page = opened(&mut browser, &doorward.store_url(url), 2).await;
         assert_error_page(&page, 403, code);
         assert_eq!(
-            door.provider.calls(Endpoint::Authorize),
+            doorward.provider.calls(Endpoint::Authorize),
             before + 1,
             "{code}"
         );
         metric_reaches(
-            &door,
+            &doorward,
             &format!(r#"doorward_logins_total{{app="store",outcome="{code}"}}"#),
             1.0,
         )
@@ -112,18 +114,19 @@ async fn insufficient_login_ends_on_a_page_and_keeps_the_session() {
         let again = browser.step(page.resolve(&link).as_str()).await;
         let location = again.header("location").unwrap_or_default();
         assert!(location.contains("prompt=login"), "{location}");
-        door.provider
+        doorward
+            .provider
             .behave(|provider| provider.id_token_flaws.clear());
-        let page = opened(&mut browser, &door.store_url(CART), 0).await;
+        let page = opened(&mut browser, &doorward.store_url(CART), 0).await;
         assert_eq!(page.status(), 200, "the session is still there: {page}");
     }
 }
 
 #[tokio::test]
 async fn error_of_the_provider_is_not_repeated_without_end() {
-    let door = door();
-    let mut browser = alice(&door).await;
-    door.advance_secs(331);
+    let doorward = doorward();
+    let mut browser = alice(&doorward).await;
+    doorward.advance_secs(331);
     for (error, requests, code) in [
         ("login_required", 2, "declined_by_provider"),
         ("access_denied", 1, "declined_by_provider"),
@@ -133,22 +136,23 @@ async fn error_of_the_provider_is_not_repeated_without_end() {
             "unmet_authentication_requirements",
         ),
     ] {
-        door.provider
+        doorward
+            .provider
             .behave(|provider| provider.authorize_error = Some(error));
-        let before = door.provider.calls(Endpoint::Authorize);
-        let page = browser.visit(&door.store_url(ACCOUNT)).await;
+        let before = doorward.provider.calls(Endpoint::Authorize);
+        let page = browser.visit(&doorward.store_url(ACCOUNT)).await;
         assert_error_page(&page, 403, code);
-        let after = door.provider.calls(Endpoint::Authorize);
+        let after = doorward.provider.calls(Endpoint::Authorize);
         assert_eq!(after - before, requests, "{error}");
-        assert_eq!(requested(&door, "max_age").as_deref(), Some("300"));
+        assert_eq!(requested(&doorward, "max_age").as_deref(), Some("300"));
     }
 }
 
 #[tokio::test]
 async fn script_gets_401_with_the_requirement_and_a_link() {
-    let door = door();
-    let mut browser = alice(&door).await;
-    let page = fetched(&mut browser, &door.store_url(VAULT)).await;
+    let doorward = doorward();
+    let mut browser = alice(&doorward).await;
+    let page = fetched(&mut browser, &doorward.store_url(VAULT)).await;
     assert_problem(&page, 401, "insufficient_user_authentication");
     assert_eq!(
         challenges(&page),
@@ -164,46 +168,46 @@ async fn script_gets_401_with_the_requirement_and_a_link() {
         "{login_url}"
     );
 
-    provider_grants(&door, "gold");
+    provider_grants(&doorward, "gold");
     let page = opened(&mut browser, login_url, 3).await;
     assert_eq!(page.status(), 200, "{page}");
-    let page = fetched(&mut browser, &door.store_url(VAULT)).await;
+    let page = fetched(&mut browser, &doorward.store_url(VAULT)).await;
     assert_eq!(page.status(), 200, "{page}");
     // The same link has nothing left to do.
-    let calls = door.provider.calls(Endpoint::Authorize);
+    let calls = doorward.provider.calls(Endpoint::Authorize);
     opened(&mut browser, login_url, 1).await;
-    assert_eq!(door.provider.calls(Endpoint::Authorize), calls);
+    assert_eq!(doorward.provider.calls(Endpoint::Authorize), calls);
 }
 
 #[tokio::test]
 async fn frame_shows_a_link_and_a_websocket_is_refused() {
-    let door = door();
-    let mut browser = alice(&door).await;
-    let page = door.store_url(CART).parse().expect("a URL");
-    let frame = RequestSpec::new(Kind::Frame, &door.store_url(VAULT)).from(&page);
+    let doorward = doorward();
+    let mut browser = alice(&doorward).await;
+    let page = doorward.store_url(CART).parse().expect("a URL");
+    let frame = RequestSpec::new(Kind::Frame, &doorward.store_url(VAULT)).from(&page);
     let frame = browser.send(frame).await;
     assert_error_page(&frame, 401, "login_blocked_in_frame");
     let (link, _) = frame.links().into_iter().next().expect("a link");
     assert!(link.contains("acr_values=gold+silver"), "{link}");
 
-    let socket = RequestSpec::new(Kind::Program, &door.store_url(VAULT))
+    let socket = RequestSpec::new(Kind::Program, &doorward.store_url(VAULT))
         .header("Connection", "Upgrade")
         .header("Upgrade", "websocket")
         .header("Sec-WebSocket-Version", "13")
         .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
-        .header("Origin", &door.site().store);
+        .header("Origin", &doorward.site().store);
     let refused = browser.send(socket).await;
     assert_problem(&refused, 401, "insufficient_user_authentication");
 }
 
 #[tokio::test]
 async fn form_is_preserved_while_the_user_logs_in_again() {
-    let door = door();
-    let mut browser = alice(&door).await;
-    door.advance_secs(331);
-    door.sign_in("alice");
-    let form_page = door.store_url("/account").parse().expect("a URL");
-    let form = RequestSpec::new(Kind::Navigation, &door.store_url(ACCOUNT))
+    let doorward = doorward();
+    let mut browser = alice(&doorward).await;
+    doorward.advance_secs(331);
+    doorward.sign_in("alice");
+    let form_page = doorward.store_url("/account").parse().expect("a URL");
+    let form = RequestSpec::new(Kind::Navigation, &doorward.store_url(ACCOUNT))
         .method("POST")
         .from(&form_page)
         .body(
@@ -216,10 +220,10 @@ async fn form_is_preserved_while_the_user_logs_in_again() {
         (200, "/.doorward/form"),
         "{confirm}"
     );
-    assert_eq!(requested(&door, "max_age").as_deref(), Some("300"));
+    assert_eq!(requested(&doorward, "max_age").as_deref(), Some("300"));
     let sent = browser.submit(&confirm, &[]).await;
     assert_eq!(sent.status(), 200, "{sent}");
-    let posts = door.store.received();
+    let posts = doorward.store.received();
     let posts: Vec<_> = posts.iter().filter(|one| one.method == "POST").collect();
     assert_eq!(posts.len(), 1);
     assert_eq!(posts[0].target, ACCOUNT);

@@ -35,19 +35,20 @@ fn with_rules(setup: Setup) -> Setup {
     setup.store_rules(RULES)
 }
 
-fn door() -> Doorward {
+fn doorward() -> Doorward {
     with_rules(Setup::plain()).start()
 }
 
 /// The provider's next ID tokens have this `acr`.
-fn provider_grants(door: &Doorward, acr: &str) {
-    door.provider
+fn provider_grants(doorward: &Doorward, acr: &str) {
+    doorward
+        .provider
         .behave(|provider| provider.id_token_flaws = vec![Flaw::Claim("acr", json!(acr))]);
 }
 
 /// A parameter of the latest authorization request.
-fn requested(door: &Doorward, name: &str) -> Option<String> {
-    let visits = door.provider.visits(Endpoint::Authorize);
+fn requested(doorward: &Doorward, name: &str) -> Option<String> {
+    let visits = doorward.provider.visits(Endpoint::Authorize);
     let latest = visits.last().expect("an authorization request");
     latest.parameter(name).map(str::to_owned)
 }

@@ -11,35 +11,35 @@ const LOGIN: &str = "https://signin.example.test";
 #[tokio::test]
 async fn login_host_asks_for_what_the_app_requires() {
     let setup = Setup::over_tls().provider(&format!("login_url = \"{LOGIN}\""));
-    let door = with_rules(setup).start();
+    let doorward = with_rules(setup).start();
     for id in ["store", "forum"] {
-        door.provider.register(Client::of_app(id, LOGIN));
+        doorward.provider.register(Client::of_app(id, LOGIN));
     }
-    let mut browser = alice(&door).await;
-    let page = opened(&mut browser, &door.store_url(VAULT), 3).await;
+    let mut browser = alice(&doorward).await;
+    let page = opened(&mut browser, &doorward.store_url(VAULT), 3).await;
     assert_error_page(&page, 403, "token_acr_missing");
     assert_eq!(page.url.host_str(), Some("signin.example.test"));
     assert_eq!(
-        requested(&door, "acr_values").as_deref(),
+        requested(&doorward, "acr_values").as_deref(),
         Some("gold silver")
     );
-    let stays = opened(&mut browser, &door.store_url(CART), 0).await;
+    let stays = opened(&mut browser, &doorward.store_url(CART), 0).await;
     assert_eq!(stays.status(), 200, "{stays}");
 
-    provider_grants(&door, "gold");
+    provider_grants(&doorward, "gold");
     let (link, _) = page.links().into_iter().next().expect("a link");
     let page = browser.click(&page, &link).await;
     assert_eq!((page.status(), page.url.path()), (200, VAULT), "{page}");
-    assert_eq!(requested(&door, "prompt").as_deref(), Some("login"));
+    assert_eq!(requested(&doorward, "prompt").as_deref(), Some("login"));
 }
 
 #[tokio::test]
 async fn other_proxy_is_told_to_refuse_or_to_redirect() {
-    let door = decided_by(with_rules(Setup::plain())).start();
-    let mut browser = alice(&door).await;
-    door.advance_secs(331);
+    let doorward = decided_by(with_rules(Setup::plain())).start();
+    let mut browser = alice(&doorward).await;
+    doorward.advance_secs(331);
     // The session has a new JWT after this.
-    opened(&mut browser, &door.store_url(CART), 0).await;
+    opened(&mut browser, &doorward.store_url(CART), 0).await;
     let login = "http://store.localhost:8080/.doorward/login\
                  ?return_to=%2Faccount%2Femail&max_age=300";
     for (dialect, status) in [
@@ -47,12 +47,12 @@ async fn other_proxy_is_told_to_refuse_or_to_redirect() {
         (Dialect::ForwardAuth, 302),
         (Dialect::ExtAuthz, 302),
     ] {
-        let cookies = cookies(&door, &browser);
+        let cookies = cookies(&doorward, &browser);
         let check = || Check::new(dialect, ACCOUNT).header("Cookie", &cookies);
-        let page = check().header("Accept", HTML).ask(&door).await;
+        let page = check().header("Accept", HTML).request(&doorward).await;
         assert_eq!(page.status(), status, "{dialect:?}");
         assert_eq!(page.head.header("location"), Some(login), "{dialect:?}");
-        let script = check().ask(&door).await;
+        let script = check().request(&doorward).await;
         assert_eq!(script.status(), 401, "{dialect:?}");
         assert!(
             script.text().contains("insufficient_user_authentication"),
@@ -60,10 +60,10 @@ async fn other_proxy_is_told_to_refuse_or_to_redirect() {
             script.text()
         );
     }
-    door.sign_in("alice");
+    doorward.sign_in("alice");
     let page = opened(&mut browser, login, 3).await;
     assert_eq!((page.status(), page.url.path()), (200, ACCOUNT), "{page}");
-    let cookies = cookies(&door, &browser);
+    let cookies = cookies(&doorward, &browser);
     let permitted = Check::new(Dialect::ForwardAuth, ACCOUNT).header("Cookie", &cookies);
-    assert_eq!(permitted.ask(&door).await.status(), 200);
+    assert_eq!(permitted.request(&doorward).await.status(), 200);
 }

@@ -17,17 +17,17 @@ pub const SOON: Duration = Duration::from_secs(10);
 pub const CART: &str = "/shopping-cart";
 
 /// A browser with this user signed in at the store and at the provider.
-pub async fn signed_in(door: &Doorward, user: User) -> Browser {
-    door.provider.sign_in(user);
-    let mut browser = door.browser();
-    let page = browser.visit(&door.store_url(CART)).await;
+pub async fn signed_in(doorward: &Doorward, user: User) -> Browser {
+    doorward.provider.sign_in(user);
+    let mut browser = doorward.browser();
+    let page = browser.visit(&doorward.store_url(CART)).await;
     assert_eq!((page.status(), page.url.path()), (200, CART), "{page}");
     browser
 }
 
 /// Alice, without roles.
-pub async fn alice(door: &Doorward) -> Browser {
-    signed_in(door, User::new("alice", &[])).await
+pub async fn alice(doorward: &Doorward) -> Browser {
+    signed_in(doorward, User::new("alice", &[])).await
 }
 
 /// The response to a script of the store.
@@ -39,17 +39,17 @@ pub async fn fetched(browser: &mut Browser, url: &str) -> Page {
 }
 
 /// Waits until a counter or gauge has this value.
-pub async fn metric_reaches(door: &Doorward, series: &str, value: f64) {
+pub async fn metric_reaches(doorward: &Doorward, series: &str, value: f64) {
     super::eventually_async(&format!("{series} is {value}"), SOON, async || {
-        door.metric(series).await == value
+        doorward.metric(series).await == value
     })
     .await;
 }
 
 /// Asserts that the response starts a login.
-pub fn assert_login_starts(door: &Doorward, page: &Page) {
+pub fn assert_login_starts(doorward: &Doorward, page: &Page) {
     let location = page.header("location").unwrap_or_default();
-    let authorize = door.provider.url(Endpoint::Authorize);
+    let authorize = doorward.provider.url(Endpoint::Authorize);
     assert!(
         page.status() == 302 && location.starts_with(&authorize),
         "no login: {page}"
@@ -146,7 +146,7 @@ impl Dialogue {
     }
 
     /// Sends a request with `method` and reads its response.
-    pub async fn ask(&mut self, method: &str, bytes: impl AsRef<[u8]>) -> Reply {
+    pub async fn request(&mut self, method: &str, bytes: impl AsRef<[u8]>) -> Reply {
         self.say(bytes).await;
         self.poll(method).await
     }

@@ -77,7 +77,7 @@ struct Shared {
     connections: usize,
     received: Vec<Received>,
     tunnelled: Vec<u8>,
-    answers: HashMap<String, Answer>,
+    responses: HashMap<String, Answer>,
     default: Answer,
 }
 
@@ -157,13 +157,13 @@ impl Backend {
     }
 
     /// Sets the response of every path without a specific one.
-    pub fn answer_all(&self, answer: Answer) {
-        self.shared().default = answer;
+    pub fn respond_to_all(&self, response: Answer) {
+        self.shared().default = response;
     }
 
     /// Sets the response of `path` (without query).
-    pub fn answer(&self, path: &str, answer: Answer) {
-        self.shared().answers.insert(path.to_owned(), answer);
+    pub fn response(&self, path: &str, response: Answer) {
+        self.shared().responses.insert(path.to_owned(), response);
     }
 
     /// All requests so far, in the order in which their heads arrived.
@@ -268,18 +268,22 @@ async fn serve(mut wire: Wire, shared: &Mutex<Shared>) -> io::Result<()> {
         while let Some(part) = wire.next_part(&mut rest).await? {
             lock().received[index].body.extend(part);
         }
-        let (request, answer) = {
+        let (request, response) = {
             let shared = lock();
             let request = shared.received[index].clone();
             let path = request.target.split('?').next().unwrap_or_default();
-            let answer = shared.answers.get(path).unwrap_or(&shared.default).clone();
-            (request, answer)
+            let response = shared
+                .responses
+                .get(path)
+                .unwrap_or(&shared.default)
+                .clone();
+            (request, response)
         };
-        if let Some(gate) = &answer.gate {
+        if let Some(gate) = &response.gate {
             gate.pass().await;
         }
-        tokio::time::sleep(answer.head_delay).await;
-        if answer.cut == Some(Cut::BeforeHead) {
+        tokio::time::sleep(response.head_delay).await;
+        if response.cut == Some(Cut::BeforeHead) {
             return Ok(());
         }
         if head
@@ -295,28 +299,28 @@ async fn serve(mut wire: Wire, shared: &Mutex<Shared>) -> io::Result<()> {
             return websocket::echo(&mut wire, |heard| lock().tunnelled.extend_from_slice(heard))
                 .await;
         }
-        respond(&mut wire, &request, &answer).await?;
-        if answer.cut == Some(Cut::InsideBody) {
+        respond(&mut wire, &request, &response).await?;
+        if response.cut == Some(Cut::InsideBody) {
             return Ok(());
         }
     }
     Ok(())
 }
 
-async fn respond(wire: &mut Wire, request: &Received, answer: &Answer) -> io::Result<()> {
-    let whole = match &answer.body {
+async fn respond(wire: &mut Wire, request: &Received, response: &Answer) -> io::Result<()> {
+    let whole = match &response.body {
         Content::Echo => Some(echo(request).into_bytes()),
         Content::Bytes(bytes) => Some(bytes.clone()),
         Content::Big(_) | Content::Events { .. } => None,
     };
-    let mut lines = vec![format!("HTTP/1.1 {} Test", answer.status)];
+    let mut lines = vec![format!("HTTP/1.1 {} Test", response.status)];
     lines.extend(
-        answer
+        response
             .headers
             .iter()
             .map(|(name, value)| format!("{name}: {value}")),
     );
-    lines.push(match &answer.body {
+    lines.push(match &response.body {
         Content::Echo => "Content-Type: application/json".to_owned(),
         Content::Events { .. } => "Content-Type: text/event-stream".to_owned(),
         Content::Bytes(_) | Content::Big(_) => "X-Kind: bytes".to_owned(),
@@ -327,20 +331,22 @@ async fn respond(wire: &mut Wire, request: &Received, answer: &Answer) -> io::Re
     });
     wire.write(format!("{}\r\n\r\n", lines.join("\r\n")).as_bytes())
         .await?;
-    tokio::time::sleep(answer.body_delay).await;
-    let has_body = request.method != "HEAD" && !matches!(answer.status, 204 | 304);
-    match (&answer.body, whole) {
+    tokio::time::sleep(response.body_delay).await;
+    let has_body = request.method != "HEAD" && !matches!(response.status, 204 | 304);
+    match (&response.body, whole) {
         _ if !has_body => Ok(()),
         (_, Some(bytes)) => {
-            let sent = if answer.cut == Some(Cut::InsideBody) {
+            let sent = if response.cut == Some(Cut::InsideBody) {
                 bytes.len() / 2
             } else {
                 bytes.len()
             };
             wire.write(&bytes[..sent]).await
         }
-        (Content::Big(size), None) => big(wire, *size, answer.cut).await,
-        (Content::Events { count, every }, None) => events(wire, *count, *every, answer.cut).await,
+        (Content::Big(size), None) => big(wire, *size, response.cut).await,
+        (Content::Events { count, every }, None) => {
+            events(wire, *count, *every, response.cut).await
+        }
         (Content::Echo | Content::Bytes(_), None) => Ok(()),
     }
 }

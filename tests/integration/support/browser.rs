@@ -161,14 +161,14 @@ impl Browser {
 
     /// Follows one redirect or refresh.
     pub async fn next(&mut self, page: &Page) -> Page {
-        let ask = page
+        let request = page
             .redirect()
             .or_else(|| page.refresh())
             .unwrap_or_else(|| panic!("no redirect: {page}"));
         let mut further = self
             .send(RequestSpec {
                 follow: false,
-                ..ask
+                ..request
             })
             .await;
         further.chain.splice(0..0, page.chain.iter().cloned());
@@ -203,37 +203,37 @@ impl Browser {
     }
 
     /// Sends the request. Panics if the connection fails.
-    pub async fn send(&mut self, ask: RequestSpec) -> Page {
-        let what = format!("{} {}", ask.method, ask.url);
-        self.try_send(ask)
+    pub async fn send(&mut self, request: RequestSpec) -> Page {
+        let what = format!("{} {}", request.method, request.url);
+        self.try_send(request)
             .await
             .unwrap_or_else(|error| panic!("{what}: {error}"))
     }
 
     /// Sends the request, or returns the connection error.
-    pub async fn try_send(&mut self, ask: RequestSpec) -> io::Result<Page> {
+    pub async fn try_send(&mut self, request: RequestSpec) -> io::Result<Page> {
         let mut chain = Vec::new();
-        let mut ask = ask;
+        let mut request = request;
         // A refresh is a navigation of its own: the redirects before it do not count.
         let mut start = 0;
         loop {
-            let exchange = self.exchange(&ask, &chain[start..]);
+            let exchange = self.exchange(&request, &chain[start..]);
             let (head, body) = tokio::time::timeout(TIMEOUT, exchange).await??;
-            chain.push(self.keep_cookies(&ask, &chain[start..], &head));
+            chain.push(self.keep_cookies(&request, &chain[start..], &head));
             let page = Page {
-                url: ask.url.clone(),
+                url: request.url.clone(),
                 head,
                 body,
                 chain: chain.clone(),
-                ask: ask.clone(),
+                request: request.clone(),
             };
-            if !ask.follow {
+            if !request.follow {
                 return Ok(page);
             }
             if let Some(next) = page.redirect() {
-                ask = next;
+                request = next;
             } else if let Some(next) = page.refresh() {
-                ask = next;
+                request = next;
                 start = chain.len();
             } else {
                 return Ok(page);
@@ -246,15 +246,15 @@ impl Browser {
     }
 
     /// Sends the request and returns a streaming response.
-    pub async fn stream(&mut self, ask: RequestSpec) -> io::Result<Streaming> {
-        let mut wire = self.connect(&ask.url).await?;
-        wire.write(&self.request_bytes(&ask, &[])).await?;
+    pub async fn stream(&mut self, request: RequestSpec) -> io::Result<Streaming> {
+        let mut wire = self.connect(&request.url).await?;
+        wire.write(&self.request_bytes(&request, &[])).await?;
         let head = wire
             .read_head()
             .await?
             .ok_or(io::ErrorKind::UnexpectedEof)?;
-        self.keep_cookies(&ask, &[], &head);
-        let rest = head.answer_framing(&ask.method);
+        self.keep_cookies(&request, &[], &head);
+        let rest = head.answer_framing(&request.method);
         Ok(Streaming { head, wire, rest })
     }
 
@@ -282,11 +282,11 @@ impl Browser {
 
     async fn exchange(
         &self,
-        ask: &RequestSpec,
+        request: &RequestSpec,
         before: &[Redirect],
     ) -> io::Result<(Head, Vec<u8>)> {
-        let mut wire = self.connect(&ask.url).await?;
-        wire.write(&self.request_bytes(ask, before)).await?;
+        let mut wire = self.connect(&request.url).await?;
+        wire.write(&self.request_bytes(request, before)).await?;
         loop {
             let head = wire
                 .read_head()
@@ -295,47 +295,53 @@ impl Browser {
             if head.status() < 200 && head.status() != 101 {
                 continue;
             }
-            let body = wire.read_body(head.answer_framing(&ask.method)).await?;
+            let body = wire.read_body(head.answer_framing(&request.method)).await?;
             return Ok((head, body));
         }
     }
 
     /// The bytes of the request.
-    pub fn request_bytes(&self, ask: &RequestSpec, before: &[Redirect]) -> Vec<u8> {
-        let target = match ask.url.query() {
-            Some(query) => format!("{}?{query}", ask.url.path()),
-            None => ask.url.path().to_owned(),
+    pub fn request_bytes(&self, request: &RequestSpec, before: &[Redirect]) -> Vec<u8> {
+        let target = match request.url.query() {
+            Some(query) => format!("{}?{query}", request.url.path()),
+            None => request.url.path().to_owned(),
         };
         let mut lines = vec![
-            format!("{} {target} HTTP/1.1", ask.method),
-            format!("Host: {}", authority(&ask.url)),
+            format!("{} {target} HTTP/1.1", request.method),
+            format!("Host: {}", authority(&request.url)),
         ];
         lines.extend(
-            implied_headers(ask, before)
+            implied_headers(request, before)
                 .into_iter()
                 .map(|(name, value)| format!("{name}: {value}")),
         );
         lines.extend(
-            ask.headers
+            request
+                .headers
                 .iter()
                 .map(|(name, value)| format!("{name}: {value}")),
         );
-        if let Some(cookies) = self
-            .jar
-            .header(&ask.url, self.clock.now(), situation(ask, before))
+        if let Some(cookies) =
+            self.jar
+                .header(&request.url, self.clock.now(), situation(request, before))
         {
             lines.push(format!("Cookie: {cookies}"));
         }
-        if !ask.body.is_empty() || matches!(ask.method.as_str(), "POST" | "PUT" | "PATCH") {
-            lines.push(format!("Content-Length: {}", ask.body.len()));
+        if !request.body.is_empty() || matches!(request.method.as_str(), "POST" | "PUT" | "PATCH") {
+            lines.push(format!("Content-Length: {}", request.body.len()));
         }
         let mut bytes: Vec<u8> = lines.join("\r\n").into_bytes();
         bytes.extend_from_slice(b"\r\n\r\n");
-        bytes.extend_from_slice(&ask.body);
+        bytes.extend_from_slice(&request.body);
         bytes
     }
 
-    fn keep_cookies(&mut self, ask: &RequestSpec, before: &[Redirect], head: &Head) -> Redirect {
+    fn keep_cookies(
+        &mut self,
+        request: &RequestSpec,
+        before: &[Redirect],
+        head: &Head,
+    ) -> Redirect {
         let set_cookies: Vec<String> = head
             .all("set-cookie")
             .into_iter()
@@ -343,19 +349,21 @@ impl Browser {
             .collect();
         let mut refused = Vec::new();
         for line in &set_cookies {
-            if ask.kind == Kind::Program {
+            if request.kind == Kind::Program {
                 continue;
             }
-            if let Err(why) =
-                self.jar
-                    .take(&ask.url, line, self.clock.now(), situation(ask, before))
-            {
+            if let Err(why) = self.jar.take(
+                &request.url,
+                line,
+                self.clock.now(),
+                situation(request, before),
+            ) {
                 refused.push((line.clone(), why));
             }
         }
         let location = target(head).map(str::to_owned);
         Redirect {
-            url: ask.url.clone(),
+            url: request.url.clone(),
             status: head.status(),
             location,
             set_cookies,

@@ -96,9 +96,9 @@ impl Emulated {
 
     /// Calls the provider's API with its key.
     pub async fn call_api(&self, method: &str, path: &str) -> Page {
-        let ask = RequestSpec::new(Kind::Program, &self.at_provider(path)).method(method);
+        let request = RequestSpec::new(Kind::Program, &self.at_provider(path)).method(method);
         self.browser()
-            .send(ask.header("authorization", &self.api_key))
+            .send(request.header("authorization", &self.api_key))
             .await
     }
 }

@@ -8,22 +8,25 @@ use super::cookies::{CookieContext, same_site};
 use super::page::Redirect;
 
 /// The redirects before a request, as far as cookie rules depend on them.
-pub(super) fn situation(ask: &RequestSpec, before: &[Redirect]) -> CookieContext {
+pub(super) fn situation(request: &RequestSpec, before: &[Redirect]) -> CookieContext {
     CookieContext {
-        same_site: ask.kind == Kind::Program || is_same_site(ask, before),
-        top_level: ask.kind == Kind::Navigation,
-        safe_method: matches!(ask.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE"),
+        same_site: request.kind == Kind::Program || is_same_site(request, before),
+        top_level: request.kind == Kind::Navigation,
+        safe_method: matches!(
+            request.method.as_str(),
+            "GET" | "HEAD" | "OPTIONS" | "TRACE"
+        ),
     }
 }
 
 /// The headers that the browser adds by itself, except cookies.
 pub(super) fn implied_headers(
-    ask: &RequestSpec,
+    request: &RequestSpec,
     before: &[Redirect],
 ) -> Vec<(&'static str, String)> {
     const HTML: &str =
         "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8";
-    let (mode, dest, accept) = match ask.kind {
+    let (mode, dest, accept) = match request.kind {
         Kind::Navigation => ("navigate", "document", HTML),
         Kind::Frame => ("navigate", "iframe", HTML),
         Kind::Fetch => ("cors", "empty", "*/*"),
@@ -42,22 +45,22 @@ pub(super) fn implied_headers(
         ),
         ("Accept", accept.to_owned()),
     ];
-    if is_trustworthy(&ask.url) {
-        headers.push(("Sec-Fetch-Site", fetch_site(ask, before).to_owned()));
+    if is_trustworthy(&request.url) {
+        headers.push(("Sec-Fetch-Site", fetch_site(request, before).to_owned()));
         headers.push(("Sec-Fetch-Mode", mode.to_owned()));
         headers.push(("Sec-Fetch-Dest", dest.to_owned()));
-        if ask.kind == Kind::Navigation {
+        if request.kind == Kind::Navigation {
             headers.push(("Sec-Fetch-User", "?1".to_owned()));
         }
     }
-    let Some(initiator) = &ask.initiator else {
+    let Some(initiator) = &request.initiator else {
         return headers;
     };
     let crossed = before
         .iter()
-        .any(|hop| hop.url.origin() != ask.url.origin());
-    if !matches!(ask.method.as_str(), "GET" | "HEAD")
-        || (ask.kind == Kind::Fetch && initiator.origin() != ask.url.origin())
+        .any(|hop| hop.url.origin() != request.url.origin());
+    if !matches!(request.method.as_str(), "GET" | "HEAD")
+        || (request.kind == Kind::Fetch && initiator.origin() != request.url.origin())
     {
         let origin = if crossed {
             "null".to_owned()
@@ -66,7 +69,7 @@ pub(super) fn implied_headers(
         };
         headers.push(("Origin", origin));
     }
-    let referer = if initiator.origin() == ask.url.origin() {
+    let referer = if initiator.origin() == request.url.origin() {
         initiator.as_str().to_owned()
     } else {
         format!("{}/", initiator.origin().ascii_serialization())
@@ -76,14 +79,14 @@ pub(super) fn implied_headers(
 }
 
 /// The initiator of the request and every response that redirected it.
-fn is_same_site(ask: &RequestSpec, before: &[Redirect]) -> bool {
-    let Some(initiator) = &ask.initiator else {
+fn is_same_site(request: &RequestSpec, before: &[Redirect]) -> bool {
+    let Some(initiator) = &request.initiator else {
         return true;
     };
-    same_site(initiator, &ask.url)
+    same_site(initiator, &request.url)
         && before
             .iter()
-            .all(|hop| same_site(&hop.url, &ask.url) || ask.kind == Kind::Navigation)
+            .all(|hop| same_site(&hop.url, &request.url) || request.kind == Kind::Navigation)
 }
 
 /// `Sec-Fetch-*` is sent to potentially trustworthy URLs only (W3C Secure Contexts).
@@ -95,11 +98,11 @@ fn is_trustworthy(url: &Url) -> bool {
         || host.starts_with("127.")
 }
 
-fn fetch_site(ask: &RequestSpec, before: &[Redirect]) -> &'static str {
-    let Some(initiator) = &ask.initiator else {
+fn fetch_site(request: &RequestSpec, before: &[Redirect]) -> &'static str {
+    let Some(initiator) = &request.initiator else {
         return "none";
     };
-    let urls = || before.iter().map(|hop| &hop.url).chain([&ask.url]);
+    let urls = || before.iter().map(|hop| &hop.url).chain([&request.url]);
     if urls().all(|url| url.origin() == initiator.origin()) {
         return "same-origin";
     }

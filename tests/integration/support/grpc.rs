@@ -100,13 +100,15 @@ impl Service {
                         Err(_) => return,
                     },
                 };
-                let answer = service_fn(move |request| {
+                let response = service_fn(move |request| {
                     let seen = Arc::clone(&seen);
-                    async move { Ok::<_, io::Error>(answer(request, &seen).await) }
+                    async move { Ok::<_, io::Error>(response(request, &seen).await) }
                 });
                 let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
                 // A client disconnect ends its connection only.
-                let _gone = server.serve_connection(TokioIo::new(stream), answer).await;
+                let _gone = server
+                    .serve_connection(TokioIo::new(stream), response)
+                    .await;
             }
         });
         Self {
@@ -132,7 +134,7 @@ impl Service {
     }
 }
 
-async fn answer(
+async fn response(
     request: http::Request<Incoming>,
     seen: &Mutex<Vec<HeaderMap>>,
 ) -> http::Response<Body> {

@@ -38,12 +38,12 @@ pub async fn whole(
         403
     );
     log_out(browser, &site.store).await;
-    is_asked(browser, &cart).await;
+    is_requested(browser, &cart).await;
 }
 
 /// Opens a protected page, logs in with the provider's form, and returns to the page.
 pub async fn log_in(browser: &mut Browser, url: &str, name: &str) -> Page {
-    let form = is_asked(browser, url).await;
+    let form = is_requested(browser, url).await;
     let page = browser
         .submit(&form, &[("username", name), ("password", name)])
         .await;
@@ -59,7 +59,7 @@ pub async fn log_in(browser: &mut Browser, url: &str, name: &str) -> Page {
 }
 
 /// Opens a protected page and follows the redirect to the provider; returns its login form.
-pub async fn is_asked(browser: &mut Browser, url: &str) -> Page {
+pub async fn is_requested(browser: &mut Browser, url: &str) -> Page {
     let page = browser.visit(url).await;
     let has_form = page
         .forms()

@@ -25,7 +25,7 @@ pub struct Page {
     pub body: Vec<u8>,
     /// All responses in order. The last is this page.
     pub chain: Vec<Redirect>,
-    pub(super) ask: RequestSpec,
+    pub(super) request: RequestSpec,
 }
 
 impl Page {
@@ -101,10 +101,10 @@ impl Page {
             .finish();
         let mut target = self.resolve(&form.action);
         if form.method == "POST" {
-            let ask = RequestSpec::new(Kind::Navigation, target.as_str())
+            let request = RequestSpec::new(Kind::Navigation, target.as_str())
                 .method("POST")
                 .from(&self.url);
-            return ask.body("application/x-www-form-urlencoded", pairs);
+            return request.body("application/x-www-form-urlencoded", pairs);
         }
         target.set_query(Some(&pairs));
         RequestSpec::new(Kind::Navigation, target.as_str()).from(&self.url)
@@ -120,23 +120,24 @@ impl Page {
     /// The request that follows this redirect, if it is one.
     pub(super) fn redirect(&self) -> Option<RequestSpec> {
         let location = self.header("location")?;
-        let mut ask = RequestSpec {
+        let mut request = RequestSpec {
             url: self.resolve(location),
-            ..self.ask.clone()
+            ..self.request.clone()
         };
         let becomes_get = match self.status() {
             303 => true,
-            301 | 302 => ask.method == "POST",
+            301 | 302 => request.method == "POST",
             307 | 308 => false,
             _ => return None,
         };
         if becomes_get {
-            ask.method = "GET".to_owned();
-            ask.body.clear();
-            ask.headers
+            request.method = "GET".to_owned();
+            request.body.clear();
+            request
+                .headers
                 .retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
         }
-        Some(ask)
+        Some(request)
     }
 }
 

@@ -45,26 +45,26 @@ pub fn accept_key(key: &str) -> String {
 
 impl WebSocket {
     /// Opens a WebSocket with the browser's cookies, or returns the refusing response.
-    pub async fn open(browser: &mut Browser, ask: RequestSpec) -> Result<Self, Head> {
-        let ask = RequestSpec {
-            headers: [ask.headers, upgrade_headers()].concat(),
-            ..ask
+    pub async fn open(browser: &mut Browser, request: RequestSpec) -> Result<Self, Head> {
+        let request = RequestSpec {
+            headers: [request.headers, upgrade_headers()].concat(),
+            ..request
         };
-        let key = ask
+        let key = request
             .headers
             .iter()
             .rfind(|(name, _)| name == "Sec-WebSocket-Key")
             .map(|(_, key)| key.clone());
-        let answer = browser.stream(ask).await.expect("an answer");
-        if answer.head.status() != 101 {
-            return Err(answer.head);
+        let response = browser.stream(request).await.expect("an answer");
+        if response.head.status() != 101 {
+            return Err(response.head);
         }
         assert_eq!(
-            answer.head.header("sec-websocket-accept"),
+            response.head.header("sec-websocket-accept"),
             key.as_deref().map(accept_key).as_deref()
         );
         Ok(Self {
-            wire: answer.into_wire(),
+            wire: response.into_wire(),
         })
     }
 

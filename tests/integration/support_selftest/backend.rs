@@ -18,10 +18,10 @@ fn browser() -> Browser {
 #[tokio::test]
 async fn heads_and_bodies_are_recorded_as_sent() {
     let backend = Backend::start();
-    let ask =
+    let request =
         RequestSpec::new(Kind::Program, &format!("{}/a%20b?c=1", backend.url())).method("POST");
     let page = browser()
-        .send(ask.header("X-oDD", "1").body("text/plain", "héllo"))
+        .send(request.header("X-oDD", "1").body("text/plain", "héllo"))
         .await;
     assert_eq!(page.json()["target"], "/a%20b?c=1");
     let last = backend.last();
@@ -81,7 +81,7 @@ async fn canary_is_found_in_any_encoding() {
 async fn gate_holds_response_until_opened() {
     let backend = Backend::start();
     let gate = Gate::default();
-    backend.answer(
+    backend.response(
         "/late",
         Answer {
             gate: Some(gate.clone()),
@@ -102,7 +102,7 @@ async fn gate_holds_response_until_opened() {
 async fn slow_aborted_and_down_behave_as_told() {
     let mut backend = Backend::start();
     let wait = Duration::from_millis(30);
-    backend.answer(
+    backend.response(
         "/slow",
         Answer {
             head_delay: wait,
@@ -110,7 +110,7 @@ async fn slow_aborted_and_down_behave_as_told() {
             ..Answer::default()
         },
     );
-    backend.answer(
+    backend.response(
         "/cut",
         Answer {
             cut: Some(Cut::BeforeHead),
@@ -122,8 +122,8 @@ async fn slow_aborted_and_down_behave_as_told() {
         body: Content::Bytes(b"12345678".to_vec()),
         ..Answer::default()
     };
-    backend.answer("/half", half.clone());
-    backend.answer(
+    backend.response("/half", half.clone());
+    backend.response(
         "/half-stream",
         Answer {
             body: Content::Big(1000),
@@ -158,13 +158,13 @@ async fn slow_aborted_and_down_behave_as_told() {
 #[tokio::test]
 async fn streaming_works() {
     let backend = Backend::start();
-    backend.answer_all(Answer {
+    backend.respond_to_all(Answer {
         body: Content::Big(200_000),
         ..Answer::default()
     });
     assert_eq!(browser().visit(&backend.url()).await.body.len(), 200_000);
     let every = Duration::from_millis(5);
-    backend.answer(
+    backend.response(
         "/events",
         Answer {
             body: Content::Events { count: 3, every },
@@ -192,29 +192,31 @@ async fn streaming_works() {
 #[tokio::test]
 async fn websocket_echo_works_for_every_length() {
     let backend = Backend::start();
-    let ask = RequestSpec::new(Kind::Fetch, &format!("{}/socket", backend.url()));
-    let mut socket = WebSocket::open(&mut browser(), ask.clone()).await.unwrap();
+    let request = RequestSpec::new(Kind::Fetch, &format!("{}/socket", backend.url()));
+    let mut socket = WebSocket::open(&mut browser(), request.clone())
+        .await
+        .unwrap();
     for length in [0, 1, 125, 126, 65_535, 65_536] {
         let text = "w".repeat(length);
         socket.say(&text).await.unwrap();
         assert_eq!(socket.poll().await.unwrap(), Some(text));
     }
     backend.assert_never_saw(&["not said"]);
-    backend.answer(
+    backend.response(
         "/socket",
         Answer {
             cut: Some(Cut::BeforeHead),
             ..Answer::default()
         },
     );
-    assert!(browser().try_send(ask).await.is_err());
+    assert!(browser().try_send(request).await.is_err());
 }
 
 #[tokio::test]
 async fn closed_backend_ends_the_websocket() {
     let mut backend = Backend::start();
-    let ask = RequestSpec::new(Kind::Fetch, &backend.url());
-    let mut socket = WebSocket::open(&mut browser(), ask).await.unwrap();
+    let request = RequestSpec::new(Kind::Fetch, &backend.url());
+    let mut socket = WebSocket::open(&mut browser(), request).await.unwrap();
     socket.say("there?").await.unwrap();
     assert_eq!(socket.poll().await.unwrap().as_deref(), Some("there?"));
     backend.stop();
@@ -234,8 +236,8 @@ async fn refused_upgrade_is_a_response() {
             .is_err()
     );
     let provider = crate::support::provider::FakeProvider::start(Arc::new(SystemClock));
-    let ask = RequestSpec::new(Kind::Fetch, &format!("{}/nowhere", provider.issuer()));
-    let refused = WebSocket::open(&mut browser(), ask).await;
+    let request = RequestSpec::new(Kind::Fetch, &format!("{}/nowhere", provider.issuer()));
+    let refused = WebSocket::open(&mut browser(), request).await;
     assert_eq!(refused.err().map(|head| head.status()), Some(404));
     assert_eq!(browser().send(plain).await.status(), 200);
 }

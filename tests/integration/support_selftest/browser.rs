@@ -166,7 +166,7 @@ fn longer_paths_first_and_secure_cookies_not_overlaid() {
 async fn max_age_follows_the_clock_and_jar_can_be_copied() {
     let clock = Arc::new(ManualClock::starting_at(NOW));
     let backend = Backend::start();
-    backend.answer(
+    backend.response(
         "/set",
         Answer::default().with_header("Set-Cookie", "a=1; Max-Age=60; Path=/; HttpOnly"),
     );
@@ -255,8 +255,8 @@ async fn fetch_metadata_is_sent() {
             [None, None, None, None],
         ),
     ];
-    for (ask, expected) in cases {
-        browser().send(ask.clone()).await;
+    for (request, expected) in cases {
+        browser().send(request.clone()).await;
         let seen = backend.last();
         let said = [
             "sec-fetch-site",
@@ -265,7 +265,7 @@ async fn fetch_metadata_is_sent() {
             "origin",
         ]
         .map(|name| seen.header(name));
-        assert_eq!(said, expected, "{ask:?}");
+        assert_eq!(said, expected, "{request:?}");
     }
 }
 
@@ -279,20 +279,20 @@ async fn redirects_are_followed_across_hosts_and_recorded() {
         }
         .with_header("Location", &target)
     };
-    backend.answer(
+    backend.response(
         "/login",
         to(302, backend.url_as("login.localhost") + "/authorize")
             .with_header("Set-Cookie", "bad=1; Secure"),
     );
-    backend.answer(
+    backend.response(
         "/authorize",
         to(303, backend.url_as("store.localhost") + "/back"),
     );
-    backend.answer("/again", to(307, "/end".to_owned()));
+    backend.response("/again", to(307, "/end".to_owned()));
     let mut browser = browser();
     let page = browser.visit(&backend.url_as("store.localhost")).await;
     assert_eq!(page.hosts(), ["store.localhost"]);
-    backend.answer(
+    backend.response(
         "/form",
         Answer {
             body: Content::Bytes(
@@ -345,7 +345,7 @@ async fn redirects_are_followed_across_hosts_and_recorded() {
 #[tokio::test]
 async fn fetches_and_steps_work() {
     let backend = Backend::start();
-    backend.answer(
+    backend.response(
         "/moved",
         Answer {
             status: 302,
@@ -379,7 +379,7 @@ async fn fetches_and_steps_work() {
 async fn tls_with_own_authority_works() {
     let authority = Authority::fresh();
     let backend = Backend::start_tls(&authority.certificate_for(&["store.test"]));
-    backend.answer(
+    backend.response(
         "/set",
         Answer::default().with_header("Set-Cookie", "__Host-a=1; Secure; Path=/"),
     );

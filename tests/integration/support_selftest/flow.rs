@@ -66,21 +66,21 @@ impl Flow {
     /// Calls the token endpoint as this client.
     pub(super) async fn call(&self, parameters: &[(&str, &str)]) -> Page {
         Browser::new(Arc::new(SystemClock))
-            .send(self.ask(&self.token, parameters))
+            .send(self.request(&self.token, parameters))
             .await
     }
 
     /// Sends a form request to `url` as this client.
-    pub(super) fn ask(&self, url: &str, parameters: &[(&str, &str)]) -> RequestSpec {
+    pub(super) fn request(&self, url: &str, parameters: &[(&str, &str)]) -> RequestSpec {
         let body = Serializer::new(String::new())
             .extend_pairs(parameters)
             .finish();
         let basic = base64::engine::general_purpose::STANDARD
             .encode(format!("{}:{}", self.client_id, self.secret));
-        let ask = RequestSpec::new(Kind::Program, url)
+        let request = RequestSpec::new(Kind::Program, url)
             .method("POST")
             .header("Authorization", &format!("Basic {basic}"));
-        ask.body("application/x-www-form-urlencoded", body)
+        request.body("application/x-www-form-urlencoded", body)
     }
 }
 

@@ -168,11 +168,14 @@ async fn introspection_requires_a_client() {
     let (provider, flow) = start();
     let url = provider.url(Endpoint::Introspection);
     let token = provider.opaque_token(&json!({ "scope": null, "sub": "carol-id" }));
-    let told =
-        async |flow: &Flow, token: &str| browser().send(flow.ask(&url, &[("token", token)])).await;
-    let answer = told(&flow, &token).await.json();
+    let told = async |flow: &Flow, token: &str| {
+        browser()
+            .send(flow.request(&url, &[("token", token)]))
+            .await
+    };
+    let response = told(&flow, &token).await.json();
     assert_eq!(
-        (&answer["active"], &answer["sub"], answer.get("scope")),
+        (&response["active"], &response["sub"], response.get("scope")),
         (&json!(true), &json!("carol-id"), None)
     );
     assert_eq!(
@@ -221,16 +224,16 @@ async fn codes_are_bound_and_single_use() {
         ("grant_type", "refresh_token"),
         ("refresh_token", "x"),
     ];
-    let ask = wrong.ask(&wrong.token, &by_body);
-    let ask = RequestSpec {
-        headers: ask
+    let request = wrong.request(&wrong.token, &by_body);
+    let request = RequestSpec {
+        headers: request
             .headers
             .into_iter()
             .filter(|(name, _)| name != "Authorization")
             .collect(),
-        ..ask
+        ..request
     };
-    refused(&browser().send(ask).await, "invalid_grant");
+    refused(&browser().send(request).await, "invalid_grant");
 }
 
 #[tokio::test]
@@ -408,7 +411,7 @@ async fn logout_and_revocation_end_the_grant() {
     let (provider, flow) = start();
     let tokens = log_in(&flow).await;
     let token = tokens["refresh_token"].as_str().unwrap();
-    let revoke = flow.ask(&provider.url(Endpoint::Revocation), &[("token", token)]);
+    let revoke = flow.request(&provider.url(Endpoint::Revocation), &[("token", token)]);
     assert_eq!(browser().send(revoke).await.status(), 200);
     assert_eq!(
         (provider.revoked(), provider.is_live(token)),
@@ -488,7 +491,7 @@ async fn every_fault_occurs_and_heals() {
         .unwrap()
         .to_owned();
     provider.fault_once(Endpoint::Token, Fault::CutAfter);
-    let cut = flow.ask(
+    let cut = flow.request(
         &flow.token,
         &[("grant_type", "refresh_token"), ("refresh_token", &token)],
     );

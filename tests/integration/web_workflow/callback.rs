@@ -283,11 +283,11 @@ async fn malformed_callback_is_refused_by_name() {
         ),
     ];
     for (url, code) in cases {
-        let answer = browser.step(&url).await;
-        assert_eq!(answer.status(), 400, "{code}: {answer}");
+        let response = browser.step(&url).await;
+        assert_eq!(response.status(), 400, "{code}: {response}");
         assert!(
-            answer.text().contains(code) && !sets_session(&answer),
-            "{code}: {answer}"
+            response.text().contains(code) && !sets_session(&response),
+            "{code}: {response}"
         );
     }
     assert_eq!(exchanges(&doorward), 0);
@@ -323,9 +323,9 @@ async fn state_of_other_app_is_invalid() {
     let doorward = Setup::over_tls().start();
     let (mut browser, page) = before_callback(&doorward).await;
     let url = location(&page).replace(&doorward.site().store, &doorward.site().forum);
-    let answer = browser.step(&url).await;
-    assert_eq!(answer.status(), 400, "{answer}");
-    assert!(answer.text().contains("state_invalid"), "{answer}");
+    let response = browser.step(&url).await;
+    assert_eq!(response.status(), 400, "{response}");
+    assert!(response.text().contains("state_invalid"), "{response}");
 }
 
 fn attempts(doorward: &Doorward, browser: &Browser) -> usize {

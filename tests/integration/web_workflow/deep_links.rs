@@ -9,9 +9,9 @@ fn long_page() -> String {
 }
 
 async fn arrives_at(doorward: &Doorward, browser: &mut Browser, page: &str) {
-    let answer = browser.visit(&doorward.store_url(page)).await;
-    assert_eq!(answer.status(), 200, "{answer}");
-    assert_eq!(answer.url.as_str(), doorward.store_url(page));
+    let response = browser.visit(&doorward.store_url(page)).await;
+    assert_eq!(response.status(), 200, "{response}");
+    assert_eq!(response.url.as_str(), doorward.store_url(page));
 }
 
 #[tokio::test]
@@ -79,10 +79,10 @@ async fn raw_utf8_in_a_query_survives_the_login() {
     let start = wire.read_head().await.expect("a response").expect("a head");
     // The browser has no cookie of this attempt, so the login begins once more.
     let login = start.header("location").expect("a redirect");
-    let answer = browser.visit(login).await;
+    let response = browser.visit(login).await;
     assert_eq!(
-        (answer.status(), answer.url.as_str()),
+        (response.status(), response.url.as_str()),
         (200, doorward.store_url("/search?q=caf%C3%A9").as_str()),
-        "{answer}"
+        "{response}"
     );
 }

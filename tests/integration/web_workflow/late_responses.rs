@@ -12,7 +12,7 @@ use crate::support::provider::{Endpoint, Fault, RefreshRefusal};
 /// Another tab opens a page that the backend delays until the gate opens.
 async fn slow_tab(doorward: &Doorward, browser: &Browser) -> (Gate, JoinHandle<Page>) {
     let gate = Gate::default();
-    doorward.store.answer(
+    doorward.store.response(
         "/slow",
         Answer {
             gate: Some(gate.clone()),
@@ -123,8 +123,8 @@ async fn late_refresh_keeps_cookies_of_new_login() {
             .fault_once(Endpoint::Token, Fault::Held(gate.clone()));
         let mut tab = browser.clone();
         let page = url::Url::parse(&doorward.store_url("/")).unwrap();
-        let ask = RequestSpec::new(Kind::Fetch, &doorward.store_url("/api")).from(&page);
-        let late = tokio::spawn(async move { tab.send(ask).await });
+        let request = RequestSpec::new(Kind::Fetch, &doorward.store_url("/api")).from(&page);
+        let late = tokio::spawn(async move { tab.send(request).await });
         gate.reached(1).await;
         log_out(&doorward, &mut browser).await;
         doorward.sign_in("bob");

@@ -138,8 +138,9 @@ async fn session_endpoint_reports_three_clocks() {
 async fn session_endpoint_starts_no_login() {
     let doorward = Setup::plain().start();
     let from = url::Url::parse(&doorward.store_url(CART)).unwrap();
-    let ask = RequestSpec::new(Kind::Fetch, &doorward.store_url("/.doorward/session")).from(&from);
-    let page = doorward.browser().send(ask).await;
+    let request =
+        RequestSpec::new(Kind::Fetch, &doorward.store_url("/.doorward/session")).from(&from);
+    let page = doorward.browser().send(request).await;
     assert_eq!(
         (page.status(), page.json()["code"].as_str()),
         (401, Some("no_session")),
@@ -188,8 +189,8 @@ async fn background_paths_refresh_and_are_no_activity() {
         load(&doorward, &mut back, "alice").await;
         let from = url::Url::parse(&doorward.store_url("/")).unwrap();
         for path in ["/.doorward/session", "/api/news"] {
-            let ask = RequestSpec::new(Kind::Fetch, &doorward.store_url(path)).from(&from);
-            let page = browser.clone().send(ask).await;
+            let request = RequestSpec::new(Kind::Fetch, &doorward.store_url(path)).from(&from);
+            let page = browser.clone().send(request).await;
             assert_eq!(
                 (page.status(), page.json()["code"].as_str()),
                 (401, Some("idle_timeout")),

@@ -16,20 +16,20 @@ fn permissive() -> Setup {
     )
 }
 
-async fn linked(door: &Doorward, browser: &mut Browser, query: &str) -> Page {
-    let url = door.store_url(&format!("/.doorward/login?return_to={CART}&{query}"));
+async fn linked(doorward: &Doorward, browser: &mut Browser, query: &str) -> Page {
+    let url = doorward.store_url(&format!("/.doorward/login?return_to={CART}&{query}"));
     browser.step(&url).await
 }
 
 #[tokio::test]
 async fn allowed_parameters_reach_the_provider() {
-    let door = permissive().start();
+    let doorward = permissive().start();
     let query = "prompt=login%20select_account&login_hint=alice%2Bx%40example.com&\
                  ui_locales=de-CH%20en&acr_values=gold&utm_source=mail";
-    let page = linked(&door, &mut door.browser(), query).await;
+    let page = linked(&doorward, &mut doorward.browser(), query).await;
     let authorize = location(&page);
     assert!(
-        authorize.starts_with(&door.provider.url(Endpoint::Authorize)),
+        authorize.starts_with(&doorward.provider.url(Endpoint::Authorize)),
         "{page}"
     );
     for (name, value) in [
@@ -47,7 +47,7 @@ async fn allowed_parameters_reach_the_provider() {
 async fn parameters_that_are_not_allowed_are_rejected() {
     let strict = Setup::plain().start();
     let permissive = permissive().start();
-    for (door, query) in [
+    for (doorward, query) in [
         (&strict, "prompt=select_account"),
         (&strict, "login_hint=alice"),
         (&strict, "ui_locales=de"),
@@ -62,51 +62,55 @@ async fn parameters_that_are_not_allowed_are_rejected() {
         (&permissive, "ui_locales=de%0a"),
         (&permissive, "login_hint=a%0d%0ab"),
     ] {
-        let mut browser = door.browser();
-        let page = linked(door, &mut browser, query).await;
+        let mut browser = doorward.browser();
+        let page = linked(doorward, &mut browser, query).await;
         assert_error_page(&page, 400, "login_parameter_not_allowed");
         assert!(page.head.all("set-cookie").is_empty(), "{query}");
-        let url = door.store_url(&format!("/.doorward/login?{query}"));
+        let url = doorward.store_url(&format!("/.doorward/login?{query}"));
         let script = browser.send(RequestSpec::new(Kind::Program, &url)).await;
         assert_problem(&script, 400, "login_parameter_not_allowed");
-        assert_eq!(door.provider.calls(Endpoint::Authorize), 0, "{query}");
+        assert_eq!(doorward.provider.calls(Endpoint::Authorize), 0, "{query}");
     }
 }
 
 #[tokio::test]
 async fn link_with_prompt_logs_in_although_there_is_a_session() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
-    let page = linked(&door, &mut browser, "").await;
-    assert_eq!(location(&page), door.store_url(CART), "already signed in");
+    let doorward = Setup::plain().start();
+    let mut browser = alice(&doorward).await;
+    let page = linked(&doorward, &mut browser, "").await;
+    assert_eq!(
+        location(&page),
+        doorward.store_url(CART),
+        "already signed in"
+    );
 
-    door.sign_in("bob");
-    let page = linked(&door, &mut browser, "prompt=login").await;
+    doorward.sign_in("bob");
+    let page = linked(&doorward, &mut browser, "prompt=login").await;
     assert_eq!(
         parameter(location(&page), "prompt").as_deref(),
         Some("login")
     );
     let page = browser.visit(location(&page)).await;
     assert_eq!((page.status(), page.url.path()), (200, CART), "{page}");
-    assert_eq!(door.store_saw().as_deref(), Some("bob-id"));
+    assert_eq!(doorward.store_saw().as_deref(), Some("bob-id"));
 }
 
 #[tokio::test]
 async fn switch_account_on_the_forbidden_page_asks_for_another_login() {
     for (setup, prompt) in [(Setup::plain(), "login"), (permissive(), "select_account")] {
-        let door = setup.start();
-        let mut browser = alice(&door).await;
-        let page = browser.step(&door.store_url("/admin")).await;
+        let doorward = setup.start();
+        let mut browser = alice(&doorward).await;
+        let page = browser.step(&doorward.store_url("/admin")).await;
         assert_error_page(&page, 403, "forbidden");
         let links = page.links();
         let (switch, _) = links
             .iter()
             .find(|(href, _)| href.contains("/login?"))
             .unwrap_or_else(|| panic!("{links:?}"));
-        door.provider.sign_in(User::new("root", &["admin"]));
+        doorward.provider.sign_in(User::new("root", &["admin"]));
         let page = browser.click(&page, switch).await;
         assert_eq!((page.status(), page.url.path()), (200, "/admin"), "{page}");
-        let visits = door.provider.visits(Endpoint::Authorize);
+        let visits = doorward.provider.visits(Endpoint::Authorize);
         assert_eq!(visits[1].parameter("prompt"), Some(prompt));
     }
 }
@@ -127,14 +131,14 @@ fn next_of(page: &Page) -> Option<String> {
 }
 
 /// The last redirect of a logout with this target.
-async fn target_of(door: &Doorward, target: &str) -> Option<String> {
-    let mut browser = alice(door).await;
+async fn target_of(doorward: &Doorward, target: &str) -> Option<String> {
+    let mut browser = alice(doorward).await;
     let query: String = url::form_urlencoded::byte_serialize(target.as_bytes()).collect();
-    let url = door.store_url(&format!("/.doorward/logout?return_to={query}"));
+    let url = doorward.store_url(&format!("/.doorward/logout?return_to={query}"));
     let mut page = logged_out(&mut browser, &url).await;
     // The other site is not there.
     while let Some(next) = next_of(&page) {
-        if next == target || next == door.store_url(target) {
+        if next == target || next == doorward.store_url(target) {
             // A redirect after a form of the provider must not leave the app's host.
             let is_elsewhere = next == target;
             assert_eq!(page.header("refresh").is_some(), is_elsewhere, "{page}");
@@ -155,12 +159,12 @@ async fn logout_leads_to_own_pages_and_listed_urls_only() {
             .store(&listed)
             .provider(&format!("login_url = \"{LOGIN}\"")),
     ] {
-        let door = setup.start();
-        if door.store_host().ends_with(".test") {
-            door.provider.register(Client::of_app("store", LOGIN));
+        let doorward = setup.start();
+        if doorward.store_host().ends_with(".test") {
+            doorward.provider.register(Client::of_app("store", LOGIN));
         }
         for allowed in ["/public/bye?a=b", ELSEWHERE] {
-            assert!(target_of(&door, allowed).await.is_some(), "{allowed}");
+            assert!(target_of(&doorward, allowed).await.is_some(), "{allowed}");
         }
         for refused in [
             "https://evil.example/goodbye",
@@ -172,22 +176,22 @@ async fn logout_leads_to_own_pages_and_listed_urls_only() {
             "/.doorward/logout",
             "javascript:alert(1)",
         ] {
-            assert_eq!(target_of(&door, refused).await, None, "{refused}");
+            assert_eq!(target_of(&doorward, refused).await, None, "{refused}");
         }
     }
 }
 
 #[tokio::test]
 async fn forged_page_after_a_logout_leads_nowhere_else() {
-    let door = Setup::plain().start();
+    let doorward = Setup::plain().start();
     for query in [
         "return_to=https://evil.example/",
         "state=https://evil.example/",
         "state=store%20https://evil.example/",
         "return_to=//evil.example&state=/x",
     ] {
-        let url = door.store_url(&format!("/.doorward/signed-out?{query}"));
-        let page = door.browser().step(&url).await;
+        let url = doorward.store_url(&format!("/.doorward/signed-out?{query}"));
+        let page = doorward.browser().step(&url).await;
         assert_eq!(page.status(), 200, "{query}: {page}");
         assert_eq!(page.header("refresh"), None, "{query}: {page}");
         assert!(!page.text().contains("evil.example"), "{query}: {page}");

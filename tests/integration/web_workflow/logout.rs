@@ -136,18 +136,18 @@ async fn cross_site_logout_is_refused() {
         "https://forum.example.test/",
         "http://store.example.test/",
     ];
-    let mut asks: Vec<RequestSpec> = elsewhere
+    let mut requests: Vec<RequestSpec> = elsewhere
         .iter()
         .map(|from| post().from(&url::Url::parse(from).unwrap()))
         .collect();
-    asks.push(RequestSpec::new(Kind::Program, &logout).method("POST"));
-    asks.push(
+    requests.push(RequestSpec::new(Kind::Program, &logout).method("POST"));
+    requests.push(
         RequestSpec::new(Kind::Program, &logout)
             .method("POST")
             .header("Origin", "null"),
     );
-    for ask in asks {
-        let page = browser.send(ask).await;
+    for request in requests {
+        let page = browser.send(request).await;
         assert_eq!(
             (page.status(), page.head.all("set-cookie").len()),
             (403, 0),

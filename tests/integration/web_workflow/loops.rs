@@ -33,11 +33,11 @@ async fn follow_redirects(
     let mut url = doorward.store_url(path);
     for _ in 0..20 {
         lose(doorward, browser);
-        let mut ask = RequestSpec::new(Kind::Navigation, &url);
+        let mut request = RequestSpec::new(Kind::Navigation, &url);
         if let Some((name, value)) = header.filter(|_| url.starts_with(&doorward.site().store)) {
-            ask = ask.header(name, value);
+            request = request.header(name, value);
         }
-        let page = browser.send(ask).await;
+        let page = browser.send(request).await;
         match page.header("location") {
             Some(location) => url = page.resolve(location).to_string(),
             None => return page,
@@ -266,7 +266,7 @@ async fn app_redirect_loop_is_stopped() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     let login = "/.doorward/login?return_to=/members";
-    doorward.store.answer(
+    doorward.store.response(
         "/members",
         Answer {
             status: 302,

@@ -116,8 +116,10 @@ async fn only_first_request_waits_for_hanging_provider() {
     for _ in 0..20 {
         load(&doorward, &mut browser, "alice").await;
     }
-    let ask = RequestSpec::new(Kind::Fetch, &doorward.store_url("/chat"));
-    let mut talk = WebSocket::open(&mut browser, ask).await.expect("a socket");
+    let request = RequestSpec::new(Kind::Fetch, &doorward.store_url("/chat"));
+    let mut talk = WebSocket::open(&mut browser, request)
+        .await
+        .expect("a socket");
     talk.say("hello").await.expect("sent");
     assert_eq!(
         (refreshes(&doorward), doorward.store_saw().as_deref()),

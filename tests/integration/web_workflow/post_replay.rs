@@ -75,13 +75,13 @@ async fn app_post_resembling_a_replay_reaches_the_app() {
         format!("comment={}", "y".repeat(28)),
     ] {
         assert_eq!(body.len(), 36);
-        let answer = browser
+        let response = browser
             .send(RequestSpec {
                 body: body.clone().into_bytes(),
                 ..form(&doorward, ORDERS)
             })
             .await;
-        assert_eq!(answer.status(), 200, "{answer}");
+        assert_eq!(response.status(), 200, "{response}");
         assert_eq!(received(&doorward).pop().expect("it").body, body.as_bytes());
     }
     // A replay of an unknown post does not reach the app.
@@ -235,7 +235,7 @@ async fn post_without_response_is_not_counted_as_replayed() {
     let doorward = Setup::over_tls().start();
     let mut browser = idle_alice(&doorward).await;
     let page = asked_to_send(&doorward, &mut browser).await;
-    doorward.store.answer(
+    doorward.store.response(
         "/orders",
         Answer {
             cut: Some(Cut::BeforeHead),
@@ -253,13 +253,13 @@ async fn app_response_to_replay_is_passed_on() {
     let doorward = Setup::over_tls().start();
     let mut browser = idle_alice(&doorward).await;
     let page = asked_to_send(&doorward, &mut browser).await;
-    let answer = Answer {
+    let response = Answer {
         status: 303,
         ..Answer::default()
     }
     .with_header("Location", "/orders/17")
     .with_header("Set-Cookie", "flash=thanks; Path=/");
-    doorward.store.answer("/orders", answer);
+    doorward.store.response("/orders", response);
     let sent = browser.submit(&page, &[]).await;
     assert_eq!(
         (sent.status(), sent.url.path()),

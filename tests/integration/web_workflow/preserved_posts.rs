@@ -195,35 +195,35 @@ async fn cross_site_post_is_neither_preserved_nor_replayed() {
         "https://forum.example.test/",
         "http://store.example.test/",
     ] {
-        for ask in [form(&doorward, ORDERS), call.clone()] {
-            let answer = browser.send(ask.from(&of(elsewhere))).await;
-            assert_error_page(&answer, 401, "post_not_preserved");
+        for request in [form(&doorward, ORDERS), call.clone()] {
+            let response = browser.send(request.from(&of(elsewhere))).await;
+            assert_error_page(&response, 401, "post_not_preserved");
             assert!(
-                answer
+                response
                     .words()
                     .contains("doesn't appear to have been submitted from this site"),
-                "{answer}"
+                "{response}"
             );
             assert!(
-                !answer.chain[0]
+                !response.chain[0]
                     .set_cookies
                     .iter()
                     .any(|line| line.contains("_login_")),
-                "{answer}"
+                "{response}"
             );
         }
     }
     let (origin, page) = (doorward.site().store, doorward.store_url("/x"));
     let old_browser = |lines: &[(&str, &str)]| {
-        let ask = RequestSpec {
+        let request = RequestSpec {
             kind: Kind::Program,
             initiator: None,
             ..form(&doorward, ORDERS)
         }
         .header("Accept", "text/html");
-        lines
-            .iter()
-            .fold(ask, |ask, (name, value)| ask.header(name, value))
+        lines.iter().fold(request, |request, (name, value)| {
+            request.header(name, value)
+        })
     };
     for (lines, status) in [
         (vec![], 401),
@@ -268,12 +268,13 @@ async fn cross_site_post_is_neither_preserved_nor_replayed() {
     }
     // With a valid session too, only Doorward's own page can trigger a replay.
     let mut live = doorward.logged_in("alice", CART).await;
-    let mut ask = call.clone().from(&of("https://evil.test/"));
-    ask.headers
+    let mut request = call.clone().from(&of("https://evil.test/"));
+    request
+        .headers
         .push(("Cookie".to_owned(), cookies(&doorward, &live)));
     live.jar.remove(doorward.store_host(), |_| true);
-    let answer = live.send(ask).await;
-    assert_eq!(answer.status(), 200, "{answer}");
+    let response = live.send(request).await;
+    assert_eq!(response.status(), 200, "{response}");
     let [one] = received(&doorward).try_into().expect("the call itself");
     assert_eq!(
         one.body, call.body,
@@ -302,9 +303,9 @@ async fn unsuitable_post_gets_reason_for_not_being_preserved() {
     let mut browser = idle_alice(&doorward).await;
     let plain = || form(&doorward, ORDERS);
     let kind = |kind: &str| {
-        let mut ask = plain();
-        ask.headers.retain(|(name, _)| name != "content-type");
-        ask.header("content-type", kind)
+        let mut request = plain();
+        request.headers.retain(|(name, _)| name != "content-type");
+        request.header("content-type", kind)
     };
     let much = vec![b'x'; 2049];
     let cases = [
@@ -342,10 +343,10 @@ async fn unsuitable_post_gets_reason_for_not_being_preserved() {
             "too_large",
         ),
     ];
-    for (ask, words, why) in cases {
-        let answer = browser.send(ask).await;
-        assert_error_page(&answer, 401, "post_not_preserved");
-        assert!(answer.words().contains(words), "{why}: {answer}");
+    for (request, words, why) in cases {
+        let response = browser.send(request).await;
+        assert_error_page(&response, 401, "post_not_preserved");
+        assert!(response.words().contains(words), "{why}: {response}");
     }
     for (why, count) in [("wrong_type", 4.0), ("too_large", 2.0)] {
         metric_reaches(&doorward, &outcome(why), count).await;
@@ -375,7 +376,7 @@ async fn post_without_length_is_not_preserved() {
     let mut dialogue = Dialogue::with(&browser, &doorward.site().store).await;
     // The body is not read.
     let reply = dialogue
-        .ask("POST", head(&doorward, "Transfer-Encoding: chunked"))
+        .request("POST", head(&doorward, "Transfer-Encoding: chunked"))
         .await;
     assert_eq!(reply.status(), 401, "{}", reply.text());
     assert!(reply.text().contains("send its length"), "{}", reply.text());
@@ -401,7 +402,7 @@ async fn post_body_is_read_only_with_reserved_quota() {
     );
     let reply = Dialogue::with(&browser, &doorward.site().store)
         .await
-        .ask("POST", &half)
+        .request("POST", &half)
         .await;
     assert_eq!(reply.status(), 401, "{}", reply.text());
     assert!(
@@ -414,7 +415,7 @@ async fn post_body_is_read_only_with_reserved_quota() {
     let elsewhere = doorward.browser().from_address(Ipv4Addr::new(127, 0, 0, 8));
     let whole = head(&doorward, "Content-Length: 3") + "a=b";
     let mut dialogue = Dialogue::with(&elsewhere, &doorward.site().store).await;
-    assert_eq!(dialogue.ask("POST", &whole).await.status(), 303);
+    assert_eq!(dialogue.request("POST", &whole).await.status(), 303);
     assert_eq!(
         doorward
             .logged_in("bob", CART)
@@ -427,7 +428,7 @@ async fn post_body_is_read_only_with_reserved_quota() {
     drop(arriving);
     metric_reaches(&doorward, "doorward_preserved_posts", 1.0).await;
     let mut dialogue = Dialogue::with(&browser, &doorward.site().store).await;
-    assert_eq!(dialogue.ask("POST", whole).await.status(), 303);
+    assert_eq!(dialogue.request("POST", whole).await.status(), 303);
 }
 
 #[tokio::test]
@@ -463,13 +464,13 @@ async fn post_to_unlinkable_target_is_not_preserved() {
         .store("allow_ambiguous_paths = [\"double-slash\"]")
         .start();
     let mut browser = idle_alice(&doorward).await;
-    let answer = browser.send(form(&doorward, "//x/y")).await;
-    assert_error_page(&answer, 401, "post_not_preserved");
+    let response = browser.send(form(&doorward, "//x/y")).await;
+    assert_error_page(&response, 401, "post_not_preserved");
     assert!(
-        answer
+        response
             .words()
             .contains("its address has an unsupported format"),
-        "{answer}"
+        "{response}"
     );
     metric_reaches(&doorward, &outcome("address_invalid"), 1.0).await;
     let page = browser.send(form(&doorward, "/x//y").following()).await;
@@ -486,9 +487,9 @@ async fn disabled_preservation_preserves_nothing() {
         .store("preserve_post_max_bytes = 0")
         .start();
     let mut browser = idle_alice(&doorward).await;
-    let answer = browser.send(form(&doorward, ORDERS)).await;
-    assert_error_page(&answer, 401, "post_not_preserved");
-    assert!(!answer.words().contains("couldn't save"), "{answer}");
+    let response = browser.send(form(&doorward, ORDERS)).await;
+    assert_error_page(&response, 401, "post_not_preserved");
+    assert!(!response.words().contains("couldn't save"), "{response}");
     load_cart(&doorward, &mut browser).await;
     let call = RequestSpec {
         body: b"doorward-form=AbCdEfGhIjKlMnOpQrSt-_".to_vec(),
@@ -547,10 +548,10 @@ async fn scripts_and_frames_get_no_preservation() {
         cookie.name.ends_with("_jwt") || cookie.name.ends_with("_refresh")
     });
     for kind in [Kind::Fetch, Kind::Frame, Kind::Program] {
-        let answer = browser
+        let response = browser
             .send(RequestSpec::new(kind, page.url.as_str()).from(&page.url))
             .await;
-        assert_eq!(answer.status(), 401, "{kind:?}: {answer}");
+        assert_eq!(response.status(), 401, "{kind:?}: {response}");
     }
     is_sent_to_log_in(&doorward, &mut browser).await;
     for bad in [

@@ -108,11 +108,11 @@ async fn provider_failure_keeps_session_and_starts_no_login() {
         Fault::Status(429),
     ] {
         doorward.provider.fault(Endpoint::Token, fault.clone());
-        for ask in [
+        for request in [
             RequestSpec::new(Kind::Navigation, &cart),
             RequestSpec::new(Kind::Fetch, &cart).from(&from),
         ] {
-            let page = browser.send(ask).await;
+            let page = browser.send(request).await;
             assert_eq!(page.status(), 503, "{fault:?}: {page}");
             assert!(page.header("retry-after").is_some(), "{fault:?}: {page}");
             assert!(page.head.all("set-cookie").is_empty(), "{fault:?}: {page}");

@@ -45,7 +45,7 @@ async fn tokens_ready_before_response_head_are_set() {
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.advance_secs(240);
     let gate = Gate::default();
-    doorward.store.answer(
+    doorward.store.response(
         "/slow",
         Answer {
             gate: Some(gate.clone()),

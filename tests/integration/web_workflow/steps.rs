@@ -247,8 +247,8 @@ async fn step_5_fetch_without_refresh_token_gets_401_with_login_url() {
     let old_script = RequestSpec::new(Kind::Program, &doorward.store_url("/api/cart"))
         .header("X-Requested-With", "XMLHttpRequest")
         .header("Referer", &cart);
-    for ask in [script.clone(), script, old_script] {
-        let page = browser.send(ask).await;
+    for request in [script.clone(), script, old_script] {
+        let page = browser.send(request).await;
         assert_eq!(page.status(), 401, "{page}");
         assert_eq!(
             page.header("content-type"),

@@ -141,15 +141,15 @@ async fn steps_9_and_10_cookies_fail_at_provider_and_as_bearer() {
         let form = format!(
             "grant_type=refresh_token&client_id=store&client_secret=store-secret&refresh_token={stolen}"
         );
-        let ask =
+        let request =
             RequestSpec::new(Kind::Program, &doorward.provider.url(Endpoint::Token)).method("POST");
         let page = thief
-            .send(ask.body("application/x-www-form-urlencoded", form))
+            .send(request.body("application/x-www-form-urlencoded", form))
             .await;
         assert_eq!(page.status(), 400, "{page}");
-        let ask = RequestSpec::new(Kind::Program, &doorward.store_url(CART))
+        let request = RequestSpec::new(Kind::Program, &doorward.store_url(CART))
             .header("Authorization", &bearer);
-        assert_eq!(thief.send(ask).await.status(), 401);
+        assert_eq!(thief.send(request).await.status(), 401);
     }
 }
 

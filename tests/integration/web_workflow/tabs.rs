@@ -99,17 +99,17 @@ async fn tabs_beyond_attempt_limit_reach_their_own_pages() {
         &paths.iter().map(String::as_str).collect::<Vec<_>>(),
     )
     .await;
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for start in &starts {
         let at_provider = browser.next(start).await;
         // All callbacks are sent before any response is processed.
-        answers.push(browser.clone().next(&at_provider).await);
+        responses.push(browser.clone().next(&at_provider).await);
     }
-    for answer in &answers {
-        arrive(&doorward, &mut browser, answer);
+    for response in &responses {
+        arrive(&doorward, &mut browser, response);
     }
-    for (answer, path) in answers.iter().zip(&paths) {
-        let page = follow_redirects(&mut browser, answer).await;
+    for (response, path) in responses.iter().zip(&paths) {
+        let page = follow_redirects(&mut browser, response).await;
         assert_eq!(
             (page.status(), page.url.as_str()),
             (200, doorward.store_url(path).as_str()),

@@ -79,8 +79,8 @@ async fn refused_refresh_leads_to_a_login_the_second_time() {
         assert_eq!(page.status(), 503, "{what}: {page}");
         assert_eq!(login_links(&page).len(), 1, "{what}: {page}");
         let session = doorward.store_url("/.doorward/session");
-        let answer = fetched(&mut browser, &session).await;
-        assert_eq!(answer.status(), 503, "{what}: {answer}");
+        let response = fetched(&mut browser, &session).await;
+        assert_eq!(response.status(), 503, "{what}: {response}");
         let login = doorward.store_url("/.doorward/login");
         assert_login_starts(&doorward, &browser.clone().step(&login).await);
 

@@ -14,13 +14,13 @@ const LOGOUT: &str = "app_logout_path = \"/account/logout?now=1\"";
 /// An app that sets its own session cookies, for its host and for the whole site.
 fn with_app_session(setup: Setup) -> Doorward {
     let doorward = setup.start();
-    let answer = Answer::default()
+    let response = Answer::default()
         .with_header("Set-Cookie", "SHOPSESSID=alices; Path=/; HttpOnly")
         .with_header(
             "Set-Cookie",
             "cart=alices; Path=/; Domain=example.test; Max-Age=864000",
         );
-    doorward.store.answer("/shopping-cart", answer);
+    doorward.store.response("/shopping-cart", response);
     doorward
 }
 
@@ -127,7 +127,7 @@ async fn expired_session_leaves_no_app_cookies_to_next_user() {
         let doorward = with_app_session(Setup::over_tls().store(COOKIES));
         let mut browser = doorward.logged_in("alice", CART).await;
         end(&doorward, &mut browser);
-        doorward.store.answer_all(Answer::default());
+        doorward.store.respond_to_all(Answer::default());
         doorward.sign_in("bob");
         let page = browser.visit(&doorward.store_url("/orders")).await;
         assert_eq!(page.status(), 200, "{page}");
@@ -222,7 +222,7 @@ async fn app_logout_sends_app_cookies_without_identity() {
     for (method, expected) in [("GET", "GET"), ("POST", "POST")] {
         let lines = format!("{LOGOUT}\napp_logout_method = \"{method}\"");
         let doorward = with_app_session(Setup::over_tls().store(&lines));
-        let answer = Answer {
+        let response = Answer {
             status: 302,
             ..Answer::default()
         }
@@ -233,7 +233,7 @@ async fn app_logout_sends_app_cookies_without_identity() {
             "cart=; Path=/; Domain=example.test; Max-Age=0",
         )
         .with_header("Set-Cookie", "__Host-doorward_jwt=forged; Path=/; Secure");
-        doorward.store.answer("/account/logout", answer);
+        doorward.store.response("/account/logout", response);
         let mut browser = doorward.logged_in("alice", CART).await;
         let ours: Vec<String> = ["jwt", "refresh", "activity", "browser", "last_user"]
             .iter()
@@ -329,7 +329,7 @@ async fn failing_app_logout_does_not_block_logout() {
         (|doorward| doorward.store.stop(), "upstream_connect_refused"),
         (
             |doorward| {
-                doorward.store.answer(
+                doorward.store.response(
                     "/account/logout",
                     Answer {
                         status: 403,
@@ -341,7 +341,7 @@ async fn failing_app_logout_does_not_block_logout() {
         ),
         (
             |doorward| {
-                doorward.store.answer(
+                doorward.store.response(
                     "/account/logout",
                     Answer {
                         status: 500,
@@ -357,7 +357,7 @@ async fn failing_app_logout_does_not_block_logout() {
                     gate: Some(Gate::default()),
                     ..Answer::default()
                 };
-                doorward.store.answer("/account/logout", never);
+                doorward.store.response("/account/logout", never);
             },
             "timed_out",
         ),

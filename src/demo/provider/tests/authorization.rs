@@ -196,11 +196,11 @@ async fn second_login_keeps_the_session_of_the_same_user() {
     let form = browser
         .get(&authorize("store", &[("prompt", "login")]))
         .await;
-    let answer = submit(&mut browser, &form, "alice", "alice")
+    let response = submit(&mut browser, &form, "alice", "alice")
         .await
         .location()
         .1;
-    let second = setup.exchange("store", &answer["code"]).await.json();
+    let second = setup.exchange("store", &response["code"]).await.json();
     let (first_claims, second_claims) =
         (opened(&first["id_token"]).1, opened(&second["id_token"]).1);
     assert_eq!(first_claims["sid"], second_claims["sid"]);

@@ -193,18 +193,18 @@ async fn refresh_rotates_only_one_time_use_tokens() {
         let setup = fusionauth_settings(one_time_use, None).await;
         let (_, tokens) = login(&setup, &mut setup.browser(), "alice", "store").await;
         let first = text(&tokens["refresh_token"]);
-        let answer = refresh(&setup, "store", first).await.json();
-        assert_eq!(answer.get("refresh_token").is_some(), one_time_use);
+        let response = refresh(&setup, "store", first).await.json();
+        assert_eq!(response.get("refresh_token").is_some(), one_time_use);
         assert_eq!(
-            opened(&answer["access_token"]).1["sid"],
+            opened(&response["access_token"]).1["sid"],
             tokens["refresh_token_id"],
             "constant over rotation"
         );
         assert_eq!(
-            opened(&answer["access_token"]).1["authenticationType"],
+            opened(&response["access_token"]).1["authenticationType"],
             "REFRESH_TOKEN"
         );
-        let newest = answer.get("refresh_token").map_or(first, text);
+        let newest = response.get("refresh_token").map_or(first, text);
         let by_api = jwt_refresh(&setup, newest).await.json();
         assert!(by_api.get("id_token").is_none() && by_api.get("expires_in").is_none());
         assert_eq!(by_api["refreshTokenId"], tokens["refresh_token_id"]);
@@ -299,16 +299,16 @@ async fn token_deletion_requires_the_api_key_or_its_owner() {
             "{path} {authorization}"
         );
     }
-    let answer = refresh(&setup, "store", text(&alices["refresh_token"]))
+    let response = refresh(&setup, "store", text(&alices["refresh_token"]))
         .await
         .json();
-    let newest = text(&answer["refresh_token"]);
+    let newest = text(&response["refresh_token"]);
     assert_eq!(
         api(
             &setup,
             "DELETE",
             "/api/jwt/refresh",
-            &bearer(&answer),
+            &bearer(&response),
             &format!("token={newest}")
         )
         .await

@@ -16,8 +16,8 @@ async fn id_token_hint_ends_the_session_and_its_grants() {
     let setup = setup().await;
     let mut browser = setup.browser();
     let store = setup.log_in(&mut browser, "alice", "store").await;
-    let answer = browser.get(&authorize("forum", &[])).await.location().1;
-    let forum = setup.exchange("forum", &answer["code"]).await.json();
+    let response = browser.get(&authorize("forum", &[])).await.location().1;
+    let forum = setup.exchange("forum", &response["code"]).await.json();
     let waiting = browser.get(&authorize("forum", &[])).await.location().1;
     setup.clock.advance(Duration::from_secs(3000));
     setup.events();

@@ -137,8 +137,8 @@ impl Setup {
 
     /// A complete login at the store. Returns the tokens.
     async fn log_in(&self, browser: &mut Browser, user: &str, client: &str) -> Value {
-        let answer = self.sign_in(browser, user, client).await;
-        let reply = self.exchange(client, &answer["code"]).await;
+        let response = self.sign_in(browser, user, client).await;
+        let reply = self.exchange(client, &response["code"]).await;
         assert_eq!(reply.status, 200, "{}", reply.text);
         reply.json()
     }

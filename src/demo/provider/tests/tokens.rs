@@ -67,11 +67,11 @@ async fn scope_controls_claims_and_refresh_token() {
     let form = browser
         .get(&authorize("store", &[("scope", "openid")]))
         .await;
-    let answer = submit(&mut browser, &form, "alice", "alice")
+    let response = submit(&mut browser, &form, "alice", "alice")
         .await
         .location()
         .1;
-    let tokens = setup.exchange("store", &answer["code"]).await.json();
+    let tokens = setup.exchange("store", &response["code"]).await.json();
     assert!(tokens.get("refresh_token").is_none());
     let id = opened(&tokens["id_token"]).1;
     assert!(id.get("email").is_none() && id.get("name").is_none() && id["roles"].is_array());
@@ -80,9 +80,9 @@ async fn scope_controls_claims_and_refresh_token() {
 #[tokio::test]
 async fn replayed_code_revokes_its_grant() {
     let setup = setup().await;
-    let answer = setup.sign_in(&mut setup.browser(), "alice", "store").await;
-    let first = setup.exchange("store", &answer["code"]).await.json();
-    let second = setup.exchange("store", &answer["code"]).await;
+    let response = setup.sign_in(&mut setup.browser(), "alice", "store").await;
+    let first = setup.exchange("store", &response["code"]).await.json();
+    let second = setup.exchange("store", &response["code"]).await;
     assert_eq!(
         (second.status.as_u16(), &second.json()["error"]),
         (400, &"invalid_grant".into())

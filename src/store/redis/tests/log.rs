@@ -172,8 +172,8 @@ async fn invalid_entries_are_skipped() {
     assert_eq!((texts, lost), (vec!["a".to_owned(), "b".to_owned()], false));
     assert_eq!(read_since(&store, &read).await, (Vec::new(), false, read));
     server.command(&["SET", stream, "no stream"]);
-    let answer = store.read_since(&Cursor::default(), NOW).await;
-    is_unavailable(answer, "WRONGTYPE");
+    let response = store.read_since(&Cursor::default(), NOW).await;
+    is_unavailable(response, "WRONGTYPE");
 }
 
 #[tokio::test]

@@ -117,8 +117,8 @@ async fn hanging_redis_times_out_and_reconnects() {
         let store = Arc::clone(&store);
         calls.spawn(async move { store.get("a", NOW).await });
     }
-    for answer in calls.join_all().await {
-        is_unavailable(answer, "");
+    for response in calls.join_all().await {
+        is_unavailable(response, "");
     }
     is_unavailable(store.get("a", NOW).await, "");
     server.resume();

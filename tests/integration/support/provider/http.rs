@@ -107,7 +107,7 @@ async fn call(
     match fault {
         None => {
             let mut state = lock();
-            let mut reply = answer(&mut state, &visit);
+            let mut reply = response(&mut state, &visit);
             let date = state.behaviour.date.map(str::to_owned);
             reply.headers.extend(date.map(|date| (header::DATE, date)));
             Ok(reply.into_response())
@@ -139,20 +139,20 @@ async fn call(
         }
         Some(Fault::CutBefore) => Err(Cut),
         Some(Fault::CutAfter) => {
-            answer(&mut lock(), &visit);
+            response(&mut lock(), &visit);
             Err(Cut)
         }
         Some(Fault::Slow(delay)) => {
-            let reply = answer(&mut lock(), &visit);
+            let reply = response(&mut lock(), &visit);
             tokio::time::sleep(delay).await;
             Ok(reply.into_response())
         }
         Some(Fault::HeldBefore(gate)) => {
             gate.pass().await;
-            Ok(answer(&mut lock(), &visit).into_response())
+            Ok(response(&mut lock(), &visit).into_response())
         }
         Some(Fault::Held(gate)) => {
-            let reply = answer(&mut lock(), &visit);
+            let reply = response(&mut lock(), &visit);
             gate.pass().await;
             Ok(reply.into_response())
         }
@@ -190,7 +190,7 @@ async fn visit(endpoint: Endpoint, request: Request<Incoming>) -> Result<Visit, 
     })
 }
 
-fn answer(state: &mut State, visit: &Visit) -> Reply {
+fn response(state: &mut State, visit: &Visit) -> Reply {
     let behaviour = &state.behaviour;
     let absent = match visit.endpoint {
         Endpoint::EndSession => !behaviour.has_end_session,

@@ -93,15 +93,15 @@ pub(super) fn introspection(state: &State, visit: &Visit) -> Reply {
     if authenticated_client(state, visit).is_none() {
         return error(401, "invalid_client");
     }
-    if let Some(answer) = &state.behaviour.introspection_answer {
-        return Reply::json(200, answer);
+    if let Some(response) = &state.behaviour.introspection_answer {
+        return Reply::json(200, response);
     }
     let known = visit
         .parameter("token")
         .and_then(|token| state.opaque_tokens.get(token));
-    let mut answer = known.cloned().unwrap_or_else(|| json!({}));
-    answer["active"] = json!(known.is_some());
-    Reply::json(200, &answer)
+    let mut response = known.cloned().unwrap_or_else(|| json!({}));
+    response["active"] = json!(known.is_some());
+    Reply::json(200, &response)
 }
 
 /// OpenID Connect Core section 5.3.
@@ -145,13 +145,13 @@ fn exchange(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
     } else {
         None
     };
-    answer(state, &grant, refresh_token, true)
+    response(state, &grant, refresh_token, true)
 }
 
 /// RFC 6749 section 4.3. Creates a provider session of its own, as there is no browser.
 fn password(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
-    if let Some((status, answer)) = &state.behaviour.password_answer {
-        return Reply::json(*status, answer);
+    if let Some((status, response)) = &state.behaviour.password_answer {
+        return Reply::json(*status, response);
     }
     let [name, password, scope] =
         ["username", "password", "scope"].map(|name| visit.parameter(name).unwrap_or_default());
@@ -177,7 +177,7 @@ fn password(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
     } else {
         None
     };
-    answer(
+    response(
         state,
         &grant,
         refresh_token,
@@ -210,10 +210,10 @@ fn refresh(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
     if let Some(sub) = state.behaviour.refreshed_sub.clone() {
         grant.user.sub = sub;
     }
-    answer(state, &grant, new, state.behaviour.refresh_brings_id_token)
+    response(state, &grant, new, state.behaviour.refresh_brings_id_token)
 }
 
-fn answer(
+fn response(
     state: &mut State,
     grant: &Grant,
     refresh_token: Option<String>,

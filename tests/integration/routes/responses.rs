@@ -1,7 +1,7 @@
 //! Answers of Doorward in place of an upstream: redirects and fixed responses. They pass the same
 //! rules as every path.
 
-use super::ask;
+use super::request;
 use crate::support::assertions::{Dialogue, alice, assert_login_starts, assert_problem};
 use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
@@ -42,8 +42,8 @@ fn start() -> Doorward {
 
 #[tokio::test]
 async fn redirect_keeps_the_rest_of_the_path() {
-    let door = start();
-    let before = door.store.count();
+    let doorward = start();
+    let before = doorward.store.count();
     let own = "http://store.localhost:8080";
     for (target, status, location) in [
         (
@@ -70,7 +70,7 @@ async fn redirect_keeps_the_rest_of_the_path() {
         ),
         ("/public/start?x", 302, format!("{own}/public/start/")),
     ] {
-        let reply = ask(&door, "GET", target, "").await;
+        let reply = request(&doorward, "GET", target, "").await;
         assert_eq!(reply.status(), status, "{target}");
         assert_eq!(reply.head.all("location"), [location]);
         assert_eq!(reply.head.all("cache-control"), ["no-store"]);
@@ -82,49 +82,57 @@ async fn redirect_keeps_the_rest_of_the_path() {
         "/public/moved/..%2f",
         "/public/old/\\evil.test",
     ] {
-        let reply = ask(&door, "GET", refused, "").await;
+        let reply = request(&doorward, "GET", refused, "").await;
         assert_eq!(reply.status(), 400, "{refused}");
         assert_eq!(reply.head.header("location"), None);
     }
-    assert_eq!(door.store.count(), before);
+    assert_eq!(doorward.store.count(), before);
     // The target of the redirect is not the route again.
-    assert_eq!(ask(&door, "GET", "/public/start/", "").await.status(), 200);
-    assert_eq!(door.store.last().target, "/public/start/");
-    let line = door.log.line("/public/old/a/b", "route_redirect").await;
+    assert_eq!(
+        request(&doorward, "GET", "/public/start/", "")
+            .await
+            .status(),
+        200
+    );
+    assert_eq!(doorward.store.last().target, "/public/start/");
+    let line = doorward.log.line("/public/old/a/b", "route_redirect").await;
     assert!(line.get("upstream_ms").is_none(), "{line}");
 }
 
 #[tokio::test]
 async fn fixed_response_has_its_status_type_and_body() {
-    let door = start();
-    let reply = ask(&door, "GET", "/public/robots.txt", "").await;
+    let doorward = start();
+    let reply = request(&doorward, "GET", "/public/robots.txt", "").await;
     assert_eq!(reply.text(), "User-agent: *\nDisallow: /\n");
     assert_eq!(
         reply.head.all("content-type"),
         ["text/plain; charset=utf-8"]
     );
     assert_eq!(reply.head.all("x-content-type-options"), ["nosniff"]);
-    let reply = ask(&door, "GET", "/public/gone/x", "").await;
+    let reply = request(&doorward, "GET", "/public/gone/x", "").await;
     assert_eq!((reply.status(), reply.text().as_str()), (410, "<p>gone"));
     assert_eq!(reply.head.all("content-type"), ["text/html; charset=utf-8"]);
-    let reply = ask(&door, "HEAD", "/public/gone/x", "").await;
+    let reply = request(&doorward, "HEAD", "/public/gone/x", "").await;
     assert_eq!(reply.head.all("content-length"), ["7"]);
     assert!(reply.body.is_empty());
-    door.log.line("/public/gone/x", "route_response").await;
+    doorward.log.line("/public/gone/x", "route_response").await;
 }
 
 #[tokio::test]
 async fn answers_need_what_the_rules_require() {
-    let door = start();
-    let anonymous = door.browser().step(&door.store_url("/private/x")).await;
-    assert_login_starts(&door, &anonymous);
-    let spec = RequestSpec::new(Kind::Fetch, &door.store_url("/private/x"));
-    let refused = door.browser().send(spec).await;
+    let doorward = start();
+    let anonymous = doorward
+        .browser()
+        .step(&doorward.store_url("/private/x"))
+        .await;
+    assert_login_starts(&doorward, &anonymous);
+    let spec = RequestSpec::new(Kind::Fetch, &doorward.store_url("/private/x"));
+    let refused = doorward.browser().send(spec).await;
     assert_problem(&refused, 401, "no_session");
-    let mut browser = alice(&door).await;
-    let page = browser.step(&door.store_url("/private/x")).await;
+    let mut browser = alice(&doorward).await;
+    let page = browser.step(&doorward.store_url("/private/x")).await;
     assert_eq!((page.status(), page.text().as_str()), (200, "for users"));
-    let page = browser.step(&door.store_url("/admin/closed")).await;
+    let page = browser.step(&doorward.store_url("/admin/closed")).await;
     assert_eq!(page.status(), 403);
 }
 
@@ -132,8 +140,8 @@ async fn answers_need_what_the_rules_require() {
 #[tokio::test]
 async fn bodies_of_answered_requests_are_not_parsed_as_requests() {
     const SMUGGLED: &str = "GET /public/smuggled HTTP/1.1\r\nHost: store.localhost:8080\r\n\r\n";
-    let door = start();
-    let before = door.store.count();
+    let doorward = start();
+    let before = doorward.store.count();
     for target in ["/public/gone/x", "/public/old/x"] {
         for framing in [
             format!("Content-Length: {}\r\n\r\n{SMUGGLED}", SMUGGLED.len()),
@@ -142,9 +150,9 @@ async fn bodies_of_answered_requests_are_not_parsed_as_requests() {
                 SMUGGLED.len()
             ),
         ] {
-            let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
+            let mut dialogue = Dialogue::with(&doorward.browser(), &doorward.site().store).await;
             let head = format!("POST {target} HTTP/1.1\r\nHost: store.localhost:8080\r\n");
-            let reply = dialogue.ask("POST", head + &framing).await;
+            let reply = dialogue.request("POST", head + &framing).await;
             assert!(matches!(reply.status(), 410 | 308), "{target}");
             let next = "GET /public/robots.txt HTTP/1.1\r\nHost: store.localhost:8080\r\n\r\n";
             dialogue.say(next).await;
@@ -152,5 +160,5 @@ async fn bodies_of_answered_requests_are_not_parsed_as_requests() {
             assert!(next.text().starts_with("User-agent"), "{}", next.text());
         }
     }
-    assert_eq!(door.store.count(), before);
+    assert_eq!(doorward.store.count(), before);
 }
