@@ -18,7 +18,7 @@ use super::basic;
 use super::client_kind::{ClientKind, is_cross_origin_websocket};
 use super::condition::Subjects;
 use super::cors::{AllowedPreflight, PreflightRequest};
-use super::path_routes::{Answer, MatchedRoute};
+use super::path_routes::{MatchedRoute, OwnResponse};
 use super::request_info::RequestInfo;
 use super::route::{AppRef, AppRoute, Route};
 use super::rule_lists::RuleLists;
@@ -96,10 +96,10 @@ impl<'a> Permit<'a> {
         }
     }
 
-    /// Doorward's answer, if the route has no backend.
-    pub fn answer(&self) -> Option<Answer<'a>> {
+    /// Doorward's own response, if the route has no backend.
+    pub fn own_response(&self) -> Option<OwnResponse<'a>> {
         let origin = &self.app_ref.app.origin;
-        self.path_route?.answer(&self.info.target, origin)
+        self.path_route?.own_response(&self.info.target, origin)
     }
 
     /// Path and query for the backend: those that were authorized, with the prefix of the route.

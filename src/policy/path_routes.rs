@@ -55,13 +55,13 @@ pub struct PathRoute {
     pub request_edits: HeaderEdits,
     /// Changes of the headers of responses, beside those of the app.
     pub response_edits: HeaderEdits,
-    /// Doorward's answer. `None` if the route has an upstream.
-    pub answer: Option<RouteAnswer>,
+    /// Doorward's own response. `None` if the route has an upstream.
+    pub response: Option<RouteResponse>,
 }
 
-/// An answer of Doorward in place of an upstream.
+/// A response of Doorward in place of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RouteAnswer {
+pub enum RouteResponse {
     /// A redirect.
     Redirect {
         /// Its status.
@@ -121,9 +121,9 @@ pub struct MatchedRoute<'a> {
     pub route: &'a PathRoute,
 }
 
-/// What Doorward answers to a request.
+/// Doorward's own response to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer<'a> {
+pub enum OwnResponse<'a> {
     /// A redirect.
     Redirect {
         /// Its status.
@@ -235,16 +235,16 @@ impl PathRoute {
             add_prefix: PathPrefix::default(),
             request_edits: HeaderEdits::default(),
             response_edits: HeaderEdits::default(),
-            answer: None,
+            response: None,
         }
     }
 
     /// The stable code of requests that are permitted on this route.
     pub const fn code(&self) -> &'static str {
-        match &self.answer {
+        match &self.response {
             None => "forward",
-            Some(RouteAnswer::Redirect { .. }) => "route_redirect",
-            Some(RouteAnswer::Respond(_)) => "route_response",
+            Some(RouteResponse::Redirect { .. }) => "route_redirect",
+            Some(RouteResponse::Respond(_)) => "route_response",
         }
     }
 
@@ -372,14 +372,14 @@ impl<'a> MatchedRoute<'a> {
         ))
     }
 
-    /// Doorward's answer, if the route has no upstream. `origin` is the app's.
-    pub fn answer(&self, target: &Target, origin: &Origin) -> Option<Answer<'a>> {
-        Some(match self.route.answer.as_ref()? {
-            RouteAnswer::Redirect { status, to } => Answer::Redirect {
+    /// Doorward's own response, if the route has no upstream. `origin` is the app's.
+    pub fn own_response(&self, target: &Target, origin: &Origin) -> Option<OwnResponse<'a>> {
+        Some(match self.route.response.as_ref()? {
+            RouteResponse::Redirect { status, to } => OwnResponse::Redirect {
                 status: *status,
                 location: self.location(to, target, origin),
             },
-            RouteAnswer::Respond(response) => Answer::Respond(response),
+            RouteResponse::Respond(response) => OwnResponse::Respond(response),
         })
     }
 

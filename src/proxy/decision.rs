@@ -162,7 +162,7 @@ impl Proxy {
         context: RequestContext<'_>,
     ) -> TaggedResponse {
         let app_ref = permit.app_ref();
-        if permit.answer().is_some() {
+        if permit.own_response().is_some() {
             return self.refuse_check(app_ref, Reason::EndpointNotProxied, &context);
         }
         let headers = &context.parts.headers;

@@ -49,7 +49,7 @@ impl Proxy {
         let responder = &self.responder;
         match decision {
             Decision::Forward(permit) => match context.replayed_post.take() {
-                Some(post_id) if permit.answer().is_none() => {
+                Some(post_id) if permit.own_response().is_none() => {
                     self.replay_post(permit, &post_id, context).await
                 }
                 Some(_) | None => self.forward(permit, context).await,
@@ -145,8 +145,8 @@ impl Proxy {
 
     async fn forward(&self, permit: Permit<'_>, context: RequestContext<'_>) -> TaggedResponse {
         let app_ref = permit.app_ref();
-        if let Some(answer) = permit.answer() {
-            return self.responder.route_answer(&answer, permit.code());
+        if let Some(response) = permit.own_response() {
+            return self.responder.route_response(&response, permit.code());
         }
         let slot = self.app_limit(&permit, &context.server_slot);
         let Ok(_in_flight) = acquire(slot).await else {

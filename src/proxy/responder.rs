@@ -11,7 +11,7 @@ mod native;
 mod provider;
 mod refusal;
 mod response;
-mod route_answer;
+mod route_response;
 mod unavailable;
 mod user_pages;
 

@@ -27,7 +27,7 @@ use crate::policy::condition::{CheckedCondition, Subjects};
 use crate::policy::credential_use::CredentialUse;
 use crate::policy::decide::{AccessContext, Caller, Decision, Permit, decide};
 use crate::policy::explanation::{Denial, RuleCheck};
-use crate::policy::path_routes::Answer;
+use crate::policy::path_routes::OwnResponse;
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::{AppRef, AppRoute, Endpoint, HostRouter, Route};
 use crate::policy::rule_lists::RuleLists;
@@ -251,7 +251,7 @@ impl Explainer {
             backend_app.and_then(|app_ref| Denial::of(&decision, &info, app_ref, &context));
         let mut headers = BTreeMap::new();
         if let Decision::Forward(permit) = &decision
-            && permit.answer().is_none()
+            && permit.own_response().is_none()
         {
             headers = self.headers(permit, &parts.headers);
         }
@@ -356,9 +356,9 @@ impl Explainer {
         };
         let matched = path_route.as_ref()?;
         let origin = &app_ref.app.origin;
-        let to = match matched.answer(&info.target, origin) {
-            Some(Answer::Redirect { location, .. }) => location,
-            Some(Answer::Respond(_)) => "response".to_owned(),
+        let to = match matched.own_response(&info.target, origin) {
+            Some(OwnResponse::Redirect { location, .. }) => location,
+            Some(OwnResponse::Respond(_)) => "response".to_owned(),
             None => {
                 let app = self.apps.get(app_ref.index)?;
                 let upstream = app.routes.get(matched.index)?.upstream.as_ref()?;

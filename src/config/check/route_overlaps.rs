@@ -5,13 +5,13 @@ use std::collections::HashMap;
 
 use super::super::report::{Location, quoted};
 use super::super::settings::RouteConfig;
-use crate::policy::path_routes::{PathRoutes, RouteAnswer};
+use crate::policy::path_routes::{PathRoutes, RouteResponse};
 use crate::upstream::{UpstreamSettings, UpstreamUrl};
 
 /// Reports redirects to a path that the same route redirects.
 pub(super) fn report_loops(routes: &PathRoutes, locations: &[Location<'_>]) {
     for (index, (route, at)) in routes.all().iter().zip(locations).enumerate() {
-        let Some(RouteAnswer::Redirect { to, .. }) = &route.answer else {
+        let Some(RouteResponse::Redirect { to, .. }) = &route.response else {
             continue;
         };
         let path = if to.path.is_empty() { "/" } else { &to.path };

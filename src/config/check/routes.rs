@@ -6,7 +6,7 @@ use super::super::raw_routes::RawRoute;
 use super::super::report::{Location, quoted};
 use super::super::settings::RouteConfig;
 use super::super::values::HumanDuration;
-use super::{elements, header_edits, nonzero, route_answers, route_overlaps, server, upstream};
+use super::{elements, header_edits, nonzero, route_overlaps, route_responses, server, upstream};
 use crate::policy::hosts::AppHosts;
 use crate::policy::path_routes::{PathPrefix, PathRoute, PathRoutes, RoutePath};
 use crate::upstream::{UpstreamProtocol, UpstreamSettings};
@@ -80,8 +80,8 @@ struct CheckedRoute {
 }
 
 fn route(mut raw: RawRoute, context: &RouteContext<'_>, at: &Location<'_>) -> Option<CheckedRoute> {
-    let has_answer = raw.redirect.is_some() || raw.respond.is_some();
-    if has_answer {
+    let has_response = raw.redirect.is_some() || raw.respond.is_some();
+    if has_response {
         report_unused(&raw, at);
     }
     let path = at.required("path", raw.path.take(), PATH_HINT);
@@ -109,9 +109,9 @@ fn route(mut raw: RawRoute, context: &RouteContext<'_>, at: &Location<'_>) -> Op
         raw.max_in_flight_requests,
         &at.key("max_in_flight_requests"),
     );
-    let (answer, upstream) = if has_answer {
-        let answer = route_answers::check(&mut raw, path.as_ref(), at);
-        (Some(answer?), None)
+    let (response, upstream) = if has_response {
+        let response = route_responses::check(&mut raw, path.as_ref(), at);
+        (Some(response?), None)
     } else {
         (None, Some(upstream_of(raw, context, at)?))
     };
@@ -121,7 +121,7 @@ fn route(mut raw: RawRoute, context: &RouteContext<'_>, at: &Location<'_>) -> Op
             add_prefix: add_prefix?,
             request_edits: edits.requests,
             response_edits: edits.responses,
-            answer,
+            response,
             ..PathRoute::new(path?)
         },
         config: RouteConfig {
@@ -192,7 +192,7 @@ fn report_unused(raw: &RawRoute, at: &Location<'_>) {
     ] {
         if is_set {
             at.key(name).error(
-                format!("`{name}` has no effect, because doorward answers"),
+                format!("`{name}` has no effect, because Doorward responds itself"),
                 "remove the key, or `redirect` and `respond`",
             );
         }

@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::Responder;
 use crate::policy::decide::Decision;
 use crate::policy::logout_target::LogoutTarget;
-use crate::policy::path_routes::Answer;
+use crate::policy::path_routes::OwnResponse;
 use crate::types::request_id::RequestId;
 
 impl Responder {
@@ -38,9 +38,9 @@ impl Responder {
             }
             | Decision::ShowSignedOut { .. }
             | Decision::ShowSession { .. } => Some(StatusCode::OK),
-            Decision::Forward(permit) => match permit.answer()? {
-                Answer::Redirect { status, .. } => Some(status),
-                Answer::Respond(fixed) => Some(fixed.status),
+            Decision::Forward(permit) => match permit.own_response()? {
+                OwnResponse::Redirect { status, .. } => Some(status),
+                OwnResponse::Respond(fixed) => Some(fixed.status),
             },
             Decision::ConfirmPostReplay { .. }
             | Decision::FinishLogin { .. }

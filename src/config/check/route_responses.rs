@@ -1,4 +1,4 @@
-//! `redirect` and `respond` of `[[apps.NAME.routes]]`: answers of Doorward.
+//! `redirect` and `respond` of `[[apps.NAME.routes]]`: own responses.
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
@@ -7,17 +7,17 @@ use url::Url;
 use super::super::raw_routes::{RawRedirect, RawRespond, RawRoute};
 use super::super::report::{Location, quoted};
 use super::is_host;
-use crate::policy::path_routes::{FixedResponse, RedirectTarget, RouteAnswer, RoutePath};
+use crate::policy::path_routes::{FixedResponse, RedirectTarget, RoutePath, RouteResponse};
 
 /// The largest body of a fixed response, in bytes.
 const MAX_BODY: usize = 4096;
 
-/// The answer of a route without upstream. Takes the keys out of `raw`.
+/// The response of a route without upstream. Takes the keys out of `raw`.
 pub(super) fn check(
     raw: &mut RawRoute,
     path: Option<&RoutePath>,
     at: &Location<'_>,
-) -> Option<RouteAnswer> {
+) -> Option<RouteResponse> {
     match (raw.redirect.take(), raw.respond.take()) {
         (Some(raw), None) => redirect(raw, path, &at.key("redirect")),
         (None, Some(raw)) => respond(raw, &at.key("respond")),
@@ -31,7 +31,11 @@ pub(super) fn check(
     }
 }
 
-fn redirect(raw: RawRedirect, path: Option<&RoutePath>, at: &Location<'_>) -> Option<RouteAnswer> {
+fn redirect(
+    raw: RawRedirect,
+    path: Option<&RoutePath>,
+    at: &Location<'_>,
+) -> Option<RouteResponse> {
     const HINT: &str = "a path such as `/new` or `/new/**`, or a URL such as \
                         `https://www.example.com/**`: `/**` stands for the rest of the path";
     let to = at.required("to", raw.to, HINT);
@@ -57,7 +61,7 @@ fn redirect(raw: RawRedirect, path: Option<&RoutePath>, at: &Location<'_>) -> Op
             "end `path` with `/**`, or name the whole target",
         );
     }
-    Some(RouteAnswer::Redirect {
+    Some(RouteResponse::Redirect {
         status: status?,
         to: target,
     })
@@ -104,7 +108,7 @@ fn redirect_target(text: &str) -> Option<RedirectTarget> {
     })
 }
 
-fn respond(raw: RawRespond, at: &Location<'_>) -> Option<RouteAnswer> {
+fn respond(raw: RawRespond, at: &Location<'_>) -> Option<RouteResponse> {
     let body = raw.body.unwrap_or_default();
     let number = raw.status.unwrap_or(200);
     let is_allowed = matches!(number, 200..=204 | 400 | 402..=406 | 408..=599);
@@ -135,7 +139,7 @@ fn respond(raw: RawRespond, at: &Location<'_>) -> Option<RouteAnswer> {
             "such as `\"text/html; charset=utf-8\"`",
         );
     }
-    Some(RouteAnswer::Respond(FixedResponse {
+    Some(RouteResponse::Respond(FixedResponse {
         status: status?,
         content_type: content_type?,
         body: Bytes::from(body),

@@ -1,19 +1,19 @@
-//! Answers of routes without upstream.
+//! Own responses of routes without upstream.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
 use super::Responder;
 use super::response::{TaggedResponse, text_response};
-use crate::policy::path_routes::Answer;
+use crate::policy::path_routes::OwnResponse;
 use crate::types::body::Body;
 
 impl Responder {
-    /// The answer of a route to a permitted request.
-    pub fn route_answer(&self, answer: &Answer<'_>, code: &'static str) -> TaggedResponse {
-        match answer {
-            Answer::Redirect { status, location } => self.redirect(*status, location, code),
-            Answer::Respond(fixed) => TaggedResponse {
+    /// The response of a route to a permitted request.
+    pub fn route_response(&self, own: &OwnResponse<'_>, code: &'static str) -> TaggedResponse {
+        match own {
+            OwnResponse::Redirect { status, location } => self.redirect(*status, location, code),
+            OwnResponse::Respond(fixed) => TaggedResponse {
                 code,
                 response: own_response(fixed.status, &fixed.content_type, &fixed.body),
             },
