@@ -282,7 +282,11 @@ impl AppAuth {
 
     /// The hash of a user, who is a subject of this provider.
     pub(in crate::auth) fn user_hash(&self, subject: &Subject) -> SubjectHash {
-        SubjectHash::of_user(&self.provider.settings().issuer, subject)
+        if self.app.providers.are_several() {
+            SubjectHash::of_user(&self.provider.settings().issuer, subject)
+        } else {
+            SubjectHash::of(subject)
+        }
     }
 
     /// What a user counts as in limits.

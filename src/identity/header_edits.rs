@@ -61,10 +61,13 @@ impl HeaderEdits {
         self.remove.iter().chain(set)
     }
 
-    /// These edits with those of `other`. Where both concern a field, those of `other` apply.
+    /// These edits with those of `other`. Where both concern a field, those of `other` apply. Many
+    /// servers read `_` in a name as `-`.
     #[must_use]
     pub fn overridden_by(mut self, other: &Self) -> Self {
-        let stays = |name: &HeaderName| other.replaced().all(|replaced| replaced != name);
+        let folded = |name: &HeaderName| name.as_str().replace('_', "-");
+        let replaced: Vec<String> = other.replaced().map(folded).collect();
+        let stays = |name: &HeaderName| !replaced.contains(&folded(name));
         self.remove.retain(stays);
         self.set.retain(|template| stays(template.name()));
         self.add.retain(|template| stays(template.name()));

@@ -230,6 +230,12 @@ pub fn is_same_site(headers: &HeaderMap) -> bool {
     )
 }
 
+/// Whether another site may have caused the request: the browser says neither that the same site
+/// did, nor that the user did.
+pub fn may_be_cross_site(headers: &HeaderMap) -> bool {
+    !is_same_site(headers) && text(headers, &SEC_FETCH_SITE) != Some("none")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -67,9 +67,13 @@ impl App {
             .and_then(|(_, page)| ReturnTo::parse(&page, &self.prefix));
         Ok(LoginLink {
             return_to: return_to.unwrap_or_else(ReturnTo::root),
-            provider: provider
-                .checked(|name| self.providers.named(name).is_some())?
-                .map(ProviderName::new),
+            provider: if self.providers.are_several() {
+                provider
+                    .checked(|name| self.providers.named(name).is_some())?
+                    .map(ProviderName::new)
+            } else {
+                None
+            },
             parameters: LoginParameters {
                 prompt: prompt.checked(|prompts| are_listed(prompts, &allowed.prompts))?,
                 login_hint: login_hint.checked(|hint| allowed.login_hint && is_hint(hint))?,

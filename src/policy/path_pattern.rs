@@ -170,7 +170,7 @@ impl PathPattern {
 }
 
 /// A path in the form that patterns are compared with.
-pub(super) fn comparable(path: &str, case_insensitive: bool) -> Cow<'_, str> {
+pub fn comparable(path: &str, case_insensitive: bool) -> Cow<'_, str> {
     let path = decode_delimiters(path);
     if case_insensitive {
         fold_case(&path).into()

@@ -51,6 +51,8 @@ pub struct PathRoute {
     pub strip_prefix: PathPrefix,
     /// The prefix that the forwarded path begins with.
     pub add_prefix: PathPrefix,
+    /// The prefix of Doorward's endpoints, which are never below a route.
+    pub endpoints: PathPrefix,
     /// Changes of the headers of requests, beside those of the app.
     pub request_edits: HeaderEdits,
     /// Changes of the headers of responses, beside those of the app.
@@ -233,6 +235,7 @@ impl PathRoute {
             path,
             strip_prefix: PathPrefix::default(),
             add_prefix: PathPrefix::default(),
+            endpoints: PathPrefix::default(),
             request_edits: HeaderEdits::default(),
             response_edits: HeaderEdits::default(),
             response: None,
@@ -331,7 +334,7 @@ impl PathRoutes {
         };
         let is_ambiguous = !route.strip_prefix.is_empty()
             && route.add_prefix.is_empty()
-            && after_segments(target.path(), route.strip_prefix.segments()).starts_with("//");
+            && begins_like_a_host(after_segments(target.path(), route.strip_prefix.segments()));
         if is_ambiguous {
             return Err(LeadingSlashes);
         }
@@ -352,6 +355,18 @@ impl PathRoutes {
         }
         node.exact.or(found)
     }
+}
+
+/// Whether a server that decodes slashes, or drops parameters, may read `path` as `//host`.
+fn begins_like_a_host(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix('/') else {
+        return false;
+    };
+    let escaped = rest.get(..3).unwrap_or_default();
+    rest.starts_with(['/', ';', '\\'])
+        || ["%2F", "%5C", "%3B"]
+            .iter()
+            .any(|slash| slash.eq_ignore_ascii_case(escaped))
 }
 
 impl<'a> MatchedRoute<'a> {

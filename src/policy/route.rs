@@ -393,6 +393,10 @@ impl<'a> Route<'a> {
             ..app_ref
         };
         match self {
+            // The path of a callback names its provider.
+            Self::Endpoint(app_ref, endpoint) if app_ref.provider.is_some() => {
+                Self::Endpoint(app_ref, endpoint)
+            }
             Self::Endpoint(app_ref, endpoint) => Self::Endpoint(at(app_ref), endpoint),
             Self::App(route) => Self::App(AppRoute {
                 app_ref: at(route.app_ref),

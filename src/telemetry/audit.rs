@@ -144,11 +144,9 @@ impl AuditLog {
             AuditTarget::Stdout => (EntryLog::start(NAMES, io::stdout())?, None),
             AuditTarget::File(path) => (EntryLog::start(NAMES, LogFile::open(path)?)?, None),
             AuditTarget::Syslog(address) => {
+                let header = SyslogHeader::of_process(address);
                 let syslog = Syslog::new(address.clone());
-                (
-                    EntryLog::start(NAMES, syslog)?,
-                    Some(SyslogHeader::of_process()),
-                )
+                (EntryLog::start(NAMES, syslog)?, Some(header))
             }
         };
         let size = BufferSize {

@@ -1,18 +1,22 @@
-//! Syslog (RFC 5424) over a Unix domain socket, UDP (RFC 5426) or TCP (RFC 6587, octet counting). A
-//! server that is away, or does not read, is tried again by the writer of the log.
+//! Syslog (RFC 5424) over UDP (RFC 5426) or TCP (RFC 6587, octet counting), or to the machine's own
+//! syslog server over a Unix domain socket. A server that is away, or does not read, is tried again by
+//! the writer of the log.
 
 use std::fmt;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::entry::{push_number, push_time};
 use crate::types::time::Timestamp;
 
 /// How long one connection attempt and one write may take.
 const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often the name of a server is looked up for UDP, which has no connection that could fail.
+const UDP_LIFETIME: Duration = Duration::from_secs(60);
 
 /// `security/authorization messages`, private (`authpriv`).
 const FACILITY: u64 = 10;
@@ -55,20 +59,26 @@ impl Severity {
 /// The fields of a header that are the same in all messages of a process.
 #[derive(Clone, Debug)]
 pub struct SyslogHeader {
-    host: String,
+    /// The name of the machine. `None` for its own server, which reads no RFC 5424.
+    host: Option<String>,
     process_id: u32,
 }
 
 impl SyslogHeader {
-    /// The header of this process.
-    pub fn of_process() -> Self {
+    /// The header of this process, in the format that servers at `address` read.
+    pub fn of_process(address: &SyslogAddress) -> Self {
+        let process_id = std::process::id();
+        if let SyslogAddress::Unix(_) = address {
+            let host = None;
+            return Self { host, process_id };
+        }
         let host = std::fs::read_to_string(HOST_NAME_FILE).unwrap_or_default();
         let host = host.trim();
         let is_valid = (1..=MAX_HOST_NAME).contains(&host.len())
             && host.bytes().all(|byte| byte.is_ascii_graphic());
         Self {
-            host: if is_valid { host } else { "-" }.to_owned(),
-            process_id: std::process::id(),
+            host: Some(if is_valid { host } else { "-" }.to_owned()),
+            process_id,
         }
     }
 
@@ -76,11 +86,17 @@ impl SyslogHeader {
     pub fn write(&self, severity: Severity, time: Timestamp, message_id: &str, out: &mut Vec<u8>) {
         out.push(b'<');
         push_number(out, FACILITY * 8 + severity.number());
-        out.extend_from_slice(b">1 ");
-        push_time(out, time);
-        let (host, process_id) = (&self.host, self.process_id);
+        let process_id = self.process_id;
         // Writing to a Vec cannot fail.
-        let _ = write!(out, " {host} doorward {process_id} {message_id} - ");
+        let _ = match &self.host {
+            // As of `syslog(3)`, whose time may be left out.
+            None => write!(out, ">doorward[{process_id}]: "),
+            Some(host) => {
+                out.extend_from_slice(b">1 ");
+                push_time(out, time);
+                write!(out, " {host} doorward {process_id} {message_id} - ")
+            }
+        };
     }
 }
 
@@ -95,7 +111,7 @@ pub struct Syslog {
 #[derive(Debug)]
 enum Connection {
     Unix(UnixDatagram),
-    Udp(UdpSocket),
+    Udp { socket: UdpSocket, since: Instant },
     Tcp(TcpStream),
 }
 
@@ -148,7 +164,8 @@ impl SyslogAddress {
                 let socket = UdpSocket::bind(any)?;
                 socket.connect(address)?;
                 socket.set_write_timeout(Some(TIMEOUT))?;
-                Ok(Connection::Udp(socket))
+                let since = Instant::now();
+                Ok(Connection::Udp { socket, since })
             }),
             Self::Tcp(address) => first_of(address, |address| {
                 let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
@@ -186,7 +203,7 @@ impl Connection {
     fn send(&mut self, message: &[u8]) -> io::Result<()> {
         match self {
             Self::Unix(socket) => socket.send(message).map(drop),
-            Self::Udp(socket) => socket.send(message).map(drop),
+            Self::Udp { socket, .. } => socket.send(message).map(drop),
             Self::Tcp(stream) => {
                 // One write, so that a message is one segment.
                 let mut framed = Vec::with_capacity(message.len() + 8);
@@ -198,10 +215,12 @@ impl Connection {
         }
     }
 
-    /// Whether the peer has not closed the connection.
+    /// Whether the peer has not closed the connection, as far as can be told.
     fn is_open(&self) -> bool {
-        let Self::Tcp(stream) = self else {
-            return true;
+        let stream = match self {
+            Self::Unix(_) => return true,
+            Self::Udp { since, .. } => return since.elapsed() < UDP_LIFETIME,
+            Self::Tcp(stream) => stream,
         };
         let peeked = stream.set_nonblocking(true).and_then(|()| {
             let peeked = stream.peek(&mut [0]);
@@ -235,7 +254,7 @@ mod tests {
     fn message(text: &str) -> Vec<u8> {
         let mut out = Vec::new();
         let header = SyslogHeader {
-            host: "gate".to_owned(),
+            host: Some("gate".to_owned()),
             process_id: 7,
         };
         let time = Timestamp::from_secs(951_827_696);
@@ -246,6 +265,15 @@ mod tests {
     }
 
     const SENT: &str = "<84>1 2000-02-29T12:34:56Z gate doorward 7 denied - {}";
+
+    #[test]
+    fn own_server_gets_the_local_format() {
+        let mut out = Vec::new();
+        let header = SyslogHeader::of_process(&SyslogAddress::Unix("/dev/log".into()));
+        header.write(Severity::Notice, Timestamp::from_secs(0), "login", &mut out);
+        let expected = format!("<85>doorward[{}]: ", std::process::id());
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
 
     #[test]
     fn datagrams_hold_one_message_each() {

@@ -1,6 +1,8 @@
 //! Public URLs: header fields of a response in which the backend of a route names itself get the
 //! URLs that clients know. Other hosts, other paths and bodies stay as they are.
 
+use std::net::IpAddr;
+
 use http::header::{CONTENT_LOCATION, LINK, LOCATION, REFRESH, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -55,7 +57,10 @@ impl PublicUrls<'_> {
         if reference.bytes().any(|byte| byte.is_ascii_control()) {
             return None;
         }
-        let (scheme, after_scheme) = match reference.split_once("://") {
+        // Path, query and fragment may contain another URL.
+        let is_scheme = |scheme: &str| !scheme.contains(['/', '?', '#', '\\']);
+        let absolute = reference.split_once("://");
+        let (scheme, after_scheme) = match absolute.filter(|(scheme, _)| is_scheme(scheme)) {
             Some((scheme, rest)) => (scheme, Some(rest)),
             None => ("", reference.strip_prefix("//")),
         };
@@ -103,8 +108,12 @@ impl PublicUrls<'_> {
         let PathRoute {
             strip_prefix: public,
             add_prefix: own,
+            endpoints,
             ..
         } = self.route;
+        if !endpoints.is_empty() && endpoints.rest(path).is_some() {
+            return Some(path.to_owned());
+        }
         let is_public = !public.is_empty() && public.rest(path).is_some();
         if is_public && (public.as_str().len() > own.as_str().len() || own.rest(path).is_none()) {
             return Some(path.to_owned());
@@ -233,8 +242,15 @@ impl PublicUrls<'_> {
     fn cookie_domain(&self, domain: &str) -> Option<String> {
         let domain = domain.strip_prefix('.').unwrap_or(domain);
         let mut own = self.own.iter().map(|authority| host_of(authority));
-        own.any(|host| host.eq_ignore_ascii_case(domain))
-            .then(|| host_of(self.authority).to_owned())
+        let own = own.find(|host| host.eq_ignore_ascii_case(domain))?;
+        // An address has no hosts below it: without a value, the cookie stays with one host.
+        let is_address = own.parse::<IpAddr>().is_ok() || !own.contains('.');
+        let public = if is_address {
+            ""
+        } else {
+            host_of(self.authority)
+        };
+        Some(public.to_owned())
     }
 }
 
@@ -264,6 +280,7 @@ mod tests {
         };
         PathRoute {
             strip_prefix: prefix(public),
+            endpoints: prefix("/.doorward"),
             add_prefix: prefix(own),
             ..PathRoute::new(RoutePath::parse("/shop/**").unwrap())
         }
@@ -297,6 +314,23 @@ mod tests {
             (&stripping, "/caf\u{e9}", "/shop/caf\u{e9}"),
             (&stripping, "/shop", "/shop"),
             (&stripping, "/shop/x", "/shop/x"),
+            (&stripping, "/.doorward/logout", "/.doorward/logout"),
+            (
+                &replacing,
+                "http://store.test/.doorward/logout",
+                "https://store.test/.doorward/logout",
+            ),
+            (
+                &stripping,
+                "/login?next=https://store.test/x",
+                "/shop/login?next=https://store.test/x",
+            ),
+            (&stripping, "/#://x", "/shop/#://x"),
+            (
+                &stripping,
+                "//app.internal:3000/x?u=http://y",
+                "https://store.test/shop/x?u=http://y",
+            ),
             (&stripping, "/shopping", "/shop/shopping"),
             (&stripping, "login", "login"),
             (&stripping, "?page=2", "?page=2"),

@@ -67,7 +67,7 @@ fn each_provider_has_a_registration_with_its_own_redirect_uri() {
 fn each_registration_verifies_only_tokens_of_its_own_provider() {
     let text = format!(
         "{}\n[providers.robots]\nissuer = \"https://robots.example.com\"\n\
-         [apps.forum.bearer]\nproviders = [\"members\", \"robots\"]\naudiences = [\"api\"]\n",
+         [apps.forum.bearer]\nproviders = [\"members\"]\naudiences = [\"api\"]\n",
         several()
     );
     let config = Folder::with(&text).load(&[]).unwrap().config;
@@ -76,13 +76,12 @@ fn each_registration_verifies_only_tokens_of_its_own_provider() {
         let names = providers.iter().map(|name| name.as_str());
         names.collect::<Vec<_>>()
     });
-    // The first also verifies those of an issuer at which nobody logs in.
     let verified: Vec<_> = verified.collect();
-    assert_eq!(verified, [vec!["robots"], vec!["members"]]);
+    assert_eq!(verified, [vec![], vec!["members"]]);
 }
 
 /// What is refused: the replaced text, its replacement, and a part of the message.
-const REFUSED: [(&str, &str, &str); 16] = [
+const REFUSED: [(&str, &str, &str); 17] = [
     (
         "providers = [",
         "provider = \"login\"\nproviders = [",
@@ -145,6 +144,11 @@ const REFUSED: [(&str, &str, &str); 16] = [
         "upstream = \"http://127.0.0.1:4000\"",
         "upstream = \"http://127.0.0.1:4000\"\nbearer = { opaque_tokens = \"introspect\" }",
         "which of several providers issued it",
+    ),
+    (
+        "upstream = \"http://127.0.0.1:4000\"",
+        "upstream = \"http://127.0.0.1:4000\"\nbearer = { providers = [\"login\", \"robots\"], audiences = [\"api\"] }",
+        "no user logs in at",
     ),
     (
         "scopes = [\"openid\"]",

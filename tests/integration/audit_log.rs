@@ -291,9 +291,9 @@ async fn syslog_that_never_reads_delays_no_request() {
         loop {
             let size = syslog.recv(&mut message).expect("a message");
             let text = std::str::from_utf8(&message[..size]).expect("ASCII");
-            let (header, event) = text.split_once(" - ").expect("no structured data");
+            let (header, event) = text.split_once(": ").expect("a tag");
             assert!(
-                header.starts_with("<8") && header.contains(">1 2"),
+                header.starts_with("<8") && header.contains(">doorward["),
                 "{header}"
             );
             let event: Value = serde_json::from_str(event).expect("JSON");

@@ -177,7 +177,7 @@ impl BearerAuthenticator {
     }
 
     /// The provider that the token names, unverified: which app verifies it, with its own provider
-    /// only. The first verifies those of issuers at which nobody logs in.
+    /// only. An app with one provider verifies those of other issuers too.
     fn issuer_of(&self, app_ref: AppRef<'_>, presented: PresentedBearer<'_>) -> ProviderIndex {
         let providers = &app_ref.app.providers;
         if let Some(only) = providers.only() {

@@ -15,16 +15,32 @@ use crate::types::oauth::Subject;
 /// by the last user cookie. A logout removes both. A user of another provider is a different user.
 pub(in crate::auth) fn detect<'o>(
     app: &AppAuth,
-    mut others: impl Iterator<Item = AppHandle<'o>>,
+    others: impl Iterator<Item = AppHandle<'o>>,
     request_cookies: &RequestCookies<'_>,
     subject: &Subject,
 ) -> bool {
     if app.app.app_logout.is_empty() {
         return false;
     }
-    let switched = match last_user(app, request_cookies) {
-        Some(last) => last != SubjectHash::of(subject),
-        None => others.any(|other| last_user(&other, request_cookies).is_some()),
+    let others: Vec<_> = others.collect();
+    let (session, last) = (
+        session_user(app, request_cookies),
+        last_user(app, request_cookies),
+    );
+    // A session is newer than what the browser remembers.
+    let switched = if let Some(user) = session {
+        user != SubjectHash::of(subject)
+    } else if others
+        .iter()
+        .any(|other| session_user(other, request_cookies).is_some())
+    {
+        true
+    } else if let Some(user) = last {
+        user != SubjectHash::of(subject)
+    } else {
+        others
+            .iter()
+            .any(|other| last_user(other, request_cookies).is_some())
     };
     if switched {
         tracing::info!(app = %app.app.name, "user_switched");
@@ -32,15 +48,15 @@ pub(in crate::auth) fn detect<'o>(
     switched
 }
 
-/// The user of the last session of this browser at `app` and its provider.
+/// The user of this browser's session at `app` and its provider.
+fn session_user(app: &AppAuth, request_cookies: &RequestCookies<'_>) -> Option<SubjectHash> {
+    session_key(app, request_cookies).map(|session| SubjectHash::of(&session.subject))
+}
+
+/// The user of the last session that the browser remembers.
 fn last_user(app: &AppAuth, request_cookies: &RequestCookies<'_>) -> Option<SubjectHash> {
-    let by_session =
-        session_key(app, request_cookies).map(|session| SubjectHash::of(&session.subject));
-    let remembered = || {
-        let value = request_cookies.get(&app.app.cookies.user)?;
-        app.seals.last_user.open(value)
-    };
-    by_session.or_else(remembered)
+    let value = request_cookies.get(&app.app.cookies.user)?;
+    app.seals.last_user.open(value)
 }
 
 /// The cookie that remembers the user.

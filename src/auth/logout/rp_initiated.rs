@@ -74,13 +74,16 @@ impl Logout {
         let mut keys = sessions.iter().map(|session| &session.key);
         let hint = keys.find_map(|session| id_token_hint(app, request_cookies, session));
         // Cookies of two providers that were mixed.
-        for other in self.context.at_other_providers(app) {
-            let sessions = revocable_sessions(&other, request_cookies);
-            if !sessions.is_empty() {
-                self.end_sessions(&other, sessions).await;
+        let others = async {
+            for other in self.context.at_other_providers(app) {
+                let sessions = revocable_sessions(&other, request_cookies);
+                if !sessions.is_empty() {
+                    self.end_sessions(&other, sessions).await;
+                }
             }
-        }
-        let location = match self.end_sessions(app, sessions).await {
+        };
+        let (reachability, ()) = tokio::join!(self.end_sessions(app, sessions), others);
+        let location = match reachability {
             // Without a session of any of several providers.
             Reachability::Reachable if app_ref.provider.is_none() => match target {
                 Some(target) => target.location(&app.app),

@@ -194,7 +194,9 @@ fn one_issuer_each(raw: &RawConfig, root: &Location<'_>) {
             .as_deref()
     };
     for (at, _, app) in apps(raw, root) {
+        // Of one, tokens and logins are told apart by where they come from.
         let of_logins = app.login_providers().enumerate();
+        let of_logins = of_logins.filter(|_| app.providers.is_some());
         let of_logins = of_logins.map(|(index, name)| (at.key("providers").index(index), name));
         let of_tokens = token_issuers(app).enumerate();
         let of_tokens = of_tokens.filter_map(|(index, name)| {

@@ -68,6 +68,16 @@ impl Verification {
                 "accept JWTs only, or give the API an app of its own with one provider",
             );
         }
+        // Revocations belong to a login provider, and the order of several may change.
+        let listed = self.providers.iter().flatten().enumerate();
+        for (index, name) in listed.filter(|_| logins.are_several()) {
+            if logins.named(name.as_str()).is_none() {
+                at.key("providers").index(index).error(
+                    format!("no user logs in at {}", quoted(name.as_str())),
+                    "list providers of the app only, or give the API an app of its own with one provider",
+                );
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::super::report::{Location, quoted};
 use super::super::settings::RouteConfig;
+use crate::policy::path_pattern::comparable;
 use crate::policy::path_routes::{PathRoutes, RouteResponse};
 use crate::upstream::{UpstreamSettings, UpstreamUrl};
 
@@ -70,10 +71,7 @@ pub(super) fn report_shared_paths(
     app: Option<&UpstreamSettings>,
     locations: &[Location<'_>],
 ) {
-    let comparable = |path: &str| match routes.is_case_insensitive() {
-        true => path.to_lowercase(),
-        false => path.to_owned(),
-    };
+    let comparable = |path: &str| comparable(path, routes.is_case_insensitive()).into_owned();
     let mut by_address: HashMap<&UpstreamUrl, Vec<Reached>> = HashMap::new();
     if let Some(upstream) = app {
         let reached = Reached {

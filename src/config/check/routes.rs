@@ -119,6 +119,7 @@ fn route(mut raw: RawRoute, context: &RouteContext<'_>, at: &Location<'_>) -> Op
         route: PathRoute {
             strip_prefix: strip_prefix?,
             add_prefix: add_prefix?,
+            endpoints: PathPrefix::parse(context.prefix).unwrap_or_default(),
             request_edits: edits.requests,
             response_edits: edits.responses,
             response,

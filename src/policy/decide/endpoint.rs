@@ -11,7 +11,7 @@ use super::refuse;
 use crate::identity::login_link::LoginLink;
 use crate::identity::post_id::PostId;
 use crate::identity::return_to::ReturnTo;
-use crate::policy::client_kind::{ClientKind, is_same_origin, is_same_site};
+use crate::policy::client_kind::{ClientKind, is_same_origin, is_same_site, may_be_cross_site};
 use crate::policy::cors::{AllowedOrigin, AllowedPreflight, PreflightRequest};
 use crate::policy::login_link::ParameterNotAllowed;
 use crate::policy::native::{NativeCall, RequestOrigin};
@@ -154,7 +154,12 @@ fn decide_login<'a>(
     caller: Caller,
     now: Timestamp,
 ) -> Decision<'a> {
-    let EndpointRequest { info, app_ref, .. } = request;
+    let EndpointRequest {
+        info,
+        headers,
+        app_ref,
+        ..
+    } = request;
     let query = info.target.query().unwrap_or_default();
     let link = match app_ref.app.login_link(query) {
         Ok(link) => link,
@@ -179,6 +184,14 @@ fn decide_login<'a>(
     if is_sufficient && !is_repeated && !is_elsewhere {
         let return_to = link.return_to;
         return Decision::AlreadySignedIn { app_ref, return_to };
+    }
+    // A login there ends this session, which a link of another site must not do by itself.
+    if is_elsewhere && may_be_cross_site(headers) {
+        return Decision::ChooseProvider {
+            app_ref,
+            link,
+            is_login_endpoint: true,
+        };
     }
     request.login(link, NoSessionReason::InsufficientAuthentication)
 }

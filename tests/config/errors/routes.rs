@@ -71,7 +71,7 @@ fn invalid_route_is_the_only_error() {
             vec![case(
                 "path = '/a'\nredirect = { to = '/b' }\nresponse_timeout = '5s'",
             )],
-            "doorward answers",
+            "responds itself",
         ),
         (
             vec![case("path = '/a'\nredirect = { status = 308 }")],
@@ -188,6 +188,8 @@ fn two_paths_to_one_path_of_an_address_are_refused() {
             true,
         ),
         (&["/a/** 4100 strip=/a", "/a/b/** 4100 strip=/a"], false),
+        // `@` and its escaped form are one character to rules.
+        (&["/a@b/** 4100", "/x/** 4100 strip=/x add=/a%40b"], true),
         (&["/a/** 4100 strip=/a", "/a/b/** 4100 strip=/a/b"], true),
         (&["/a/** 4000 strip=/a"], true),
         (&["/a/** 4000 add=/x"], true),

@@ -98,6 +98,22 @@ async fn link_preselects_by_name_and_unknown_names_are_refused() {
     }
 }
 
+/// A login at another provider ends the session, so another site must not cause it.
+#[tokio::test]
+async fn link_of_another_site_does_not_replace_a_session() {
+    let wiki = several();
+    let mut browser = wiki.browser();
+    wiki.log_in(&mut browser, "login").await;
+    let link = format!("{LOGIN}?provider=members");
+    let elsewhere = url::Url::parse("https://elsewhere.example/").expect("a URL");
+    let request = RequestSpec::new(Kind::Navigation, &link).from(&elsewhere);
+    let choice = browser.send(request).await;
+    assert_eq!(choice.status(), 200, "{choice}");
+    assert!(choice.links().len() >= 2, "the user chooses: {choice}");
+    assert!(wiki.is_signed_in(&mut browser).await);
+    assert_eq!(wiki.code_exchanges(), [1, 0]);
+}
+
 #[tokio::test]
 async fn domain_of_login_hint_preselects() {
     let allowed = "login_parameters = { login_hint = true }";
