@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decision_model::{CLIENT, PATHS, grants, holds};
-
 use doorward::identity::authentication::{AuthenticationRequirement, UserAuthentication};
 use doorward::identity::credentials::Scheme;
 use doorward::identity::identity::{HeaderTemplate, Identity};
@@ -35,9 +34,8 @@ use doorward::types::oauth::{AppName, ClientId, ProviderName};
 use doorward::types::target::{PathAmbiguities, PathAmbiguity};
 use http::{HeaderMap, Method, Request};
 use proptest::collection::vec;
-use proptest::option;
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::{option, sample::select};
 
 use crate::callers::{CredentialKind, LIMITS, PresentedCredential, START, caller};
 

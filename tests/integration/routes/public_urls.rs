@@ -44,7 +44,7 @@ async fn fields_of_the_upstream_are_rewritten_and_bodies_are_not() {
         ];
         assert_eq!(head.all("link"), links);
         let cookies = [
-            "a=1; Path=/wiki; Domain=store.localhost",
+            "a=1; Path=/wiki; Domain=",
             "b=1; Domain=evil.test",
             "__Host-c=1; Path=/; Secure",
         ];
