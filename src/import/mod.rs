@@ -1,7 +1,7 @@
 //! Import of other proxies' configurations. PURE: text in, a configuration and notices out.
 //!
-//! Each product has a parser, which makes [`settings`] with positions, and functions that map them to
-//! a [`document`]. What they do not take is reported from the product's table of options. Secrets
+//! Each product has a parser, which makes `settings` with positions, and functions that map them to
+//! a `document`. What they do not take is reported from the product's table of options. Secrets
 //! are never copied: the configuration names a file for each.
 
 mod algorithms;
@@ -102,7 +102,7 @@ pub enum ImportError {
     /// It has more than [`MAX_BYTES`] bytes.
     #[error("{0} is larger than 1 MiB")]
     TooLarge(String),
-    /// It has more than [`MAX_SETTINGS`] settings.
+    /// It has too many settings.
     #[error("there are more than {MAX_SETTINGS} settings")]
     TooMany,
     /// It has another format.
