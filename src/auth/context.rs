@@ -147,7 +147,7 @@ impl Context {
         self.at_position(self.position(app_ref)?, app_ref.app.hosts.label())
     }
 
-    /// The app of a request at its provider. `None`: the request belongs to none of several.
+    /// The app of a request at its provider. `None`: the app has several, and the request has no provider.
     pub(in crate::auth) fn app_at_provider(&self, app_ref: AppRef<'_>) -> Option<AppHandle<'_>> {
         app_ref.provider.and_then(|_| self.app(app_ref))
     }

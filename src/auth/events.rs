@@ -44,7 +44,7 @@ pub trait Observer: Send + Sync {
     fn observe_cookie_size(&self, app: &AppAuth, bytes: usize);
 }
 
-/// What an [`Observer`] is told of.
+/// The events that an [`Observer`] records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// A user was redirected to the provider.
@@ -89,7 +89,7 @@ impl Event {
         }
     }
 
-    /// Whether the event belongs into the audit log: it says who logged in, or what ended sessions.
+    /// Whether the event is part of the audit log: a login, or the end of a session.
     pub const fn is_audited(self) -> bool {
         match self {
             Self::LoginFinished

@@ -20,7 +20,7 @@ const MAX_FILE: u64 = 1024 * 1024;
 /// The largest secret, in bytes. A larger file is probably the wrong one.
 const MAX_SECRET: usize = 4096;
 
-/// What a name in place of a path begins with, if the content is in a variable.
+/// The prefix of the name of a variable that holds the content, in place of a path.
 const VARIABLE: &str = "env:";
 
 /// The client secret of the shipped reference file.

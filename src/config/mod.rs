@@ -53,7 +53,7 @@ use self::report::{Location, Report};
 use self::source::{Source, SyntaxError};
 use self::values::HumanDuration;
 
-/// What a configuration without a file is called.
+/// The name of a configuration without a file in messages.
 const NO_FILE: &str = "environment";
 
 /// The most syntax errors that are reported.

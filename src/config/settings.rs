@@ -127,7 +127,7 @@ pub struct LogConfig {
     pub access_format: LogFormat,
     /// The audit log, if it is written.
     pub audit: Option<AuditSettings>,
-    /// What the logs call users.
+    /// The names of users in the logs.
     pub user: LoggedUser,
 }
 

@@ -1,7 +1,7 @@
 //! Import of other proxies' configurations. PURE: text in, a configuration and notices out.
 //!
 //! Each product has a parser, which makes `settings` with positions, and functions that map them to
-//! a `document`. What they do not take is reported from the product's table of options. Secrets
+//! a `document`. Other settings are reported from the product's table of options. Secrets
 //! are never copied: the configuration names a file for each.
 
 mod algorithms;
@@ -110,7 +110,7 @@ pub enum ImportError {
     Malformed {
         /// Where the error is.
         at: Position,
-        /// What the error is, without text of the input.
+        /// A description of the error, without text of the input.
         message: String,
     },
 }
@@ -190,7 +190,7 @@ impl Import {
             };
             self.not_mapped(&setting, reason);
         }
-        // What is about something absent comes last.
+        // Notices about absent settings come last.
         let order = |notice: &Notice| notice.at.as_ref().map_or(usize::MAX, Position::order);
         self.notices.sort_by_key(order);
         Imported {

@@ -8,7 +8,7 @@ use super::settings::{Setting, is_true};
 pub struct KnownOption {
     /// Its name.
     pub name: &'static str,
-    /// What the import does with it.
+    /// Its treatment by the import.
     pub treatment: Treatment,
     /// The values without which nothing is lost, though the option is not mapped; `*` is any value.
     lossless: &'static [&'static str],
@@ -18,7 +18,7 @@ pub struct KnownOption {
     pub note: &'static str,
 }
 
-/// What the import does with an option.
+/// The treatment of an option by the import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Treatment {
     /// It is mapped.

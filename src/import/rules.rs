@@ -7,7 +7,7 @@ use super::settings::Position;
 use super::{Import, Notice, NoticeKind};
 use crate::policy::path_pattern::PathPattern;
 
-/// Who is allowed.
+/// The callers that a rule allows.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Allow {
     Public,

@@ -1,4 +1,4 @@
-//! Settings of an input with their positions. What the mapping takes is marked, so that the rest can
+//! Settings of an input with their positions. Those that the mapping takes are marked, so that the rest can
 //! be reported.
 
 use std::fmt;
@@ -184,7 +184,7 @@ impl Settings {
             .map_or(default, |setting| is_true(setting.text()))
     }
 
-    /// What was not taken. A setting without values sets nothing.
+    /// The settings that were not taken. A setting without values sets nothing.
     pub(super) fn rest(&self) -> Vec<Setting> {
         let rest = self.all.iter().filter(|tracked| !tracked.is_taken);
         rest.map(|tracked| tracked.setting.clone())

@@ -210,7 +210,7 @@ impl PathPrefix {
         self.0.is_empty()
     }
 
-    /// What follows the prefix in `path`: nothing, or text that begins with a slash. `None` if
+    /// The rest of `path` after the prefix: nothing, or text that begins with a slash. `None` if
     /// `path` is not below the prefix.
     pub fn rest<'p>(&self, path: &'p str) -> Option<&'p str> {
         let rest = path.strip_prefix(self.as_str())?;
@@ -426,7 +426,7 @@ fn replaced_prefix(target: &Target, segments: usize, prefix: &str) -> String {
     [prefix, slash, rest, mark, query].concat()
 }
 
-/// What follows the first segments of a path.
+/// The rest of a path after its first segments.
 fn after_segments(path: &str, segments: usize) -> &str {
     let start = path.match_indices('/').nth(segments);
     start.map_or("", |(start, _)| path.get(start..).unwrap_or_default())

@@ -95,7 +95,7 @@ pub enum Route<'a> {
 pub struct AppRoute<'a> {
     /// The app.
     pub app_ref: AppRef<'a>,
-    /// What it requires.
+    /// The requirement of its rule.
     pub requirement: &'a AccessRequirement,
     /// The part of the app, if its path has a route of its own.
     pub path_route: Option<MatchedRoute<'a>>,

@@ -33,9 +33,9 @@ pub struct AccessEntry<'a> {
     pub request_id: &'a str,
     /// The app, if the host belongs to one.
     pub app: Option<&'a str>,
-    /// What the log calls the user.
+    /// The name of the user in the logs.
     pub user: Option<&'a str>,
-    /// What the log calls the session.
+    /// The name of the session in the logs.
     pub session: Option<&'a str>,
     /// The peer address, or the client address from a trusted proxy.
     pub client: Option<IpAddr>,
@@ -51,7 +51,7 @@ pub struct AccessEntry<'a> {
     pub decision: &'a str,
     /// The rule because of which the request was refused.
     pub rule: Option<&'a str>,
-    /// What was missing.
+    /// The missing permission.
     pub missing: Option<&'a str>,
     /// The address of the upstream, if the path has a route of its own.
     pub upstream: Option<&'a str>,

@@ -70,9 +70,9 @@ pub struct AuditEvent<'a> {
     pub request_id: Option<&'a str>,
     /// The app.
     pub app: Option<&'a str>,
-    /// What the log calls the user.
+    /// The name of the user in the logs.
     pub user: Option<&'a str>,
-    /// What the log calls the session.
+    /// The name of the session in the logs.
     pub session: Option<&'a str>,
     /// The client's address.
     pub client: Option<IpAddr>,
@@ -105,7 +105,7 @@ pub struct AuditedRequest<'a> {
     pub decision: Option<&'a str>,
     /// The rule because of which it was refused.
     pub rule: Option<&'a str>,
-    /// What was missing.
+    /// The missing permission.
     pub missing: Option<&'a str>,
 }
 

@@ -9,7 +9,7 @@ use prometheus::IntCounter;
 use super::line_writer::{BufferSize, LineBuffer, LineWriter};
 use crate::outage::OutageLog;
 
-/// What outages call a log.
+/// The names of a log in outage events.
 #[derive(Clone, Copy, Debug)]
 pub struct EntryLogNames {
     /// The dependency, which also names the thread.

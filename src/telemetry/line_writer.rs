@@ -1,5 +1,5 @@
 //! Background writer for log lines: bounded buffers and one thread. Callers never wait for the output,
-//! also if it blocks or fails. What the output does not take is kept and tried again, and lines that do
+//! also if it blocks or fails. Bytes that the output does not take are kept and tried again, and lines that do
 //! not fit into their buffer meanwhile are dropped and counted.
 
 use std::fmt;
@@ -225,7 +225,7 @@ impl Shared {
     }
 }
 
-/// Writes what was left in `unwritten`, then the buffers. After an error the buffers that follow fill up.
+/// Writes the rest in `unwritten`, then the buffers. After an error the buffers that follow fill up.
 fn write_buffers(
     buffers: &[Arc<Buffer>],
     unwritten: &mut Vec<u8>,
@@ -319,7 +319,7 @@ mod tests {
         writer.buffer(LARGE).append(|out| out.push(b'x'));
         let start = Instant::now();
         drop(writer);
-        // Without the limit this would wait for ever.
+        // Without the limit this would never end.
         assert!(start.elapsed() < SHUTDOWN_TIMEOUT * 30);
     }
 

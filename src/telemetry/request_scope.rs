@@ -8,7 +8,7 @@ tokio::task_local! {
     static REQUEST: Option<RequestTag>;
 }
 
-/// What events say about their request.
+/// The request that events refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestTag {
     /// The request ID.

@@ -326,7 +326,7 @@ mod tests {
         assert_eq!(std::str::from_utf8(&received[..size]).unwrap(), SENT);
     }
 
-    /// Without the timeout this would wait for ever.
+    /// Without the timeout this would never end.
     #[test]
     fn server_that_never_reads_is_an_error() {
         let folder = tempfile::tempdir().unwrap();

@@ -256,7 +256,7 @@ impl ClientParts {
         AppUpstreams { app, routes }
     }
 
-    /// The clients of a plan: with the connections of those for the `same` backend, if there are any.
+    /// The clients of a plan: with the connections of the clients `same`, which have the same backend.
     fn plan(&self, plan: &Arc<UpstreamPlan>, same: Option<&PlanUpstreams>) -> PlanUpstreams {
         match (same, plan.max_labels()) {
             (Some(same), _) => same.with_plan(plan),

@@ -69,7 +69,7 @@ pub struct BearerAuthentication {
     pub caller: Result<Caller, Unavailable>,
     /// The next `DPoP-Nonce`, if there is one.
     pub nonce: Option<HeaderValue>,
-    /// The provider that issued the token, or the first if it is none of the app's logins.
+    /// The login provider that issued the token, or else the first one.
     pub provider: ProviderIndex,
 }
 

@@ -103,8 +103,8 @@ impl BackchannelLogout {
         revoked.map(drop)
     }
 
-    /// The app at the provider that the token names, unverified. An app with one provider is also told
-    /// of the tokens of other issuers.
+    /// The app at the provider that the token names, unverified. An app with one provider also
+    /// gets the tokens of other issuers.
     fn app_of<'c>(&'c self, app_ref: AppRef<'c>, token: &str) -> Option<AppHandle<'c>> {
         let mut apps = self.context.at_providers(app_ref);
         let named = apps.find(|app| app.provider.is_named_by(token));

@@ -194,7 +194,7 @@ fn one_issuer_each(raw: &RawConfig, root: &Location<'_>) {
             .as_deref()
     };
     for (at, _, app) in apps(raw, root) {
-        // Of one, tokens and logins are told apart by where they come from.
+        // With one login provider, the source of a token tells logins and access tokens apart.
         let of_logins = app.login_providers().enumerate();
         let of_logins = of_logins.filter(|_| app.providers.is_some());
         let of_logins = of_logins.map(|(index, name)| (at.key("providers").index(index), name));

@@ -57,7 +57,7 @@ pub(super) fn throttle(raw: &RawNative, at: &Location<'_>) -> Throttle {
     }
 }
 
-/// What logins with a password have in common.
+/// The common settings of logins with a password.
 pub(super) struct PasswordLogins<'c> {
     /// The provider that checks them.
     pub(super) provider: ProviderIndex,

@@ -29,11 +29,11 @@ pub(super) struct Site<'a> {
 pub(super) struct Logins {
     pub(super) providers: LoginProviders,
     pub(super) registrations: Vec<Registration>,
-    /// The provider that checks passwords. `None`: none of several is named.
+    /// The provider that checks passwords. `None`: the app has several, and names none.
     pub(super) password_provider: Option<ProviderIndex>,
 }
 
-/// What pages and links know of a provider.
+/// The properties of a provider for pages and links.
 pub(super) struct Described {
     name: ProviderName,
     title: Option<String>,

@@ -25,7 +25,7 @@ pub(super) fn report_loops(routes: &PathRoutes, locations: &[Location<'_>]) {
     }
 }
 
-/// What paths of an address a route leads to.
+/// The paths of an address that a route leads to.
 struct Reached {
     /// Its index. `None` is the app's own `upstream`.
     index: Option<usize>,

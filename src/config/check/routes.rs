@@ -172,12 +172,6 @@ fn prefix(raw: Option<String>, at: &Location<'_>) -> Option<PathPrefix> {
 fn report_unused(raw: &RawRoute, at: &Location<'_>) {
     for (name, is_set) in [
         ("upstream", raw.upstream.is_some()),
-        ("upstream_protocol", raw.upstream_protocol.is_some()),
-        ("upstream_host", raw.upstream_host.is_some()),
-        ("upstream_ca_file", raw.upstream_ca_file.is_some()),
-        ("upstream_cert_file", raw.upstream_cert_file.is_some()),
-        ("upstream_key_file", raw.upstream_key_file.is_some()),
-        ("upstream_server_name", raw.upstream_server_name.is_some()),
         ("strip_prefix", raw.strip_prefix.is_some()),
         ("add_prefix", raw.add_prefix.is_some()),
         (
@@ -190,7 +184,10 @@ fn report_unused(raw: &RawRoute, at: &Location<'_>) {
         ("response_timeout", raw.response_timeout.is_some()),
         ("stream_idle_timeout", raw.stream_idle_timeout.is_some()),
         ("stream_max_age", raw.stream_max_age.is_some()),
-    ] {
+    ]
+    .into_iter()
+    .chain(address_keys(raw))
+    {
         if is_set {
             at.key(name).error(
                 format!("`{name}` has no effect, because Doorward responds itself"),
@@ -213,6 +210,7 @@ fn upstream_of(
     let stream_idle_timeout = timeout(raw.stream_idle_timeout, "stream_idle_timeout");
     let stream_max_age = timeout(raw.stream_max_age, "stream_max_age");
     let has_address = raw.upstream.is_some();
+    let keys = address_keys(&raw);
     let own = RawApp {
         upstream: raw.upstream,
         upstream_protocol: raw.upstream_protocol,
@@ -239,7 +237,7 @@ fn upstream_of(
             ..of_app
         }
     } else {
-        report_without_address(&own, at);
+        report_without_address(keys, at);
         of_app
     };
     settings.connect_timeout = connect_timeout.unwrap_or(settings.connect_timeout);
@@ -250,16 +248,21 @@ fn upstream_of(
     Some(settings)
 }
 
-/// Reports keys that describe an address, of a route that uses the app's.
-fn report_without_address(raw: &RawApp, at: &Location<'_>) {
-    for (name, is_set) in [
+/// The keys that describe an address, and whether each is set.
+fn address_keys(raw: &RawRoute) -> [(&'static str, bool); 6] {
+    [
         ("upstream_protocol", raw.upstream_protocol.is_some()),
         ("upstream_host", raw.upstream_host.is_some()),
         ("upstream_ca_file", raw.upstream_ca_file.is_some()),
         ("upstream_cert_file", raw.upstream_cert_file.is_some()),
         ("upstream_key_file", raw.upstream_key_file.is_some()),
         ("upstream_server_name", raw.upstream_server_name.is_some()),
-    ] {
+    ]
+}
+
+/// Reports keys that describe an address, of a route that uses the app's.
+fn report_without_address(keys: [(&str, bool); 6], at: &Location<'_>) {
+    for (name, is_set) in keys {
         if is_set {
             let hint = "add `upstream`, or set the key of the app";
             at.key(name)

@@ -8,7 +8,7 @@ use crate::types::oauth::ProviderName;
 pub struct ClaimSource<'p> {
     /// The provider that issued or confirmed them.
     pub provider: Option<&'p ProviderName>,
-    /// What happens to those that it marks as not verified.
+    /// The treatment of claims that it marks as not verified.
     pub unverified: UnverifiedClaims,
 }
 

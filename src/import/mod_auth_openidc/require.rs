@@ -6,7 +6,7 @@ use super::super::rules::Allow;
 use super::super::{Import, Named, Position};
 use super::apache::Node;
 
-/// What `Require user` compares.
+/// The claim that `Require user` compares.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RemoteUser {
     /// The claim of `OIDCRemoteUserClaim`, if it is used as it is.
@@ -31,7 +31,7 @@ impl Named for Node {
     }
 }
 
-/// Whether a node says who is admitted.
+/// Whether a node has requirements.
 pub(super) fn is_requirement(node: &Node) -> bool {
     node.is("Require") || combination(node).is_some()
 }
@@ -46,7 +46,7 @@ fn combination(node: &Node) -> Option<Combination> {
     named.map(|(_, combination)| combination)
 }
 
-/// Who is admitted by the requirements among these nodes, of which one is enough. Parts without an
+/// The callers that the requirements among these nodes admit, of which one suffices. Parts without an
 /// equivalent are reported.
 pub(super) fn allow(nodes: &[&Node], user: &RemoteUser, import: &mut Import) -> Allow {
     let choices = nodes.iter().filter_map(|node| one(node, user, import));

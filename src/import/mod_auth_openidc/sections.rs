@@ -92,7 +92,7 @@ impl Sections {
     }
 }
 
-/// Who is admitted by the section, if it says so. Its other directives are reported.
+/// The callers that the section admits, if it has requirements. Its other directives are reported.
 fn requirements(import: &mut Import, user: &RemoteUser, node: &Node) -> Option<Allow> {
     let (requirements, others): (Vec<&Node>, Vec<&Node>) =
         node.content().iter().partition(|node| is_requirement(node));

@@ -21,7 +21,7 @@ const RESTRICTIONS: [&str; 9] = [
     "google-group",
 ];
 
-/// Maps who is admitted.
+/// Maps the restrictions of users to access rules.
 pub(super) fn map(import: &mut Import, app: &str, provider: ProviderKind) {
     let everything = vec!["/**".to_owned()];
     let closed = || Rule::new(everything.clone(), Allow::Denied);

@@ -8,7 +8,7 @@ use super::super::settings::{SettingValue, is_true};
 pub(super) const NAME: &str = "login";
 const PROVIDER: [&str; 2] = ["providers", NAME];
 
-/// What the provider is to the access rules.
+/// The properties of the provider that access rules depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProviderKind {
     /// Its tokens have `email_verified`.

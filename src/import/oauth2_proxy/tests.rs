@@ -1,4 +1,4 @@
-//! Tests of the mapping: who is admitted, which provider, which source has precedence.
+//! Tests of the mapping: access rules, providers, and the precedence of sources.
 
 use toml::{Table, Value};
 

@@ -1,4 +1,4 @@
-//! Credentials: what a permit is based on.
+//! Credentials: the grounds of a permit.
 
 use std::sync::Arc;
 
