@@ -15,7 +15,7 @@ use crate::support::faulty_store::{FaultyStore, StoreFault};
 use crate::support::folder::{ANY_PORTS, Folder, at, one_public_app};
 use crate::support::log::SinkFault;
 use crate::support::process::Process;
-use crate::support::provider::{Endpoint, Fault};
+use crate::support::provider::{Endpoint, Fault, User as ProviderUser};
 use crate::support::redis::RedisServer;
 use crate::support::replicas::Replicas;
 use crate::support::{eventually, eventually_async};
@@ -48,6 +48,7 @@ fn cases() -> Vec<Case> {
     let case = |outage, refreshes| Case { outage, refreshes };
     vec![
         case(Outage::LogSink(SinkFault::Blocks), &[200]),
+        case(Outage::LogSink(SinkFault::Slow), &[200]),
         case(Outage::LogSink(SinkFault::Fails), &[200]),
         case(Outage::Provider(Fault::Status(503)), &[503]),
         case(Outage::Provider(Fault::CutBefore), &[503]),
@@ -227,6 +228,38 @@ async fn survives(Case { outage, refreshes }: Case, is_native: bool) {
             journey.logged() == journey.sent
         })
         .await;
+    }
+}
+
+/// A login during which the outage begins, before the callback.
+async fn login_survives(outage: Outage) {
+    let name = format!("login in {outage:?}");
+    let mut journey = Journey::begin(false).await;
+    let cart = journey.doorward.store_url(CART);
+    journey
+        .doorward
+        .provider
+        .sign_in(ProviderUser::new("bob", &[]));
+    let mut browser = journey.doorward.browser();
+    let to_provider = browser.step(&cart).await;
+    let to_callback = browser.next(&to_provider).await;
+    journey.begin_outage(&outage);
+    let page = browser.next(&to_callback).await;
+    assert!(matches!(page.status(), 302 | 502 | 503), "{name}: {page}");
+    assert_eq!(journey.load().await, 200, "{name}: the other user");
+    journey.end_outage(&outage);
+    let begun = Instant::now();
+    while browser.visit(&cart).await.status() != 200 {
+        assert!(begun.elapsed().as_secs() < 20, "{name}: it never ends");
+        journey.doorward.advance_secs(1);
+    }
+    assert_eq!(journey.load().await, 200, "{name}: the other user");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outages_in_the_middle_of_a_login_end_with_a_login() {
+    for case in cases() {
+        login_survives(case.outage).await;
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Log {
 pub enum SinkFault {
     /// It takes nothing.
     Blocks,
+    /// It takes a tenth of a second for each write.
+    Slow,
     /// It fails, as a full disk does.
     Fails,
 }
@@ -67,6 +69,9 @@ impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         while self.is_faulty(SinkFault::Blocks) {
             std::thread::sleep(Duration::from_millis(5));
+        }
+        if self.is_faulty(SinkFault::Slow) {
+            std::thread::sleep(Duration::from_millis(100));
         }
         if self.is_faulty(SinkFault::Fails) {
             return Err(io::ErrorKind::StorageFull.into());
