@@ -35,6 +35,9 @@ pub const REVOKE_PATH: &str = "/revoke";
 /// The path of reload commands.
 pub const RELOAD_PATH: &str = "/reload";
 
+/// The path of queries for the session list.
+pub const SESSIONS_PATH: &str = "/sessions";
+
 /// What precedes a key in the response to a reload command.
 const NEEDS_RESTART: &str = "needs a restart: ";
 
@@ -57,6 +60,13 @@ pub trait Operations: Send + Sync {
 
     /// Applies the revocation commands in `message`. The error says why none was applied.
     fn revoke<'a>(&'a self, message: &'a str) -> Operation<'a, Result<Applied, String>>;
+
+    /// The sessions that the sealed query in `message` asks for, in JSON. The error says why it was
+    /// rejected.
+    ///
+    /// # Errors
+    /// The query was rejected.
+    fn sessions(&self, message: &str) -> Result<String, String>;
 
     /// Applies the configuration as it is now, if `message` is a reload command.
     fn reload<'a>(&'a self, message: &'a str) -> Operation<'a, Result<Reloaded, ReloadError>>;
@@ -95,7 +105,8 @@ pub struct Applied {
 /// The second line of the response to commands that other replicas do not know yet.
 pub const NOT_PUBLISHED: &str = "known here only, will be published";
 
-/// Handles `/livez`, `/readyz`, `/metrics`, `/version`, `/revoke` and `/reload`.
+/// Handles `/livez`, `/readyz`, `/metrics`, `/version`, `/revoke`,
+/// `/sessions` and `/reload`.
 pub struct Admin {
     /// What `/livez` and `/readyz` tell.
     pub health: Arc<Health>,
@@ -140,6 +151,20 @@ impl Admin {
             }
             Err(error) => {
                 tracing::warn!(error, "revocation_command_rejected");
+                response(StatusCode::FORBIDDEN, TEXT, format!("{error}\n"))
+            }
+        }
+    }
+
+    async fn sessions(&self, body: Body) -> Response<Body> {
+        let found = match read_command(body).await {
+            Some(message) => self.operations.sessions(&message),
+            None => Err(UNREADABLE.to_owned()),
+        };
+        match found {
+            Ok(report) => response(StatusCode::OK, JSON, report),
+            Err(error) => {
+                tracing::warn!(error, "session_query_rejected");
                 response(StatusCode::FORBIDDEN, TEXT, format!("{error}\n"))
             }
         }
@@ -250,6 +275,11 @@ impl Handler for Admin {
             self.audit_command(REVOKE_PATH, response.status(), connection);
             return response;
         }
+        if is_command && request.uri().path() == SESSIONS_PATH {
+            let response = self.sessions(request.into_body()).await;
+            self.audit_command(SESSIONS_PATH, response.status(), connection);
+            return response;
+        }
         if is_command && request.uri().path() == RELOAD_PATH {
             let response = self.reload(request.into_body()).await;
             self.audit_command(RELOAD_PATH, response.status(), connection);
@@ -348,6 +378,11 @@ mod tests {
             Box::pin(std::future::ready(applied))
         }
 
+        fn sessions(&self, message: &str) -> Result<String, String> {
+            let report = (message == "valid").then(|| "{}".to_owned());
+            report.ok_or_else(|| "no".to_owned())
+        }
+
         fn reload<'a>(&'a self, message: &'a str) -> Operation<'a, Result<Reloaded, ReloadError>> {
             let reloaded = match message {
                 "valid" => Ok(Reloaded {
@@ -423,6 +458,14 @@ mod tests {
                 .status(),
             403
         );
+        for (command, status, expected) in [("valid", 200, "{}"), ("other", 403, "no\n")] {
+            let (head, body) = admin.sessions(Body::full(command)).await.into_parts();
+            let text = body.collect().await.unwrap().to_bytes();
+            assert_eq!(
+                (head.status.as_u16(), &*text),
+                (status, expected.as_bytes())
+            );
+        }
         for (command, status, expected) in [
             (
                 "valid",

@@ -1,5 +1,5 @@
 //! Command line: `doorward run`, `check`, `explain`, `test`, `import`, `keygen`, `reload`, `revoke`,
-//! `demo`, and the files that a package has of it.
+//! `sessions`, `demo`, and the files that a package has of it.
 
 mod admin_client;
 mod check;
@@ -15,6 +15,8 @@ mod revoke;
 mod revoke_until;
 mod run;
 mod service;
+mod session_table;
+mod sessions;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -35,6 +37,7 @@ pub use self::import::{ImportArgs, import};
 pub use self::reload::{ReloadArgs, reload};
 pub use self::revoke::{RevokeArgs, revoke};
 pub use self::run::run;
+pub use self::sessions::{SessionsArgs, sessions};
 
 /// The command line of `doorward`.
 #[derive(Debug, Parser)]
@@ -64,6 +67,8 @@ pub enum Command {
     Reload(ReloadArgs),
     /// Revoke sessions: of a user, a single one, or all of an app
     Revoke(RevokeArgs),
+    /// List the sessions of a running server, or end some
+    Sessions(SessionsArgs),
     /// Try Doorward with an identity provider and two apps, a store and a forum, on loopback
     #[cfg(feature = "demo")]
     Demo(DemoArgs),

@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         Command::Keygen(arguments) => cli::keygen(arguments, &mut output),
         Command::Reload(arguments) => cli::reload(arguments, std::env::vars_os(), &mut output),
         Command::Revoke(arguments) => cli::revoke(arguments, std::env::vars_os(), &mut output),
+        Command::Sessions(arguments) => cli::sessions(arguments, std::env::vars_os(), &mut output),
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => cli::demo(arguments, &mut output),
         Command::Completions(arguments) => cli::completions(arguments, &mut output),

@@ -29,7 +29,9 @@ use tokio::runtime::Runtime;
 
 use crate::admin::{Admin, ReloadError, Reloaded};
 use crate::auth::app::AppAuth;
-use crate::auth::reload_command::sealed_reload_command;
+use crate::auth::operator_command::sealed;
+use crate::auth::purposes::{ReloadCommand, SealedReloadCommand};
+use crate::auth::session_list::query::{SealedSessionQuery, SessionQuery};
 use crate::config::{Config, Loaded};
 use crate::downstream::{self, ActivatedSockets, DrainTrigger, ListenError};
 use crate::runtime::BackgroundRuntime;
@@ -84,17 +86,21 @@ pub fn apps(config: &Config) -> Result<Vec<Arc<AppAuth>>, StartError> {
 /// # Errors
 /// See [`StartError`].
 pub fn reload_command(config: &Config) -> Result<Option<String>, StartError> {
-    let now = SystemClock.now();
-    let mut message = String::new();
-    // The server may not have the first key yet.
-    for ring in apps::single_key_rings(config)? {
-        let Some(command) = sealed_reload_command(&ring, now) else {
-            return Ok(None);
-        };
-        message.push_str(&command);
-        message.push('\n');
-    }
-    Ok(Some(message))
+    let given_at = SystemClock.now();
+    let rings = apps::single_key_rings(config)?;
+    Ok(sealed::<SealedReloadCommand>(
+        &rings,
+        &ReloadCommand { given_at },
+    ))
+}
+
+/// The message that asks a server with one of these keys for sessions. `None`: no randomness.
+///
+/// # Errors
+/// See [`StartError`].
+pub fn session_query(config: &Config, query: &SessionQuery) -> Result<Option<String>, StartError> {
+    let rings = apps::single_key_rings(config)?;
+    Ok(sealed::<SealedSessionQuery>(&rings, query))
 }
 
 /// Errors at startup.

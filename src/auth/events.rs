@@ -36,6 +36,9 @@ pub trait Observer: Send + Sync {
     /// The number of live sessions that were last seen under a decryption-only key changed.
     fn sessions_on_previous_keys(&self, count: usize);
 
+    /// A session is not in the list, which is full or has too many of its user.
+    fn session_not_listed(&self);
+
     /// A login at `app` took this time from its start until the session.
     fn login_took(&self, app: &AppAuth, duration: Duration);
 

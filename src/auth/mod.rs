@@ -11,14 +11,15 @@ pub mod login;
 pub mod login_host;
 pub mod logout;
 pub mod native;
+pub mod operator_command;
 pub mod post_replay;
 pub mod purposes;
 pub mod random;
 pub mod refresh;
-pub mod reload_command;
 pub mod revocation;
 pub mod session;
 mod session_id;
+pub mod session_list;
 pub(in crate::auth) mod session_validity;
 mod state;
 #[cfg(test)]
@@ -53,6 +54,7 @@ use session::key_rotation::KeyRotation;
 use session::open::{SessionCache, SessionOpener};
 use session::stream::StreamActivity;
 use session::writer::SessionWriter;
+use session_list::SessionList;
 use state::FlowState;
 
 use crate::limits::ClientKey;
@@ -105,6 +107,8 @@ pub struct Auth {
     pub revocations: RevocationReplicator,
     /// Revocation commands of operators.
     pub revocation_commands: RevocationCommands,
+    /// The list of sessions.
+    pub session_list: SessionList,
 }
 
 /// How much this process holds in memory.
@@ -122,6 +126,8 @@ pub struct Holdings {
     pub successors: usize,
     /// Sessions with activity on streams.
     pub streamed_sessions: usize,
+    /// Sessions in the list.
+    pub listed_sessions: usize,
 }
 
 impl Auth {
@@ -186,7 +192,9 @@ impl Auth {
             streams: Arc::clone(&streams),
             grants: grants.clone(),
         };
+        let session_list = Arc::clone(&state.session_list);
         Arc::new(Self {
+            session_list: SessionList::new(shared(), session_list, Arc::clone(&streams)),
             sessions: SessionAuthenticator::new(
                 shared(),
                 revocations.clone(),
@@ -307,6 +315,7 @@ impl Auth {
             pending_revocations: self.context.stores.outbox.len(),
             successors: self.state.generations.successors.len(),
             streamed_sessions: self.state.streamed.len(),
+            listed_sessions: self.state.session_list.index.len(),
         }
     }
 
@@ -342,6 +351,7 @@ impl Auth {
         self.state.generations.successors.sweep(now);
         self.key_rotation.sweep(now);
         self.post_replay.sweep(now);
+        self.session_list.sweep(now);
     }
 
     fn stores(&self) -> [&dyn Store; 4] {

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::operator_command::OperatorCommand;
 use crate::session::seal::Purpose;
 use crate::store::{Revocation, RevocationEvent};
 use crate::types::time::Timestamp;
@@ -44,6 +45,12 @@ impl Purpose for SealedReloadCommand {
 pub struct ReloadCommand {
     /// When the operator gave the command.
     pub given_at: Timestamp,
+}
+
+impl OperatorCommand for ReloadCommand {
+    fn given_at(&self) -> Timestamp {
+        self.given_at
+    }
 }
 
 /// The purpose of a revocation event.

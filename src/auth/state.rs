@@ -15,6 +15,7 @@ use super::session::key_rotation::PreviousKeySessions;
 use super::session::outage_grace::GraceFailures;
 use super::session::stream::StreamedSessions;
 use super::session::writer::ReplacedSessions;
+use super::session_list::SessionListState;
 
 /// The state of all flows. Clones share it.
 #[derive(Clone)]
@@ -31,6 +32,7 @@ pub(super) struct FlowState {
     pub(super) basic_hasher: Arc<LazyHasher>,
     pub(super) posts: Arc<PostQuota>,
     pub(super) applied_commands: Arc<AppliedCommands>,
+    pub(super) session_list: Arc<SessionListState>,
 }
 
 impl FlowState {
@@ -49,6 +51,7 @@ impl FlowState {
             basic_hasher: Arc::default(),
             posts: Arc::new(PostQuota::new(context.stores.max_anonymous)),
             applied_commands: Arc::default(),
+            session_list: Arc::new(SessionListState::new(context.now())),
         }
     }
 }

@@ -53,7 +53,7 @@ pub struct ExplainArgs {
 
 /// The format of an explanation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// Lines of text.
     #[default]
     Text,

@@ -94,7 +94,7 @@ pub fn revoke(
         Err(error) => return fail(output, &error),
     };
     let admin = admin_of(arguments.admin.as_ref(), &config);
-    match sent(&admin, command.message)? {
+    match send(&admin, command.message)? {
         Ok(reach) => {
             writeln!(
                 output.out,
@@ -188,6 +188,7 @@ fn described(target: &RevocationTarget) -> String {
         }
         RevocationTarget::Unblocked(subject) => format!("`{subject}` may log in again"),
         RevocationTarget::Session(session) => format!("revoked: session `{session}`"),
+        RevocationTarget::Listed(session) => format!("revoked: session `{session}`"),
         RevocationTarget::Everyone => "revoked: all sessions until now".to_owned(),
     }
 }
@@ -199,7 +200,7 @@ const fn note(target: &RevocationTarget) -> Option<&'static str> {
             "a session at the provider can log the user straight in again; end it there, or block \
              the user with `--until`",
         ),
-        RevocationTarget::Session(_) => {
+        RevocationTarget::Session(_) | RevocationTarget::Listed(_) => {
             Some("a session at the provider can log the user straight in again; end it there")
         }
         RevocationTarget::Blocked(..)
@@ -209,7 +210,7 @@ const fn note(target: &RevocationTarget) -> Option<&'static str> {
 }
 
 /// Sends a command. The error says why it was not applied.
-fn sent(admin: &ListenAddr, message: String) -> io::Result<Result<Reach, String>> {
+pub(super) fn send(admin: &ListenAddr, message: String) -> io::Result<Result<Reach, String>> {
     let response = match post(admin, REVOKE_PATH, message)? {
         Ok(response) => response,
         Err(error) => return Ok(Err(error)),

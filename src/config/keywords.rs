@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
 use crate::auth::app::{OnReuse, RevocationMode, Userinfo};
+use crate::auth::session_list::ClientDetail;
 use crate::oidc::SessionTokenSource;
 use crate::oidc::fusionauth::RefreshBy;
 use crate::oidc::settings::OnStoreOutage;
@@ -49,6 +50,13 @@ keywords! { SessionTokenSource { "access" => Access, "id" => Id, } }
 keywords! { Userinfo { "when-needed" => WhenNeeded, "never" => Never, } }
 keywords! { OnReuse { "end-session" => EndSession, "refuse" => Refuse, } }
 keywords! { RevocationMode { "fail-open" => FailOpen, "fail-closed" => FailClosed, } }
+keywords! {
+    ClientDetail {
+        "none" => None,
+        "program" => Program,
+        "program-and-network" => ProgramAndNetwork,
+    }
+}
 keywords! { OnStoreOutage { "refuse" => Refuse, "local-lease" => LocalLease, } }
 
 /// `log.level`: the least severe events that are logged.

@@ -14,6 +14,7 @@ use super::raw_rules::RawRule;
 use super::values::HumanDuration;
 pub(super) use super::values::{List, Named};
 use crate::auth::app::{OnReuse, RevocationMode, Userinfo};
+use crate::auth::session_list::ClientDetail;
 use crate::oidc::SessionTokenSource;
 use crate::oidc::fusionauth::RefreshBy;
 use crate::oidc::settings::OnStoreOutage;
@@ -122,6 +123,15 @@ pub(super) struct RawSession {
     pub(super) idle_timeout: Option<HumanDuration>,
     pub(super) absolute_timeout: Option<HumanDuration>,
     pub(super) session_cache_size: Option<u32>,
+    pub(super) list: Option<RawSessionList>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawSessionList {
+    pub(super) max_sessions: Option<u32>,
+    pub(super) user: Option<String>,
+    pub(super) client: Option<ClientDetail>,
 }
 
 #[derive(Default, Deserialize)]
@@ -418,13 +428,14 @@ mod tests {
             "require_registration",
             "webhooks",
         ];
-        let tables: [(&[&str], &[&str]); 19] = [
+        let tables: [(&[&str], &[&str]); 20] = [
             (&["apps", "wiki"], &SEVERAL_PROVIDERS),
             (&[], keys_of::<RawConfig>()),
             (&["server"], keys_of::<RawServer>()),
             (&["server", "tls"], keys_of::<RawTls>()),
             (&["log"], keys_of::<RawLog>()),
             (&["session"], keys_of::<RawSession>()),
+            (&["session", "list"], keys_of::<RawSessionList>()),
             (&["store"], keys_of::<RawStore>()),
             (&["store", "redis"], keys_of::<RawRedis>()),
             (&["providers", "login"], keys_of::<RawProvider>()),

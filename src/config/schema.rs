@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::raw::{
     RawApp, RawAppCookie, RawBasic, RawBearer, RawCertificate, RawConfig, RawHeaderEdits,
     RawListener, RawLog, RawLoginParameters, RawNative, RawProvider, RawRedis, RawRegistration,
-    RawServer, RawSession, RawStore, RawTls, RawWebhooks,
+    RawServer, RawSession, RawSessionList, RawStore, RawTls, RawWebhooks,
 };
 use super::raw_routes::{RawRedirect, RawRespond, RawRoute};
 use super::raw_rules::{RawCondition, RawRequire, RawRule};
@@ -22,7 +22,7 @@ pub struct Table {
 }
 
 /// Every table with fixed keys.
-pub fn tables() -> [Table; 28] {
+pub fn tables() -> [Table; 29] {
     [
         table::<RawConfig>(""),
         table::<RawServer>("server"),
@@ -31,6 +31,7 @@ pub fn tables() -> [Table; 28] {
         table::<RawCertificate>("server.tls.certificates"),
         table::<RawLog>("log"),
         table::<RawSession>("session"),
+        table::<RawSessionList>("session.list"),
         table::<RawStore>("store"),
         table::<RawRedis>("store.redis"),
         table::<RawProvider>("providers.NAME"),

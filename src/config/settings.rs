@@ -12,6 +12,7 @@ use url::Url;
 use super::keys::SealingKey;
 use super::rule_list_file::RuleListFile;
 use crate::auth::app::AuthSettings;
+use crate::auth::session_list::ClientDetail;
 use crate::downstream::{Certificates, ListenerSettings, SocketAccess};
 use crate::limits::LimiterSettings;
 use crate::oidc::presented_token::AccessTokenClaim;
@@ -37,6 +38,8 @@ pub struct Config {
     pub keys: Vec<SealingKey>,
     /// The size of each worker's cache of decrypted sessions.
     pub session_cache_size: usize,
+    /// `[session.list]`.
+    pub session_list: SessionListConfig,
     /// `[store]`.
     pub store: StoreConfig,
     /// `[providers.…]`, by name.
@@ -129,6 +132,17 @@ pub struct LogConfig {
     pub audit: Option<AuditSettings>,
     /// The names of users in the logs.
     pub user: LoggedUser,
+}
+
+/// `[session.list]`.
+#[derive(Clone, Debug)]
+pub struct SessionListConfig {
+    /// The most sessions. 0: none are listed.
+    pub max_sessions: usize,
+    /// The names of users. `None`: as in the logs.
+    pub user: Option<LoggedUser>,
+    /// What is kept of clients.
+    pub client: ClientDetail,
 }
 
 /// `[store]`.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 use serde_json::{Map, Value};
 
+use crate::auth::session_list::UserNames;
 use crate::identity::claims::Claims;
 use crate::identity::identity::{HeaderTemplate, Identity};
 use crate::policy::decide::Caller;
@@ -45,6 +46,15 @@ impl LogNames {
         }
     }
 
+    /// The same key, with another form of names.
+    #[must_use]
+    pub fn naming(&self, user: LoggedUser) -> Self {
+        Self {
+            key: self.key.clone(),
+            user,
+        }
+    }
+
     /// The user's name in the logs. Without `claims` only `sub` is known.
     pub fn user(&self, subject: &Subject, claims: Option<&Claims>) -> Option<String> {
         match &self.user {
@@ -65,6 +75,12 @@ impl LogNames {
         // A collision would need billions of users.
         let first = tag.as_ref().first_chunk().copied().unwrap_or_default();
         format!("{:016x}", u64::from_be_bytes(first))
+    }
+}
+
+impl UserNames for LogNames {
+    fn name(&self, subject: &Subject, claims: &Claims) -> Option<String> {
+        self.user(subject, Some(claims))
     }
 }
 

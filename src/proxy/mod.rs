@@ -35,6 +35,7 @@ use crate::auth::bearer::authenticate::TokenCache;
 use crate::auth::session::authentication::Authentication;
 use crate::auth::session::open::SessionCache;
 use crate::auth::session::writer::UpdateTarget;
+use crate::auth::session_list::ClientOfRequest;
 use crate::limits::{ClientKey, on_behalf_of};
 use crate::policy::canonical::canonical;
 use crate::policy::client_address::TrustedProxies;
@@ -276,12 +277,19 @@ impl Proxy {
             None => route,
         };
         let app_ref = route.session_app();
+        let client = ClientOfRequest {
+            address: info.address.client,
+            headers: &parts.headers,
+        };
+        let session_list = &self.auth.session_list;
+        session_list.observe(app_ref, &authentication, counts_as_activity, client);
         let Authentication {
             caller,
             update,
             at,
             nonce,
             provider: _,
+            is_first_use: _,
         } = authentication;
 
         let caller = match caller {

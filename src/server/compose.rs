@@ -16,6 +16,7 @@ use crate::auth::Auth;
 use crate::auth::app::AppAuth;
 use crate::auth::bearer::authenticate::TokenCache;
 use crate::auth::session::open::SessionCache;
+use crate::auth::session_list::{ClientDetail, SessionListSettings};
 use crate::config::{AppConfig, Config};
 use crate::dns::Resolver;
 use crate::limits::{ByteBudget, ConcurrencyLimiter, LimiterSettings};
@@ -25,7 +26,7 @@ use crate::policy::client_address::TrustedProxies;
 use crate::policy::login_providers::ProviderIndex;
 use crate::policy::route::HostRouter;
 use crate::policy::rule_lists::RuleLists;
-use crate::proxy::log_names::LogNames;
+use crate::proxy::log_names::{LogNames, LoggedUser};
 use crate::proxy::{
     AppLimiters, ConfiguredTelemetry, Limiters, Proxy, RequestLogs, RequestTelemetry, Responder,
 };
@@ -112,7 +113,9 @@ impl Process {
 impl Configured {
     /// The components of the configuration with which a process starts.
     pub(super) fn at_start(config: Config, process: &Process) -> Result<Self, StartError> {
-        Self::new(config, process, None)
+        let configured = Self::new(config, process, None)?;
+        configured.configure_session_list(false);
+        Ok(configured)
     }
 
     /// The components of the configuration that replaces this one.
@@ -190,6 +193,9 @@ impl Configured {
 
     /// Applies what concerns components that this configuration shares with `previous`.
     pub(super) fn take_over_from(&self, previous: &Self, process: &Process) {
+        let lists = [&self.config, &previous.config].map(listed_details);
+        let [list, previous_list] = lists;
+        self.configure_session_list(list != previous_list);
         process.observer.set_names(self.log_names.clone());
         self.auth.set_log_limits(log_limits(&self.config));
         for app in &self.apps {
@@ -202,6 +208,17 @@ impl Configured {
                 app.revocations.mark_removed();
             }
         }
+    }
+
+    /// Sets what is listed of sessions. `renames`: names that are in the list are forgotten.
+    fn configure_session_list(&self, renames: bool) {
+        let ListedDetails { user, client } = listed_details(&self.config);
+        let settings = SessionListSettings {
+            max_sessions: self.config.session_list.max_sessions,
+            client,
+            names: Some(Arc::new(self.log_names.naming(user.clone()))),
+        };
+        self.auth.session_list.configure(settings, renames);
     }
 
     /// Starts to keep the documents of new providers fresh, and reports on certificates.
@@ -292,6 +309,21 @@ impl Configured {
             apps: apps.collect(),
             names: self.log_names.clone(),
         }
+    }
+}
+
+/// What the session list shows of users and clients.
+#[derive(PartialEq)]
+struct ListedDetails<'c> {
+    user: &'c LoggedUser,
+    client: ClientDetail,
+}
+
+fn listed_details(config: &Config) -> ListedDetails<'_> {
+    let list = &config.session_list;
+    ListedDetails {
+        user: list.user.as_ref().unwrap_or(&config.log.user),
+        client: list.client,
     }
 }
 

@@ -130,6 +130,10 @@ impl Observer for MetricsObserver {
             .set(gauge_value(count));
     }
 
+    fn session_not_listed(&self) {
+        self.metrics.sessions_not_listed.inc();
+    }
+
     fn login_took(&self, app: &AppAuth, duration: Duration) {
         self.metrics
             .login_duration
@@ -200,6 +204,9 @@ pub(super) fn refresh_gauges<'a>(
     metrics
         .streamed_sessions
         .set(gauge_value(holdings.streamed_sessions));
+    metrics
+        .listed_sessions
+        .set(gauge_value(holdings.listed_sessions));
     for (app, ratio) in auth.revocation_limit_ratios() {
         metrics
             .revocation_limit_ratio

@@ -6,7 +6,8 @@ use super::readiness::dependencies;
 use super::reload::{Reloader, Trigger};
 use crate::admin::readiness::Dependencies;
 use crate::admin::{Applied, Operation, Operations, ReloadError, Reloaded};
-use crate::auth::reload_command::check_reload_command;
+use crate::auth::operator_command;
+use crate::auth::purposes::SealedReloadCommand;
 use crate::auth::revocation::publication::Reach;
 
 /// The operations on a running server.
@@ -40,10 +41,18 @@ impl Operations for ServerOperations {
         })
     }
 
+    fn sessions(&self, message: &str) -> Result<String, String> {
+        let current = self.0.current();
+        let list = &current.auth.session_list;
+        let report = list.report(&current.ring, message);
+        let report = report.map_err(|error| error.to_string())?;
+        serde_json::to_string(&report).map_err(|error| error.to_string())
+    }
+
     fn reload<'a>(&'a self, message: &'a str) -> Operation<'a, Result<Reloaded, ReloadError>> {
         Box::pin(async move {
             let now = self.0.process().clock.now();
-            check_reload_command(&self.0.current().ring, message, now)
+            operator_command::open::<SealedReloadCommand>(&self.0.current().ring, message, now)
                 .map_err(|error| ReloadError::Rejected(error.to_string()))?;
             self.0.reload(Trigger::Command).await
         })

@@ -24,7 +24,7 @@ impl Purpose for LastUserCookie {
 }
 
 /// The hash of a subject, whose seal is bound to the issuer, or of a user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SubjectHash([u8; 16]);
 
 impl SubjectHash {

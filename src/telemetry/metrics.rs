@@ -150,6 +150,10 @@ metric_families! {
     pub successors: IntGauge = "doorward_refreshed_tokens_held";
     /// Sessions whose activity on streams this process remembers.
     pub streamed_sessions: IntGauge = "doorward_stream_activity_sessions";
+    /// Sessions in the session list of this process.
+    pub listed_sessions: IntGauge = "doorward_listed_sessions";
+    /// Sessions that the session list left out or replaced, because it was full or their user had too many.
+    pub sessions_not_listed: IntCounter = "doorward_sessions_not_listed_total";
     /// Refreshes of sessions whose rotation state was missing in the store.
     pub rotation_states_missing: IntCounterVec =
         "doorward_rotation_states_missing_total", ["app"];

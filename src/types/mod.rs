@@ -14,4 +14,5 @@ pub mod secret;
 pub mod target;
 pub mod time;
 pub mod trailing;
+pub mod user_agent;
 pub mod x509;

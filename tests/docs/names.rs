@@ -15,6 +15,7 @@ use super::source::{Literals, is_code, literals};
 const CODES: &str = "docs/operations/codes.md";
 const CHECK: &str = "docs/operations/check.md";
 const EVENTS: &str = "docs/operations/events.md";
+const SESSION_LIST: &str = "docs/operations/sessions.md";
 const METRICS: &str = "docs/operations/metrics.md";
 const SESSIONS: &str = "docs/sessions.md";
 const CONCEPTS: &str = "docs/concepts.md";
@@ -569,6 +570,7 @@ fn names_in_text_exist() {
     known.extend(first_cells(page(&pages, CODES), "Code"));
     known.extend(first_cells(page(&pages, CHECK), "Code"));
     known.extend(first_cells(page(&pages, EVENTS), "Event"));
+    known.extend(first_cells(page(&pages, SESSION_LIST), "Member"));
     known.extend(
         PROTOCOL_NAMES
             .iter()

@@ -121,6 +121,8 @@ mod routes;
 #[cfg(test)]
 mod service_manager;
 #[cfg(test)]
+mod session_list;
+#[cfg(test)]
 mod several_providers;
 #[cfg(test)]
 mod shared_store;

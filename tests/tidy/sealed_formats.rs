@@ -4,7 +4,7 @@
 use super::source::{code, repository};
 
 /// The purposes of all versions. Add a new one; never rename or remove one.
-const PURPOSES: [&str; 23] = [
+const PURPOSES: [&str; 24] = [
     "announcement of an ending",
     "dpop nonce",
     "handover code",
@@ -24,6 +24,7 @@ const PURPOSES: [&str; 23] = [
     "revocation order",
     "rotation state",
     "session jwt",
+    "session query",
     "signed-in apps",
     "state",
     "stored grant",

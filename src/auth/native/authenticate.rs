@@ -76,7 +76,10 @@ impl NativeAuthenticator {
         let seal = &app.seals.native_access;
         let opened = self.opener.open(app, position, seal, sealed, cache, now);
         let Some(OpenedSession {
-            session, key_age, ..
+            session,
+            key_age,
+            is_new,
+            ..
         }) = opened
         else {
             return rejected(credentials, UNKNOWN);
@@ -130,6 +133,7 @@ impl NativeAuthenticator {
         }
         Authentication {
             at: now,
+            is_first_use: is_new,
             ..authentication
         }
     }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
 use crate::auth::events::{Event, EventSession};
+use crate::auth::operator_command::MAX_AGE;
 use crate::auth::purposes::{RevocationCommand, SealedRevocationCommand};
 use crate::auth::random;
 use crate::auth::revocation::publication::Reach;
@@ -19,9 +20,6 @@ use crate::session::seal::{SealId, read_payload};
 use crate::store::{ProviderRevocation, Revocation, UserSessions};
 use crate::types::oauth::{ProviderSid, SessionId, Subject};
 use crate::types::time::Timestamp;
-
-/// The maximum age of a command, and the accepted clock difference.
-pub(in crate::auth) const MAX_AGE: Duration = Duration::from_secs(60);
 
 /// The maximum number of commands in one message.
 const MAX_COMMANDS: usize = 1000;
@@ -43,6 +41,8 @@ pub enum RevocationTarget {
     Unblocked(Subject),
     /// One session, by Doorward's session ID or the provider's `sid`.
     Session(String),
+    /// One session, by the session ID that the list of sessions has.
+    Listed(SessionId),
     /// All sessions that started until now.
     Everyone,
 }
@@ -95,6 +95,10 @@ impl RevocationTarget {
                     None,
                 ),
             ],
+            Self::Listed(sid) => {
+                let revocation = Revocation::Session(sid.clone(), Subject::new(""));
+                vec![command(revocation, None)]
+            }
             Self::Everyone => vec![command(Revocation::Everyone(now), None)],
         }
     }

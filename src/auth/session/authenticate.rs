@@ -39,6 +39,8 @@ pub struct SessionAuthenticator {
 struct OpenedCookies {
     presented: PresentedSession,
     key_age: Option<KeyAge>,
+    /// Whether the session was not in the cache of the worker.
+    is_new: bool,
 }
 
 impl SessionAuthenticator {
@@ -105,6 +107,7 @@ impl SessionAuthenticator {
         let OpenedCookies {
             mut presented,
             key_age,
+            is_new,
         } = self.open(app, position, cookies, cache, now);
         let sid = presented.sid().cloned();
         let limits = &app.app.limits;
@@ -157,6 +160,7 @@ impl SessionAuthenticator {
         Authentication {
             update,
             at: now,
+            is_first_use: is_new,
             ..authentication
         }
     }
@@ -214,6 +218,7 @@ impl SessionAuthenticator {
             Some(opened) => opened.foreign_refresh(app, cookies),
             None => open_refresh(app, cookies),
         };
+        let is_new = opened.as_ref().is_some_and(|opened| opened.is_new);
         let (jwt, key_age) = match opened {
             Some(opened) => (Some(opened.session), Some(opened.key_age)),
             None => (None, None),
@@ -236,6 +241,7 @@ impl SessionAuthenticator {
                 unreadable,
             },
             key_age,
+            is_new,
         }
     }
 

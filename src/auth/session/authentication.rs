@@ -48,6 +48,8 @@ pub struct Authentication {
     /// The provider of the session or the token. `None`: the request has nothing of any of
     /// several.
     pub provider: Option<ProviderIndex>,
+    /// Whether the worker opened the session for the first time, as far as it remembers.
+    pub is_first_use: bool,
 }
 
 impl Authentication {
@@ -69,6 +71,7 @@ impl Authentication {
             at: Timestamp::from_secs(0),
             nonce: None,
             provider: None,
+            is_first_use: false,
         }
     }
 

@@ -62,6 +62,8 @@ impl SessionCache {
 pub(in crate::auth) struct OpenedSession {
     pub(in crate::auth) session: Arc<Session>,
     pub(in crate::auth) key_age: KeyAge,
+    /// Whether it was not in the cache.
+    pub(in crate::auth) is_new: bool,
     cached: Arc<CachedSession>,
 }
 
@@ -127,6 +129,7 @@ impl SessionOpener {
             return Some(OpenedSession {
                 session: Arc::clone(&cached.session),
                 key_age,
+                is_new: false,
                 cached,
             });
         }
@@ -142,6 +145,7 @@ impl SessionOpener {
         Some(OpenedSession {
             session,
             key_age,
+            is_new: true,
             cached,
         })
     }

@@ -64,6 +64,7 @@ impl Observer for NoObserver {
     fn store_data_lost(&self) {}
     fn rotation_state_missing(&self, _app: &AppAuth) {}
     fn sessions_on_previous_keys(&self, _count: usize) {}
+    fn session_not_listed(&self) {}
     fn login_took(&self, _app: &AppAuth, _duration: Duration) {}
     fn observe_cookie_size(&self, _app: &AppAuth, _bytes: usize) {}
 }

@@ -104,7 +104,7 @@ fn is_host_and_port(text: &str) -> bool {
     is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
-fn logged_user(text: &str, at: &Location<'_>) -> LoggedUser {
+pub(super) fn logged_user(text: &str, at: &Location<'_>) -> LoggedUser {
     const HINT: &str = "`\"hash\"`, `\"none\"`, or claims in braces, as in `\"{email}\"`";
     if text == "hash" {
         return LoggedUser::Hash;

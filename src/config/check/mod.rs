@@ -27,6 +27,7 @@ mod rule_lists;
 mod rules;
 mod server;
 mod session;
+mod session_list;
 mod store;
 mod unix_socket;
 mod upstream;
@@ -53,7 +54,9 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
     rule_advice::check(&raw, root);
     let server = server::check(raw.server.unwrap_or_default(), &root.key("server"), folder);
     let log = log::check(raw.log.unwrap_or_default(), &root.key("log"), folder);
-    let session = raw.session.unwrap_or_default();
+    let mut session = raw.session.unwrap_or_default();
+    let list = session.list.take().unwrap_or_default();
+    let session_list = session_list::check(list, &root.key("session").key("list"));
     let session_cache_size = session::cache_size(session.session_cache_size, &root.key("session"));
     let (keys, limits) = session::check(session, &root.key("session"), folder);
     let store = store::check(raw.store.unwrap_or_default(), &root.key("store"), folder);
@@ -94,6 +97,7 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
         log,
         keys: keys?,
         session_cache_size,
+        session_list,
         store,
         providers,
         login_hosts,

@@ -63,11 +63,12 @@ impl Replicas {
         if code == 0 { Ok(said) } else { Err(said) }
     }
 
-    /// Runs a `doorward` command with the same file until it ends.
+    /// Runs a `doorward` command, such as `reload` or `sessions list`, with the same file until it ends.
     pub fn ended(&self, words: &[&str]) -> Ended {
         let file = self.around.file.to_str().expect("a plain name");
         let (command, rest) = words.split_first().expect("a command");
-        let arguments = [&[*command, "--config", file], rest].concat();
+        let command: Vec<&str> = command.split(' ').collect();
+        let arguments = [&command[..], &["--config", file], rest].concat();
         let output = Command::new(env!("CARGO_BIN_EXE_doorward"))
             .args(arguments)
             .env_clear()
