@@ -54,6 +54,8 @@ pub struct Stores {
     pub proofs: Arc<dyn Store>,
     /// Used DPoP proofs of logins. Anybody can make them.
     pub login_proofs: Arc<dyn Store>,
+    /// The log of the session list. `None`: no other process reads it.
+    pub session_list: Option<Arc<dyn Store>>,
 }
 
 /// The dependencies of the flows.

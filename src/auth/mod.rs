@@ -128,6 +128,8 @@ pub struct Holdings {
     pub streamed_sessions: usize,
     /// Sessions in the list.
     pub listed_sessions: usize,
+    /// Whether the list has what other replicas have published.
+    pub is_session_list_complete: bool,
 }
 
 impl Auth {
@@ -316,6 +318,7 @@ impl Auth {
             successors: self.state.generations.successors.len(),
             streamed_sessions: self.state.streamed.len(),
             listed_sessions: self.state.session_list.index.len(),
+            is_session_list_complete: self.session_list.is_complete(),
         }
     }
 
@@ -362,6 +365,7 @@ impl Auth {
             outbox: _,
             proofs,
             login_proofs,
+            session_list: _,
         } = &self.context.stores;
         [&**sessions, &**anonymous, &**proofs, &**login_proofs]
     }

@@ -43,7 +43,7 @@ pub fn sealed<P: Purpose<Payload: OperatorCommand>>(
 ) -> Option<String> {
     let mut message = String::new();
     for ring in rings {
-        message.push_str(&seal::<P>(ring).seal(command, random::bytes().ok()?)?);
+        message.push_str(&deployment_seal::<P>(ring).seal(command, random::bytes().ok()?)?);
         message.push('\n');
     }
     Some(message)
@@ -58,7 +58,7 @@ pub fn open<P: Purpose<Payload: OperatorCommand>>(
     message: &str,
     now: Timestamp,
 ) -> Result<P::Payload, CommandRejected> {
-    let seal = seal::<P>(ring);
+    let seal = deployment_seal::<P>(ring);
     let mut lines = message.lines().take(MAX_KEYS);
     let command = lines.find_map(|line| seal.open(line));
     let command = command.ok_or(CommandRejected::NotSealedHere)?;
@@ -69,8 +69,8 @@ pub fn open<P: Purpose<Payload: OperatorCommand>>(
     Ok(command)
 }
 
-/// The seal belongs to the deployment and to no app.
-fn seal<P: Purpose>(ring: &Arc<KeyRing>) -> Seal<P> {
+/// A seal that belongs to the deployment and to no app.
+pub(in crate::auth) fn deployment_seal<P: Purpose>(ring: &Arc<KeyRing>) -> Seal<P> {
     let binding = Binding {
         origin: String::new(),
         issuer: Issuer::new(""),

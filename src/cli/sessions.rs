@@ -380,16 +380,30 @@ impl Server {
                 "note: {admin} lists no sessions: `session.list.max_sessions` is 0"
             );
         }
+        if !found.is_complete {
+            writeln!(
+                output.err,
+                "warning: the store does not answer {admin}: sessions of other replicas are missing"
+            )?;
+        }
+        if found.is_shared {
+            return write_cut(found, output);
+        }
         let minutes = now.since(Timestamp::from_secs(found.since)).as_secs() / 60;
         writeln!(
             output.err,
             "note: {admin} lists what it has seen within {minutes} minutes since its start"
         )?;
-        if found.is_cut || found.next.is_some() {
-            writeln!(output.err, "note: there are more sessions; see `--limit`")?;
-        }
-        Ok(())
+        write_cut(found, output)
     }
+}
+
+/// Whether there are more sessions than were asked for.
+fn write_cut(found: &SessionReport, output: &mut Output<'_>) -> io::Result<()> {
+    if found.is_cut || found.next.is_some() {
+        writeln!(output.err, "note: there are more sessions; see `--limit`")?;
+    }
+    Ok(())
 }
 
 /// No session has this name.

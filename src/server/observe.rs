@@ -207,6 +207,9 @@ pub(super) fn refresh_gauges<'a>(
     metrics
         .listed_sessions
         .set(gauge_value(holdings.listed_sessions));
+    metrics
+        .session_list_sync_up
+        .set(i64::from(holdings.is_session_list_complete));
     for (app, ratio) in auth.revocation_limit_ratios() {
         metrics
             .revocation_limit_ratio

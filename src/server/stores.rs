@@ -16,6 +16,11 @@ const MAX_SESSION_CALLS: usize = 1024;
 const MAX_LOGIN_CALLS: usize = 128;
 const MAX_PROOF_CALLS: usize = 1024;
 
+const MAX_LIST_CALLS: usize = 4;
+
+/// The most entries in the log of the session list. Each has some sessions.
+const MAX_LIST_ENTRIES: usize = 100_000;
+
 /// How many log entries a store holds beyond twice the revocations. A replica compacts the log
 /// before that.
 const EXTRA_LOG_ENTRIES: usize = 10_000;
@@ -32,6 +37,16 @@ pub(super) fn log_limits(config: &Config) -> LogLimits {
     LogLimits {
         max_lifetime: longest.saturating_add(MAX_BLOCK),
         max_entries: revoked.saturating_mul(2).saturating_add(EXTRA_LOG_ENTRIES),
+    }
+}
+
+/// The limits of the log of the session list: a session is published again while it is used, so older
+/// entries say nothing.
+fn list_limits(config: &Config) -> LogLimits {
+    let idle = config.apps.iter().map(|app| app.policy.limits.idle);
+    LogLimits {
+        max_lifetime: idle.max().unwrap_or_default().saturating_mul(2),
+        max_entries: MAX_LIST_ENTRIES,
     }
 }
 
@@ -63,6 +78,7 @@ pub(super) fn stores(
                 max_anonymous: store.max_entries,
                 proofs: instrumented(Arc::new(memory())),
                 login_proofs: instrumented(Arc::new(memory())),
+                session_list: None,
             })
         }
         StoreBackend::Redis(settings) => {
@@ -79,7 +95,11 @@ pub(super) fn stores(
             let proofs = sessions.with_namespace(&settings.key_prefix, "proofs", MAX_PROOF_CALLS);
             let login_proofs =
                 sessions.with_namespace(&settings.key_prefix, "login-proofs", MAX_LOGIN_CALLS);
+            let session_list = sessions
+                .with_namespace(&settings.key_prefix, "session-list", MAX_LIST_CALLS)
+                .with_log_limits(list_limits(config));
             Ok(Stores {
+                session_list: Some(instrumented(Arc::new(session_list))),
                 sessions: instrumented(Arc::new(sessions)),
                 outbox: Arc::new(outbox),
                 anonymous: instrumented(Arc::new(anonymous)),

@@ -19,6 +19,9 @@ use crate::worker::WorkerListener;
 /// How often expired entries are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How often the session list is exchanged with other replicas.
+const LIST_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How often it is checked whether a report on certificates is due.
 const REPORT_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -96,6 +99,17 @@ pub(super) fn start_periodic(reloader: &Arc<Reloader>) {
             loop {
                 sleep(REPORT_CHECK_INTERVAL).await;
                 reloader.current().certificates.report_due();
+            }
+        }
+    });
+    let listed = Arc::clone(reloader);
+    runtime.supervise("session_list_replication", move || {
+        let reloader = Arc::clone(&listed);
+        async move {
+            loop {
+                sleep(LIST_INTERVAL).await;
+                let current = reloader.current();
+                current.auth.session_list.replicate(&current.ring).await;
             }
         }
     });

@@ -154,6 +154,8 @@ metric_families! {
     pub listed_sessions: IntGauge = "doorward_listed_sessions";
     /// Sessions that the session list left out or replaced, because it was full or their user had too many.
     pub sessions_not_listed: IntCounter = "doorward_sessions_not_listed_total";
+    /// Whether the session list has what other replicas have published.
+    pub session_list_sync_up: IntGauge = "doorward_session_list_sync_up";
     /// Refreshes of sessions whose rotation state was missing in the store.
     pub rotation_states_missing: IntCounterVec =
         "doorward_rotation_states_missing_total", ["app"];

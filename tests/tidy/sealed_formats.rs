@@ -4,7 +4,7 @@
 use super::source::{code, repository};
 
 /// The purposes of all versions. Add a new one; never rename or remove one.
-const PURPOSES: [&str; 24] = [
+const PURPOSES: [&str; 25] = [
     "announcement of an ending",
     "dpop nonce",
     "handover code",
@@ -12,6 +12,7 @@ const PURPOSES: [&str; 24] = [
     "kept form",
     "last activity",
     "last person",
+    "listed sessions",
     "login attempt",
     "login host state",
     "login request",

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::listed::ListedSession;
 use crate::limits::within_share;
 use crate::lock::lock;
 use crate::session::last_user::SubjectHash;
 use crate::types::oauth::SessionId;
+use crate::types::time::Timestamp;
 
 /// The most sessions of one user.
 pub(super) const MAX_PER_USER: usize = 50;
@@ -33,6 +35,8 @@ pub(super) struct EntryKey {
 pub(super) enum Recorded {
     /// Yes.
     Listed,
+    /// Yes, and the other replicas are to know it.
+    ToPublish,
     /// The session, or the least active one of the same user, is not listed.
     Dropped,
 }
@@ -64,19 +68,26 @@ impl SessionIndex {
         lock(&self.entries).len()
     }
 
-    /// Adds a session, or updates what is known of it.
-    pub(super) fn record(&self, key: EntryKey, session: ListedSession) -> Recorded {
+    /// Adds a session, or updates what is known of it. Activity is published if it was published so
+    /// long ago.
+    pub(super) fn record(
+        &self,
+        key: EntryKey,
+        session: ListedSession,
+        interval: Duration,
+    ) -> Recorded {
         let max = self.max.load(Ordering::Relaxed);
         let mut entries = lock(&self.entries);
         if let Some(known) = entries.get_mut(&key) {
             known.update(session);
-            return Recorded::Listed;
+            return recorded(known, interval);
         }
         let held = of_user(&entries, key.user).count();
         let free = max.saturating_sub(entries.len());
         if held < MAX_PER_USER && free > 0 && within_share(held, free) {
+            let recorded = recorded(&session, interval);
             entries.insert(key, session);
-            return Recorded::Listed;
+            return recorded;
         }
         let oldest = of_user(&entries, key.user).min_by_key(|(_, known)| known.last_activity);
         let oldest = oldest.filter(|(_, known)| known.last_activity <= session.last_activity);
@@ -85,6 +96,24 @@ impl SessionIndex {
             entries.insert(key, session);
         }
         Recorded::Dropped
+    }
+
+    /// These entries, as far as they are there.
+    pub(super) fn of_keys(&self, keys: &[EntryKey]) -> Vec<ListedSession> {
+        let entries = lock(&self.entries);
+        keys.iter()
+            .filter_map(|key| entries.get(key).cloned())
+            .collect()
+    }
+
+    /// Notes that these entries were published.
+    pub(super) fn mark_published(&self, keys: &[EntryKey], now: Timestamp) {
+        let mut entries = lock(&self.entries);
+        for key in keys {
+            if let Some(session) = entries.get_mut(key) {
+                session.published = now;
+            }
+        }
     }
 
     /// Calls `visit` for a bounded number of entries after `after`, in order, until it returns
@@ -133,6 +162,16 @@ impl SessionIndex {
     }
 }
 
+/// Whether a listed session is to be published.
+fn recorded(session: &ListedSession, interval: Duration) -> Recorded {
+    let unpublished = session.last_activity.since(session.published);
+    if session.is_of_replica || unpublished < interval {
+        Recorded::Listed
+    } else {
+        Recorded::ToPublish
+    }
+}
+
 fn of_user(
     entries: &BTreeMap<EntryKey, ListedSession>,
     user: SubjectHash,
@@ -150,7 +189,6 @@ fn of_user(
 mod tests {
     use super::*;
     use crate::types::oauth::{Issuer, Subject};
-    use crate::types::time::Timestamp;
 
     fn index(max: usize) -> SessionIndex {
         let index = SessionIndex::default();
@@ -160,6 +198,13 @@ mod tests {
 
     fn user(name: &str) -> SubjectHash {
         SubjectHash::of_user(&Issuer::new("issuer"), &Subject::new(name))
+    }
+
+    fn key(name: &str) -> EntryKey {
+        EntryKey {
+            user: user(name),
+            sid: SessionId::new("sid"),
+        }
     }
 
     /// Records a session with this activity.
@@ -173,7 +218,7 @@ mod tests {
             user: user(name),
             sid: session.sid.clone(),
         };
-        index.record(key, session)
+        index.record(key, session, Duration::MAX)
     }
 
     fn sids(index: &SessionIndex, name: &str) -> Vec<String> {
@@ -239,6 +284,35 @@ mod tests {
         index.sweep(|_| true);
         assert_eq!(index.len(), 0);
         assert_eq!(index.visit(None, |_, _| true), None);
+    }
+
+    #[test]
+    fn activity_is_published_once_in_an_interval() {
+        let index = index(5);
+        let (key, interval) = (key("alice"), Duration::from_secs(100));
+        let use_at = |at, is_of_replica| {
+            let session = ListedSession {
+                last_activity: Timestamp::from_secs(at),
+                is_of_replica,
+                ..ListedSession::of_test("alice")
+            };
+            index.record(key.clone(), session, interval)
+        };
+        assert_eq!(use_at(1000, false), Recorded::ToPublish);
+        assert_eq!(
+            use_at(1001, false),
+            Recorded::ToPublish,
+            "not published yet"
+        );
+        index.mark_published(std::slice::from_ref(&key), Timestamp::from_secs(1001));
+        assert_eq!(use_at(1100, false), Recorded::Listed);
+        assert_eq!(use_at(1101, false), Recorded::ToPublish);
+        assert_eq!(
+            use_at(1500, true),
+            Recorded::Listed,
+            "another replica published it"
+        );
+        assert_eq!(use_at(1500, false), Recorded::ToPublish);
     }
 
     #[test]

@@ -1,10 +1,17 @@
 //! What the list knows of a session.
 
+use std::time::Duration;
+
 use crate::auth::app::AppAuth;
 use crate::auth::session_id::start_of;
 use crate::store::SessionKeyRef;
 use crate::types::oauth::{AppName, ProviderName, ProviderSid, SessionId, Subject};
 use crate::types::time::Timestamp;
+
+/// How long a replica may hold back activity from the others.
+pub(super) fn idle_slack(idle: Duration) -> Duration {
+    idle / 4
+}
 
 /// A session that was used recently.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +42,10 @@ pub struct ListedSession {
     pub holder: Holder,
     /// The client that used it first.
     pub client: ListedClient,
+    /// When this replica published it last.
+    pub(super) published: Timestamp,
+    /// Whether the last activity is one that another replica has published.
+    pub(super) is_of_replica: bool,
 }
 
 /// What holds the tokens of a session.
@@ -58,7 +69,10 @@ pub struct ListedClient {
 impl ListedSession {
     /// Adds what a later use has shown.
     pub(super) fn update(&mut self, later: Self) {
-        self.last_activity = self.last_activity.max(later.last_activity);
+        if later.last_activity >= self.last_activity {
+            self.last_activity = later.last_activity;
+            self.is_of_replica = later.is_of_replica;
+        }
         self.idle_from = self.idle_from.max(later.idle_from);
         self.provider_sid = later.provider_sid.or(self.provider_sid.take());
         self.user = later.user;
@@ -82,7 +96,13 @@ impl ListedSession {
     ) -> bool {
         let limits = &app.app.limits;
         let idle_from = streamed.map_or(self.idle_from, |at| at.max(self.idle_from));
-        now.since(idle_from) >= limits.idle
+        // Replicas publish activity less often than they see it.
+        let slack = if self.is_of_replica {
+            idle_slack(limits.idle)
+        } else {
+            Duration::ZERO
+        };
+        now.since(idle_from) >= limits.idle.saturating_add(slack)
             || now.since(self.started_at) >= limits.absolute
             || app.revocations.snapshot().contains(SessionKeyRef {
                 issuer: None,
@@ -111,6 +131,8 @@ impl ListedSession {
             idle_from: Timestamp::from_secs(1),
             holder: Holder::Browser,
             client: ListedClient::default(),
+            published: Timestamp::default(),
+            is_of_replica: false,
         }
     }
 }

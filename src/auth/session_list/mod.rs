@@ -1,5 +1,6 @@
 //! Session list: the sessions that were used within the idle timeout, for operators and for their
-//! users. Sessions are in cookies, so the list knows what this process has seen since its start.
+//! users. Sessions are in cookies, so the list knows what this process has seen since its start, and with
+//! a shared store what other replicas have seen.
 //!
 //! A request pays for it only when a worker opens a session that is not in its cache, and when the
 //! activity cookie is due: at most once per tenth of the idle timeout.
@@ -8,6 +9,7 @@ mod client;
 mod index;
 mod listed;
 pub mod query;
+mod replication;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -29,7 +31,9 @@ use crate::types::time::Timestamp;
 pub use client::{ClientDetail, ClientOfRequest};
 pub(in crate::auth) use index::SessionIndex;
 use index::{EntryKey, Recorded};
+use listed::idle_slack;
 pub use listed::{Holder, ListedClient, ListedSession};
+use replication::Replication;
 
 /// The longest name of a user, in characters.
 const MAX_USER: usize = 200;
@@ -55,6 +59,7 @@ pub struct SessionListSettings {
 pub(in crate::auth) struct SessionListState {
     pub(in crate::auth) index: SessionIndex,
     settings: ArcSwap<SessionListSettings>,
+    replication: Replication,
     /// Since when sessions are recorded.
     since: Timestamp,
 }
@@ -68,6 +73,7 @@ impl SessionListState {
                 client: ClientDetail::None,
                 names: None,
             }),
+            replication: Replication::default(),
             since: now,
         }
     }
@@ -192,13 +198,19 @@ impl SessionList {
             },
             holder,
             client: client.described(settings.client),
+            published: Timestamp::default(),
+            is_of_replica: false,
         };
         let key = EntryKey {
             user: user_of(app, &identity.subject),
             sid: session.sid.clone(),
         };
-        if self.state.index.record(key, listed) == Recorded::Dropped {
-            self.context.observer.session_not_listed();
+        let interval = idle_slack(app.app.limits.idle);
+        match self.state.index.record(key.clone(), listed, interval) {
+            Recorded::Listed => {}
+            Recorded::ToPublish if self.context.stores.session_list.is_none() => {}
+            Recorded::ToPublish => self.state.replication.enqueue(key),
+            Recorded::Dropped => self.context.observer.session_not_listed(),
         }
     }
 

@@ -66,6 +66,10 @@ impl OperatorCommand for SessionQuery {
 pub struct SessionReport {
     /// Whether sessions are listed at all.
     pub enabled: bool,
+    /// Whether the list has the sessions of all replicas that share a store, too.
+    pub is_shared: bool,
+    /// False if the store does not answer, so that sessions of other replicas are missing.
+    pub is_complete: bool,
     /// Since when sessions are recorded, in seconds since 1970.
     pub since: u64,
     /// The sessions.
@@ -172,6 +176,8 @@ impl SessionList {
         });
         SessionReport {
             enabled: self.state.index.is_on(),
+            is_shared: self.context.stores.session_list.is_some(),
+            is_complete: self.is_complete(),
             since: self.state.since.secs(),
             sessions,
             next: next.map(|EntryKey { user, sid }| Position { user, sid }),

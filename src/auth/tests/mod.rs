@@ -128,6 +128,7 @@ impl Setup {
             max_anonymous: 10,
             proofs: memory(),
             login_proofs: memory(),
+            session_list: None,
         };
         let context = Arc::new(Context::new(
             vec![Arc::clone(&app)],

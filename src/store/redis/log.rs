@@ -4,14 +4,16 @@
 //! older state of Redis (a restart from a snapshot, or a failover to a replica that lagged behind) is
 //! detected by a cursor whose entry is missing without having been trimmed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use redis::{Cmd, Value};
 use tokio::time::Instant;
 
 use super::entry::{self, DIGITS, digits, seconds_to_keep};
-use super::{Redis, bool_of, hex, number_of, unexpected};
+use super::{LogLimits, Redis, bool_of, hex, number_of, unexpected};
 use crate::store::{Cursor, LogBatch, LogEntry, LogState, StoreError, StoreTime};
 use crate::types::time::Timestamp;
 
@@ -63,6 +65,15 @@ struct Page {
 }
 
 impl Redis {
+    /// The same with limits of the log that are its own.
+    #[must_use]
+    pub fn with_log_limits(self, limits: LogLimits) -> Self {
+        Self {
+            limits: Arc::new(ArcSwap::from_pointee(limits)),
+            ..self
+        }
+    }
+
     pub(super) async fn publish_entries(&self, entries: Vec<LogEntry>) -> Result<(), StoreError> {
         for part in entries.chunks(MAX_WRITTEN) {
             let mut command = self.log_script(PUBLISH)?;

@@ -18,6 +18,7 @@ mod order;
 mod publication;
 mod refresh;
 mod revocations;
+mod session_list;
 mod store_down;
 
 const CART: &str = "/shopping-cart";
