@@ -15,7 +15,7 @@ use crate::policy::route::AppRef;
 use crate::runtime::{BackgroundRuntime, TaskError};
 use crate::store::{Cursor, Outbox, Store, StoreError};
 use crate::types::host_label::HostLabel;
-use crate::types::oauth::{AppName, SessionId};
+use crate::types::oauth::{AppName, ProviderName, SessionId};
 use crate::types::time::{Clock, Timestamp};
 
 /// Limit of concurrent provider calls on behalf of clients without a session.
@@ -213,11 +213,20 @@ impl Context {
     /// An app of another configuration as it is in this one. `None`: it was removed, or its provider.
     pub(in crate::auth) fn counterpart(&self, app: &AppAuth) -> Option<Arc<AppAuth>> {
         let provider = &app.login_provider().name;
+        self.app_named(&app.app.name, provider, app.app.hosts.label())
+    }
+
+    /// The app with this name at this provider, at one host of its wildcard if it has one.
+    pub(in crate::auth) fn app_named(
+        &self,
+        name: &AppName,
+        provider: &ProviderName,
+        label: Option<&HostLabel>,
+    ) -> Option<Arc<AppAuth>> {
         let mut apps = self.apps.iter();
-        let position = apps.position(|other| {
-            other.app.name == app.app.name && other.login_provider().name == *provider
-        })?;
-        let app = self.at_position(position, app.app.hosts.label())?;
+        let position =
+            apps.position(|app| app.app.name == *name && app.login_provider().name == *provider)?;
+        let app = self.at_position(position, label)?;
         Some(Arc::clone(&app))
     }
 

@@ -196,7 +196,14 @@ impl Auth {
         };
         let session_list = Arc::clone(&state.session_list);
         Arc::new(Self {
-            session_list: SessionList::new(shared(), session_list, Arc::clone(&streams)),
+            session_list: SessionList::new(
+                shared(),
+                session_list,
+                Arc::clone(&streams),
+                revocations.clone(),
+                revoker.clone(),
+                logout.clone(),
+            ),
             sessions: SessionAuthenticator::new(
                 shared(),
                 revocations.clone(),

@@ -132,6 +132,7 @@ pub(super) struct RawSessionList {
     pub(super) max_sessions: Option<u32>,
     pub(super) user: Option<String>,
     pub(super) client: Option<ClientDetail>,
+    pub(super) page: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]

@@ -143,6 +143,8 @@ pub struct SessionListConfig {
     pub user: Option<LoggedUser>,
     /// What is kept of clients.
     pub client: ClientDetail,
+    /// Whether users can see and end their sessions.
+    pub has_page: bool,
 }
 
 /// `[store]`.

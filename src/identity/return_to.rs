@@ -25,7 +25,7 @@ impl ReturnTo {
     /// exactly one `/`. Its path must not contain a backslash, white space, a control character or
     /// a non-ASCII character, nor start with an encoded one, nor contain a dot segment. It must not
     /// be an endpoint under `prefix`, in any encoding, except the confirmation page of a preserved
-    /// POST, which changes nothing. A path that the request parser would reject is rejected too.
+    /// POST and the page of the user's sessions, which change nothing. A path that the request parser would reject is rejected too.
     ///
     /// The query and the fragment cannot change the origin. Their bytes that no URL may contain are
     /// escaped.
@@ -35,6 +35,9 @@ impl ReturnTo {
             .and_then(|rest| rest.strip_prefix("/form?"));
         if let Some(id) = replay_query.and_then(PostId::in_query) {
             return Some(Self::post_replay_page(prefix, &id));
+        }
+        if text.strip_prefix(prefix) == Some("/sessions") {
+            return Some(Self::sessions_page(prefix));
         }
         let path_len = text.find(['?', '#']).unwrap_or(text.len());
         let (path, rest) = text.split_at_checked(path_len)?;
@@ -68,7 +71,12 @@ impl ReturnTo {
         Self(path.to_owned())
     }
 
-    /// The confirmation page of a preserved POST: the only endpoint that a login leads to.
+    /// The page of the user's sessions.
+    pub fn sessions_page(prefix: &str) -> Self {
+        Self(format!("{prefix}/sessions"))
+    }
+
+    /// The confirmation page of a preserved POST.
     pub fn post_replay_page(prefix: &str, id: &PostId) -> Self {
         Self(id.page(prefix))
     }
@@ -115,6 +123,7 @@ mod tests {
             "/a%20b",
             "/~u/.well-known/x",
             "/.doorwardly",
+            "/.doorward/sessions",
             "/search?path=C:\\Users\\alice&q=\"a\"|{b}^<c>`",
             "/a?//evil.example/\\x#/\\evil",
         ] {

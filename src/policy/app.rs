@@ -101,6 +101,8 @@ pub struct OptionalEndpoints {
     pub fusionauth_webhooks: Option<ProviderIndex>,
     /// Receives front-channel logout requests from the provider.
     pub frontchannel_logout: bool,
+    /// Shows users their sessions.
+    pub sessions: bool,
 }
 
 /// How the app's own session is ended when a user logs out or another user logs in.

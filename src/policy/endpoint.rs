@@ -17,6 +17,8 @@ pub enum Endpoint {
     SignedOut,
     /// The session's user and lifetimes.
     Session,
+    /// The page of the user's sessions.
+    Sessions,
     /// Receives logout tokens from the provider.
     BackchannelLogout,
     /// Serves native clients.
@@ -45,12 +47,13 @@ pub enum ResumeMode {
 
 impl Endpoint {
     /// Every endpoint, by its path below the app's `endpoint_prefix`.
-    pub const PATHS: [(&'static str, Self); 13] = [
+    pub const PATHS: [(&'static str, Self); 14] = [
         ("/login", Self::Login),
         ("/callback", Self::Callback),
         ("/logout", Self::Logout),
         ("/signed-out", Self::SignedOut),
         ("/session", Self::Session),
+        ("/sessions", Self::Sessions),
         ("/form", Self::PostReplay),
         ("/backchannel-logout", Self::BackchannelLogout),
         ("/frontchannel-logout", Self::FrontchannelLogout),
@@ -66,6 +69,7 @@ impl Endpoint {
     const fn is_offered(self, app: &App) -> bool {
         match self {
             Self::FrontchannelLogout => app.optional_endpoints.frontchannel_logout,
+            Self::Sessions => app.optional_endpoints.sessions,
             // Each of several providers has its own.
             Self::Callback => !app.providers.are_several(),
             Self::FusionAuthWebhook => app.optional_endpoints.fusionauth_webhooks.is_some(),
@@ -91,6 +95,7 @@ impl Endpoint {
             | Self::Native(_)
             | Self::FrontchannelLogout
             | Self::FusionAuthWebhook
+            | Self::Sessions
             | Self::PostReplay
             | Self::Unknown => true,
         }
@@ -98,7 +103,7 @@ impl Endpoint {
 
     pub(super) const fn resume_mode(self) -> ResumeMode {
         match self {
-            Self::Login | Self::Session | Self::PostReplay => ResumeMode::Refresh,
+            Self::Login | Self::Session | Self::Sessions | Self::PostReplay => ResumeMode::Refresh,
             Self::Callback
             | Self::Logout
             | Self::SignedOut
@@ -128,6 +133,7 @@ impl FoundEndpoint {
             | Endpoint::Logout
             | Endpoint::SignedOut
             | Endpoint::Session
+            | Endpoint::Sessions
             | Endpoint::BackchannelLogout
             | Endpoint::FrontchannelLogout
             | Endpoint::PostReplay

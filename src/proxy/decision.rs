@@ -149,6 +149,8 @@ impl Proxy {
             | Decision::ReceiveWebhook { app_ref }
             | Decision::ShowSignedOut { app_ref }
             | Decision::ShowSession { app_ref, .. }
+            | Decision::ShowSessions { app_ref, .. }
+            | Decision::EndSessions { app_ref, .. }
             | Decision::AlreadySignedIn { app_ref, .. } => {
                 self.refuse_check(app_ref, Reason::EndpointNotProxied, &context)
             }

@@ -135,6 +135,12 @@ impl Proxy {
             Decision::ShowSession { app_ref, live } => {
                 responder.session(app_ref.app, &live, self.auth.now(), code)
             }
+            Decision::ShowSessions { app_ref, live } => {
+                self.show_sessions(app_ref, &live, code, &context)
+            }
+            Decision::EndSessions { app_ref, live } => {
+                self.end_sessions(app_ref, &live, code, context).await
+            }
             Decision::RedirectToCanonicalOrigin { app_ref } => {
                 let location = format!("{}{}", app_ref.app.origin, context.info.target.as_str());
                 responder.redirect(StatusCode::PERMANENT_REDIRECT, &location, code)

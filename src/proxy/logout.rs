@@ -137,7 +137,11 @@ impl Proxy {
         self.responder.webhook(&received, code)
     }
 
-    fn server_busy(&self, app_ref: AppRef<'_>, context: &RequestContext<'_>) -> TaggedResponse {
+    pub(super) fn server_busy(
+        &self,
+        app_ref: AppRef<'_>,
+        context: &RequestContext<'_>,
+    ) -> TaggedResponse {
         let client_kind = context.info.client_kind;
         let request_id = context.request_id();
         self.responder
@@ -155,7 +159,7 @@ fn is_form(headers: &HeaderMap) -> bool {
 }
 
 /// The value of a field in a form. `None` if the field is missing or repeated.
-fn form_field(form: &[u8], name: &str) -> Option<String> {
+pub(super) fn form_field(form: &[u8], name: &str) -> Option<String> {
     let mut values = url::form_urlencoded::parse(form)
         .filter(|(field, _)| field == name)
         .map(|(_, value)| value);

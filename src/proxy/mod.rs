@@ -21,6 +21,7 @@ mod request_body;
 mod request_logs;
 mod request_telemetry;
 mod responder;
+mod sessions;
 mod stream_limits;
 mod upload_observer;
 

@@ -15,13 +15,15 @@ use serde::Serialize;
 
 mod href;
 mod provider_choice;
+mod sessions;
 
 pub(super) use href::MAX_LINK;
 pub use href::{Href, ParseHrefError};
 pub use provider_choice::{ProviderChoice, ProviderChoicePage};
+pub use sessions::{Age, SessionRow, SessionsPage};
 
 const STYLE: &str = include_str!("pages/style.css");
-const TEMPLATES: [(&str, &str); 11] = [
+const TEMPLATES: [(&str, &str); 12] = [
     ("layout.html", include_str!("pages/layout.html")),
     ("error.html", include_str!("pages/error.html")),
     ("forbidden.html", include_str!("pages/forbidden.html")),
@@ -42,6 +44,7 @@ const TEMPLATES: [(&str, &str); 11] = [
     ("frame_login.html", include_str!("pages/frame_login.html")),
     ("replay_post.html", include_str!("pages/replay_post.html")),
     ("provider_choice.html", provider_choice::TEMPLATE),
+    ("sessions.html", sessions::TEMPLATE),
 ];
 
 /// Maximum number of characters of a value. The rest is cut.
@@ -380,6 +383,11 @@ impl Pages {
         let choices = &provider_choice::samples();
         let choice = ProviderChoicePage { site, choices };
         self.render("provider_choice.html", &choice)?;
+        let rows = sessions::samples(site);
+        for is_incomplete in [true, false] {
+            let page = sessions::sample(&rows, home, is_incomplete);
+            self.render("sessions.html", &page)?;
+        }
         for sites in [&[][..], &[site]] {
             self.render(
                 "signed_in_apps.html",

@@ -12,6 +12,7 @@ mod provider;
 mod refusal;
 mod response;
 mod route_response;
+mod sessions;
 mod unavailable;
 mod user_pages;
 
@@ -25,6 +26,7 @@ pub(super) use decision::Permitted;
 pub(super) use login::login_url;
 pub(super) use login_host::MovingOn;
 pub(super) use response::{ResponseUpdate, TaggedResponse, require_https};
+pub(super) use sessions::{EVERYWHERE, SESSION_FIELD};
 pub(super) use user_pages::ReplayPrompt;
 
 /// Makes responses.

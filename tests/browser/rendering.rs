@@ -119,6 +119,48 @@ async fn illegible_page_is_detected() {
     chromium.close().await;
 }
 
+#[tokio::test]
+async fn page_of_sessions_is_legible_and_ends_one_and_all() {
+    let demo = DemoProcess::start(60);
+    let store = format!("{}/shopping-cart", demo.store);
+    let page = format!("{}/.doorward/sessions", demo.store);
+    let other = Chromium::start(&[]).await;
+    let chromium = Chromium::start(&[]).await;
+    for browser in [&other, &chromium] {
+        browser.open(&store).await;
+        browser.type_into("input[name=username]", "alice").await;
+        browser.type_into("input[name=password]", "alice").await;
+        browser.click("form button").await;
+        browser.says("#visitor", "alice").await;
+    }
+    chromium.open(&page).await;
+    chromium.find(".sessions li:nth-child(2) button").await;
+    looks_good(&chromium, "Your sessions", "sessions").await;
+    chromium.click(".sessions li:nth-child(2) button").await;
+    chromium
+        .arrives("the page again", |address| address == page)
+        .await;
+    chromium.find(".sessions li").await;
+    assert!(!chromium.has(".sessions li:nth-child(2)").await);
+    other.open(&store).await;
+    other
+        .arrives("a login", |address| !address.starts_with(&demo.store))
+        .await;
+    chromium.click(".actions button").await;
+    chromium
+        .arrives("the provider, or the page after a logout", |address| {
+            address != page
+        })
+        .await;
+    chromium.open(&page).await;
+    chromium
+        .arrives("a login", |address| !address.starts_with(&demo.store))
+        .await;
+    for browser in [other, chromium] {
+        browser.close().await;
+    }
+}
+
 async fn looks_good(chromium: &Chromium, heading: &str, name: &str) {
     chromium.says("h1", heading).await;
     let mut grounds = Vec::new();

@@ -123,6 +123,8 @@ mod service_manager;
 #[cfg(test)]
 mod session_list;
 #[cfg(test)]
+mod sessions_page;
+#[cfg(test)]
 mod several_providers;
 #[cfg(test)]
 mod shared_store;

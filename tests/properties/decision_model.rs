@@ -6,7 +6,7 @@ use doorward::policy::condition::{Condition, NetworkList, TextList};
 pub(crate) const CLIENT: [u8; 4] = [192, 0, 2, 1];
 
 /// Paths of the app and of endpoints.
-pub(crate) const PATHS: [&str; 29] = [
+pub(crate) const PATHS: [&str; 30] = [
     "/",
     "/a",
     "/a/b",
@@ -28,6 +28,7 @@ pub(crate) const PATHS: [&str; 29] = [
     "/.doorward/signed-out?state=https%3A%2F%2Fwww.example.com%2Fbye",
     "/.doorward/signed-out?return_to=https://evil.example/bye",
     "/.doorward/session",
+    "/.doorward/sessions",
     "/.doorward/backchannel-logout",
     "/.doorward/frontchannel-logout?sid=s",
     "/.doorward/webhooks/fusionauth",

@@ -403,7 +403,8 @@ fn check(
                 );
             }
             check_login_link(link, *reason, route, caller);
-            assert!(!link.return_to.as_str().starts_with(PREFIX));
+            let is_page = matches!(route, Route::Endpoint(_, Endpoint::Sessions));
+            assert_eq!(link.return_to.as_str().starts_with(PREFIX), is_page);
         }
         Decision::PreservePost { link, reason, .. } => {
             assert!(
@@ -430,12 +431,18 @@ fn check(
             let location = target.location(app_ref.app);
             assert!(location == LISTED || location.starts_with(&format!("{ORIGIN}/")));
         }
-        Decision::Logout { .. } => {
+        Decision::Logout { app_ref, .. }
+        | Decision::LogoutEverywhere { app_ref }
+        | Decision::EndSessions { app_ref, .. } => {
+            assert!(is_signed_in || !matches!(decision, Decision::EndSessions { .. }));
             assert_eq!(info.method, Method::POST);
+            let is_everywhere = matches!(decision, Decision::LogoutEverywhere { .. });
+            assert_eq!(app_ref.app.is_login_host(), is_everywhere);
+            let own = if is_everywhere { LOGIN_ORIGIN } else { ORIGIN };
             let origins: Vec<_> = headers.get_all("origin").iter().collect();
             let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
             assert!(
-                origins == [ORIGIN] || (origins.is_empty() && site == Some(b"same-origin")),
+                origins == [own] || (origins.is_empty() && site == Some(b"same-origin")),
                 "{headers:?}"
             );
         }
@@ -472,7 +479,7 @@ fn check(
                 | Route::Misdirected => panic!("{route:?}"),
             }
         }
-        Decision::ShowSession { .. } => assert!(is_signed_in),
+        Decision::ShowSession { .. } | Decision::ShowSessions { .. } => assert!(is_signed_in),
         Decision::FinishLogin { .. } => {
             assert!(matches!(route, Route::Endpoint(_, Endpoint::Callback)))
         }
@@ -486,15 +493,6 @@ fn check(
         }
         Decision::ListSignedInApps { app_ref } => {
             assert!(app_ref.app.is_login_host() && info.method != Method::POST);
-        }
-        Decision::LogoutEverywhere { app_ref } => {
-            assert!(app_ref.app.is_login_host() && info.method == Method::POST);
-            let origins: Vec<_> = headers.get_all("origin").iter().collect();
-            let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
-            assert!(
-                origins == [LOGIN_ORIGIN] || (origins.is_empty() && site == Some(b"same-origin")),
-                "{headers:?}"
-            );
         }
         Decision::ConfirmLogout { user, .. } => assert_eq!(user.is_some(), is_signed_in),
         Decision::BackchannelLogout { .. } => {
@@ -581,7 +579,7 @@ proptest! {
         let ambiguities = [PathAmbiguity::DoubleSlash, PathAmbiguity::Semicolon, PathAmbiguity::EncodedPercent];
         let allowed = if allows_ambiguities { &ambiguities[..] } else { &[] };
         let allowed = allowed.iter().fold(PathAmbiguities::NONE, |all, ambiguity| all.with(*ambiguity));
-        let router = router(rules, allowed, OptionalEndpoints { fusionauth_webhooks: has_endpoints.then(ProviderIndex::default), frontchannel_logout: has_endpoints }, several_providers);
+        let router = router(rules, allowed, OptionalEndpoints { fusionauth_webhooks: has_endpoints.then(ProviderIndex::default), frontchannel_logout: has_endpoints, sessions: has_endpoints }, several_providers);
         let mut request = Request::builder().method(method).uri(&path).header("host", host);
         for (name, value) in lines {
             request = request.header(name, value);

@@ -98,6 +98,14 @@ impl SessionIndex {
         Recorded::Dropped
     }
 
+    /// The sessions of one user.
+    pub(super) fn of_user(&self, user: SubjectHash) -> Vec<ListedSession> {
+        let entries = lock(&self.entries);
+        of_user(&entries, user)
+            .map(|(_, session)| session.clone())
+            .collect()
+    }
+
     /// These entries, as far as they are there.
     pub(super) fn of_keys(&self, keys: &[EntryKey]) -> Vec<ListedSession> {
         let entries = lock(&self.entries);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::auth::app::AppAuth;
+use crate::auth::refresh::revoke::{RevocableSession, SessionKey};
 use crate::auth::session_id::start_of;
 use crate::store::SessionKeyRef;
 use crate::types::oauth::{AppName, ProviderName, ProviderSid, SessionId, Subject};
@@ -113,6 +114,19 @@ impl ListedSession {
                 is_access_token: false,
                 order: start_of(&self.sid),
             })
+    }
+
+    /// The session for its revocation.
+    pub(super) fn revocable(&self) -> RevocableSession {
+        RevocableSession {
+            key: SessionKey {
+                sid: self.sid.clone(),
+                subject: self.subject.clone(),
+                started_at: self.started_at,
+            },
+            provider_sid: self.provider_sid.clone(),
+            token: None,
+        }
     }
 
     #[cfg(test)]

@@ -8,6 +8,7 @@
 mod client;
 mod index;
 mod listed;
+pub mod own;
 pub mod query;
 mod replication;
 
@@ -19,6 +20,9 @@ use arc_swap::ArcSwap;
 
 use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
+use crate::auth::logout::rp_initiated::Logout;
+use crate::auth::refresh::revoke::SessionRevoker;
+use crate::auth::revocation::replication::RevocationReplicator;
 use crate::auth::session::authentication::{Authentication, SessionUpdate};
 use crate::auth::session::stream::StreamActivity;
 use crate::identity::claims::Claims;
@@ -84,6 +88,9 @@ pub struct SessionList {
     context: Arc<Context>,
     state: Arc<SessionListState>,
     streams: Arc<StreamActivity>,
+    replicator: RevocationReplicator,
+    revoker: SessionRevoker,
+    logout: Logout,
 }
 
 /// The apps of the configuration, by name and provider.
@@ -109,11 +116,17 @@ impl SessionList {
         context: Arc<Context>,
         state: Arc<SessionListState>,
         streams: Arc<StreamActivity>,
+        replicator: RevocationReplicator,
+        revoker: SessionRevoker,
+        logout: Logout,
     ) -> Self {
         Self {
             context,
             state,
             streams,
+            replicator,
+            revoker,
+            logout,
         }
     }
 
@@ -165,23 +178,39 @@ impl SessionList {
             } else {
                 live.last_activity()
             };
-            self.record(app, live.session(), holder, last_activity, client);
+            let listed = self.describe(app, live.session(), holder, last_activity, client);
+            self.record(app, listed);
         }
     }
 
-    fn record(
+    fn record(&self, app: &AppAuth, listed: ListedSession) {
+        let key = EntryKey {
+            user: user_of(app, &listed.subject),
+            sid: listed.sid.clone(),
+        };
+        let interval = idle_slack(app.app.limits.idle);
+        match self.state.index.record(key.clone(), listed, interval) {
+            Recorded::Listed => {}
+            Recorded::ToPublish if self.context.stores.session_list.is_none() => {}
+            Recorded::ToPublish => self.state.replication.enqueue(key),
+            Recorded::Dropped => self.context.observer.session_not_listed(),
+        }
+    }
+
+    /// A session as the settings list it.
+    fn describe(
         &self,
         app: &AppAuth,
         session: &Session,
         holder: Holder,
         last_activity: Timestamp,
         client: ClientOfRequest<'_>,
-    ) {
+    ) -> ListedSession {
         let settings = self.state.settings.load();
         let identity = &session.identity;
         let name = settings.names.as_ref();
         let name = name.and_then(|names| names.name(&identity.subject, &identity.claims));
-        let listed = ListedSession {
+        ListedSession {
             sid: session.sid.clone(),
             subject: identity.subject.clone(),
             provider_sid: session.provider_sid.clone(),
@@ -200,17 +229,6 @@ impl SessionList {
             client: client.described(settings.client),
             published: Timestamp::default(),
             is_of_replica: false,
-        };
-        let key = EntryKey {
-            user: user_of(app, &identity.subject),
-            sid: session.sid.clone(),
-        };
-        let interval = idle_slack(app.app.limits.idle);
-        match self.state.index.record(key.clone(), listed, interval) {
-            Recorded::Listed => {}
-            Recorded::ToPublish if self.context.stores.session_list.is_none() => {}
-            Recorded::ToPublish => self.state.replication.enqueue(key),
-            Recorded::Dropped => self.context.observer.session_not_listed(),
         }
     }
 

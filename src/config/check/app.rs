@@ -137,8 +137,9 @@ pub(super) fn check(
         .map(|raw| bearer::check(raw, &names, &at.key("bearer")));
     let optional_endpoints = OptionalEndpoints {
         frontchannel_logout: raw.frontchannel_logout.unwrap_or(false),
-        // Set when the providers are known.
+        // Set when the providers and the session list are known.
         fusionauth_webhooks: None,
+        sessions: false,
     };
     let max_preserved_post = preserve_post_max_bytes(
         raw.preserve_post_max_bytes,

@@ -22,5 +22,6 @@ pub(super) fn check(raw: RawSessionList, at: &Location<'_>) -> SessionListConfig
         max_sessions: usize::try_from(max_sessions).unwrap_or(usize::MAX),
         user: user.map(|user| logged_user(user, &at.key("user"))),
         client: raw.client.unwrap_or(ClientDetail::ProgramAndNetwork),
+        has_page: raw.page.unwrap_or(true),
     }
 }

@@ -157,6 +157,20 @@ pub enum Decision<'a> {
         /// The session.
         live: LiveSession,
     },
+    /// Show the sessions of the user.
+    ShowSessions {
+        /// The app.
+        app_ref: AppRef<'a>,
+        /// The session of the request.
+        live: LiveSession,
+    },
+    /// End one of them, or all. The body says which.
+    EndSessions {
+        /// The app.
+        app_ref: AppRef<'a>,
+        /// The session of the request.
+        live: LiveSession,
+    },
     /// Redirect a login request that has a session.
     AlreadySignedIn {
         /// The app.
@@ -240,6 +254,8 @@ impl Decision<'_> {
             Self::ReceiveWebhook { .. } => "fusionauth_webhook",
             Self::ShowSignedOut { .. } => "signed_out",
             Self::ShowSession { .. } => "session",
+            Self::ShowSessions { .. } => "sessions",
+            Self::EndSessions { .. } => "session_ended",
             Self::AlreadySignedIn { .. } => "already_signed_in",
             Self::RedirectToCanonicalOrigin { .. } => "redirect_to_canonical_origin",
             Self::Refuse(refusal) => refusal.reason.code(),

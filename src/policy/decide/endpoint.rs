@@ -70,6 +70,7 @@ pub(super) fn decide_endpoint<'a>(
                 refuse(Reason::CrossSite)
             }
         }
+        (Endpoint::Sessions, caller) => decide_sessions(request, caller),
         (Endpoint::BackchannelLogout, _) if info.method == Method::POST => {
             Decision::BackchannelLogout { app_ref }
         }
@@ -145,6 +146,38 @@ pub(super) fn decide_endpoint<'a>(
             refuse(Reason::LoginRequired(NoSessionReason::NoCookie))
         }
     }
+}
+
+/// Decides about the page of the user's sessions, and its form. A session in cookies is required: an
+/// app's token must not list or end the others. The form needs the page's origin, as a logout does.
+fn decide_sessions<'a>(request: EndpointRequest<'a, '_>, caller: Caller) -> Decision<'a> {
+    let EndpointRequest {
+        info,
+        headers,
+        app_ref,
+        ..
+    } = request;
+    let refuse = |reason| refuse(info, Some(app_ref), reason);
+    let is_post = info.method == Method::POST;
+    if !is_post && !matches!(info.method, Method::GET | Method::HEAD) {
+        return refuse(Reason::MethodNotAllowed("GET, HEAD, POST"));
+    }
+    if is_post && !is_same_origin(headers, &app_ref.app.origin.to_string()) {
+        return refuse(Reason::CrossSite);
+    }
+    let reason = match caller {
+        Caller::Authenticated(live) if is_post => return Decision::EndSessions { app_ref, live },
+        Caller::Authenticated(live) => return Decision::ShowSessions { app_ref, live },
+        Caller::Anonymous(reason) => reason,
+        Caller::NativeSession(_) | Caller::Bearer(_) | Caller::Basic(_) => {
+            NoSessionReason::NoCookie
+        }
+    };
+    if is_post {
+        return refuse(Reason::LoginRequired(reason));
+    }
+    let page = ReturnTo::sessions_page(&app_ref.app.prefix);
+    request.login(LoginLink::to(page), reason)
 }
 
 /// Decides about a login link. One with `prompt`, with another provider than the session's, or with

@@ -46,6 +46,7 @@ pub(super) fn decide_login_host<'a>(
         Endpoint::BackchannelLogout if is_post => Decision::BackchannelLogout { app_ref },
         Endpoint::BackchannelLogout => refuse(Reason::MethodNotAllowed("POST")),
         Endpoint::Session
+        | Endpoint::Sessions
         | Endpoint::Native(_)
         | Endpoint::FrontchannelLogout
         | Endpoint::FusionAuthWebhook

@@ -68,6 +68,14 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
             })
         }),
         (
+            "sessions",
+            pages.sessions(&SessionsPage {
+                site: text,
+                user: text,
+                ..sessions::sample(&sessions::samples(text), login, true)
+            }),
+        ),
+        (
             "signed_in_apps",
             pages.signed_in_apps(&SignedInAppsPage {
                 site: text,

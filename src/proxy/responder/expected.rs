@@ -37,7 +37,8 @@ impl Responder {
                 ..
             }
             | Decision::ShowSignedOut { .. }
-            | Decision::ShowSession { .. } => Some(StatusCode::OK),
+            | Decision::ShowSession { .. }
+            | Decision::ShowSessions { .. } => Some(StatusCode::OK),
             Decision::Forward(permit) => match permit.own_response()? {
                 OwnResponse::Redirect { status, .. } => Some(status),
                 OwnResponse::Respond(fixed) => Some(fixed.status),
@@ -49,6 +50,7 @@ impl Responder {
             | Decision::ListSignedInApps { .. }
             | Decision::LogoutEverywhere { .. }
             | Decision::Logout { .. }
+            | Decision::EndSessions { .. }
             | Decision::BackchannelLogout { .. }
             | Decision::Native { .. }
             | Decision::FrontchannelLogout { .. }

@@ -1,0 +1,64 @@
+//! The page of a user's sessions.
+
+use super::Responder;
+use super::error::href;
+use super::response::TaggedResponse;
+use super::user_pages::display_name;
+use crate::auth::session_list::own::OwnSessions;
+use crate::auth::session_list::{Holder, ListedSession};
+use crate::identity::identity::Identity;
+use crate::policy::app::App;
+use crate::proxy::pages::{Age, SessionRow, SessionsPage};
+use crate::types::time::Timestamp;
+
+/// The field of the form that names a session.
+pub(in crate::proxy) const SESSION_FIELD: &str = "session";
+
+/// The value of the field for all sessions.
+pub(in crate::proxy) const EVERYWHERE: &str = "everywhere";
+
+impl Responder {
+    /// The page that lists the sessions of `user`.
+    pub fn sessions(
+        &self,
+        app: &App,
+        user: &Identity,
+        own: Option<OwnSessions>,
+        now: Timestamp,
+        code: &'static str,
+    ) -> TaggedResponse {
+        let action = href(&app.endpoint_path("sessions"));
+        let links = action
+            .zip(href(&app.endpoint_path("logout")))
+            .zip(href("/"));
+        let values = links.zip(own);
+        self.page_or_error(code, values, |(((action, logout), home), own)| {
+            let listed = std::iter::once(&own.current).chain(&own.others);
+            let sessions: Vec<SessionRow> = listed.map(|session| row(session, now)).collect();
+            self.pages.sessions(&SessionsPage {
+                site: app.origin.host(),
+                user: &display_name(user),
+                sessions: &sessions,
+                is_incomplete: !own.is_complete,
+                action: &action,
+                logout: &logout,
+                field_name: SESSION_FIELD,
+                everywhere: EVERYWHERE,
+                home: &home,
+            })
+        })
+    }
+}
+
+fn row(session: &ListedSession, now: Timestamp) -> SessionRow {
+    let age = |at: Timestamp| Age::of_secs(now.since(at).as_secs());
+    SessionRow {
+        name: session.sid.log_name(),
+        site: session.site.clone(),
+        program: session.client.program.clone(),
+        network: session.client.network.clone(),
+        is_native: session.holder == Holder::NativeApp,
+        login: age(session.started_at),
+        active: age(session.last_activity),
+    }
+}
