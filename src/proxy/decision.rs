@@ -111,10 +111,12 @@ impl Proxy {
                 app_ref,
                 link,
                 reason,
+                requirement,
             } => {
                 let reason = Reason::PostNotPreserved(reason, PreservePostError::Disabled);
                 let refusal = Refusal {
                     login: Some(link),
+                    requirement: Some(requirement),
                     ..Refusal::new(reason, Some(app_ref), client_kind)
                 };
                 self.refuse(&refusal, request_id)

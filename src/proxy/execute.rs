@@ -58,7 +58,11 @@ impl Proxy {
                 app_ref,
                 link,
                 reason,
-            } => self.preserve_post(app_ref, link, reason, context).await,
+                requirement,
+            } => {
+                self.preserve_post(app_ref, link, reason, requirement, context)
+                    .await
+            }
             Decision::ConfirmPostReplay {
                 app_ref,
                 live,

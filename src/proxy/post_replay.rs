@@ -25,6 +25,7 @@ use crate::policy::decide::{Permit, Reason, Refusal};
 use crate::policy::post_replay::{PreservePostError, content_length, may_be_replay_request};
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::{AppRef, Route};
+use crate::policy::rules::AccessRequirement;
 use crate::session::preserved_post::PreservedPost;
 use crate::session::validity::{LiveSession, NoSessionReason};
 use crate::types::body::Body;
@@ -85,6 +86,7 @@ impl Proxy {
         app_ref: AppRef<'_>,
         link: LoginLink,
         reason: NoSessionReason,
+        requirement: &AccessRequirement,
         mut context: RequestContext<'_>,
     ) -> TaggedResponse {
         let hints = context.transport_hints(app_ref);
@@ -95,8 +97,12 @@ impl Proxy {
         }
         let not_preserved = |error| {
             let reason = Reason::PostNotPreserved(reason, error);
-            replay.record_not_preserved(app_ref, error);
-            self.refuse_post(app_ref, info, reason, Some(link.clone()), request_id)
+            let refusal = Refusal {
+                login: Some(link.clone()),
+                requirement: Some(requirement),
+                ..Refusal::new(reason, Some(app_ref), info.client_kind)
+            };
+            self.refuse(&refusal, request_id)
         };
         let already_preserved = context.replayed_post.take();
         let is_new = already_preserved.is_none();
@@ -279,22 +285,8 @@ impl Proxy {
                 );
             }
         };
-        self.refuse_post(app_ref, info, reason, None, request_id)
-    }
-
-    fn refuse_post(
-        &self,
-        app_ref: AppRef<'_>,
-        info: &RequestInfo,
-        reason: Reason,
-        login: Option<LoginLink>,
-        request_id: RequestId,
-    ) -> TaggedResponse {
-        let refusal = Refusal {
-            login,
-            ..Refusal::new(reason, Some(app_ref), info.client_kind)
-        };
-        self.responder.refusal(&refusal, request_id)
+        let refusal = Refusal::new(reason, Some(app_ref), info.client_kind);
+        self.refuse(&refusal, request_id)
     }
 }
 

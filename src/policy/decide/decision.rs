@@ -51,6 +51,8 @@ pub enum Decision<'a> {
         link: LoginLink,
         /// Why there is no session, or not a sufficient one.
         reason: NoSessionReason,
+        /// What the route requires.
+        requirement: &'a AccessRequirement,
     },
     /// Ask whether to replay a preserved form.
     ConfirmPostReplay {

@@ -43,6 +43,7 @@ pub(super) fn require_app_login<'a>(
             app_ref: at_chosen_provider(app_ref, &link),
             link,
             reason,
+            requirement,
         };
     }
     let login = LoginRequest {

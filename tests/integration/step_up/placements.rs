@@ -67,3 +67,38 @@ async fn other_proxy_is_told_to_refuse_or_to_redirect() {
     let permitted = Check::new(Dialect::ForwardAuth, ACCOUNT).header("Cookie", &cookies);
     assert_eq!(permitted.request(&doorward).await.status(), 200);
 }
+
+/// The form cannot be preserved at the edge. The challenge still says what the login must be.
+#[tokio::test]
+async fn form_at_another_proxy_is_refused_with_the_requirement() {
+    let doorward = decided_by(with_rules(Setup::plain())).start();
+    let mut browser = alice(&doorward).await;
+    doorward.advance_secs(331);
+    opened(&mut browser, &doorward.store_url(CART), 0).await;
+    let origin = "http://store.localhost:8080";
+    for dialect in [
+        Dialect::AuthRequest,
+        Dialect::ForwardAuth,
+        Dialect::ExtAuthz,
+    ] {
+        let form = Check::new(dialect, ACCOUNT)
+            .method("POST")
+            .header("Cookie", &cookies(&doorward, &browser))
+            .header("Accept", HTML)
+            .header("Origin", origin)
+            .header("Sec-Fetch-Site", "same-origin")
+            .header("Sec-Fetch-Mode", "navigate")
+            .header("Sec-Fetch-Dest", "document")
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .header("X-Original-Content-Length", "9");
+        let refused = form.request(&doorward).await;
+        assert_eq!(refused.status(), 401, "{dialect:?}");
+        let challenges = refused.head.all("www-authenticate");
+        assert!(
+            challenges.iter().any(|challenge| challenge
+                .contains("error=\"insufficient_user_authentication\"")
+                && challenge.contains("max_age=\"300\"")),
+            "{dialect:?}: {challenges:?}"
+        );
+    }
+}
