@@ -11,6 +11,7 @@ use crate::policy::app::App;
 use crate::session::seal::{Key, KeyRing};
 use crate::store::Revocations;
 use crate::types::oauth::{AppName, ProviderName};
+use crate::types::time::Timestamp;
 
 /// Builds the apps of one configuration.
 pub(super) struct AppBuilder<'c> {
@@ -20,6 +21,8 @@ pub(super) struct AppBuilder<'c> {
     /// The apps of the previous configuration. One that has the same name, or another name at the
     /// same origin, keeps its revocations.
     pub(super) previous: &'c [Arc<AppAuth>],
+    /// The current time.
+    pub(super) now: Timestamp,
 }
 
 impl AppBuilder<'_> {
@@ -81,6 +84,8 @@ impl AppBuilder<'_> {
             let hosts = self.config.login_hosts.iter().map(|host| &host.policy);
             apps.chain(hosts).any(|app| app.name == *name)
         };
+        let is_renamed =
+            |before: &AppAuth| before.app.origin == app.origin && !is_configured(&before.app.name);
         // Those of one issuer are never those of another.
         let issuer = &provider.settings().issuer;
         let previous = || {
@@ -88,17 +93,20 @@ impl AppBuilder<'_> {
             previous.filter(|before| before.provider.settings().issuer == *issuer)
         };
         let same = previous().find(|before| before.app.name == app.name);
-        let renamed = || {
-            previous()
-                .find(|before| before.app.origin == app.origin && !is_configured(&before.app.name))
-        };
-        match same.or_else(renamed) {
-            Some(before) => Arc::clone(&before.revocations),
-            None => {
-                let max_revoked = self.config.store.max_revoked;
-                Arc::new(Revocations::new(max_revoked, app.limits.absolute))
+        let renamed = || previous().find(|before| is_renamed(before));
+        if let Some(before) = same.or_else(renamed) {
+            return Arc::clone(&before.revocations);
+        }
+        let max_revoked = self.config.store.max_revoked;
+        let revocations = Revocations::new(max_revoked, app.limits.absolute);
+        // The issuer may have been one whose access tokens the app accepted.
+        for before in self.previous {
+            if before.app.name == app.name || is_renamed(before) {
+                let revoked = before.revocations.snapshot();
+                revocations.revoke_all(revoked.at_issuer(issuer), self.now);
             }
         }
+        Arc::new(revocations)
     }
 
     fn bearer_auth(&self, app: &App, settings: &BearerConfig) -> Result<BearerAuth, StartError> {

@@ -143,6 +143,7 @@ impl Configured {
             providers: &shared_providers,
             ring: &ring,
             previous: previous.map_or(&[], |previous| &previous.apps),
+            now: process.clock.now(),
         };
         let apps = builder.apps()?;
         let auth = match previous {
@@ -357,6 +358,7 @@ pub(super) fn apps_of(
         providers: &providers,
         ring: &key_ring(config)?,
         previous: &[],
+        now: clock.now(),
     };
     builder.apps()
 }

@@ -58,6 +58,33 @@ impl Revocation {
         }
     }
 
+    /// The provider that named what it ended, if that is not the app's own.
+    pub const fn other_issuer(&self) -> Option<&Issuer> {
+        match self {
+            Self::Provider(ended) => ended.issuer.as_ref(),
+            Self::Session(..) | Self::ProviderSession(_) | Self::User(..) | Self::Everyone(_) => {
+                None
+            }
+        }
+    }
+
+    /// The same for an app whose own provider named it, in the form that earlier versions read.
+    #[must_use]
+    pub fn at_own_provider(self) -> Self {
+        let Self::Provider(ended) = self else {
+            return self;
+        };
+        match (ended.sid, ended.user) {
+            (Some(sid), None) => Self::ProviderSession(sid),
+            (None, Some(user)) => Self::User(user.subject, user.started_until),
+            (sid, user) => Self::Provider(ProviderRevocation {
+                issuer: None,
+                sid,
+                user,
+            }),
+        }
+    }
+
     /// Limits the start of revoked sessions to `latest`, so that users can log in after it.
     #[must_use]
     pub fn until(self, latest: Timestamp) -> Self {

@@ -48,8 +48,9 @@ pub(super) fn open(
     value: &[u8],
 ) -> Result<Option<OpenedEntry>, InvalidEntry> {
     let entry = RawEntry::parse(value).ok_or(InvalidEntry)?;
-    let apps = apps.iter().enumerate();
     let mut named = apps
+        .iter()
+        .enumerate()
         .filter(|(_, app)| app.app.name.as_str() == entry.app)
         .peekable();
     if named.peek().is_none() {
@@ -64,7 +65,31 @@ pub(super) fn open(
             key_age,
         })
     });
-    opened.map(Some).ok_or(InvalidEntry)
+    let opened = opened.ok_or(InvalidEntry)?;
+    Ok(Some(opened.at_login_provider(apps)))
+}
+
+impl OpenedEntry {
+    /// The same for the app at the provider that named what it ended. The app accepted only access
+    /// tokens of it at the time, and now its users log in there.
+    fn at_login_provider(self, apps: &[Arc<AppAuth>]) -> Self {
+        let issuer = self.event.revocation.other_issuer();
+        let moved = issuer
+            .zip(apps.get(self.position))
+            .and_then(|(issuer, app)| {
+                apps.iter().position(|other| {
+                    other.app.name == app.app.name && other.provider.settings().issuer == *issuer
+                })
+            });
+        match moved {
+            Some(position) => Self {
+                position,
+                event: self.event.at_own_provider(),
+                key_age: self.key_age,
+            },
+            None => self,
+        }
+    }
 }
 
 /// A log entry before decryption.

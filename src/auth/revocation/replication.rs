@@ -174,6 +174,7 @@ impl RevocationReplicator {
             if replicator.has_apps_beside(&polled) {
                 // The log may have revocations of an app that was unknown when they were read.
                 replicator.state.sync.set_cursor(Cursor::default());
+                replicator.remove_moved();
             }
             replicator.poll_once(&mut last_read).await;
             polled = replicator;
@@ -188,6 +189,17 @@ impl RevocationReplicator {
             apps.any(|other| Arc::ptr_eq(&other.revocations, &app.revocations))
         };
         !self.context.apps.iter().all(|app| known(app))
+    }
+
+    /// Removes revocations by the names of a provider at which the users of the app log in now: they
+    /// belong to the app at that provider.
+    fn remove_moved(&self) {
+        for app in &self.context.apps {
+            for other in self.context.at_other_providers(app) {
+                let issuer = &other.provider.settings().issuer;
+                app.revocations.remove_issuer(issuer);
+            }
+        }
     }
 
     async fn poll_once(&self, last_read: &mut Instant) {

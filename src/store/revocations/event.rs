@@ -120,6 +120,15 @@ impl RevocationEvent {
             block: None,
         }
     }
+
+    /// The same for an app whose own provider named what is revoked.
+    #[must_use]
+    pub fn at_own_provider(self) -> Self {
+        Self {
+            revocation: self.revocation.at_own_provider(),
+            ..self
+        }
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,12 @@ impl RevokedSet {
             .filter(move |event| now < event.ends_at)
     }
 
+    /// Those by the names of another provider, for an app whose own provider it is.
+    pub fn at_issuer(&self, issuer: &Issuer) -> impl Iterator<Item = RevocationEvent> {
+        let names = self.index.others.get(issuer.as_str());
+        names.into_iter().flat_map(|names| names.events(None))
+    }
+
     /// A lower bound of the number of events of [`Self::all`].
     pub fn count(&self, now: Timestamp) -> usize {
         let lives = |(_, entry): &(&str, &Entry)| now < entry.ends_at;
@@ -78,20 +84,19 @@ fn user_sessions(subject: &str, started_until: Timestamp) -> UserSessions {
     }
 }
 
-/// In the form that earlier versions read, if they know such a revocation.
 fn by_provider(
     issuer: Option<&Issuer>,
     sid: Option<ProviderSid>,
     user: Option<UserSessions>,
 ) -> Revocation {
-    match (issuer, sid, user) {
-        (None, Some(sid), None) => Revocation::ProviderSession(sid),
-        (None, None, Some(user)) => Revocation::User(user.subject, user.started_until),
-        (issuer, sid, user) => Revocation::Provider(ProviderRevocation {
-            issuer: issuer.cloned(),
-            sid,
-            user,
-        }),
+    let ended = Revocation::Provider(ProviderRevocation {
+        issuer: issuer.cloned(),
+        sid,
+        user,
+    });
+    match issuer {
+        Some(_) => ended,
+        None => ended.at_own_provider(),
     }
 }
 

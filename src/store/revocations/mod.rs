@@ -133,6 +133,15 @@ impl Revocations {
         RevocationChanges { new, shrunk }
     }
 
+    /// Removes the revocations by the names of another provider.
+    pub fn remove_issuer(&self, issuer: &Issuer) {
+        let _writing = lock(&self.writing);
+        let mut next = RevokedSet::clone(&self.snapshot.load());
+        if next.index.others.remove(issuer.as_str()).is_some() {
+            self.snapshot.store(Arc::new(next));
+        }
+    }
+
     /// Removes expired revocations.
     pub fn sweep(&self, now: Timestamp) {
         let _writing = lock(&self.writing);

@@ -16,6 +16,7 @@ use crate::support::provider::{Client, Endpoint, FakeProvider, User};
 mod attacks;
 mod choice;
 mod logout;
+mod migration;
 mod real;
 mod sessions;
 mod tokens;
