@@ -10,6 +10,7 @@ use super::purposes::{
 };
 use crate::identity::claims::ClaimSource;
 use crate::limits::ClientKey;
+use crate::oidc::jws::unverified_issuer;
 use crate::oidc::presented_token::{AccessTokenClaim, PresentedToken, TokenSubject};
 use crate::oidc::{ClientSettings, Provider};
 use crate::policy::app::App;
@@ -265,8 +266,14 @@ impl AppAuth {
     }
 
     /// The provider as the app's pages and rules know it.
-    pub(in crate::auth) fn login_provider(&self) -> &LoginProvider {
+    pub fn login_provider(&self) -> &LoginProvider {
         self.app.providers.get(self.index)
+    }
+
+    /// The provider in logs: named if the app has several.
+    pub fn named_provider(&self) -> Option<&str> {
+        let provider = self.app.providers.are_several().then_some(self.index);
+        provider.map(|index| self.app.providers.get(index).name.as_str())
     }
 
     /// The URL of the app's callback for this provider.
@@ -315,12 +322,13 @@ impl AppAuth {
     /// The provider that issued a token by its unverified `iss`: that of the logins, or another
     /// whose access tokens the app accepts.
     pub(in crate::auth) fn provider_of(&self, token: &str) -> &Arc<Provider> {
-        if self.provider.is_named_by(token) {
+        let issuer = unverified_issuer(token);
+        if self.provider.is_issuer(issuer.as_ref()) {
             return &self.provider;
         }
         let others = self.bearer.iter().flat_map(|bearer| &bearer.providers);
         let mut others = others.filter(|other| !Arc::ptr_eq(other, &self.provider));
-        let other = others.find(|other| other.is_named_by(token));
+        let other = others.find(|other| other.is_issuer(issuer.as_ref()));
         other.unwrap_or(&self.provider)
     }
 

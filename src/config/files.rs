@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::inputs::InputFile;
 use super::report::{Location, quoted};
+use crate::types::logo::Logo;
 
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -41,6 +42,9 @@ pub(super) struct Certificates {
     pub(super) pem: Vec<u8>,
     pub(super) certificates: Vec<CertificateDer<'static>>,
 }
+
+/// Reads a file and its permissions.
+type ReadFile<T> = fn(&Path) -> io::Result<(Zeroizing<T>, u32)>;
 
 /// Whether a file's permissions are checked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -155,6 +159,30 @@ impl Folder {
         }
     }
 
+    /// The image in the file `name`.
+    pub(super) fn logo(&self, at: &Location<'_>, name: &str) -> Option<Logo> {
+        let image = match name.strip_prefix(VARIABLE) {
+            Some(variable) => Zeroizing::new(self.variable(at, variable)?.as_bytes().to_vec()),
+            None => self.read_as(
+                at,
+                name,
+                Confidentiality::Public,
+                Missing::Refused,
+                read_bytes,
+            )?,
+        };
+        match Logo::parse(&image) {
+            Ok(logo) => Some(logo),
+            Err(error) => {
+                at.error(
+                    format!("the file {} is not a logo: {error}", quoted(name)),
+                    "an SVG image without scripts, or a PNG image, of at most 32 KiB",
+                );
+                None
+            }
+        }
+    }
+
     fn read(
         &self,
         at: &Location<'_>,
@@ -162,14 +190,26 @@ impl Folder {
         confidentiality: Confidentiality,
         missing: Missing,
     ) -> Option<Zeroizing<String>> {
-        if let Some(variable) = name.strip_prefix(VARIABLE) {
-            return self.variable(at, variable);
+        match name.strip_prefix(VARIABLE) {
+            Some(variable) => self.variable(at, variable),
+            None => self.read_as(at, name, confidentiality, missing, read_text),
         }
+    }
+
+    /// The content of the file `name`, as `read` gives it with the permissions of the file.
+    fn read_as<T: AsRef<[u8]> + Zeroize>(
+        &self,
+        at: &Location<'_>,
+        name: &str,
+        confidentiality: Confidentiality,
+        missing: Missing,
+        read: ReadFile<T>,
+    ) -> Option<Zeroizing<T>> {
         let path = self.path(name);
         let file = InputFile::before_reading(at.key_path(), &path);
-        match read_text(&path) {
+        match read(&path) {
             Ok((text, mode)) => {
-                at.note_file(file.with_content(text.as_bytes()));
+                at.note_file(file.with_content((*text).as_ref()));
                 if confidentiality == Confidentiality::Secret && mode & 0o007 != 0 {
                     let hint = format!("run `chmod o-rwx {}`", path.display());
                     at.warning(
@@ -251,6 +291,14 @@ pub(super) fn is_example_secret(secret: &str) -> bool {
 
 /// The text of a file and its permissions.
 pub(super) fn read_text(path: &Path) -> io::Result<(Zeroizing<String>, u32)> {
+    let (bytes, mode) = read_bytes(path)?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok((Zeroizing::new(text.to_owned()), mode))
+}
+
+/// The content of a file and its permissions.
+fn read_bytes(path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, u32)> {
     // Before opening it, because opening a named pipe blocks.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::new(
@@ -260,15 +308,15 @@ pub(super) fn read_text(path: &Path) -> io::Result<(Zeroizing<String>, u32)> {
     }
     let file = File::open(path)?;
     let mode = file.metadata()?.permissions().mode();
-    let mut text = Zeroizing::new(String::new());
-    file.take(MAX_FILE + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE {
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
             "larger than 1 MiB",
         ));
     }
-    Ok((text, mode))
+    Ok((bytes, mode))
 }
 
 /// Describes an error without the system's error number.

@@ -166,6 +166,7 @@ pub(super) struct RawProvider {
     pub(super) issuer: Option<String>,
     pub(super) discovery_url: Option<String>,
     pub(super) title: Option<String>,
+    pub(super) logo_file: Option<String>,
     pub(super) login_hint_domains: Option<List<String>>,
     pub(super) login_url: Option<String>,
     pub(super) login_endpoint_prefix: Option<String>,

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::algorithm::Algorithm;
 use super::json;
 use super::jwks::{Key, KeyFingerprint, KeySet};
+use crate::types::oauth::Issuer;
 
 /// Maximum size of a token in bytes.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
@@ -82,6 +83,13 @@ pub struct Jws<'t> {
     algorithm: Algorithm,
     kid: Option<String>,
     typ: Option<String>,
+}
+
+/// The issuer that `token` names, unverified. Only selects the provider whose keys to use.
+pub fn unverified_issuer(token: &str) -> Option<Issuer> {
+    let claims = Jws::parse(token, &Algorithm::ALL).ok()?.unverified_claims();
+    let claims = claims.ok()?;
+    claims.get("iss")?.as_str().map(Issuer::new)
 }
 
 /// A token whose signature was verified. Only [`Jws::verify`] creates it.
@@ -160,7 +168,7 @@ impl<'t> Jws<'t> {
         self.typ.as_deref()
     }
 
-    /// The unverified claims, for early rejection and for choosing the provider whose keys to use.
+    /// The unverified claims, for early rejection. See also [`unverified_issuer`].
     pub(super) fn unverified_claims(&self) -> Result<Map<String, Value>, JwsError> {
         let payload = URL_SAFE_NO_PAD
             .decode(self.payload)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::identity::login_link::LoginLink;
+use crate::types::logo::Logo;
 use crate::types::net::Origin;
 use crate::types::oauth::ProviderName;
 
@@ -24,6 +25,8 @@ pub struct LoginProvider {
     pub name: ProviderName,
     /// Its name on pages.
     pub title: String,
+    /// Its logo on pages.
+    pub logo: Option<Logo>,
     /// The domains whose users log in here, by the address in `login_hint`.
     pub login_hint_domains: Vec<String>,
     /// The accepted difference between its clock and this one.
@@ -57,6 +60,7 @@ impl LoginProvider {
         Self {
             title: name.to_string(),
             name,
+            logo: None,
             login_hint_domains: Vec::new(),
             leeway: Duration::ZERO,
             site: LoginSite::Own,

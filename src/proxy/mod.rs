@@ -284,6 +284,9 @@ impl Proxy {
         };
         let session_list = &self.auth.session_list;
         session_list.observe(app_ref, &authentication, counts_as_activity, client);
+        if let Some(app_ref) = app_ref {
+            record.set_provider(app_ref);
+        }
         let Authentication {
             caller,
             update,

@@ -64,6 +64,8 @@ pub struct Pages {
     never_framed: HeaderValue,
     /// The same for pages without a form.
     never_framed_without_form: HeaderValue,
+    /// The same for pages with logos.
+    never_framed_with_logos: HeaderValue,
 }
 
 /// A rendered page, `text/html; charset=utf-8`.
@@ -251,6 +253,9 @@ impl Pages {
         let pages = Self {
             templates,
             never_framed_without_form: policy("form-action 'none'; frame-ancestors 'none'")?,
+            never_framed_with_logos: policy(
+                "img-src data:; form-action 'none'; frame-ancestors 'none'",
+            )?,
             framed_by_any_site: policy("form-action 'none'")?,
             // No `form-action`: Chromium applies it to every redirect after the POST, and this one
             // leads to the provider, which may redirect to unknown hosts.

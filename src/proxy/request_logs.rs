@@ -28,6 +28,8 @@ pub struct RequestLogs {
 pub(super) struct LoggedRequest<'a> {
     pub(super) request_id: &'a str,
     pub(super) app: Option<&'a str>,
+    /// The provider, if the app has several.
+    pub(super) provider: Option<&'a str>,
     pub(super) caller: Option<&'a LoggedCaller>,
     pub(super) client: Option<IpAddr>,
     pub(super) method: &'a str,
@@ -68,6 +70,7 @@ impl RequestLogs {
                 is_warning: true,
                 request_id: Some(request.request_id),
                 app: request.app,
+                provider: request.provider,
                 user,
                 session,
                 client: request.client,
@@ -90,6 +93,7 @@ impl RequestLogs {
             time: self.clock.now(),
             request_id: request.request_id,
             app: request.app,
+            provider: request.provider,
             user,
             session,
             client: request.client,

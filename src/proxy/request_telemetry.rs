@@ -23,11 +23,12 @@ use crate::limits::{Reservation, UploadProgress};
 use crate::policy::decide::Caller;
 use crate::policy::explanation::Denial;
 use crate::policy::request_info::RequestInfo;
-use crate::policy::route::Route;
+use crate::policy::route::{AppRef, Route};
 use crate::session::validity::NoSessionReason;
 use crate::telemetry::metrics::{AppMetrics, Metrics};
 use crate::types::body::{Body, BodyEnd, BodyError, BodyObserver, StreamSession};
 use crate::types::net::ConnectionInfo;
+use crate::types::oauth::ProviderName;
 use crate::types::request_id::RequestId;
 use crate::upstream::UpstreamUrl;
 
@@ -142,6 +143,7 @@ impl RequestTelemetry {
             host: String::new(),
             path: String::new(),
             app: None,
+            provider: None,
             client: connection.peer.map(|peer| peer.ip()),
             caller: None,
             denial: None,
@@ -178,6 +180,8 @@ pub struct RequestRecord {
     host: String,
     path: String,
     app: Option<usize>,
+    /// The provider that the request belongs to, if its app has several.
+    provider: Option<ProviderName>,
     client: Option<IpAddr>,
     caller: Option<LoggedCaller>,
     /// Why it was refused.
@@ -268,6 +272,13 @@ impl RequestRecord {
         info.target.path().clone_into(&mut self.path);
         self.client = info.address.client;
         self.app = route.app_ref().map(|app_ref| app_ref.index);
+    }
+
+    /// Sets the provider that the request belongs to, if its app has several.
+    pub fn set_provider(&mut self, app_ref: AppRef<'_>) {
+        let provider = app_ref.login_provider();
+        let provider = provider.filter(|_| app_ref.app.providers.are_several());
+        self.provider = provider.map(|provider| provider.name.clone());
     }
 
     /// Sets the session and its user, or counts the rejected credential.
@@ -368,6 +379,7 @@ impl RequestRecord {
         let request = LoggedRequest {
             request_id: self.request_id.as_str(),
             app: app.map(|(name, _)| name.as_str()),
+            provider: self.provider.as_ref().map(ProviderName::as_str),
             caller: self.caller.as_ref(),
             client: self.client,
             method: self.method.as_ref().map_or("", Method::as_str),

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::app::AppAuth;
 use arc_swap::ArcSwap;
+use prometheus::IntCounterVec;
 
+use crate::auth::app::AppAuth;
 use crate::auth::{Auth, Event, EventSession, Observer};
 use crate::limits::{ByteBudget, ConcurrencyLimiter};
 use crate::oidc::Provider;
@@ -57,6 +58,7 @@ impl Observer for MetricsObserver {
         session: &EventSession,
     ) {
         let name = app.app.name.as_str();
+        let provider = app.named_provider();
         let EventSession {
             sid,
             subject,
@@ -71,7 +73,15 @@ impl Observer for MetricsObserver {
             // Too frequent for `info`: API clients may cause one per request.
             tracing::debug!(app = name, outcome, "{}", event.name());
         } else {
-            tracing::info!(app = name, user, session, outcome, "{}", event.name());
+            tracing::info!(
+                app = name,
+                provider,
+                user,
+                session,
+                outcome,
+                "{}",
+                event.name()
+            );
         }
         if let (Some(audit), true) = (&self.audit, event.is_audited()) {
             let request = current_request();
@@ -79,25 +89,31 @@ impl Observer for MetricsObserver {
                 outcome: Some(outcome),
                 is_warning: matches!(event, Event::RefreshRefused | Event::RefreshTokenReuse),
                 app: Some(name),
+                provider,
                 user,
                 session,
                 ..AuditEvent::new(event.name())
             };
             audit.write(&event.of_request(request.as_ref()));
         }
-        let counter = match event {
-            Event::LoginStarted => &self.metrics.logins_started,
-            Event::LoginFinished => &self.metrics.logins,
-            Event::PasswordLogin => &self.metrics.password_logins,
-            Event::Refresh | Event::RefreshRefused => &self.metrics.refreshes,
-            Event::Revocation => &self.metrics.revocations,
-            Event::RefreshTokenReuse => &self.metrics.refresh_tokens_reused,
-            Event::Logout => &self.metrics.logouts,
-            Event::Introspection => &self.metrics.introspections,
-            Event::AppLogout => &self.metrics.app_logouts,
-            Event::PostReplay => &self.metrics.post_replays,
+        let metrics = &self.metrics;
+        let by_provider = |counter: &IntCounterVec| {
+            let provider = app.login_provider().name.as_str();
+            counter.with_label_values(&[name, outcome, provider]).inc();
         };
-        counter.with_label_values(&[name, outcome]).inc();
+        let of_app = |counter: &IntCounterVec| counter.with_label_values(&[name, outcome]).inc();
+        match event {
+            Event::LoginStarted => by_provider(&metrics.logins_started),
+            Event::LoginFinished => by_provider(&metrics.logins),
+            Event::PasswordLogin => of_app(&metrics.password_logins),
+            Event::Refresh | Event::RefreshRefused => by_provider(&metrics.refreshes),
+            Event::Revocation => by_provider(&metrics.revocations),
+            Event::RefreshTokenReuse => by_provider(&metrics.refresh_tokens_reused),
+            Event::Logout => by_provider(&metrics.logouts),
+            Event::Introspection => of_app(&metrics.introspections),
+            Event::AppLogout => of_app(&metrics.app_logouts),
+            Event::PostReplay => of_app(&metrics.post_replays),
+        }
     }
 
     fn revocations_synced(&self, is_synced: bool) {
@@ -137,7 +153,7 @@ impl Observer for MetricsObserver {
     fn login_took(&self, app: &AppAuth, duration: Duration) {
         self.metrics
             .login_duration
-            .with_label_values(&[app.app.name.as_str()])
+            .with_label_values(&[app.app.name.as_str(), app.login_provider().name.as_str()])
             .observe(duration.as_secs_f64());
     }
 

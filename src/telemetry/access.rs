@@ -33,6 +33,8 @@ pub struct AccessEntry<'a> {
     pub request_id: &'a str,
     /// The app, if the host belongs to one.
     pub app: Option<&'a str>,
+    /// The provider of the session, the token or the endpoint, if the app has several.
+    pub provider: Option<&'a str>,
     /// The name of the user in the logs.
     pub user: Option<&'a str>,
     /// The name of the session in the logs.
@@ -106,6 +108,7 @@ impl AccessEntry<'_> {
         let mut entry = EntryWriter::begin(out, format, self.time);
         entry.text("request_id", self.request_id);
         entry.optional("app", self.app);
+        entry.optional("provider", self.provider);
         entry.optional("user", self.user);
         entry.optional("session", self.session);
         entry.address("client_ip", self.client);
@@ -141,6 +144,7 @@ mod tests {
         time: Timestamp::from_secs(951_827_696),
         request_id: "00000000000000r1",
         app: Some("store"),
+        provider: None,
         user: Some("a1b2"),
         session: Some("0123"),
         client: None,

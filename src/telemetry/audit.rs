@@ -70,6 +70,8 @@ pub struct AuditEvent<'a> {
     pub request_id: Option<&'a str>,
     /// The app.
     pub app: Option<&'a str>,
+    /// The provider, if the app has several.
+    pub provider: Option<&'a str>,
     /// The name of the user in the logs.
     pub user: Option<&'a str>,
     /// The name of the session in the logs.
@@ -199,6 +201,7 @@ impl<'a> AuditEvent<'a> {
             is_warning: false,
             request_id: None,
             app: None,
+            provider: None,
             user: None,
             session: None,
             client: None,
@@ -227,6 +230,7 @@ impl<'a> AuditEvent<'a> {
         entry.optional("outcome", self.outcome);
         entry.optional("request_id", self.request_id);
         entry.optional("app", self.app);
+        entry.optional("provider", self.provider);
         entry.optional("user", self.user);
         entry.optional("session", self.session);
         entry.address("client_ip", self.client);

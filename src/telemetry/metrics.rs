@@ -108,27 +108,27 @@ metric_families! {
     pub requests_queued: IntGaugeVec = "doorward_requests_queued", ["app"];
 
     /// Logins that were started, by what started them.
-    pub logins_started: IntCounterVec = "doorward_logins_started_total", ["app", "outcome"];
+    pub logins_started: IntCounterVec = "doorward_logins_started_total", ["app", "outcome", "provider"];
     /// Time from the start of a login until its session, in seconds.
     pub login_duration: HistogramVec =
-        "doorward_login_duration_seconds", ["app"], LOGIN_SECONDS;
+        "doorward_login_duration_seconds", ["app", "provider"], LOGIN_SECONDS;
     /// Logins that came back from the provider, by outcome.
-    pub logins: IntCounterVec = "doorward_logins_total", ["app", "outcome"];
+    pub logins: IntCounterVec = "doorward_logins_total", ["app", "outcome", "provider"];
     /// Password logins of native apps, by outcome.
     pub password_logins: IntCounterVec = "doorward_password_logins_total", ["app", "outcome"];
     /// Logouts, by outcome.
-    pub logouts: IntCounterVec = "doorward_logouts_total", ["app", "outcome"];
+    pub logouts: IntCounterVec = "doorward_logouts_total", ["app", "outcome", "provider"];
     /// Calls of the app's own logout, by outcome.
     pub app_logouts: IntCounterVec = "doorward_app_logouts_total", ["app", "outcome"];
     /// Token refreshes, by outcome.
-    pub refreshes: IntCounterVec = "doorward_refreshes_total", ["app", "outcome"];
+    pub refreshes: IntCounterVec = "doorward_refreshes_total", ["app", "outcome", "provider"];
     /// Token refreshes in flight.
     pub refreshes_in_flight: IntGauge = "doorward_refreshes_in_flight";
     /// Superseded refresh tokens that were presented again, by outcome.
     pub refresh_tokens_reused: IntCounterVec =
-        "doorward_refresh_tokens_reused_total", ["app", "outcome"];
+        "doorward_refresh_tokens_reused_total", ["app", "outcome", "provider"];
     /// Revocations by logout token, logout frame, webhook or operator, by outcome.
-    pub revocations: IntCounterVec = "doorward_revocations_total", ["app", "outcome"];
+    pub revocations: IntCounterVec = "doorward_revocations_total", ["app", "outcome", "provider"];
     /// Requests without a valid session, by reason.
     pub sessions_rejected: IntCounterVec = "doorward_sessions_rejected_total", ["app", "reason"];
     /// Size of the cookies of a session in one request, in bytes. More than 7168 is refused.

@@ -1,8 +1,9 @@
-//! Basic types: secrets, time, addresses, OAuth values, request targets and the HTTP body.
+//! Basic types: secrets, time, addresses, OAuth values, logos, request targets and the HTTP body.
 
 pub mod body;
 pub mod files;
 pub mod host_label;
+pub mod logo;
 mod lookalike;
 pub mod net;
 pub mod oauth;

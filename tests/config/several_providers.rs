@@ -188,3 +188,35 @@ fn app_with_one_provider_has_no_keys_of_several() {
         assert!(has_it, "{line}: {}", shown(&found));
     }
 }
+
+#[test]
+fn logo_is_an_image_without_scripts() {
+    const SVG: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\"><circle r=\"4\"/></svg>";
+    let text = several().replace(
+        "title = \"Members\"",
+        "title = \"Members\"\nlogo_file = \"logo.svg\"",
+    );
+    let folder = Folder::with(&text);
+    folder.write("logo.svg", SVG);
+    let config = folder.load(&[]).unwrap().config;
+    let providers = &config.apps[0].policy.providers;
+    let logos: Vec<_> = providers.iter().map(|one| one.logo.is_some()).collect();
+    assert_eq!(logos, [false, true]);
+
+    for (content, why) in [
+        (
+            SVG.replace("<circle", "<script>alert(1)</script><circle"),
+            "the SVG image contains a script",
+        ),
+        (
+            SVG.replace("<circle", "<circle onload=\"alert(1)\""),
+            "the SVG image contains an event handler",
+        ),
+        ("GIF89a".to_owned(), "it is neither an SVG nor a PNG image"),
+        (" ".repeat(40_000), "it is larger than 32 KiB"),
+    ] {
+        folder.write("logo.svg", &content);
+        let shown = format!("{:?}", folder.load(&[]).unwrap_err());
+        assert!(shown.contains(why), "{why}: {shown}");
+    }
+}

@@ -65,7 +65,7 @@ pub(crate) struct Folder(TempDir);
 impl Folder {
     pub(crate) fn with(text: &str) -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
-        for sub in ["keys", "lists", "secrets", "tls"] {
+        for sub in ["keys", "lists", "logos", "secrets", "tls"] {
             fs::create_dir(folder.path(sub)).unwrap();
         }
         for key in ["doorward.key", "keys/2026-11.key", "keys/2026-05.key"] {
@@ -88,6 +88,10 @@ impl Folder {
             folder.write(secret, &format!("{}\n", "hunter2-".repeat(8)));
         }
         folder.write("lists/guests.txt", "guest@example.org\n");
+        folder.write(
+            "logos/login.svg",
+            "<svg xmlns=\"http://www.w3.org/2000/svg\"/>",
+        );
         let certificate = rcgen::generate_simple_self_signed(HOSTS.map(str::to_owned)).unwrap();
         folder.write("tls/cert.pem", &certificate.cert.pem());
         folder.write("tls/ca.pem", &certificate.cert.pem());

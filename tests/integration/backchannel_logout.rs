@@ -62,7 +62,7 @@ async fn is_over(doorward: &Doorward, browser: &mut Browser) {
 }
 
 fn revocations(outcome: &str) -> String {
-    format!("doorward_revocations_total{{app=\"store\",outcome=\"{outcome}\"}}")
+    format!("doorward_revocations_total{{app=\"store\",outcome=\"{outcome}\",provider=\"login\"}}")
 }
 
 #[tokio::test]

@@ -124,7 +124,7 @@ async fn oversized_claim_is_named_and_counted() {
     alice(&doorward).await;
     for (series, expected) in [
         (
-            r#"doorward_logins_total{app="store",outcome="session_too_large"}"#,
+            r#"doorward_logins_total{app="store",outcome="session_too_large",provider="login"}"#,
             2.0,
         ),
         (

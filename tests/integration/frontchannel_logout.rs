@@ -86,7 +86,7 @@ async fn frontchannel_ends_the_session_of_the_sent_cookies() {
         .await;
         metric_reaches(
             &doorward,
-            "doorward_revocations_total{app=\"store\",outcome=\"front_channel\"}",
+            "doorward_revocations_total{app=\"store\",outcome=\"front_channel\",provider=\"login\"}",
             1.0,
         )
         .await;
@@ -174,7 +174,9 @@ async fn frontchannel_ignores_other_issuer_or_session() {
     ] {
         metric_reaches(
             &doorward,
-            &format!("doorward_revocations_total{{app=\"store\",outcome=\"{code}\"}}"),
+            &format!(
+                "doorward_revocations_total{{app=\"store\",outcome=\"{code}\",provider=\"login\"}}"
+            ),
             times,
         )
         .await;

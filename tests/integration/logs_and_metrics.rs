@@ -281,7 +281,7 @@ async fn counters_match_the_traffic() {
     whole_life(&mut doorward, &mut gathered).await;
     let expected = [
         (
-            r#"doorward_logins_total{app="store",outcome="signed_in"}"#,
+            r#"doorward_logins_total{app="store",outcome="signed_in",provider="login"}"#,
             2.0,
         ),
         (
@@ -289,27 +289,27 @@ async fn counters_match_the_traffic() {
             1.0,
         ),
         (
-            r#"doorward_logins_total{app="forum",outcome="signed_in"}"#,
+            r#"doorward_logins_total{app="forum",outcome="signed_in",provider="login"}"#,
             1.0,
         ),
         (
-            r#"doorward_logins_total{app="store",outcome="token_signature_invalid"}"#,
+            r#"doorward_logins_total{app="store",outcome="token_signature_invalid",provider="login"}"#,
             1.0,
         ),
         (
-            r#"doorward_logins_total{app="store",outcome="provider_unavailable"}"#,
+            r#"doorward_logins_total{app="store",outcome="provider_unavailable",provider="login"}"#,
             1.0,
         ),
         (
-            r#"doorward_logins_total{app="store",outcome="state_invalid"}"#,
+            r#"doorward_logins_total{app="store",outcome="state_invalid",provider="login"}"#,
             1.0,
         ),
         (
-            r#"doorward_refreshes_total{app="store",outcome="provider_unavailable"}"#,
+            r#"doorward_refreshes_total{app="store",outcome="provider_unavailable",provider="login"}"#,
             2.0,
         ),
         (
-            r#"doorward_logouts_total{app="store",outcome="refresh_token_revoked"}"#,
+            r#"doorward_logouts_total{app="store",outcome="refresh_token_revoked",provider="login"}"#,
             1.0,
         ),
         (
@@ -321,7 +321,10 @@ async fn counters_match_the_traffic() {
             1.0,
         ),
         (r#"doorward_access_log_dropped_total"#, 0.0),
-        (r#"doorward_login_duration_seconds_count{app="store"}"#, 2.0),
+        (
+            r#"doorward_login_duration_seconds_count{app="store",provider="login"}"#,
+            2.0,
+        ),
         (
             r#"doorward_provider_calls_total{endpoint="introspection",outcome="ok",provider="login"}"#,
             0.0,
@@ -346,7 +349,7 @@ async fn counters_match_the_traffic() {
         assert_eq!(doorward.metric(series).await, value, "{series} in\n{text}");
     }
     for series in [
-        r#"doorward_logins_started_total{app="store",outcome="first"}"#,
+        r#"doorward_logins_started_total{app="store",outcome="first",provider="login"}"#,
         r#"doorward_provider_calls_total{endpoint="jwks",outcome="ok",provider="login"}"#,
         r#"doorward_provider_call_duration_seconds_count{endpoint="token",provider="login"}"#,
         r#"doorward_provider_last_fetch_timestamp_seconds{provider="login"}"#,
@@ -355,7 +358,7 @@ async fn counters_match_the_traffic() {
     }
     assert!(
         doorward
-            .metric(r#"doorward_refreshes_total{app="store",outcome="renewed"}"#)
+            .metric(r#"doorward_refreshes_total{app="store",outcome="renewed",provider="login"}"#)
             .await
             >= 2.0,
         "{text}"

@@ -18,7 +18,7 @@ use crate::auth::revocation::replication::RevocationReplicator;
 use crate::auth::session_validity::{SessionValidity, key_of_token};
 use crate::identity::credentials::{Credentials, Scheme};
 use crate::limits::ClientKey;
-use crate::oidc::jws::is_jwt;
+use crate::oidc::jws::{is_jwt, unverified_issuer};
 use crate::oidc::presented_token::PresentedToken;
 use crate::oidc::provider::Audience;
 use crate::oidc::{Provider, TokenRejected};
@@ -184,9 +184,10 @@ impl BearerAuthenticator {
             return only;
         }
         let token = presented.credentials.token.unwrap_or_default();
+        let issuer = unverified_issuer(token);
         let named = providers.indices().find(|index| {
             let app = self.context.app(app_ref.at(*index));
-            app.is_some_and(|app| app.provider.is_named_by(token))
+            app.is_some_and(|app| app.provider.is_issuer(issuer.as_ref()))
         });
         named.unwrap_or_default()
     }
@@ -327,9 +328,12 @@ impl BearerAuthenticator {
             app, bearer, token, ..
         } = *request;
         let is_only_issuer = bearer.providers.len() <= 1;
+        let named = (!is_only_issuer)
+            .then(|| unverified_issuer(token))
+            .flatten();
         let mut providers = bearer.providers.iter().enumerate();
         let (issuer, provider) = providers
-            .find(|(_, provider)| is_only_issuer || provider.is_named_by(token))
+            .find(|(_, provider)| is_only_issuer || provider.is_issuer(named.as_ref()))
             .ok_or(rejected("token_issuer_mismatch"))?;
         let audience = Audience {
             client_id: &app.client.client_id,

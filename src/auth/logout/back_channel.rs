@@ -12,6 +12,7 @@ use crate::auth::error::{CALL_TIMEOUT, Unavailable};
 use crate::auth::events::{Event, EventSession};
 use crate::auth::revocation::publication::{Publication, Reach};
 use crate::auth::revocation::replication::RevocationReplicator;
+use crate::oidc::jws::unverified_issuer;
 use crate::oidc::logout_token::LogoutToken;
 use crate::oidc::provider::{Audience, LOGOUT_TOKEN_MAX_AGE};
 use crate::oidc::{Provider, TokenRejected};
@@ -106,8 +107,9 @@ impl BackchannelLogout {
     /// The app at the provider that the token names, unverified. An app with one provider also
     /// gets the tokens of other issuers.
     fn app_of<'c>(&'c self, app_ref: AppRef<'c>, token: &str) -> Option<AppHandle<'c>> {
+        let issuer = unverified_issuer(token);
         let mut apps = self.context.at_providers(app_ref);
-        let named = apps.find(|app| app.provider.is_named_by(token));
+        let named = apps.find(|app| app.provider.is_issuer(issuer.as_ref()));
         named.or_else(|| self.context.app(app_ref))
     }
 

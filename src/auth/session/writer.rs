@@ -281,5 +281,6 @@ fn touch_activity(response: &Pending<'_>, live: &LiveSession) -> SetCookieHeader
 pub(in crate::auth) fn log_session_start(app: &AppAuth, grant: &Grant) {
     let jwt = &grant.jwt;
     let provider_sid = jwt.provider_sid.as_ref().map(ProviderSid::as_str);
-    tracing::info!(app = %app.app.name, sid = %jwt.sid, session = %jwt.sid.log_name(), sub = %jwt.subject, provider_sid, "session_started");
+    let provider = app.named_provider();
+    tracing::info!(app = %app.app.name, provider, sid = %jwt.sid, session = %jwt.sid.log_name(), sub = %jwt.subject, provider_sid, "session_started");
 }

@@ -69,7 +69,7 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
         let at = at.key(&name);
         if let Some(raw) = &mut raw {
             login_hosts.extend(login_host::check(&name, raw, &at, limits));
-            described.push(registrations::describe(&name, raw, &at));
+            described.push(registrations::describe(&name, raw, &at, folder));
         }
         providers.extend(raw.and_then(|raw| provider::check(&name, raw, &at, folder)));
     }

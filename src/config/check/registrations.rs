@@ -10,6 +10,7 @@ use super::super::settings::{AppConfig, Registration};
 use super::{client, elements, is_host};
 use crate::oidc::{ClientSettings, ProviderSettings};
 use crate::policy::login_providers::{LoginProvider, LoginProviders, ProviderIndex};
+use crate::types::logo::Logo;
 use crate::types::net::Origin;
 use crate::types::oauth::ProviderName;
 
@@ -37,6 +38,7 @@ pub(super) struct Logins {
 pub(super) struct Described {
     name: ProviderName,
     title: Option<String>,
+    logo: Option<Logo>,
     login_hint_domains: Vec<String>,
 }
 
@@ -183,7 +185,12 @@ impl Site<'_> {
 }
 
 /// Takes the keys for pages and links out of `raw`.
-pub(super) fn describe(name: &str, raw: &mut RawProvider, at: &Location<'_>) -> Described {
+pub(super) fn describe(
+    name: &str,
+    raw: &mut RawProvider,
+    at: &Location<'_>,
+    folder: &Folder,
+) -> Described {
     let title = raw.title.take().inspect(|title| {
         let is_text = !title.trim().is_empty() && !title.chars().any(char::is_control);
         if !is_text || title.chars().count() > MAX_TITLE {
@@ -193,11 +200,14 @@ pub(super) fn describe(name: &str, raw: &mut RawProvider, at: &Location<'_>) -> 
             );
         }
     });
+    let logo = raw.logo_file.take();
+    let logo = logo.and_then(|name| folder.logo(&at.key("logo_file"), &name));
     let at = at.key("login_hint_domains");
     let domains = elements(raw.login_hint_domains.take(), &at);
     Described {
         name: ProviderName::new(name),
         title,
+        logo,
         login_hint_domains: domains
             .inspect(|(at, domain)| {
                 if !is_host(domain) {
@@ -228,6 +238,7 @@ pub(super) fn complete(
             if let Some(title) = &described.title {
                 provider.title.clone_from(title);
             }
+            provider.logo.clone_from(&described.logo);
             let domains = &described.login_hint_domains;
             provider.login_hint_domains.clone_from(domains);
         }

@@ -17,7 +17,7 @@ use crate::oidc::jws::{Jws, Signed};
 use crate::oidc::logout_token::{self, LogoutToken, LogoutTokenProfile};
 use crate::oidc::presented_token::{self, AccessTokenClaim, PresentedToken, PresentedTokenProfile};
 use crate::oidc::verified::VerifiedToken;
-use crate::types::oauth::{AccessToken, ClientId, IdToken};
+use crate::types::oauth::{AccessToken, ClientId, IdToken, Issuer};
 
 /// Maximum age of a logout token without `exp`, where those are allowed.
 pub const LOGOUT_TOKEN_MAX_AGE: Duration = Duration::from_secs(300);
@@ -160,14 +160,9 @@ impl Provider {
         }
     }
 
-    /// Whether the unverified `iss` of `token` is this provider. Only selects the provider whose
-    /// keys to use.
-    pub fn is_named_by(&self, token: &str) -> bool {
-        let claims =
-            Jws::parse(token, &self.settings.algorithms).and_then(|jws| jws.unverified_claims());
-        claims.is_ok_and(|claims| {
-            claims.get("iss").and_then(Value::as_str) == Some(self.settings.issuer.as_str())
-        })
+    /// Whether this provider is the issuer of tokens that name `issuer`.
+    pub fn is_issuer(&self, issuer: Option<&Issuer>) -> bool {
+        issuer == Some(&self.settings.issuer)
     }
 
     /// Verifies a logout token: signature, and every claim of [`logout_token::check`].

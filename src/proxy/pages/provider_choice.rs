@@ -22,6 +22,8 @@ pub struct ProviderChoicePage<'a> {
 pub struct ProviderChoice<'a> {
     /// Its name for users.
     pub title: &'a str,
+    /// Its logo, as a `data:` URL.
+    pub logo: Option<&'a str>,
     /// The login there.
     pub href: Href,
     /// Whether it is that of the browser's last login.
@@ -31,7 +33,12 @@ pub struct ProviderChoice<'a> {
 impl Pages {
     /// The page that asks where to log in.
     pub fn provider_choice(&self, page: &ProviderChoicePage<'_>) -> Page {
-        let policy = &self.never_framed_without_form;
+        let has_logo = page.choices.iter().any(|choice| choice.logo.is_some());
+        let policy = if has_logo {
+            &self.never_framed_with_logos
+        } else {
+            &self.never_framed_without_form
+        };
         self.page("provider_choice.html", page, policy)
     }
 }
@@ -40,6 +47,7 @@ impl Pages {
 pub(super) fn samples() -> [ProviderChoice<'static>; 2] {
     [true, false].map(|is_last| ProviderChoice {
         title: "Title",
+        logo: is_last.then_some("data:"),
         href: Href::root(),
         is_last,
     })

@@ -59,6 +59,7 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
         ("provider_choice", {
             let choices = [true, false].map(|is_last| ProviderChoice {
                 title: text,
+                logo: is_last.then_some("data:image/png;base64,iVBORw0KGgo="),
                 href: login.clone(),
                 is_last,
             });
@@ -171,7 +172,6 @@ fn every_page_is_complete_and_loads_nothing() {
             "<script",
             " style=",
             "javascript:",
-            "<img",
             "<link",
             "@import",
             "url(",
@@ -181,6 +181,14 @@ fn every_page_is_complete_and_loads_nothing() {
         ] {
             assert!(!html.contains(part), "{part} in {name}");
         }
+        // The page contains its images.
+        let images = html.matches("<img").count();
+        assert_eq!(
+            images,
+            html.matches("<img src=\"data:image").count(),
+            "{name}"
+        );
+        assert_eq!(images, usize::from(name == "provider_choice"), "{name}");
     }
 }
 

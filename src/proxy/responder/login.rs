@@ -14,6 +14,7 @@ use crate::policy::login_providers::ProviderIndex;
 use crate::proxy::messages;
 use crate::proxy::pages::{MAX_LINK, ProviderChoice, ProviderChoicePage};
 use crate::session::login_loop::LoginLoopCause;
+use crate::types::logo::Logo;
 use crate::types::request_id::RequestId;
 
 impl Responder {
@@ -49,6 +50,7 @@ impl Responder {
             };
             Some(ProviderChoice {
                 title: &provider.title,
+                logo: provider.logo.as_ref().map(Logo::url),
                 href: href(&login_path(app, &link))?,
                 is_last: last == Some(index),
             })

@@ -397,7 +397,7 @@ async fn login_host_is_measured_and_logged_under_its_name() {
     let shared = shared();
     shared.logged_in("alice", CART).await;
     let series = |app: &str, outcome: &str| {
-        format!("doorward_logins_total{{app=\"{app}\",outcome=\"{outcome}\"}}")
+        format!("doorward_logins_total{{app=\"{app}\",outcome=\"{outcome}\",provider=\"login\"}}")
     };
     metric_reaches(&shared, &series(LOGIN_HOST, "handed_over"), 1.0).await;
     metric_reaches(&shared, &series("store", "signed_in"), 1.0).await;

@@ -59,8 +59,9 @@ async fn page_lists_apps_and_logout_ends_all_of_them() {
             .contains("You are not signed in")
     );
     for app in ["store", "wiki"] {
-        let series =
-            format!("doorward_logouts_total{{app=\"{app}\",outcome=\"logged_out_everywhere\"}}");
+        let series = format!(
+            "doorward_logouts_total{{app=\"{app}\",outcome=\"logged_out_everywhere\",provider=\"login\"}}"
+        );
         metric_reaches(&shared, &series, 1.0).await;
     }
 }

@@ -31,7 +31,7 @@ async fn step_7_stolen_token_after_owner_refresh_ends_session_of_both() {
         is_told_to_log_in(&owner.load(CART).await, "session_revoked");
         is_told_to_log_in(&owner.refresh().await, "session_revoked");
         let reused = doorward
-            .metric(r#"doorward_refresh_tokens_reused_total{app="store",outcome="session_ended"}"#)
+            .metric(r#"doorward_refresh_tokens_reused_total{app="store",outcome="session_ended",provider="login"}"#)
             .await;
         assert!((reused - 1.0).abs() < f64::EPSILON);
         assert_eq!(

@@ -25,7 +25,7 @@ async fn fusionauth_reasons_are_codes_in_pages_and_metrics() {
     );
     metric_reaches(
         &doorward,
-        "doorward_logins_total{app=\"store\",outcome=\"user_locked\"}",
+        "doorward_logins_total{app=\"store\",outcome=\"user_locked\",provider=\"login\"}",
         1.0,
     )
     .await;

@@ -23,7 +23,7 @@ async fn unchanged_refresh_token_is_no_reuse() {
     assert!(presented.windows(2).all(|two| two[0].token == two[1].token));
     assert_eq!(
         doorward
-            .metric("doorward_refresh_tokens_reused_total{app=\"store\",outcome=\"session_ended\"}")
+            .metric("doorward_refresh_tokens_reused_total{app=\"store\",outcome=\"session_ended\",provider=\"login\"}")
             .await,
         0.0
     );

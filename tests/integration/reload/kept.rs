@@ -223,7 +223,7 @@ async fn refresh_in_flight_is_joined_in_the_new_configuration() {
     }
     assert_eq!(doorward.provider.grants("refresh_token"), 1);
     // Both were told by one refresh. Another would have found the new tokens in the store.
-    let renewed = r#"doorward_refreshes_total{app="store",outcome="renewed"}"#;
+    let renewed = r#"doorward_refreshes_total{app="store",outcome="renewed",provider="login"}"#;
     assert_eq!(doorward.metric(renewed).await, 1.0);
     doorward.provider.assert_no_dead_refresh_token_was_sent();
 }

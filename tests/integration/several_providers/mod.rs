@@ -17,6 +17,7 @@ mod attacks;
 mod choice;
 mod logout;
 mod migration;
+mod placements;
 mod real;
 mod sessions;
 mod tokens;

@@ -105,7 +105,7 @@ async fn insufficient_login_ends_on_a_page_and_keeps_the_session() {
         );
         metric_reaches(
             &doorward,
-            &format!(r#"doorward_logins_total{{app="store",outcome="{code}"}}"#),
+            &format!(r#"doorward_logins_total{{app="store",outcome="{code}",provider="login"}}"#),
             1.0,
         )
         .await;

@@ -507,7 +507,7 @@ impl Doorward {
     }
 
     /// The value of a counter or gauge such as
-    /// `doorward_refresh_tokens_reused_total{app="store",outcome="session_ended"}`; 0 if absent.
+    /// `doorward_refresh_tokens_reused_total{app="store",outcome="session_ended",provider="login"}`; 0 if absent.
     pub async fn metric(&self, series: &str) -> f64 {
         self.metric_of(0, series).await
     }

@@ -55,7 +55,7 @@ async fn ends_with(doorward: &Doorward, page: &Page, (status, code): (u16, &str)
     );
     metric_reaches(
         doorward,
-        &format!(r#"doorward_logins_total{{app="store",outcome="{code}"}}"#),
+        &format!(r#"doorward_logins_total{{app="store",outcome="{code}",provider="login"}}"#),
         1.0,
     )
     .await;

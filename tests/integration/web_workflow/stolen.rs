@@ -42,7 +42,7 @@ async fn step_9_stolen_refresh_cookie_after_rotation_ends_session_of_both() {
     is_sent_to_log_in(&doorward, &mut victim).await;
     doorward.provider.assert_no_dead_refresh_token_was_sent();
     let reused = doorward
-        .metric(r#"doorward_refresh_tokens_reused_total{app="store",outcome="session_ended"}"#)
+        .metric(r#"doorward_refresh_tokens_reused_total{app="store",outcome="session_ended",provider="login"}"#)
         .await;
     assert!((reused - 1.0).abs() < f64::EPSILON);
 }

@@ -99,7 +99,7 @@ async fn is_over(doorward: &Doorward, browser: &mut Browser, url: &str) {
 }
 
 fn outcomes(app: &str, outcome: &str) -> String {
-    format!("doorward_revocations_total{{app=\"{app}\",outcome=\"{outcome}\"}}")
+    format!("doorward_revocations_total{{app=\"{app}\",outcome=\"{outcome}\",provider=\"login\"}}")
 }
 
 #[tokio::test]
