@@ -221,6 +221,7 @@ fn sites() -> HostRouter {
             .collect(),
         methods: Vec::new(),
         allow: AccessRequirement::new(access, AuthMethods::BOTH),
+        cors: None,
     };
     let admin = Condition::claim("roles", ["admin".to_owned()]);
     let rules = vec![

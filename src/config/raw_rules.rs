@@ -18,6 +18,8 @@ pub(super) struct RawRule {
     pub(super) allow: Option<RawAllow>,
     pub(super) auth_methods: Option<List<AuthMethod>>,
     pub(super) require: Option<RawRequire>,
+    pub(super) cors_origins: Option<List<String>>,
+    pub(super) cors_credentials: Option<bool>,
 }
 
 /// `require = { acr = "…", max_age = "5m" }`

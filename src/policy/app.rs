@@ -131,6 +131,11 @@ impl AppLogoutPolicy {
 }
 
 impl App {
+    /// The web origins whose scripts may read Doorward's own response to a request.
+    pub fn cors_for(&self, method: &Method, target: &Target) -> &CorsPolicy {
+        self.rules.cors(method, target).unwrap_or(&self.cors)
+    }
+
     /// The app at one host of its wildcard, with the label in its headers. `None` if it has
     /// no wildcard that accepts the label.
     pub fn at_label(&self, label: &HostLabel) -> Option<Self> {

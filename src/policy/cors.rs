@@ -8,7 +8,7 @@ use super::request_info::RequestInfo;
 /// Maximum length of the requested header names in bytes.
 const MAX_NAMES: usize = 1024;
 
-/// The web origins whose scripts may read Doorward's own responses of an app.
+/// The web origins whose scripts may read Doorward's own responses of an app, or of a rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CorsPolicy {
     /// The origins.
@@ -55,6 +55,12 @@ impl AllowedOrigin {
 }
 
 impl CorsPolicy {
+    /// No origins.
+    pub const NONE: &'static Self = &Self {
+        origins: Vec::new(),
+        credentials: false,
+    };
+
     /// The origin of a request with these headers. `None`: it has none, several, or one that is not
     /// allowed.
     pub fn allowed(&self, headers: &HeaderMap) -> Option<AllowedOrigin> {

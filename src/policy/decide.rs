@@ -279,7 +279,8 @@ fn decide_preflight<'a>(request: AppRequest<'a, '_>, preflight: PreflightRequest
         ..
     } = request;
     let app = app_ref.app;
-    let Some(origin) = app.cors.allowed(headers) else {
+    let cors = app.cors_for(&preflight.method, &info.target);
+    let Some(origin) = cors.allowed(headers) else {
         return refuse(info, Some(app_ref), Reason::OriginNotAllowed);
     };
     if app

@@ -4,6 +4,7 @@
 use http::Method;
 
 use super::condition::Condition;
+use super::cors::CorsPolicy;
 use super::path_pattern::{PathPattern, comparable, segments_of};
 use crate::identity::authentication::AuthenticationRequirement;
 use crate::types::target::{PathAmbiguities, Target};
@@ -81,6 +82,8 @@ pub struct Rule {
     pub methods: Vec<Method>,
     /// What it requires.
     pub allow: AccessRequirement,
+    /// The web origins whose scripts may read Doorward's own responses, in place of the app's.
+    pub cors: Option<CorsPolicy>,
 }
 
 /// The rule that applies to a request.
@@ -114,6 +117,8 @@ pub struct Rules {
     /// The requirement of a request that no rule matches.
     default: AccessRequirement,
     strictest: AccessRequirement,
+    /// Whether a rule has web origins of its own.
+    has_cors: bool,
 }
 
 impl Rules {
@@ -125,6 +130,7 @@ impl Rules {
             strictest.and(&rule.allow)
         });
         Self {
+            has_cors: rules.iter().any(|rule| rule.cors.is_some()),
             rules,
             case_insensitive,
             default,
@@ -159,6 +165,19 @@ impl Rules {
             self.matching(method, target.path())
         } else {
             AppliedRule::Combined
+        }
+    }
+
+    /// The web origins of the rule for `method` and `target`. `None`: those of the app. The scripts of
+    /// no other origin may read what is said about an ambiguous path.
+    pub fn cors(&self, method: &Method, target: &Target) -> Option<&CorsPolicy> {
+        if !self.has_cors {
+            return None;
+        }
+        match self.applied(method, target) {
+            AppliedRule::Matched { rule, .. } => rule.cors.as_ref(),
+            AppliedRule::Default => None,
+            AppliedRule::Combined => Some(CorsPolicy::NONE),
         }
     }
 
@@ -314,6 +333,7 @@ mod tests {
             paths: vec![PathPattern::parse(path).unwrap()],
             methods,
             allow: AccessRequirement::new(allow, AuthMethods::SESSION),
+            cors: None,
         };
         let admin = Condition::claim("roles", ["admin".to_owned()]);
         Rules::new(
@@ -347,6 +367,27 @@ mod tests {
         assert_eq!(access(Method::GET, "/anything"), Access::Authenticated);
         assert!(matches!(access(Method::GET, "/%61dmin"), Access::If(_)));
         assert_eq!(access(Method::GET, "/ADMIN"), Access::Authenticated);
+    }
+
+    #[test]
+    fn origins_of_a_rule_replace_those_of_the_app() {
+        let listed = CorsPolicy {
+            origins: vec!["https://spa.example".to_owned()],
+            credentials: false,
+        };
+        let mut api = rules(false);
+        assert_eq!(
+            api.cors(&Method::GET, &Target::parse("/posts", None).unwrap()),
+            None
+        );
+        api.rules.last_mut().unwrap().cors = Some(listed.clone());
+        let api = Rules::new(api.rules, false, AuthMethods::SESSION);
+        let cors =
+            |method: Method, path: &str| api.cors(&method, &Target::parse(path, None).unwrap());
+        assert_eq!(cors(Method::GET, "/posts"), Some(&listed));
+        assert_eq!(cors(Method::POST, "/posts"), None);
+        assert_eq!(cors(Method::GET, "/assets/x"), None);
+        assert_eq!(cors(Method::GET, "//posts"), Some(CorsPolicy::NONE));
     }
 
     #[test]
@@ -409,6 +450,7 @@ mod tests {
             paths: vec![PathPattern::parse(path).unwrap()],
             methods: vec![],
             allow: AccessRequirement::new(Access::Public, auth_methods),
+            cors: None,
         };
         let bearer = AuthMethods {
             bearer: true,

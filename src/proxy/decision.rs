@@ -127,15 +127,18 @@ impl Proxy {
                     .redirect(StatusCode::PERMANENT_REDIRECT, &location, code)
             }
             Decision::Refuse(refusal) => self.refuse(&refusal, request_id),
-            // The other proxy would take the status of a preflight response for a permission.
-            Decision::CorsPreflight { app_ref, .. } => {
-                let reason = if dialect.passes_refused_requests() {
-                    Reason::LoginRequired(NoSessionReason::NoCookie)
-                } else {
-                    Reason::EndpointNotProxied
-                };
-                self.refuse_check(app_ref, reason, &context)
-            }
+            Decision::CorsPreflight { app_ref, allowed } => match dialect {
+                Dialect::ExtAuthzGrpc => self.responder.preflight_at_edge(&allowed, code),
+                // Doorward's listener for clients answers it.
+                Dialect::AuthRequest => {
+                    let reason = Reason::LoginRequired(NoSessionReason::NoCookie);
+                    self.refuse_check(app_ref, reason, &context)
+                }
+                // The other proxy would take the status of the response for a permission.
+                Dialect::ForwardAuth | Dialect::ExtAuthz => {
+                    self.refuse_check(app_ref, Reason::EndpointNotProxied, &context)
+                }
+            },
             Decision::ConfirmPostReplay { app_ref, .. }
             | Decision::FinishLogin { app_ref, .. }
             | Decision::StartHostLogin { app_ref }

@@ -41,6 +41,7 @@ use crate::limits::{ClientKey, on_behalf_of};
 use crate::policy::canonical::canonical;
 use crate::policy::client_address::TrustedProxies;
 use crate::policy::client_kind::ClientKind;
+use crate::policy::cors::CorsPolicy;
 use crate::policy::decide::{AccessContext, Caller, decide};
 use crate::policy::described_request::Dialect;
 use crate::policy::explanation::Denial;
@@ -164,7 +165,7 @@ impl Proxy {
         let is_https = info.scheme == Some(Scheme::Https);
         let has_hsts = |app_ref: AppRef<'_>| app_ref.app.hsts && is_https;
         let needs_hsts = route.app_ref().is_some_and(has_hsts);
-        let cors = cors_app(&route).map(|app_ref| &app_ref.app.cors);
+        let cors = cors_policy(&route, &info);
         let cors = cors.filter(|cors| !cors.origins.is_empty());
         let reader = cors.map(|cors| cors.allowed(&parts.headers));
         let client = info.address.limited_client.map(ClientKey::of_address);
@@ -403,13 +404,15 @@ fn attempted_check(app_ref: Option<AppRef<'_>>, cookies: &RequestCookies<'_>) ->
     }
 }
 
-/// The app whose allowed origins may read the response, if it is Doorward's own. Pages and endpoints
-/// that change something are not for scripts of other origins, and native endpoints have origins of
-/// their own.
-const fn cors_app<'a>(route: &Route<'a>) -> Option<AppRef<'a>> {
+/// The origins whose scripts may read the response, if it is Doorward's own. Pages and endpoints that
+/// change something are not for scripts of other origins, and native endpoints have origins of their own.
+fn cors_policy<'a>(route: &Route<'a>, info: &RequestInfo) -> Option<&'a CorsPolicy> {
     match route {
-        Route::App(route) => Some(route.app_ref),
-        Route::Endpoint(app_ref, Endpoint::Session) => Some(*app_ref),
+        Route::App(route) => {
+            let app = route.app_ref.app;
+            Some(app.cors_for(&info.method, &info.target))
+        }
+        Route::Endpoint(app_ref, Endpoint::Session) => Some(&app_ref.app.cors),
         Route::Endpoint(..)
         | Route::Alias(_)
         | Route::PlainHttp(_)

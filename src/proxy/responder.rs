@@ -22,7 +22,7 @@ use super::pages::{Pages, PagesError};
 use crate::policy::client_kind::ClientKind;
 use error::ErrorResponse;
 
-pub(super) use decision::Permitted;
+pub(super) use decision::{Permitted, is_preflight};
 pub(super) use login::login_url;
 pub(super) use login_host::MovingOn;
 pub(super) use response::{ResponseUpdate, TaggedResponse, require_https};

@@ -205,3 +205,42 @@ async fn other_proxy_passes_headers_on_and_permits_no_preflight() {
         assert_eq!(allowed(&permitted), None, "{dialect:?}");
     }
 }
+
+const RULES_WITH_ORIGINS: &str = r#"
+[[apps.store.rules]]
+paths = ["/partners/**"]
+allow = "authenticated"
+cors_origins = ["https://partner.example.test"]
+
+[[apps.store.rules]]
+paths = ["/private/**"]
+allow = "authenticated"
+cors_origins = []
+"#;
+
+#[tokio::test]
+async fn origins_of_a_rule_replace_those_of_the_app() {
+    const PARTNER: &str = "https://partner.example.test";
+    let doorward = setup().store_rules(RULES_WITH_ORIGINS).start();
+    for (path, origin, is_allowed) in [
+        ("/orders/7", SPA, true),
+        ("/orders/7", PARTNER, false),
+        ("/partners/x", SPA, false),
+        ("/partners/x", PARTNER, true),
+        ("/private/x", SPA, false),
+        // It has other readings.
+        ("//partners/x", PARTNER, false),
+    ] {
+        let mut browser = doorward.browser();
+        let page = browser.send(script(&doorward, path, origin)).await;
+        let allowed = is_allowed.then_some(origin);
+        assert_eq!(allowed_origin(&page), allowed, "{path} {page}");
+        let credentials = page.header("access-control-allow-credentials");
+        let has_credentials = (is_allowed && origin == SPA).then_some("true");
+        assert_eq!(credentials, has_credentials, "{path} {page}");
+        let request = preflight(&doorward, path, origin, "PUT");
+        let page = browser.send(request).await;
+        assert_eq!(page.status() == 204, is_allowed, "{path} {page}");
+    }
+    assert_eq!(doorward.store.count(), 0);
+}

@@ -152,6 +152,7 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
             paths: vec![PathPattern::parse(pattern).unwrap()],
             methods,
             allow: AccessRequirement::new(access, auth_methods).requiring(authentication),
+            cors: None,
         },
     );
     vec(rule, 0..4)
@@ -581,9 +582,7 @@ proptest! {
         let allowed = allowed.iter().fold(PathAmbiguities::NONE, |all, ambiguity| all.with(*ambiguity));
         let router = router(rules, allowed, OptionalEndpoints { fusionauth_webhooks: has_endpoints.then(ProviderIndex::default), frontchannel_logout: has_endpoints, sessions: has_endpoints }, several_providers);
         let mut request = Request::builder().method(method).uri(&path).header("host", host);
-        for (name, value) in lines {
-            request = request.header(name, value);
-        }
+        for (name, value) in lines { request = request.header(name, value); }
         let Ok((parts, ())) = request.body(()).map(Request::into_parts) else { return Ok(()) };
         let Ok(info) = RequestInfo::read(&parts, Some(CLIENT.into()), &TrustedProxies::default()) else { return Ok(()) };
         let found = router.find(&info);

@@ -151,7 +151,7 @@ pub(super) fn check(
     );
     let websocket_origins =
         web_origins::origins(raw.websocket_origins.take(), &at.key("websocket_origins"));
-    let cors = web_origins::cors(&mut raw, at);
+    let cors = web_origins::cors(raw.cors_origins.take(), raw.cors_credentials, at);
     let app_logout = app_logout::check(&mut raw, origin.as_ref(), &prefix, at);
     let auth = auth_settings(&raw, at);
     let raw_routes = raw.routes.take();
@@ -211,7 +211,7 @@ pub(super) fn check(
         app_logout,
         max_preserved_post,
         websocket_origins,
-        cors,
+        cors: cors.unwrap_or_default(),
         native,
         bearer: bearer_policy,
         basic,

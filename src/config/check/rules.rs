@@ -10,6 +10,7 @@ use super::authentication;
 use super::conditions::{ALLOW_HINT, access};
 use super::elements;
 use super::rule_lists::RuleListFiles;
+use super::web_origins;
 use crate::policy::path_pattern::PathPattern;
 use crate::policy::rules::{AccessRequirement, AuthMethods, COMBINED_RULES, DEFAULT_RULE, Rule};
 use crate::types::target::{PathAmbiguities, PathAmbiguity};
@@ -89,6 +90,7 @@ pub(super) fn check(
         let authentication = raw.require.map(|require| {
             authentication::check_rule(require, access.as_ref(), &at.key("require"))
         });
+        let cors = web_origins::cors(raw.cors_origins, raw.cors_credentials, &at);
         if let Some(access) = access {
             let allow = AccessRequirement::new(access, auth_methods)
                 .requiring(authentication.unwrap_or_default());
@@ -97,6 +99,7 @@ pub(super) fn check(
                 paths,
                 methods,
                 allow,
+                cors,
             });
         }
     }

@@ -1,6 +1,6 @@
 //! Web origins whose pages may use an app: `websocket_origins`, `cors_origins` and `cors_credentials`.
 
-use super::super::raw::{List, RawApp};
+use super::super::raw::List;
 use super::super::report::{Location, quoted};
 use super::elements;
 use crate::policy::cors::CorsPolicy;
@@ -32,18 +32,22 @@ pub(super) fn origins(raw: Option<List<String>>, at: &Location<'_>) -> Vec<Strin
     origins
 }
 
-/// The origins whose scripts may read Doorward's own responses.
-pub(super) fn cors(raw: &mut RawApp, at: &Location<'_>) -> CorsPolicy {
-    let origins = origins(raw.cors_origins.take(), &at.key("cors_origins"));
-    let credentials = raw.cors_credentials.unwrap_or(false);
-    if credentials && origins.is_empty() {
+/// The origins whose scripts may read Doorward's own responses, if any are listed.
+pub(super) fn cors(
+    listed: Option<List<String>>,
+    credentials: Option<bool>,
+    at: &Location<'_>,
+) -> Option<CorsPolicy> {
+    let listed = listed.map(|listed| origins(Some(listed), &at.key("cors_origins")));
+    let credentials = credentials.unwrap_or(false);
+    if credentials && listed.as_ref().is_none_or(Vec::is_empty) {
         at.key("cors_credentials").warning(
             "`cors_credentials` has no effect without `cors_origins`",
             "list the origins, or remove the key",
         );
     }
-    CorsPolicy {
+    listed.map(|origins| CorsPolicy {
         origins,
         credentials,
-    }
+    })
 }

@@ -14,6 +14,7 @@ use super::envoy;
 use crate::policy::described_request::{
     self, CheckAttributes, CheckField, Dialect, InvalidDescription,
 };
+use crate::proxy::responder::is_preflight;
 use crate::proxy::{Proxy, ReceivedRequest};
 use crate::types::body::{Body, BodyError};
 use crate::types::net::ConnectionInfo;
@@ -175,13 +176,14 @@ fn permitted(ok: envoy::OkHttpResponse) -> envoy::CheckResponse {
 
 /// The response that Envoy sends to the client.
 async fn denied(response: Response<Body>) -> envoy::CheckResponse {
+    let is_preflight = is_preflight(&response);
     let (head, body) = response.into_parts();
     // Doorward's own pages are whole in memory.
     let body = body.collect().await;
     let body = body
         .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
-    let status = if head.status.is_success() {
+    let status = if head.status.is_success() && !is_preflight {
         StatusCode::FORBIDDEN
     } else {
         head.status

@@ -1,6 +1,6 @@
 //! Responses to other proxies that ask for a decision.
 
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::Responder;
 use super::error::ErrorResponse;
@@ -9,8 +9,10 @@ use super::response::{Own, TaggedResponse, insert, text_response};
 use crate::identity::login_link::LoginLink;
 use crate::policy::app::App;
 use crate::policy::client_kind::ClientKind;
+use crate::policy::cors::AllowedPreflight;
 use crate::policy::described_request::{Dialect, InvalidDescription};
 use crate::proxy::messages;
+use crate::types::body::Body;
 use crate::types::request_id::RequestId;
 use crate::upstream::EdgeChanges;
 
@@ -22,7 +24,23 @@ const ENVOY_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-t
 #[derive(Clone, Debug)]
 pub(in crate::proxy) struct Permitted(pub(in crate::proxy) EdgeChanges);
 
+/// Marks the response to a preflight request, which Envoy sends to the client over gRPC. Its status is
+/// no permission there.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::proxy) struct PreflightAnswer;
+
 impl Responder {
+    /// The response to a preflight request, for a proxy that passes on responses of any status.
+    pub fn preflight_at_edge(
+        &self,
+        allowed: &AllowedPreflight,
+        code: &'static str,
+    ) -> TaggedResponse {
+        let mut preflight = self.preflight(allowed, code);
+        preflight.response.extensions_mut().insert(PreflightAnswer);
+        preflight
+    }
+
     /// The response to a permitted request.
     pub fn permitted(&self, changes: EdgeChanges, code: &'static str) -> TaggedResponse {
         let mut response =
@@ -91,6 +109,7 @@ impl TaggedResponse {
                 let changes = changes.clone();
                 self.add_changes(dialect, &changes);
             }
+            None if dialect == Dialect::ExtAuthzGrpc && is_preflight(&self.response) => {}
             None => {
                 let status = refused_status(dialect, self.response.status());
                 *self.response.status_mut() = status;
@@ -128,6 +147,11 @@ impl TaggedResponse {
         }
         insert(headers, REMOVE, &names);
     }
+}
+
+/// Whether this is the response to a preflight request.
+pub(in crate::proxy) fn is_preflight(response: &Response<Body>) -> bool {
+    response.extensions().get::<PreflightAnswer>().is_some()
 }
 
 /// The status of a response that permits nothing, so that the proxy refuses the request. nginx knows

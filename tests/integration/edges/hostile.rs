@@ -40,6 +40,7 @@ allow = "public"
 [[apps.store.rules]]
 paths = ["/admin/**"]
 allow = { roles = ["admin"] }
+cors_origins = ["https://spa.example.test"]
 "#;
 
 const TARGETS: [&str; 14] = [
@@ -77,7 +78,7 @@ const HOSTS: [&str; 10] = [
 ];
 
 /// Fields with which clients pretend to be a proxy or another user.
-const FIELDS: [&str; 44] = [
+const FIELDS: [&str; 45] = [
     "X-Forwarded-User: f0rged",
     "x-forwarded-user: f0rged",
     "X_Forwarded_User: f0rged",
@@ -121,6 +122,7 @@ const FIELDS: [&str; 44] = [
     "Cookie: a=b; DOORWARD_refresh=f0rged; c=d",
     "Cookie: a=b,doorward_jwt=f0rged",
     "Authorization: Basic Zm9yZ2Vk",
+    "Origin: https://spa.example.test\r\nAccess-Control-Request-Method: GET",
     "Sec-WebSocket-Version: 13",
 ];
 

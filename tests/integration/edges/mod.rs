@@ -3,6 +3,7 @@
 
 mod edge;
 mod hostile;
+mod preflights;
 
 use self::edge::{Edge, Kind};
 use crate::decisions::check::decided_by;

@@ -80,6 +80,7 @@ fn rules(case_insensitive: bool) -> Rules {
         paths: PathPattern::parse(pattern).into_iter().collect(),
         methods: vec![],
         allow: AccessRequirement::new(allow, AuthMethods::SESSION),
+        cors: None,
     };
     let admin = Condition::claim("roles", ["admin".to_owned()]);
     let rules = vec![
