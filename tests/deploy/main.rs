@@ -17,6 +17,8 @@ mod image_build;
 mod monitoring;
 mod production_build;
 mod schema;
+#[cfg(test)]
+mod traefik;
 
 const SIDECAR: &str = include_str!("../../deploy/kubernetes/sidecar.yaml");
 const DOCKERFILE: &str = include_str!("../../deploy/docker/Dockerfile");

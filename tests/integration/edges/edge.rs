@@ -49,6 +49,24 @@ impl Kind {
 impl Edge {
     /// Starts the edge in front of the store.
     pub(super) async fn start(kind: Kind, doorward: &Doorward) -> Self {
+        Self::start_edited(kind, doorward, str::to_owned).await
+    }
+
+    /// Starts the edge for clients that speak HTTP/2 with prior knowledge.
+    pub(super) async fn over_http2(kind: Kind, doorward: &Doorward) -> Self {
+        let (shipped, edited) = match kind {
+            Kind::Nginx => ("listen 127.0.0.1:8000;", "listen 127.0.0.1:8000 http2;"),
+            Kind::Caddy => (
+                "auto_https off",
+                "auto_https off\n servers {\n protocols h1 h2c\n }",
+            ),
+            Kind::Haproxy => ("bind 127.0.0.1:8000", "bind 127.0.0.1:8000 proto h2"),
+            Kind::EnvoyHttp | Kind::EnvoyGrpc => ("", ""),
+        };
+        Self::start_edited(kind, doorward, |text| text.replacen(shipped, edited, 1)).await
+    }
+
+    async fn start_edited(kind: Kind, doorward: &Doorward, edit: impl Fn(&str) -> String) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let port = free_port();
         let decisions = doorward.servers[0]
@@ -72,8 +90,11 @@ impl Edge {
             .join(source);
         for file in files {
             let text = std::fs::read_to_string(source.join(file)).expect("a shipped file");
-            std::fs::write(folder.path().join(file), with_addresses(&text, &addresses))
-                .expect("a file");
+            std::fs::write(
+                folder.path().join(file),
+                with_addresses(&edit(&text), &addresses),
+            )
+            .expect("a file");
         }
         if kind == Kind::Nginx {
             std::fs::write(folder.path().join("main.conf"), around_nginx(folder.path()))

@@ -1,6 +1,7 @@
 //! Edges that ask Doorward: real nginx, Caddy, HAProxy and Envoy with the configurations of
 //! `deploy/edges`, from the login to the logout.
 
+mod connections;
 mod edge;
 mod hostile;
 mod preflights;
