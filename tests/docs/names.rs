@@ -544,7 +544,7 @@ fn endpoints_are_documented_and_no_others() {
 }
 
 /// Names of other protocols and software that running text mentions.
-const FOREIGN_NAMES: [&str; 9] = [
+const FOREIGN_NAMES: [&str; 10] = [
     "auth_request",
     "auth_request_set",
     "client_secret_post",
@@ -552,6 +552,7 @@ const FOREIGN_NAMES: [&str; 9] = [
     "forward_auth",
     "headers_to_remove",
     "large_client_header_buffers",
+    "proxy_buffer_size",
     "response_headers_to_add",
     "x_forwarded_user",
 ];
