@@ -35,6 +35,7 @@ GATEWAY = {
 }
 EVERYTHING = GATEWAY | {
     "redis": {"existingSecret": "redis"},
+    "keys": ["next.key", "session.key"],
     "autoscaling": {"enabled": True},
     "ingress": {
         "enabled": True,
@@ -104,8 +105,11 @@ def refused(values, reason):
 def check_configuration(container, config):
     """Runs `doorward check` with the variables and files of the container."""
     with tempfile.TemporaryDirectory() as folder:
-        key = Path(folder, "session.key")
-        subprocess.run([DOORWARD, "keygen", "--out", key], check=True, stdout=subprocess.DEVNULL)
+        for name in ["session.key", "next.key"]:
+            key = Path(folder, name)
+            subprocess.run(
+                [DOORWARD, "keygen", "--out", key], check=True, stdout=subprocess.DEVNULL
+            )
         secret = Path(folder, "store")
         secret.write_text("a-secret-of-this-test-only\n")
         secret.chmod(0o600)
@@ -173,6 +177,11 @@ def check_gateway():
         config_map = only(manifests, "ConfigMap")
         assert pod["spec"]["volumes"][0]["configMap"]["name"] == config_map["metadata"]["name"]
         check_configuration(container, config_map["data"]["doorward.toml"])
+    variables = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert json.loads(variables["DOORWARD_SESSION__KEY_FILES"]) == [
+        "/var/run/doorward/next.key",
+        "/var/run/doorward/session.key",
+    ]
 
     refused(GATEWAY | {"redis": {}}, "replicas need a Redis")
     assert render(chart, GATEWAY | {"redis": {}, "replicas": 1})

@@ -15,7 +15,8 @@ The app's Service has `targetPort: proxy`. The values:
     doorward:
       image: images.example.com/doorward:0.1.0
       configMap: store-doorward    # has doorward.toml
-      secret: store-doorward       # has session.key and client secrets, which doorward.toml names /var/run/doorward/…
+      secret: store-doorward       # has the keys and client secrets, which doorward.toml names /var/run/doorward/…
+      keys: [session.key]          # files of the Secret: the first seals, all decrypt. Optional
       env: []                      # more variables, optional
       resources: {}                # optional
 */}}
@@ -29,6 +30,10 @@ The app's Service has `targetPort: proxy`. The values:
 
 {{/* The container's fields, of the same values. */}}
 {{- define "doorward.container" -}}
+{{- $keys := list -}}
+{{- range .keys | default (list "session.key") -}}
+{{- $keys = append $keys (printf "/var/run/doorward/%s" .) -}}
+{{- end -}}
 name: doorward
 image: {{ required "doorward: `image` is missing" .image | quote }}
 imagePullPolicy: {{ .imagePullPolicy | default "IfNotPresent" }}
@@ -40,7 +45,7 @@ env:
   - name: DOORWARD_SERVER__ADMIN_LISTEN
     value: "0.0.0.0:9090"
   - name: DOORWARD_SESSION__KEY_FILES
-    value: '["/var/run/doorward/session.key"]'
+    value: {{ $keys | toJson | squote }}
   {{- with .env }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

@@ -24,6 +24,7 @@ image: {{ printf "%s:%s" (required "set image.repository" .Values.image.reposito
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 configMap: {{ .Values.existingConfigMap | default (include "doorward.name" .) }}
 secret: {{ required "set secret" .Values.secret }}
+keys: {{ .Values.keys | toJson }}
 resources: {{ .Values.resources | toJson }}
 env:
   {{- if .Values.redis.existingSecret }}
