@@ -433,22 +433,22 @@ fn command_line_flags_are_documented_and_no_others() {
             .flat_map(|command| command.get_arguments());
         flags.extend(arguments.filter_map(|flag| Some(format!("--{}", flag.get_long()?))));
         let written = format!("doorward {}", subcommand.get_name());
-        let quick_start = page(&pages, "docs/quick-start.md");
+        let commands = page(&pages, "docs/commands.md");
         assert!(
-            quick_start
+            commands
                 .spans
                 .iter()
                 .any(|span| span.text.starts_with(&written)),
             "`{written}` is not documented"
         );
     }
-    let quick_start = page(&pages, "docs/quick-start.md");
+    let commands = page(&pages, "docs/commands.md");
     for flag in &flags {
-        let is_documented = quick_start
+        let is_documented = commands
             .spans
             .iter()
             .any(|span| span.text.split([' ', '[']).any(|word| word == flag));
-        assert!(is_documented, "{flag} is not in {}", quick_start.path);
+        assert!(is_documented, "{flag} is not in {}", commands.path);
     }
     for page in &pages {
         let blocks = page
