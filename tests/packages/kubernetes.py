@@ -24,7 +24,7 @@ VERSIONS = ["1.33", "1.37"]
 # Custom resources, which Kubernetes has no schemas of: the fields that they must and may have.
 CUSTOM = {
     "HTTPRoute": ("gateway.networking.k8s.io/v1", {"parentRefs", "hostnames", "rules"}),
-    "PodMonitor": ("monitoring.coreos.com/v1", {"selector", "podMetricsEndpoints"}),
+    "PodMonitor": ("monitoring.coreos.com/v1", {"jobLabel", "selector", "podMetricsEndpoints"}),
 }
 CONFIG = (DEPLOY / "kustomize/example/doorward.toml").read_text()
 GATEWAY = {
