@@ -1,18 +1,20 @@
 //! Request telemetry: one access log entry and the metrics of a request, recorded at the end of its
 //! response body, or when the client disconnects before the response.
 
+mod response_observer;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Context;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
+use response_observer::ResponseObserver;
 use tokio::sync::watch;
 
 use super::concurrency::REQUEST_BYTES;
-use super::event_stream::{EndedByDrain, end_with_drain};
+use super::event_stream::end_with_drain;
 use super::log_names::{LogNames, LoggedCaller};
 use super::request_logs::{LoggedRequest, RequestLogs};
 use super::responder::TaggedResponse;
@@ -26,7 +28,7 @@ use crate::policy::request_info::RequestInfo;
 use crate::policy::route::{AppRef, Route};
 use crate::session::validity::NoSessionReason;
 use crate::telemetry::metrics::{AppMetrics, Metrics};
-use crate::types::body::{Body, BodyEnd, BodyError, BodyObserver, StreamSession};
+use crate::types::body::{Body, StreamSession};
 use crate::types::net::ConnectionInfo;
 use crate::types::oauth::ProviderName;
 use crate::types::request_id::RequestId;
@@ -417,83 +419,5 @@ impl Drop for RequestRecord {
             status,
             bytes_out: 0,
         });
-    }
-}
-
-/// Observes a response body, cuts it when its limits are reached, and records the request at its
-/// end.
-struct ResponseObserver {
-    record: RequestRecord,
-    code: &'static str,
-    status: u16,
-    bytes_out: u64,
-    /// Whether the length of the body is unknown, as for streams.
-    is_stream: bool,
-    /// Of an event stream: whether it ended because of the drain.
-    ended_by_drain: Option<EndedByDrain>,
-    limits: LimitChecker,
-}
-
-impl ResponseObserver {
-    fn record_end(&mut self) {
-        self.record.record(&Outcome {
-            code: self.code,
-            status: self.status,
-            bytes_out: self.bytes_out,
-        });
-    }
-
-    /// A sized response is not checked before its first byte, so that what was permitted is
-    /// delivered however late it comes.
-    const fn is_exempt(&self) -> bool {
-        !self.is_stream && self.bytes_out == 0
-    }
-
-    /// Remembers which limit was reached.
-    fn noted(&mut self, checked: Result<(), BodyError>) -> Result<(), BodyError> {
-        match &checked {
-            Ok(()) => {}
-            Err(BodyError::TooOld) => self.code = "stream_max_age",
-            Err(_) => self.code = "session_over",
-        }
-        checked
-    }
-}
-
-impl BodyObserver for ResponseObserver {
-    fn admit(&mut self) -> Result<(), BodyError> {
-        if self.is_exempt() {
-            return Ok(());
-        }
-        let checked = self.limits.check();
-        self.noted(checked)
-    }
-
-    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
-        if self.is_exempt() {
-            return Ok(());
-        }
-        let checked = self.limits.poll_waiting(cx);
-        self.noted(checked)
-    }
-
-    fn passed(&mut self, bytes: usize) {
-        self.bytes_out += bytes as u64;
-    }
-
-    fn ended(mut self: Box<Self>, end: BodyEnd) {
-        let ended_by_drain = self.ended_by_drain.as_ref();
-        match end {
-            BodyEnd::Complete
-                if ended_by_drain.is_some_and(|ended| ended.load(Ordering::Relaxed)) =>
-            {
-                self.code = "shutting_down";
-            }
-            BodyEnd::Complete | BodyEnd::Cut => {}
-            BodyEnd::Broken => self.code = "upstream_body_aborted",
-            BodyEnd::Abandoned => self.code = self.record.shared.worker.early_end(),
-            BodyEnd::Stalled => self.code = "client_stalled",
-        }
-        self.record_end();
     }
 }
