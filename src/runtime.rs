@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::limits::{TaskLimit, current_client, on_behalf_of};
-use crate::telemetry::request_scope::{current_request, in_request};
+use crate::telemetry::request_scope::in_same_request;
 
 /// The limit of concurrent tasks. Further ones are rejected.
 const MAX_TASKS: usize = 4096;
@@ -111,7 +111,7 @@ impl BackgroundRuntime {
             let _guard = guard;
             task.await;
         });
-        self.handle.spawn(in_request(current_request(), on_behalf));
+        self.handle.spawn(in_same_request(on_behalf));
         Ok(())
     }
 

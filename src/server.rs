@@ -39,6 +39,7 @@ use crate::store::RedisSettingsError;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::audit::{AuditLog, AuditTarget};
 use crate::telemetry::health::{Condition, Health};
+use crate::telemetry::line_writer::LineWriter;
 use crate::telemetry::metrics::Metrics;
 use crate::types::time::{Clock, SystemClock};
 use crate::upstream::UpstreamPlanError;
@@ -148,16 +149,17 @@ pub enum StartError {
 }
 
 impl Server {
-    /// Starts all components. The provider need not be available yet.
+    /// Starts all components. The provider need not be available yet. Without `stdout` there is no access
+    /// log.
     ///
     /// # Errors
     /// See [`StartError`]. Nothing is left running.
     pub fn start(
         loaded: Loaded,
         clock: Arc<dyn Clock>,
-        access_to: Option<Box<dyn io::Write + Send>>,
+        stdout: Option<Arc<LineWriter>>,
     ) -> Result<Self, StartError> {
-        Self::start_on(ActivatedSockets::default(), loaded, clock, access_to)
+        Self::start_on(ActivatedSockets::default(), loaded, clock, stdout)
     }
 
     /// Like [`Self::start`], with sockets from socket activation.
@@ -168,7 +170,7 @@ impl Server {
         mut inherited: ActivatedSockets,
         loaded: Loaded,
         clock: Arc<dyn Clock>,
-        access_to: Option<Box<dyn io::Write + Send>>,
+        stdout: Option<Arc<LineWriter>>,
     ) -> Result<Self, StartError> {
         crate::oidc::install_crypto();
         let Loaded {
@@ -184,13 +186,13 @@ impl Server {
         let serving = health.condition("serving");
         let revocations_known = health.condition("revocations");
         let workers_alive = health.liveness("workers");
-        let access = access_to.map(AccessLog::start).transpose()?;
         let audit = config.log.audit.as_ref();
         let audit = audit.map(|settings| {
-            AuditLog::start(settings, Arc::clone(&clock), &metrics)
+            AuditLog::start(settings, Arc::clone(&clock), &metrics, stdout.as_ref())
                 .map_err(|error| StartError::AuditLog(settings.target.clone(), error))
         });
         let audit = audit.transpose()?;
+        let access = stdout.filter(|_| config.log.access).map(AccessLog::on);
         let (listeners, controls) = Listeners::open(&config, &mut inherited)?;
         if let Some(unused) = inherited.unused() {
             return Err(StartError::UnusedSocket(unused));

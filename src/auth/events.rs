@@ -21,6 +21,9 @@ pub trait Observer: Send + Sync {
         session: &EventSession,
     );
 
+    /// A session at `app` started.
+    fn session_started(&self, app: &AppAuth, jwt: &SessionJwt);
+
     /// Whether all published revocations are known here changed to `known`.
     fn revocations_synced(&self, known: bool);
 

@@ -1,7 +1,7 @@
 //! `doorward run`: serves until a termination signal.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,16 +51,16 @@ pub fn run(
         Err(exit) => return Ok(exit),
     };
     let config = loaded.config.clone();
-    let _log = match log::start(config.log.format, config.log.filter) {
+    let log = match log::start(config.log.format, config.log.filter) {
         Ok(log) => log,
         Err(error) => return fail(output, &error),
     };
     service::raise_descriptor_limit(config.server.limits.max_connections);
     // Before the listeners open, because a signal may follow as soon as they are.
     let mut stop = Stop::new()?;
-    let access: Option<Box<dyn Write + Send>> =
-        config.log.access.then(|| Box::new(io::stdout()) as _);
-    let server = match Server::start_on(inherited, loaded, Arc::new(SystemClock), access) {
+    let stdout = config.log.uses_stdout();
+    let stdout = stdout.then(|| log.writer_of_stdout()).transpose()?;
+    let server = match Server::start_on(inherited, loaded, Arc::new(SystemClock), stdout) {
         Ok(server) => server,
         Err(error) => return fail(output, &error),
     };

@@ -114,6 +114,7 @@ pub(super) struct RawLog {
     pub(super) audit: Option<String>,
     pub(super) max_audit_buffer_bytes: Option<u32>,
     pub(super) user: Option<String>,
+    pub(super) user_agent: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]

@@ -21,7 +21,7 @@ use crate::policy::app::App;
 use crate::policy::client_address::ForwardedHeader;
 use crate::proxy::log_names::LoggedUser;
 use crate::store::RedisSettings;
-use crate::telemetry::audit::AuditSettings;
+use crate::telemetry::audit::{AuditSettings, AuditTarget};
 use crate::telemetry::log::LogFormat;
 use crate::types::net::ListenAddr;
 use crate::types::oauth::ProviderName;
@@ -132,6 +132,16 @@ pub struct LogConfig {
     pub audit: Option<AuditSettings>,
     /// The names of users in the logs.
     pub user: LoggedUser,
+    /// Whether the access log has the `User-Agent` of clients.
+    pub user_agent: bool,
+}
+
+impl LogConfig {
+    /// Whether a log is written to standard output.
+    pub fn uses_stdout(&self) -> bool {
+        let audit = self.audit.as_ref();
+        self.access || audit.is_some_and(|audit| audit.target == AuditTarget::Stdout)
+    }
 }
 
 /// `[session.list]`.

@@ -161,7 +161,10 @@ impl<H: Handler> ConnectionContext<H> {
         let is_likely = self.settings.trusted_proxies.is_empty()
             && client.is_some_and(|client| is_private(client.ip()));
         if is_likely && !WARNED.swap(true, Ordering::Relaxed) {
-            tracing::warn!(?client, "untrusted_proxy_at_connection_limit");
+            tracing::warn!(
+                peer = client.map(display),
+                "untrusted_proxy_at_connection_limit"
+            );
         }
     }
 
@@ -178,7 +181,7 @@ impl<H: Handler> ConnectionContext<H> {
         S: AsyncRead + Unpin,
     {
         if peer.is_some_and(|peer| !self.is_trusted(&peer)) {
-            tracing::debug!(?peer, "proxy_protocol_untrusted");
+            tracing::debug!(peer = peer.map(display), "proxy_protocol_untrusted");
             return Err("proxy_protocol_untrusted");
         }
         let mut drain = self.drain.clone();
@@ -236,7 +239,7 @@ impl<H: Handler> ConnectionContext<H> {
                 Some(self.serve_http(stream, info, is_http2))
             }
             Ok(Err(error)) => {
-                tracing::debug!(?peer, %error, "tls_handshake_failed");
+                tracing::debug!(peer = peer.map(display), %error, "tls_handshake_failed");
                 self.reject(client_certificates::handshake_error_reason(&error))
             }
             Err(_) => self.reject("tls_timeout"),

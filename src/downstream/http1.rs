@@ -168,7 +168,7 @@ where
                 error_reason(&error)
             };
             context.count_error(reason);
-            tracing::debug!(reason, peer = ?info.peer, error = %error, "connection_error");
+            tracing::debug!(reason, peer = info.peer.map(display), error = %error, "connection_error");
             if let Some(status) = rejection_status(&error) {
                 context.handler.rejected(info, reason, status);
             }

@@ -101,7 +101,7 @@ pub(super) async fn serve<S, H>(
         biased;
         ended = connection.as_mut() => return log_end(&context, info, ended),
         () = streams.reset_flood() => {
-            tracing::debug!(peer = ?info.peer, "http2_reset_flood");
+            tracing::debug!(peer = info.peer.map(display), "http2_reset_flood");
             context.count_error("http2_resets");
             streams.allow_last_resets(settings.max_http2_streams);
             GOAWAY_TIMEOUT
@@ -134,7 +134,7 @@ fn log_end<H>(
 ) {
     if let Err(error) = ended {
         context.count_error("http2");
-        tracing::debug!(peer = ?info.peer, error = %error, "connection_error");
+        tracing::debug!(peer = info.peer.map(display), error = %error, "connection_error");
     }
 }
 

@@ -24,6 +24,7 @@ use super::error::{Endpoint, ProviderError, displayed_url};
 use super::json;
 use crate::dns::Resolver;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::request_scope::{Dependency, record_call};
 use crate::types::oauth::ProviderName;
 use crate::types::time::{Clock, Timestamp};
 
@@ -224,9 +225,11 @@ impl Http {
     ) -> Result<ProviderResponse, ProviderError> {
         let sent = Instant::now();
         let result = self.exchange(endpoint, url, request).await;
+        let took = sent.elapsed();
+        record_call(Dependency::Provider, took);
         if let Some(metrics) = self.metrics.get() {
             let status = result.as_ref().map(|response| response.status);
-            metrics.record(endpoint, status, sent.elapsed());
+            metrics.record(endpoint, status, took);
         }
         result
     }

@@ -249,8 +249,7 @@ impl Proxy {
             }),
             request_id: record.request_id(),
         };
-        let route = permit.path_route();
-        record.upstream_started(route.map(|_| upstream.address()));
+        record.upstream_started(upstream.address());
         let response = upstream::forward(&upstream, permit, parts, body, limits).await;
         record.limit_stream(StreamLimits {
             session,

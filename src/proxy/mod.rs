@@ -140,6 +140,7 @@ impl Proxy {
             listener,
             dialect,
         } = received;
+        record.set_user_agent(&parts.headers);
         let request_id = record.request_id();
         let trusted = match dialect {
             None => &self.trusted,
@@ -354,6 +355,7 @@ impl Proxy {
             }
         };
         let response = response.apply(response_update);
+        record.calls_finished();
         Answered { record, response }
     }
 }

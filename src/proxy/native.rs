@@ -123,7 +123,7 @@ impl Proxy {
         match outcome {
             Ok(outcome) => responder.native(outcome, call.code()),
             Err(failure) => {
-                tracing::info!(app = %app_ref.app.name, code = failure.code(), %failure, "native_call_failed");
+                tracing::info!(app = %app_ref.app.name, code = failure.code(), error = %failure, "native_call_failed");
                 responder.native_failed(app_ref.app, *call, &failure, request_id)
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::log_names::{LogNames, LoggedCaller};
 use crate::policy::explanation::Denial;
-use crate::telemetry::access::{AccessBuffer, AccessEntry};
+use crate::telemetry::access::{AccessBuffer, AccessEntry, RequestTimes};
 use crate::telemetry::audit::{AuditBuffer, AuditEvent, AuditedRequest};
 use crate::types::time::Clock;
 
@@ -38,12 +38,12 @@ pub(super) struct LoggedRequest<'a> {
     pub(super) status: u16,
     pub(super) decision: &'a str,
     pub(super) denial: Option<&'a Denial>,
-    /// The address of the upstream, if the path has a route of its own.
     pub(super) upstream: Option<&'a str>,
     pub(super) duration: Duration,
-    pub(super) upstream_duration: Option<Duration>,
+    pub(super) times: RequestTimes,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
+    pub(super) user_agent: Option<&'a str>,
 }
 
 impl RequestLogs {
@@ -106,9 +106,10 @@ impl RequestLogs {
             missing: request.denial.and_then(|denial| denial.missing.as_deref()),
             upstream: request.upstream,
             duration: request.duration,
-            upstream_duration: request.upstream_duration,
+            times: request.times,
             bytes_in: request.bytes_in,
             bytes_out: request.bytes_out,
+            user_agent: request.user_agent,
         });
     }
 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use http::header::USER_AGENT;
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use response_observer::ResponseObserver;
 use tokio::sync::watch;
 
@@ -27,12 +28,13 @@ use crate::policy::explanation::Denial;
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::{AppRef, Route};
 use crate::session::validity::NoSessionReason;
+use crate::telemetry::access::RequestTimes;
 use crate::telemetry::metrics::{AppMetrics, Metrics};
+use crate::telemetry::request_scope::{CallTimes, call_times};
 use crate::types::body::{Body, StreamSession};
 use crate::types::net::ConnectionInfo;
 use crate::types::oauth::ProviderName;
 use crate::types::request_id::RequestId;
-use crate::upstream::UpstreamUrl;
 
 /// The status in the log of a request whose client disconnected before the response head. No
 /// response has it; nginx logs the same.
@@ -48,6 +50,8 @@ pub struct ConfiguredTelemetry {
     pub apps: Vec<(String, AppMetrics)>,
     /// The names of users in the logs.
     pub names: LogNames,
+    /// Whether the access log has the `User-Agent` of clients.
+    pub user_agent: bool,
 }
 
 struct Shared {
@@ -152,6 +156,8 @@ impl RequestTelemetry {
             address: None,
             sent: None,
             upstream: None,
+            calls: CallTimes::default(),
+            user_agent: None,
             upload: None,
             upload_is_cut: None,
             memory: None,
@@ -188,10 +194,12 @@ pub struct RequestRecord {
     caller: Option<LoggedCaller>,
     /// Why it was refused.
     denial: Option<Denial>,
-    /// The upstream's address, if the path has a route of its own.
-    address: Option<String>,
+    /// The address of the upstream that the request was sent to.
+    address: Option<Arc<str>>,
     sent: Option<Instant>,
     upstream: Option<Duration>,
+    calls: CallTimes,
+    user_agent: Option<HeaderValue>,
     upload: Option<Arc<UploadProgress>>,
     /// Whether the request body was ended because its session or token is no longer valid.
     upload_is_cut: Option<Arc<AtomicBool>>,
@@ -268,6 +276,13 @@ impl RequestRecord {
         parts.uri.path().clone_into(&mut self.path);
     }
 
+    /// Keeps the `User-Agent`, if the access log has it.
+    pub fn set_user_agent(&mut self, headers: &HeaderMap) {
+        if self.shared.configured.user_agent {
+            self.user_agent = headers.get(USER_AGENT).cloned();
+        }
+    }
+
     /// Sets the parsed request and the app.
     pub fn set_route(&mut self, info: &RequestInfo, route: &Route<'_>) {
         self.host.clone_from(&info.authority);
@@ -322,15 +337,20 @@ impl RequestRecord {
         self.denial = denial;
     }
 
-    /// The request is sent upstream. `address` is that of a route.
-    pub fn upstream_started(&mut self, address: Option<&UpstreamUrl>) {
-        self.address = address.map(ToString::to_string);
+    /// The request is sent upstream.
+    pub fn upstream_started(&mut self, address: &Arc<str>) {
+        self.address = Some(Arc::clone(address));
         self.sent = Some(Instant::now());
     }
 
     /// The upstream responded or failed.
     pub fn upstream_finished(&mut self) {
         self.upstream = self.sent.map(|sent| sent.elapsed());
+    }
+
+    /// Sets the calls that were made for the request, within its scope.
+    pub fn calls_finished(&mut self) {
+        self.calls = call_times();
     }
 
     /// Sets the limits on the response body.
@@ -376,6 +396,7 @@ impl RequestRecord {
         let apps = &self.shared.configured.apps;
         let app = self.app.and_then(|index| apps.get(index));
         let took = self.started.elapsed();
+        let times = self.times(took);
         let metrics = app.map_or(&self.shared.worker.without_app, |(_, metrics)| metrics);
         metrics.observe_request(outcome.code, outcome.status, took, self.upstream);
         let request = LoggedRequest {
@@ -392,12 +413,27 @@ impl RequestRecord {
             denial: self.denial.as_ref(),
             upstream: self.address.as_deref(),
             duration: took,
-            upstream_duration: self.upstream,
+            times,
+            user_agent: self
+                .user_agent
+                .as_ref()
+                .and_then(|value| value.to_str().ok()),
             bytes_in: self.upload.as_ref().map_or(0, |upload| upload.bytes()),
             bytes_out: outcome.bytes_out,
         };
         let Shared { worker, configured } = &*self.shared;
         worker.logs.write(&configured.names, request);
+    }
+
+    /// The parts of the time until the response head. Without an upstream the whole response is Doorward's,
+    /// and its body is short.
+    fn times(&self, took: Duration) -> RequestTimes {
+        let before = self.sent.map(|sent| sent.duration_since(self.started));
+        RequestTimes {
+            own: before.unwrap_or(took).saturating_sub(self.calls.total()),
+            calls: self.calls,
+            upstream: self.upstream,
+        }
     }
 }
 
@@ -409,6 +445,7 @@ impl Drop for RequestRecord {
             return;
         }
         self.upstream = self.upstream.or(self.sent.map(|sent| sent.elapsed()));
+        self.calls_finished();
         let (code, status) = if std::thread::panicking() {
             ("internal_error", 500)
         } else {

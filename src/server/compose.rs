@@ -309,6 +309,7 @@ impl Configured {
         ConfiguredTelemetry {
             apps: apps.collect(),
             names: self.log_names.clone(),
+            user_agent: self.config.log.user_agent,
         }
     }
 }

@@ -13,11 +13,12 @@ use crate::limits::{ByteBudget, ConcurrencyLimiter};
 use crate::oidc::Provider;
 use crate::proxy::AppLimiters;
 use crate::proxy::log_names::LogNames;
+use crate::session::jwt::SessionJwt;
 use crate::telemetry::audit::{AuditBuffer, AuditEvent};
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::request_scope::current_request;
-use crate::types::oauth::SessionId;
+use crate::types::oauth::{ProviderSid, SessionId};
 
 /// The concurrency limiters, with the names of the apps that have one.
 pub(super) struct NamedLimiters<'a> {
@@ -114,6 +115,15 @@ impl Observer for MetricsObserver {
             Event::AppLogout => of_app(&metrics.app_logouts),
             Event::PostReplay => of_app(&metrics.post_replays),
         }
+    }
+
+    fn session_started(&self, app: &AppAuth, jwt: &SessionJwt) {
+        let claims = jwt.claims();
+        let user = self.names.load().user(&jwt.subject, claims.as_ref());
+        let provider_sid = jwt.provider_sid.as_ref().map(ProviderSid::as_str);
+        let provider = app.named_provider();
+        let (app, session) = (app.app.name.as_str(), jwt.sid.log_name());
+        tracing::info!(app, provider, user, session, sid = %jwt.sid, provider_sid, "session_started");
     }
 
     fn revocations_synced(&self, is_synced: bool) {

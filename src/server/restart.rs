@@ -63,6 +63,7 @@ pub(super) fn keep_unchangeable(config: Config, current: &Config) -> Config {
     config.log = LogConfig {
         filter: config.log.filter,
         user: config.log.user,
+        user_agent: config.log.user_agent,
         ..current.log.clone()
     };
     config

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::outage::OutageLog;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::request_scope::{Dependency, record_call};
 use crate::types::time::Timestamp;
 
 /// A store with metrics.
@@ -163,7 +164,9 @@ impl InstrumentedStore {
         let in_flight = InFlight::begin(&self.metrics.in_flight);
         let result = future.await;
         drop(in_flight);
-        metrics.duration.observe(started.elapsed().as_secs_f64());
+        let took = started.elapsed();
+        record_call(Dependency::Store, took);
+        metrics.duration.observe(took.as_secs_f64());
         match &result {
             Ok(_) => metrics.ok.inc(),
             Err(StoreError::Full) => metrics.full.inc(),

@@ -2,15 +2,16 @@
 //! writes all buffers. If that thread falls behind, entries are dropped and counted; requests never
 //! wait.
 
-use std::io::Write;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::entry::EntryWriter;
 use super::entry_log::{EntryBuffer, EntryLog, EntryLogNames};
-use super::line_writer::BufferSize;
+use super::line_writer::{BufferSize, LineWriter};
 use super::log::LogFormat;
 use super::metrics::Metrics;
+use super::request_scope::CallTimes;
 use crate::types::time::Timestamp;
 
 const NAMES: EntryLogNames = EntryLogNames {
@@ -55,16 +56,29 @@ pub struct AccessEntry<'a> {
     pub rule: Option<&'a str>,
     /// The missing permission.
     pub missing: Option<&'a str>,
-    /// The address of the upstream, if the path has a route of its own.
+    /// The address of the upstream, if the request was sent to it.
     pub upstream: Option<&'a str>,
     /// Time from the request head to the last byte of the response.
     pub duration: Duration,
-    /// Time until the response head of the app.
-    pub upstream_duration: Option<Duration>,
+    /// The parts of the duration.
+    pub times: RequestTimes,
     /// Size of the request body, in bytes.
     pub bytes_in: u64,
     /// Size of the response body, in bytes.
     pub bytes_out: u64,
+    /// The client's `User-Agent`.
+    pub user_agent: Option<&'a str>,
+}
+
+/// Where the time of a request went until its response head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestTimes {
+    /// In Doorward, queues included.
+    pub own: Duration,
+    /// In calls to the provider and the store.
+    pub calls: CallTimes,
+    /// In the app, from sending the request until the response head.
+    pub upstream: Option<Duration>,
 }
 
 /// The access log's writer. Dropping it writes the pending entries.
@@ -79,12 +93,9 @@ pub struct AccessBuffer {
 }
 
 impl AccessLog {
-    /// Starts the writer thread.
-    ///
-    /// # Errors
-    /// The thread cannot be created.
-    pub fn start(out: impl Write + Send + 'static) -> std::io::Result<Self> {
-        EntryLog::start(NAMES, out).map(Self)
+    /// Writes to `writer`, which other logs may use too.
+    pub fn on(writer: Arc<LineWriter>) -> Self {
+        Self(EntryLog::on(writer, NAMES))
     }
 
     /// Adds the buffer of a worker.
@@ -121,11 +132,24 @@ impl AccessEntry<'_> {
         entry.optional("missing", self.missing);
         entry.optional("upstream", self.upstream);
         entry.milliseconds("duration_ms", self.duration);
-        if let Some(upstream) = self.upstream_duration {
-            entry.milliseconds("upstream_ms", upstream);
+        let RequestTimes {
+            own,
+            calls: CallTimes { provider, store },
+            upstream,
+        } = self.times;
+        entry.milliseconds("own_ms", own);
+        for (key, duration) in [
+            ("provider_ms", Some(provider).filter(|time| !time.is_zero())),
+            ("store_ms", Some(store).filter(|time| !time.is_zero())),
+            ("upstream_ms", upstream),
+        ] {
+            if let Some(duration) = duration {
+                entry.milliseconds(key, duration);
+            }
         }
         entry.number("bytes_in", self.bytes_in);
         entry.number("bytes_out", self.bytes_out);
+        entry.optional("user_agent", self.user_agent);
         entry.end();
     }
 }
@@ -157,9 +181,17 @@ mod tests {
         missing: None,
         upstream: None,
         duration: Duration::from_micros(1234),
-        upstream_duration: Some(Duration::from_micros(1000)),
+        times: RequestTimes {
+            own: Duration::from_micros(200),
+            calls: CallTimes {
+                provider: Duration::ZERO,
+                store: Duration::ZERO,
+            },
+            upstream: Some(Duration::from_micros(1000)),
+        },
         bytes_in: 0,
         bytes_out: 7,
+        user_agent: None,
     };
 
     fn parsed(entry: &AccessEntry<'_>) -> serde_json::Value {
@@ -218,7 +250,7 @@ mod tests {
             }),
             "time=2000-02-29T12:34:56Z request_id=00000000000000r1 app=store user=a1b2 session=0123 \
              client_ip=203.0.113.7 method=GET host=store.test path=/cart status=200 \
-             decision=forwarded missing=\"roles any of [\\\"admin\\\"]\" duration_ms=1.234 \
+             decision=forwarded missing=\"roles any of [\\\"admin\\\"]\" duration_ms=1.234 own_ms=0.200 \
              upstream_ms=1.000 bytes_in=0 bytes_out=7\n"
         );
         let hostile = written(AccessEntry {
@@ -229,6 +261,30 @@ mod tests {
         assert_eq!(hostile.lines().count(), 1);
         let expected = r#" host="a status=0\u000d\u000a\"" path="" status=200 "#;
         assert!(hostile.contains(expected), "{hostile}");
+    }
+
+    #[test]
+    fn calls_and_user_agent_are_there_if_there_were_any() {
+        let entry = parsed(&AccessEntry {
+            times: RequestTimes {
+                calls: CallTimes {
+                    provider: Duration::from_millis(40),
+                    store: Duration::from_micros(300),
+                },
+                upstream: None,
+                ..ENTRY.times
+            },
+            user_agent: Some("curl/8.0 \u{1b}[31m"),
+            ..ENTRY
+        });
+        assert_eq!(entry["provider_ms"].as_f64(), Some(40.0));
+        assert_eq!(entry["store_ms"].as_f64(), Some(0.3));
+        assert_eq!(entry.get("upstream_ms"), None);
+        assert_eq!(entry["user_agent"], "curl/8.0 \u{1b}[31m");
+        let plain = parsed(&ENTRY);
+        for name in ["provider_ms", "store_ms", "user_agent"] {
+            assert_eq!(plain.get(name), None, "{name}");
+        }
     }
 
     /// No authorization codes in the log, and no injection by CR LF, quotes or escape sequences.
@@ -282,7 +338,8 @@ mod tests {
     #[test]
     fn dropped_entries_are_counted() {
         let (release, blocked) = std::sync::mpsc::channel();
-        let log = AccessLog::start(Blocked(blocked)).unwrap();
+        let writer = LineWriter::start("test", Blocked(blocked)).unwrap();
+        let log = AccessLog::on(Arc::new(writer));
         let metrics = Metrics::new().unwrap();
         let buffer = log.buffer(LogFormat::Json, &metrics);
         (0..20_000).for_each(|_| buffer.write(&ENTRY));

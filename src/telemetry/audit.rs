@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::access::without_query;
 use super::entry::EntryWriter;
 use super::entry_log::{EntryBuffer, EntryLog, EntryLogNames};
-use super::line_writer::BufferSize;
+use super::line_writer::{BufferSize, LineWriter};
 use super::log::LogFormat;
 use super::log_file::LogFile;
 use super::metrics::Metrics;
@@ -133,7 +133,8 @@ struct EventFormat {
 }
 
 impl AuditLog {
-    /// Opens the target and starts the writer thread. A syslog server may be down.
+    /// Opens the target and starts the writer thread. A syslog server may be down. `stdout` is the writer of
+    /// standard output, if the process has one already.
     ///
     /// # Errors
     /// The file cannot be opened, or the thread cannot be created.
@@ -141,9 +142,16 @@ impl AuditLog {
         settings: &AuditSettings,
         clock: Arc<dyn Clock>,
         metrics: &Metrics,
+        stdout: Option<&Arc<LineWriter>>,
     ) -> io::Result<Self> {
         let (log, syslog) = match &settings.target {
-            AuditTarget::Stdout => (EntryLog::start(NAMES, io::stdout())?, None),
+            AuditTarget::Stdout => {
+                let log = match stdout {
+                    Some(stdout) => EntryLog::on(Arc::clone(stdout), NAMES),
+                    None => EntryLog::start(NAMES, io::stdout())?,
+                };
+                (log, None)
+            }
             AuditTarget::File(path) => (EntryLog::start(NAMES, LogFile::open(path)?)?, None),
             AuditTarget::Syslog(address) => {
                 let header = SyslogHeader::of_process(address);
@@ -304,7 +312,7 @@ mod tests {
             target,
             max_buffered: 2000,
         };
-        AuditLog::start(&settings, Arc::new(SystemClock), metrics).unwrap()
+        AuditLog::start(&settings, Arc::new(SystemClock), metrics, None).unwrap()
     }
 
     #[test]
@@ -340,7 +348,7 @@ mod tests {
             max_buffered: 2000,
         };
         let clock = Arc::new(SystemClock);
-        assert!(AuditLog::start(&settings, clock, &Metrics::new().unwrap()).is_err());
+        assert!(AuditLog::start(&settings, clock, &Metrics::new().unwrap(), None).is_err());
     }
 
     /// A server that does not read blocks the writer. Events are dropped meanwhile, and one says so where

@@ -1,9 +1,10 @@
 //! Members of a log entry on one line, as a JSON object or as logfmt. Written by hand, because a general
 //! logger costs more than proxying the request.
 
+use std::fmt::Display;
 use std::io::Write;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::log::LogFormat;
 use crate::types::time::Timestamp;
@@ -19,11 +20,30 @@ pub(super) struct EntryWriter<'o> {
 
 impl<'o> EntryWriter<'o> {
     pub(super) fn begin(out: &'o mut Vec<u8>, format: LogFormat, time: Timestamp) -> Self {
+        Self::begin_with(out, format, |out| push_time(out, time))
+    }
+
+    /// The same with a time to the microsecond.
+    pub(super) fn begin_at(out: &'o mut Vec<u8>, format: LogFormat, time: SystemTime) -> Self {
+        Self::begin_with(out, format, |out| {
+            let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+            push_date_and_time(out, Timestamp::from_secs(time.as_secs()));
+            out.push(b'.');
+            push_digits::<6>(out, time.subsec_micros().into());
+            out.push(b'Z');
+        })
+    }
+
+    fn begin_with(
+        out: &'o mut Vec<u8>,
+        format: LogFormat,
+        push_time: impl FnOnce(&mut Vec<u8>),
+    ) -> Self {
         match format {
             LogFormat::Json => out.extend_from_slice(b"{\"time\":\""),
             LogFormat::Text => out.extend_from_slice(b"time="),
         }
-        push_time(out, time);
+        push_time(out);
         if format == LogFormat::Json {
             out.push(b'"');
         }
@@ -100,6 +120,13 @@ impl<'o> EntryWriter<'o> {
     pub(super) fn number(&mut self, key: &str, number: u64) {
         self.key(key);
         push_number(self.out, number);
+    }
+
+    /// A number or a truth value as Rust writes it.
+    pub(super) fn plain(&mut self, key: &str, value: impl Display) {
+        self.key(key);
+        // Writing to a Vec cannot fail.
+        let _ = write!(self.out, "{value}");
     }
 
     /// A duration in milliseconds, to the microsecond.
@@ -180,8 +207,14 @@ const fn digit(number: u64) -> u8 {
     b'0' + (number % 10) as u8
 }
 
-/// RFC 3339 in UTC. The calendar arithmetic starts years in March, so that a leap day is the last day.
+/// RFC 3339 in UTC.
 pub(super) fn push_time(out: &mut Vec<u8>, time: Timestamp) {
+    push_date_and_time(out, time);
+    out.push(b'Z');
+}
+
+/// The same without the offset. The calendar arithmetic starts years in March, so that a leap day is the last day.
+fn push_date_and_time(out: &mut Vec<u8>, time: Timestamp) {
     let (days, second) = (time.secs() / 86_400, time.secs() % 86_400);
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
@@ -208,5 +241,4 @@ pub(super) fn push_time(out: &mut Vec<u8>, time: Timestamp) {
         out.push(separator);
         push_digits::<2>(out, number);
     }
-    out.push(b'Z');
 }

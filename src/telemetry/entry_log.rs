@@ -20,10 +20,10 @@ pub struct EntryLogNames {
     pub failed: &'static str,
 }
 
-/// The writer of a log. Dropping it writes the pending entries.
+/// A log. Dropping it writes the pending entries, unless other logs share its writer.
 #[derive(Debug)]
 pub struct EntryLog {
-    writer: LineWriter,
+    writer: Arc<LineWriter>,
     outages: Arc<OutageLog>,
     names: EntryLogNames,
 }
@@ -38,22 +38,28 @@ pub struct EntryBuffer {
 }
 
 impl EntryLog {
-    /// Starts the writer thread.
+    /// Starts a writer for this log alone.
     ///
     /// # Errors
     /// The thread cannot be created.
     pub fn start(names: EntryLogNames, out: impl Write + Send + 'static) -> io::Result<Self> {
+        let writer = LineWriter::start(names.dependency, out)?;
+        Ok(Self::on(Arc::new(writer), names))
+    }
+
+    /// Uses a writer that other logs may use too.
+    pub fn on(writer: Arc<LineWriter>, names: EntryLogNames) -> Self {
         let outages = Arc::new(OutageLog::new(names.dependency, ""));
         let reported = Arc::clone(&outages);
-        let report = move |result: io::Result<()>| match result {
+        writer.report_to(move |result| match result {
             Ok(()) => reported.succeeded(),
-            Err(error) => reported.failed(names.failed, &error),
-        };
-        Ok(Self {
-            writer: LineWriter::start(names.dependency, out, report)?,
+            Err(error) => reported.failed(names.failed, error),
+        });
+        Self {
+            writer,
             outages,
             names,
-        })
+        }
     }
 
     /// Adds a buffer, whose dropped entries are counted in `dropped`.

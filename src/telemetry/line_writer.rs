@@ -17,8 +17,9 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 /// How long dropping the writer waits for an output that blocks.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The writer thread and its buffers. Dropping it writes all pending lines, unless the output fails, or
-/// blocks for longer than a second.
+/// The writer thread of one output and its buffers. Logs with the same output share it: with a thread each,
+/// an output that takes a part of a line would get another log's line next. Dropping it writes all pending
+/// lines, unless the output fails, or blocks for longer than a second.
 #[derive(Debug)]
 pub struct LineWriter {
     shared: Arc<Shared>,
@@ -66,22 +67,28 @@ struct Pending {
     lost: u64,
 }
 
-#[derive(Debug, Default)]
+/// Gets the result of each round that writes something.
+type Report = Box<dyn Fn(&io::Result<()>) + Send>;
+
+#[derive(Default)]
 struct Shared {
     buffers: Mutex<Vec<Arc<Buffer>>>,
+    reports: Mutex<Vec<Report>>,
     stop: AtomicBool,
 }
 
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
 impl LineWriter {
-    /// Starts the writer thread. `report` gets the result of each round that writes something.
+    /// Starts the writer thread.
     ///
     /// # Errors
     /// The thread cannot be created.
-    pub fn start(
-        name: &str,
-        out: impl Write + Send + 'static,
-        report: impl Fn(io::Result<()>) + Send + 'static,
-    ) -> io::Result<Self> {
+    pub fn start(name: &str, out: impl Write + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let for_thread = Arc::clone(&shared);
         let (alive, ended) = mpsc::channel();
@@ -89,13 +96,18 @@ impl LineWriter {
             .name(name.to_owned())
             .spawn(move || {
                 let _alive = alive;
-                for_thread.write_to(out, report);
+                for_thread.write_to(out);
             })?;
         Ok(Self {
             shared,
             thread: thread.thread().clone(),
             ended: Mutex::new(ended),
         })
+    }
+
+    /// From now on, `report` gets the result of each round that writes something.
+    pub fn report_to(&self, report: impl Fn(&io::Result<()>) + Send + 'static) {
+        lock(&self.shared.reports).push(Box::new(report));
     }
 
     /// Adds a buffer.
@@ -205,14 +217,17 @@ impl fmt::Debug for Buffer {
 }
 
 impl Shared {
-    fn write_to(&self, mut out: impl Write, report: impl Fn(io::Result<()>)) {
+    fn write_to(&self, mut out: impl Write) {
         let mut unwritten = Vec::new();
         loop {
             let is_last = self.stop.load(Ordering::Acquire);
             let buffers = lock(&self.buffers).clone();
             let is_idle = unwritten.is_empty() && buffers.iter().all(|buffer| buffer.is_empty());
             if !is_idle {
-                report(write_buffers(&buffers, &mut unwritten, &mut out));
+                let result = write_buffers(&buffers, &mut unwritten, &mut out);
+                for report in &*lock(&self.reports) {
+                    report(&result);
+                }
             }
             if is_last {
                 return;
@@ -274,7 +289,7 @@ mod tests {
     };
 
     fn start(out: impl Write + Send + 'static) -> LineWriter {
-        LineWriter::start("test", out, drop).unwrap()
+        LineWriter::start("test", out).unwrap()
     }
 
     #[test]
@@ -341,10 +356,10 @@ mod tests {
         out.fail_after(3);
         let (results, reported) = mpsc::channel();
         let results = Mutex::new(results);
-        let report = move |result: io::Result<()>| {
+        let writer = start(out.clone());
+        writer.report_to(move |result| {
             let _ = lock(&results).send(result.is_ok());
-        };
-        let writer = LineWriter::start("test", out.clone(), report).unwrap();
+        });
         let buffer = writer.buffer_with_notice(SMALL, |lost, out| {
             out.extend_from_slice(format!("lost {lost}\n").as_bytes());
         });

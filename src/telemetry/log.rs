@@ -3,18 +3,20 @@
 //! A separate thread writes the events, so that a standard error that is closed, full or not read
 //! neither blocks nor fails a caller.
 
-use std::fmt;
-use std::sync::OnceLock;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::{Arc, OnceLock};
 
-use tracing::{Event, Subscriber};
+use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::{Writer, debug_fn};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::event_format::{JsonEvents, TextEvents};
 use super::line_writer::{BufferSize, LineBuffer, LineWriter};
-use super::request_scope::current_request;
+use super::log_file::FileId;
 use super::text_fields::write_field;
 
 /// Libraries that log each failure of a dependency. Their errors are in Doorward's own events. A
@@ -61,13 +63,35 @@ pub enum LogError {
     AlreadyStarted,
     /// The writer thread cannot be created.
     #[error("cannot start the log's writer: {0}")]
-    Writer(#[from] std::io::Error),
+    Writer(#[from] io::Error),
 }
 
 /// The event log of the process. Dropping it writes the pending events.
 #[derive(Debug)]
 pub struct EventLog {
-    _writer: LineWriter,
+    writer: Arc<LineWriter>,
+}
+
+impl EventLog {
+    /// A writer of standard output. It is the one of this log if both outputs are the same pipe, file,
+    /// socket or terminal.
+    ///
+    /// # Errors
+    /// An output is closed, or the thread cannot be created.
+    pub fn writer_of_stdout(&self) -> io::Result<Arc<LineWriter>> {
+        let (out, err) = (io::stdout(), io::stderr());
+        if let (Ok(of_stdout), Ok(of_stderr)) = (file_id(&out), file_id(&err))
+            && of_stdout == of_stderr
+        {
+            return Ok(Arc::clone(&self.writer));
+        }
+        LineWriter::start("stdout", out).map(Arc::new)
+    }
+}
+
+fn file_id(output: &impl AsFd) -> io::Result<FileId> {
+    let file = File::from(output.as_fd().try_clone_to_owned()?);
+    Ok(FileId::of(&file.metadata()?))
 }
 
 /// Logs events that pass `filter`, such as `info` or `info,doorward::oidc=debug`, to standard error.
@@ -76,7 +100,7 @@ pub struct EventLog {
 /// The filter is not valid, the process has a log already, or the writer thread cannot be created.
 pub fn start(format: LogFormat, filter: &str) -> Result<EventLog, LogError> {
     // Its failures cannot be logged.
-    let writer = LineWriter::start("event-log", std::io::stderr(), drop)?;
+    let writer = Arc::new(LineWriter::start("event-log", io::stderr())?);
     let buffer = writer.buffer(BufferSize {
         // Events are rare, and are wanted at once.
         wake_at: 1,
@@ -93,7 +117,7 @@ pub fn start(format: LogFormat, filter: &str) -> Result<EventLog, LogError> {
     EVENTS.set(buffer).map_err(|_| LogError::AlreadyStarted)?;
     let set_filter = SET_FILTER.set(set_filter);
     set_filter.map_err(|_| LogError::AlreadyStarted)?;
-    Ok(EventLog { _writer: writer })
+    Ok(EventLog { writer })
 }
 
 /// From now on, logs the events of this process that pass `filter`. Does nothing without a log.
@@ -137,7 +161,7 @@ where
     Ok(match format {
         LogFormat::Text => {
             let builder = base.fmt_fields(debug_fn(write_field));
-            let builder = builder.map_event_format(|lines| InRequest { lines, format });
+            let builder = builder.map_event_format(TextEvents);
             let builder = builder.with_filter_reloading();
             let filter = builder.reload_handle();
             Filtered {
@@ -146,8 +170,7 @@ where
             }
         }
         LogFormat::Json => {
-            let builder = base.json().flatten_event(true);
-            let builder = builder.map_event_format(|lines| InRequest { lines, format });
+            let builder = base.event_format(JsonEvents);
             let builder = builder.with_filter_reloading();
             let filter = builder.reload_handle();
             Filtered {
@@ -156,52 +179,6 @@ where
             }
         }
     })
-}
-
-/// Adds the request to the events of a task that works for one.
-struct InRequest<F> {
-    lines: F,
-    format: LogFormat,
-}
-
-impl<S, N, F> FormatEvent<S, N> for InRequest<F>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-    F: FormatEvent<S, N>,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let Some(request) = current_request() else {
-            return self.lines.format_event(context, writer, event);
-        };
-        let mut line = String::new();
-        self.lines
-            .format_event(context, Writer::new(&mut line), event)?;
-        let line = line.trim_end_matches('\n');
-        // Both values are plain words.
-        match self.format {
-            LogFormat::Text => {
-                write!(writer, "{line} request_id={}", request.id)?;
-                if let Some(client) = request.client {
-                    write!(writer, " client_ip={client}")?;
-                }
-                writeln!(writer)
-            }
-            LogFormat::Json => {
-                let members = line.strip_suffix('}').unwrap_or(line);
-                write!(writer, "{members},\"request_id\":\"{}\"", request.id)?;
-                if let Some(client) = request.client {
-                    write!(writer, ",\"client_ip\":\"{client}\"")?;
-                }
-                writeln!(writer, "}}")
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -217,12 +194,12 @@ mod tests {
     struct Sink(Arc<Mutex<Vec<u8>>>);
 
     impl Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
-        fn flush(&mut self) -> std::io::Result<()> {
+        fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
     }
@@ -255,10 +232,12 @@ mod tests {
         let forged = "a\n{\"message\":\"forged\"}\x1b[31m";
         let json = written(LogFormat::Json, forged);
         assert_eq!(json.lines().count(), 1, "{json}");
-        assert_eq!(
-            serde_json::from_str::<serde_json::Value>(&json).unwrap()["value"],
-            forged
-        );
+        let mut event: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert!(event["time"].take().as_str().unwrap().ends_with('Z'));
+        let expected = serde_json::json!({
+            "time": null, "level": "info", "event": "seen", "value": forged, "target": module_path!(),
+        });
+        assert_eq!(event, expected);
         let text = written(LogFormat::Text, forged);
         assert!(
             text.lines().count() == 1 && !text.contains('\x1b'),
@@ -299,6 +278,39 @@ mod tests {
         }
     }
 
+    #[test]
+    fn values_keep_their_types() {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let log = subscriber(LogFormat::Json, "info", move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(log.subscriber, || {
+            let (count, ahead, durable) = (7_u64, -3_i64, true);
+            let (absent, present) = (None::<&str>, Some("x"));
+            tracing::warn!(count, ahead, durable, absent, present, "seen");
+        });
+        let bytes = sink.0.lock().unwrap().clone();
+        let event: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let expected =
+            serde_json::json!({"count": 7, "ahead": -3, "durable": true, "present": "x"});
+        for (name, value) in expected.as_object().unwrap() {
+            assert_eq!(&event[name], value, "{name}");
+        }
+        assert_eq!(
+            (&event["level"], event.get("absent")),
+            (&"warn".into(), None)
+        );
+    }
+
+    #[test]
+    fn output_is_told_from_another() {
+        let (one, other) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        assert_eq!(
+            file_id(&one).unwrap(),
+            file_id(&one.try_clone().unwrap()).unwrap()
+        );
+        assert_ne!(file_id(&one).unwrap(), file_id(&other).unwrap());
+    }
+
     #[tokio::test]
     async fn events_of_a_request_name_it() {
         let tag = RequestTag {
@@ -320,7 +332,7 @@ mod tests {
 
     #[test]
     fn invalid_filter_is_named_in_the_error() {
-        let error = subscriber(LogFormat::Text, "a=b=c", std::io::sink)
+        let error = subscriber(LogFormat::Text, "a=b=c", io::sink)
             .err()
             .unwrap();
         assert!(error.to_string().contains("`a=b=c`"), "{error}");

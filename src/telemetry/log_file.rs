@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 /// A new file is for Doorward, and to read for its group.
 const MODE: u32 = 0o640;
 
+/// The error of a FIFO that no process has open. The system's message names a device.
+const NO_READER: &str = "it is a FIFO that no process reads";
+
 /// A file to which lines are appended.
 #[derive(Debug)]
 pub(super) struct LogFile {
@@ -20,13 +23,13 @@ pub(super) struct LogFile {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileId {
+pub(super) struct FileId {
     device: u64,
     inode: u64,
 }
 
 impl FileId {
-    fn of(metadata: &Metadata) -> Self {
+    pub(super) fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -35,13 +38,21 @@ impl FileId {
 }
 
 impl LogFile {
-    /// Opens the file, which need not exist.
+    /// Opens the file, which need not exist. Without waiting: a FIFO has a reader already, and one that is
+    /// full is an error of the write.
     ///
     /// # Errors
     /// It cannot be opened for appending.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
-        let file = options.append(true).create(true).mode(MODE).open(path)?;
+        options.append(true).create(true).mode(MODE);
+        options.custom_flags(libc::O_NONBLOCK);
+        let file = match options.open(path) {
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
+                return Err(io::Error::new(error.kind(), NO_READER));
+            }
+            opened => opened?,
+        };
         Ok(Self {
             id: FileId::of(&file.metadata()?),
             path: path.to_owned(),
@@ -93,6 +104,24 @@ mod tests {
         fs::remove_file(&path).unwrap();
         log.write_all(b"three\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
+    }
+
+    /// Without a reader the process would never start.
+    #[test]
+    fn fifo_without_reader_is_an_error_that_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fifo");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let error = LogFile::open(&path).unwrap_err();
+        assert_eq!(error.to_string(), NO_READER);
+        let mut reader = OpenOptions::new();
+        let reader = reader.read(true).custom_flags(libc::O_NONBLOCK);
+        let _reader = reader.open(&path).unwrap();
+        let mut log = LogFile::open(&path).unwrap();
+        let full = std::iter::repeat_with(|| log.write(&[b'x'; 4096]));
+        let full = full.take(1000).find_map(Result::err);
+        assert_eq!(full.unwrap().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod certificates;
 mod entry;
 pub mod entry_log;
+mod event_format;
 pub mod health;
 pub mod line_writer;
 pub mod log;

@@ -1,11 +1,16 @@
-//! Request scope: the request that the current task works for, so that its events name it.
+//! Request scope: the request that the current task works for, so that its events name it, and the calls
+//! that were made for it.
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::types::request_id::RequestId;
 
 tokio::task_local! {
-    static REQUEST: Option<RequestTag>;
+    static SCOPE: RequestScope;
 }
 
 /// The request that events refer to.
@@ -17,15 +22,150 @@ pub struct RequestTag {
     pub client: Option<IpAddr>,
 }
 
+/// A request and its calls. Only a request that starts a background task allocates the sums.
+struct RequestScope {
+    request: Option<RequestTag>,
+    calls: OnceCell<Arc<CallSums>>,
+}
+
+/// The time in calls for one request, in nanoseconds.
+#[derive(Debug, Default)]
+struct CallSums {
+    provider: AtomicU64,
+    store: AtomicU64,
+}
+
+/// What a request called beside its app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dependency {
+    /// The provider.
+    Provider,
+    /// The store.
+    Store,
+}
+
+/// The time in calls for one request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallTimes {
+    /// To the provider.
+    pub provider: Duration,
+    /// To the store.
+    pub store: Duration,
+}
+
+impl CallTimes {
+    /// The sum.
+    pub const fn total(self) -> Duration {
+        self.provider.saturating_add(self.store)
+    }
+}
+
+impl RequestScope {
+    const fn new(request: Option<RequestTag>) -> Self {
+        Self {
+            request,
+            calls: OnceCell::new(),
+        }
+    }
+
+    fn calls(&self) -> &Arc<CallSums> {
+        self.calls.get_or_init(Arc::default)
+    }
+}
+
 /// Runs `task` for this request. Not an `async fn`, whose future would hold `task` twice.
 pub fn in_request<F: Future>(
     request: Option<RequestTag>,
     task: F,
 ) -> impl Future<Output = F::Output> {
-    REQUEST.scope(request, task)
+    SCOPE.scope(RequestScope::new(request), task)
+}
+
+/// Runs `task`, on any runtime, for the request of the caller, whose sums of calls it shares.
+pub fn in_same_request<F: Future>(task: F) -> impl Future<Output = F::Output> {
+    let scope = SCOPE.try_with(|scope| {
+        let inner = RequestScope::new(scope.request);
+        if scope.request.is_some() {
+            let _ = inner.calls.set(Arc::clone(scope.calls()));
+        }
+        inner
+    });
+    SCOPE.scope(scope.unwrap_or(RequestScope::new(None)), task)
 }
 
 /// The request that the current task works for.
 pub fn current_request() -> Option<RequestTag> {
-    REQUEST.try_with(|request| *request).ok().flatten()
+    SCOPE.try_with(|scope| scope.request).ok().flatten()
+}
+
+/// Adds a call that ended, or a wait for one, to those of the current request.
+pub fn record_call(to: Dependency, duration: Duration) {
+    let _ = SCOPE.try_with(|scope| {
+        if scope.request.is_none() {
+            return;
+        }
+        let calls = scope.calls();
+        let sum = match to {
+            Dependency::Provider => &calls.provider,
+            Dependency::Store => &calls.store,
+        };
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        sum.fetch_add(nanos, Ordering::Relaxed);
+    });
+}
+
+/// The calls that were made for the current request.
+pub fn call_times() -> CallTimes {
+    let sums = SCOPE.try_with(|scope| {
+        scope.calls.get().map(|sums| CallTimes {
+            provider: Duration::from_nanos(sums.provider.load(Ordering::Relaxed)),
+            store: Duration::from_nanos(sums.store.load(Ordering::Relaxed)),
+        })
+    });
+    sums.ok().flatten().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tag() -> RequestTag {
+        RequestTag {
+            id: RequestId::new(7),
+            client: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn calls_of_background_tasks_belong_to_the_request() {
+        let times = in_request(Some(tag()), async {
+            assert_eq!(call_times(), CallTimes::default());
+            let task = in_same_request(async {
+                record_call(Dependency::Store, Duration::from_millis(2));
+                record_call(Dependency::Provider, Duration::from_millis(30));
+                current_request()
+            });
+            assert_eq!(tokio::spawn(task).await.unwrap(), Some(tag()));
+            record_call(Dependency::Store, Duration::from_millis(1));
+            call_times()
+        });
+        let expected = CallTimes {
+            provider: Duration::from_millis(30),
+            store: Duration::from_millis(3),
+        };
+        assert_eq!(times.await, expected);
+        assert_eq!(call_times(), CallTimes::default());
+    }
+
+    #[tokio::test]
+    async fn tasks_without_a_request_sum_nothing() {
+        in_same_request(async {
+            record_call(Dependency::Store, Duration::from_millis(2));
+            assert_eq!(
+                (current_request(), call_times()),
+                (None, CallTimes::default())
+            );
+        })
+        .await;
+    }
 }

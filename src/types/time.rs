@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -59,13 +59,20 @@ pub trait Clock: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
-impl Clock for SystemClock {
+impl SystemClock {
+    /// The time to the nanosecond, for logs and traces.
     #[expect(
         clippy::disallowed_methods,
         reason = "the only place that reads the system's clock"
     )]
+    pub fn precise() -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let since_epoch = Self::precise().duration_since(UNIX_EPOCH);
         Timestamp::from_secs(since_epoch.map_or(0, |span| span.as_secs()))
     }
 }

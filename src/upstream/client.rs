@@ -8,7 +8,6 @@ use prometheus::{IntCounter, IntCounterVec};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::address::UpstreamUrl;
 use super::dial::Dialer;
 use super::error::{UpstreamError, WithCause};
 use super::http1::{Connection, IdlePool, PinnedPool, ReusePolicy};
@@ -92,9 +91,9 @@ impl Upstream {
         }
     }
 
-    /// The address of the backend.
-    pub fn address(&self) -> &UpstreamUrl {
-        &self.plan.settings.url
+    /// The address of the backend, as logs have it.
+    pub fn address(&self) -> &Arc<str> {
+        &self.plan.address
     }
 
     /// Maximum duration of a response body.

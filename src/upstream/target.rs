@@ -129,6 +129,8 @@ impl IdleReuse {
 #[derive(Clone, Debug)]
 pub struct UpstreamPlan {
     pub(super) app: String,
+    /// The address in logs.
+    pub(super) address: Arc<str>,
     pub(super) settings: UpstreamSettings,
     pub(super) headers: HeaderPolicy,
     pub(super) host: HeaderValue,
@@ -217,6 +219,7 @@ impl UpstreamPlan {
         Ok(Arc::new(Self {
             outages: Arc::new(OutageLog::new("upstream", app.clone())),
             app,
+            address: settings.url.to_string().into(),
             settings,
             headers,
             host,
@@ -277,6 +280,7 @@ impl UpstreamPlan {
         };
         Some(Arc::new(Self {
             app: self.app.clone(),
+            address: url.to_string().into(),
             settings: UpstreamSettings {
                 url,
                 ..self.settings.clone()

@@ -21,6 +21,7 @@
 
 mod book;
 mod configuration;
+mod event_members;
 mod examples;
 mod imports;
 mod links;

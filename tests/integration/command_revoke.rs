@@ -12,7 +12,8 @@ const CART: &str = "/shopping-cart";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revoke_ends_sessions_by_user_session_and_app() {
-    let replicas = Replicas::start(1, Setup::plain());
+    let names = "\n[log]\nuser = \"{sub}\"\n";
+    let replicas = Replicas::start(1, Setup::plain().more(names));
     let admin = format!("127.0.0.1:{}", replicas.processes[0].port("admin"));
     let revoke =
         |words: &[&str]| replicas.command(&[&["revoke", "--admin", &admin], words].concat());
@@ -41,7 +42,7 @@ async fn revoke_ends_sessions_by_user_session_and_app() {
     assert_session_valid(&mut bob).await;
 
     let mut carol = replicas.logged_in(0, "carol", CART).await;
-    let line = replicas.processes[0].line_with("carol-id");
+    let line = replicas.processes[0].line_with("user=\"carol-id\"");
     assert!(
         line.contains(" request_id=") && line.contains(" client_ip=127.0.0.1"),
         "{line}"

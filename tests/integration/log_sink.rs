@@ -1,10 +1,13 @@
 //! Log sinks that block, fail or are closed: requests are served, probes respond, and SIGTERM
 //! drains and ends the process.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, pipe};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, BufReader, ErrorKind, PipeReader, PipeWriter, Read as _, pipe};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use crate::support::backend::Backend;
 use crate::support::folder::{ANY_PORTS, Folder, at, one_public_app};
@@ -24,15 +27,27 @@ struct Sunk {
 impl Sunk {
     /// Reads standard error until the process serves, then passes the stream to `sink`.
     fn start(stdout: Stdio, sink: impl FnOnce(BufReader<PipeReader>)) -> Self {
+        let variables = [("DOORWARD_LOG__LEVEL", "trace")];
+        Self::start_with("", &variables, stdout, sink)
+    }
+
+    /// The same with more in the configuration, and with environment variables.
+    fn start_with(
+        more: &str,
+        variables: &[(&str, &str)],
+        stdout: Stdio,
+        sink: impl FnOnce(BufReader<PipeReader>),
+    ) -> Self {
         let (reader, writer): (PipeReader, PipeWriter) = pipe().expect("a pipe");
         let backend = Backend::start();
-        let folder = Folder::with("doorward.toml", &one_public_app(&backend.url()));
+        let text = one_public_app(&backend.url()) + more;
+        let folder = Folder::with("doorward.toml", &text);
         let child = Command::new(env!("CARGO_BIN_EXE_doorward"))
             .args(["run", "--config"])
             .arg(folder.path("doorward.toml"))
             .env_clear()
             .envs(ANY_PORTS)
-            .env("DOORWARD_LOG__LEVEL", "trace")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(writer)
@@ -147,6 +162,71 @@ async fn full_disk_stops_nothing() {
     Sunk::start(Stdio::from(full), drain)
         .serves_and_ends()
         .await;
+}
+
+/// Standard output is a pipe that takes what fits and then nothing, for both logs.
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_on_one_nonblocking_output_do_not_mix_their_lines() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fifo = folder.path().join("stdout");
+    let made = Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.expect("mkfifo").success());
+    let nonblocking = |options: &mut OpenOptions| {
+        let opened = options.custom_flags(libc::O_NONBLOCK).open(&fifo);
+        opened.expect("a FIFO")
+    };
+    let mut reader = nonblocking(OpenOptions::new().read(true));
+    let stdout = nonblocking(OpenOptions::new().write(true));
+    let rules = "\n[[apps.store.rules]]\npaths = [\"/shut/**\"]\nallow = \"deny\"\n";
+    let variables = [("DOORWARD_LOG__AUDIT", "stdout")];
+    let mut process = Sunk::start_with(rules, &variables, Stdio::from(stdout), drain);
+    for number in 0..REQUESTS {
+        let path = format!("/shut/{}", "x".repeat(900));
+        let status = at("store.localhost", process.port, &path).await;
+        assert_eq!(status, 403, "{number}");
+    }
+    let (mut text, mut part) = (Vec::new(), [0; 3000]);
+    let start = Instant::now();
+    while text.iter().filter(|byte| **byte == b'\n').count() < 2 * REQUESTS {
+        match reader.read(&mut part) {
+            Ok(size) => text.extend_from_slice(&part[..size]),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "lines are missing"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let lines = std::str::from_utf8(&text).expect("ASCII").lines();
+    let events = lines.filter(|line| {
+        let entry: Value = serde_json::from_str(line).expect("one entry a line");
+        entry["event"] == "denied"
+    });
+    assert_eq!(events.count(), REQUESTS);
+    process.child.kill().expect("it runs");
+}
+
+/// Without a reader, opening a FIFO would wait for one.
+#[test]
+fn fifo_without_reader_as_audit_log_ends_the_start() {
+    let fifo = "audit.fifo";
+    let folder = Folder::with("doorward.toml", &one_public_app("http://127.0.0.1:1"));
+    let made = Command::new("mkfifo").arg(folder.path(fifo)).status();
+    assert!(made.expect("mkfifo").success());
+    let output = Command::new(env!("CARGO_BIN_EXE_doorward"))
+        .args(["run", "--config"])
+        .arg(folder.path("doorward.toml"))
+        .env_clear()
+        .envs(ANY_PORTS)
+        .env("DOORWARD_LOG__AUDIT", format!("file:{fifo}"))
+        .output()
+        .expect("the binary starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("no process reads"),
+        "{said}"
+    );
 }
 
 fn drain(reader: BufReader<PipeReader>) {

@@ -3,7 +3,9 @@
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use serde_json::Value;
 use tokio::net::TcpStream;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -434,6 +436,45 @@ async fn every_log_line_is_one_json_object() {
         assert!(line.is_object() && line.get("forged").is_none(), "{line}");
         assert!(line.to_string().len() < 4_096, "{line}");
     }
+}
+
+/// The parts until the response head are the whole of it, and only calls that were made have a part.
+#[tokio::test]
+async fn entry_tells_where_the_time_went() {
+    let more = "\n[log]\nuser_agent = true\n";
+    let doorward = Setup::plain().more(more).start();
+    let mut browser = alice(&doorward).await;
+    let millis = |line: &Value, name: &str| line[name].as_f64();
+    let is_callback = |line: &Value| line["path"] == "/.doorward/callback";
+    let callback = || doorward.log.lines().into_iter().find(is_callback);
+    eventually("the login is logged", || callback().is_some()).await;
+    let callback = callback().expect("it is there");
+    assert!(millis(&callback, "provider_ms") > Some(0.0), "{callback}");
+    assert_eq!(millis(&callback, "upstream_ms"), None, "{callback}");
+    let agent = RequestSpec::new(Kind::Program, &doorward.store_url("/public/x"));
+    doorward.browser().send(agent).await;
+    let plain = doorward.log.line("/public/x", "forward").await;
+    for name in ["provider_ms", "store_ms"] {
+        assert_eq!(plain.get(name), None, "{plain}");
+    }
+    assert_eq!(plain["user_agent"], "program/1");
+    let parts = millis(&plain, "own_ms").zip(millis(&plain, "upstream_ms"));
+    let (own, upstream) = parts.expect("both");
+    assert!(
+        own + upstream <= millis(&plain, "duration_ms").expect("a duration"),
+        "{plain}"
+    );
+    doorward.advance_secs(301);
+    doorward
+        .provider
+        .fault(Endpoint::Token, Fault::Slow(Duration::from_millis(300)));
+    browser.step(&doorward.store_url("/cart/slow")).await;
+    let refreshed = doorward.log.line("/cart/slow", "forward").await;
+    assert!(
+        millis(&refreshed, "provider_ms") >= Some(300.0),
+        "{refreshed}"
+    );
+    assert!(millis(&refreshed, "own_ms") < Some(300.0), "{refreshed}");
 }
 
 /// The server drops the body of a page, which looks like a client that disconnects.

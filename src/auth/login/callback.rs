@@ -373,7 +373,7 @@ impl Login {
             logins: state.logins,
             hints,
         };
-        tracing::info!(app = %app.app.name, code = failure.code(), %failure, "login_restarted");
+        tracing::info!(app = %app.app.name, code = failure.code(), error = %failure, "login_restarted");
         self.start_after(app, request.cookies, &link, before)
             .await
             .map(|start| LoginOutcome::Restarted(start).with_cookies(cleared.clone()))

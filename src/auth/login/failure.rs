@@ -118,9 +118,9 @@ impl LoginFailure {
     pub(in crate::auth) fn logged(&self, app: &AppName) -> &'static str {
         let code = self.code();
         if self.is_outage() {
-            tracing::debug!(%app, code, failure = %self, "login_failed");
+            tracing::debug!(%app, code, error = %self, "login_failed");
         } else {
-            tracing::warn!(%app, code, failure = %self, "login_failed");
+            tracing::warn!(%app, code, error = %self, "login_failed");
         }
         code
     }

@@ -185,7 +185,7 @@ impl LoginHost {
                 by_transport.unwrap_or(failure),
             ));
         }
-        tracing::info!(app = %app.app.name, code = failure.code(), %failure, "login_restarted");
+        tracing::info!(app = %app.app.name, code = failure.code(), error = %failure, "login_restarted");
         let step = AuthorizationStep {
             request: state.request,
             restarts: state.restarts + 1,

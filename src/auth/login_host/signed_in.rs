@@ -169,7 +169,7 @@ impl SignedIn {
             return;
         };
         let session = SessionKey::from(session);
-        tracing::info!(app = %app.app.name, sid = %session.sid, "signed_in_list_full");
+        tracing::info!(app = %app.app.name, session = %session.sid.log_name(), "signed_in_list_full");
         let revoker = self.revoker.clone();
         revoker.revoke(&app, &session);
         let spawned = self.context.runtime.spawn(async move {

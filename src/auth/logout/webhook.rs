@@ -234,7 +234,7 @@ impl WebhookReceiver {
         let mut publications = Vec::new();
         for other in apps.filter(|other| Arc::ptr_eq(&other.provider, &app.provider)) {
             if let Some(revocation) = revocation_at(other, &event.affected, started_until) {
-                tracing::info!(app = %other.app.name, event = event.id, reason = event.code, "sessions_revoked_by_webhook");
+                tracing::info!(app = %other.app.name, webhook = event.id, reason = event.code, "sessions_revoked_by_webhook");
                 let ends_at = now.plus(other.app.limits.absolute);
                 publications.push(self.replicator.revoke(other, revocation, ends_at));
             }

@@ -221,7 +221,7 @@ impl NativeAuthenticator {
         let now = self.context.now();
         hand_over(app, native.tokens, grant, scope.clone(), now)
             .inspect_err(|error| {
-                tracing::error!(app = %app.app.name, sid = %grant.jwt.sid, %error, "refreshed_session_write_failed");
+                tracing::error!(app = %app.app.name, session = %grant.jwt.sid.log_name(), %error, "refreshed_session_write_failed");
             })
             .ok()
     }

@@ -14,7 +14,7 @@ use crate::auth::bearer::dpop::{DpopTarget, DpopVerifier};
 use crate::auth::context::Context;
 use crate::auth::events::{Event, EventSession};
 use crate::auth::random;
-use crate::auth::session::writer::{SessionWriter, log_session_start};
+use crate::auth::session::writer::SessionWriter;
 use crate::auth::session_validity::key_of_jwt;
 use crate::oidc::dpop::Proof;
 use crate::policy::native::{Native, Tokens};
@@ -191,7 +191,7 @@ impl NativeLogin {
             }
             Mode::Tokens => {
                 let tokens = hand_over(app, native.tokens, &grant, scope, now)?;
-                log_session_start(app, &grant);
+                self.context.observer.session_started(app, &grant.jwt);
                 NativeOutcome::Tokens(NativeTokens {
                     device_token: Some(device_token),
                     ..tokens

@@ -129,7 +129,7 @@ impl RefreshExchange {
                 Err(error)
                     if app.provider.settings().on_store_outage == OnStoreOutage::LocalLease =>
                 {
-                    tracing::debug!(app = %app.app.name, sid = %used.sid, %error, "refresh_under_local_lease");
+                    tracing::debug!(app = %app.app.name, session = %used.sid.log_name(), %error, "refresh_under_local_lease");
                     let rotation = Rotation {
                         newest: used.generation,
                         ..Rotation::default()
@@ -287,7 +287,7 @@ impl RefreshExchange {
                 reason,
             })) => {
                 let used = &attempt.used;
-                tracing::info!(app = %app.app.name, sid = %used.sid, error, description, reason, url = app.provider.refresh_url(), "refresh_rejected");
+                tracing::info!(app = %app.app.name, session = %used.sid.log_name(), error, description, reason, url = app.provider.refresh_url(), "refresh_rejected");
                 let why = if is_revoked(app, used, attempt.old.as_ref()) {
                     NoSessionReason::Revoked
                 } else {
@@ -328,7 +328,7 @@ impl RefreshExchange {
         let now = self.context.now();
         let written = rotations.note(&used.sid, &noted, used.started_at, now);
         if let Err(error) = written.await {
-            tracing::debug!(app = %app.app.name, sid = %used.sid, %error, "refresh_refusal_write_failed");
+            tracing::debug!(app = %app.app.name, session = %used.sid.log_name(), %error, "refresh_refusal_write_failed");
         }
         after_refusal(rotation, used.generation, outage)
     }
@@ -387,7 +387,7 @@ impl RefreshExchange {
             }
             Err(error) => error,
         };
-        tracing::warn!(app = %app.app.name, sid = %attempt.used.sid, code = error.code(), %error, "refresh_unusable");
+        tracing::warn!(app = %app.app.name, session = %attempt.used.sid.log_name(), code = error.code(), %error, "refresh_unusable");
         // The old token may be consumed: its replacement must not be lost with an unusable JWT.
         let is_kept = !error.is_final() && (attempt.old.is_some() || error.is_outage());
         if let (Some(token), true) = (&new_token, is_kept) {
@@ -446,7 +446,7 @@ impl RefreshExchange {
     /// Refresh token reuse: the sender may have stolen the token. By default all holders lose the
     /// session.
     async fn token_reused(&self, app: &AppAuth, used: &RefreshGrant) -> Refreshed {
-        tracing::warn!(app = %app.app.name, sid = %used.sid, generation = used.generation.number(), "refresh_token_reused");
+        tracing::warn!(app = %app.app.name, session = %used.sid.log_name(), generation = used.generation.number(), "refresh_token_reused");
         let observer = &self.context.observer;
         let about = EventSession::from(&SessionKey::from(used));
         let record = |outcome| {

@@ -80,7 +80,7 @@ impl Refreshed {
 }
 
 pub(super) fn store_outage(app: &AppAuth, used: &RefreshGrant, error: &StoreError) -> Refreshed {
-    tracing::debug!(app = %app.app.name, sid = %used.sid, code = error.code(), %error, "refresh_start_failed");
+    tracing::debug!(app = %app.app.name, session = %used.sid.log_name(), code = error.code(), %error, "refresh_start_failed");
     Refreshed::Unavailable(Unavailable::of_store(error.code()))
 }
 
@@ -156,5 +156,5 @@ pub(super) fn is_revoked(app: &AppAuth, used: &RefreshGrant, jwt: Option<&Sessio
 /// Logs a failed call. The outage is logged once, by the provider.
 pub(super) fn log_failure(app: &AppAuth, used: &RefreshGrant, error: &TokenError) {
     let (sid, code, url) = (&used.sid, error.code(), app.provider.refresh_url());
-    tracing::debug!(app = %app.app.name, %sid, code, %error, url, "refresh_failed");
+    tracing::debug!(app = %app.app.name, session = %sid.log_name(), code, %error, url, "refresh_failed");
 }

@@ -102,7 +102,7 @@ impl ResultWriter {
         match rotations.put_successor(&grant, now).await {
             Ok(()) => pending.has_successor = true,
             Err(error) => {
-                tracing::debug!(app = %app.app.name, sid = %used.sid, %error, "rotated_token_write_failed");
+                tracing::debug!(app = %app.app.name, session = %used.sid.log_name(), %error, "rotated_token_write_failed");
             }
         }
         let mut refreshed = refreshed;
@@ -143,14 +143,14 @@ impl ResultWriter {
         while let Err(error) = self.try_finish(app, &mut pending).await {
             if Instant::now() >= deadline {
                 // Clients that have the new cookies continue. The others get them from this process.
-                tracing::error!(app = %app.app.name, %sid, "rotated_token_lost");
+                tracing::error!(app = %app.app.name, session = %sid.log_name(), "rotated_token_lost");
                 return;
             }
-            tracing::debug!(app = %app.app.name, %sid, %error, "rotated_token_write_failed");
+            tracing::debug!(app = %app.app.name, session = %sid.log_name(), %error, "rotated_token_write_failed");
             sleep(WRITE_RETRY_INTERVAL).await;
         }
         if was_late {
-            tracing::info!(app = %app.app.name, %sid, "rotated_token_stored_late");
+            tracing::info!(app = %app.app.name, session = %sid.log_name(), "rotated_token_stored_late");
         }
         if let Some(lease) = pending.lease {
             lease.release().await;

@@ -149,7 +149,7 @@ impl SessionRevoker {
         let rotations = Rotations::new(&self.context, app);
         let newest = rotations.end(sid, *started_at, self.context.now()).await;
         newest.unwrap_or_else(|error| {
-            tracing::debug!(app = %app.app.name, %sid, code = error.code(), %error, "revocation_write_failed");
+            tracing::debug!(app = %app.app.name, session = %sid.log_name(), code = error.code(), %error, "revocation_write_failed");
             None
         })
     }

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
 use tokio::sync::watch;
@@ -21,6 +21,7 @@ use crate::limits::on_behalf_of;
 use crate::lock::lock;
 use crate::session::grant::RefreshGrant;
 use crate::session::jwt::SessionJwt;
+use crate::telemetry::request_scope::{Dependency, record_call};
 use crate::types::oauth::{Generation, SessionId};
 use crate::types::time::Timestamp;
 
@@ -29,29 +30,58 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 /// A handle to a refresh that may be in flight.
 #[derive(Clone, Debug)]
-pub struct RefreshHandle(watch::Receiver<Option<Refreshed>>);
+pub struct RefreshHandle {
+    result: watch::Receiver<Option<Refreshed>>,
+    /// Whether another request started it, whose calls are not those of this one.
+    is_joined: bool,
+}
 
 impl RefreshHandle {
+    const fn of(result: watch::Receiver<Option<Refreshed>>) -> Self {
+        Self {
+            result,
+            is_joined: false,
+        }
+    }
+
+    /// The same refresh for another request.
+    fn joined(&self) -> Self {
+        Self {
+            result: self.result.clone(),
+            is_joined: true,
+        }
+    }
+
     /// A refresh that has ended.
     fn ended_with(refreshed: Refreshed) -> Self {
-        Self(watch::channel(Some(refreshed)).1)
+        Self::of(watch::channel(Some(refreshed)).1)
     }
 
     /// The result, if the refresh has ended.
     pub fn try_result(&self) -> Option<Refreshed> {
-        self.0.borrow().clone()
+        self.result.borrow().clone()
     }
 
     /// Waits without a deadline until the refresh has ended.
     async fn ended(mut self) {
         // An error means that the task was dropped, which is an end too.
-        let _ = self.0.wait_for(Option::is_some).await;
+        let _ = self.result.wait_for(Option::is_some).await;
     }
 
-    /// Waits for the result with a deadline. The refresh continues after it.
+    /// Waits for the result with a deadline. The refresh continues after it. To the log, the wait for a
+    /// refresh of another request is a call to the provider.
     pub async fn wait(mut self) -> Refreshed {
+        let started = self.is_joined.then(Instant::now);
+        let refreshed = self.result_in_time().await;
+        if let Some(started) = started {
+            record_call(Dependency::Provider, started.elapsed());
+        }
+        refreshed
+    }
+
+    async fn result_in_time(&mut self) -> Refreshed {
         let internal_error = || Refreshed::Unavailable(Unavailable::internal("internal_error"));
-        match tokio::time::timeout(CALL_TIMEOUT, self.0.wait_for(Option::is_some)).await {
+        match tokio::time::timeout(CALL_TIMEOUT, self.result.wait_for(Option::is_some)).await {
             Ok(Ok(result)) => result.clone().unwrap_or_else(internal_error),
             Ok(Err(_)) => internal_error(),
             Err(_) => Refreshed::Unavailable(Unavailable::of_provider(REFRESH_TOO_SLOW)),
@@ -136,7 +166,7 @@ impl TokenRefresher {
         let generation = used.generation;
         let mut in_flight = lock(&self.state.in_flight.0);
         let before = match in_flight.get(&used.sid) {
-            Some(same) if same.generation == generation => return same.handle.clone(),
+            Some(same) if same.generation == generation => return same.handle.joined(),
             Some(other) => Some(other.handle.clone()),
             None => None,
         };
@@ -148,7 +178,7 @@ impl TokenRefresher {
             return RefreshHandle::ended_with(Refreshed::Renewed(grant));
         }
         let (result, receiver) = watch::channel(None);
-        let handle = RefreshHandle(receiver);
+        let handle = RefreshHandle::of(receiver);
         let sid = used.sid.clone();
         let (refresher, app) = (Arc::clone(self), Arc::clone(app));
         let spawned = self.context.runtime.spawn(async move {

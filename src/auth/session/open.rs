@@ -171,7 +171,7 @@ impl SessionOpener {
             if let Err(error) = confirmed.await {
                 generations.forget_confirmation(sid, generation);
                 task_cached.retry_confirmation(context.now());
-                tracing::debug!(app = %app.app.name, %sid, %error, "generation_confirm_failed");
+                tracing::debug!(app = %app.app.name, session = %sid.log_name(), %error, "generation_confirm_failed");
             }
         });
         if spawned.is_err() {

@@ -24,7 +24,7 @@ use crate::session::cookie::RequestCookies;
 use crate::session::grant::Grant;
 use crate::session::validity::{LiveSession, NoSessionReason};
 use crate::store::RevokedSet;
-use crate::types::oauth::{ProviderSid, SessionId};
+use crate::types::oauth::SessionId;
 use crate::types::time::Timestamp;
 
 /// With a shared store, responses slower than this do not set refreshed cookies: another replica
@@ -156,7 +156,7 @@ impl SessionWriter {
         match self.session_cookies(app, grant, request_cookies, activity) {
             Ok(cookies) => cookies.set_cookies,
             Err(error) => {
-                tracing::error!(app = %app.app.name, %sid, %error, "refreshed_session_write_failed");
+                tracing::error!(app = %app.app.name, session = %sid.log_name(), %error, "refreshed_session_write_failed");
                 SetCookieHeaders::new()
             }
         }
@@ -202,7 +202,7 @@ impl SessionWriter {
     ) -> Result<SessionCookies, CookieWriteError> {
         let activity = Some(self.context.now());
         let cookies = self.session_cookies(app, grant, request_cookies, activity)?;
-        log_session_start(app, grant);
+        self.context.observer.session_started(app, &grant.jwt);
         self.revoke_replaced(app, &grant.jwt.sid, request_cookies);
         for other in self.context.at_other_providers(app) {
             self.revoke_replaced(&other, &grant.jwt.sid, request_cookies);
@@ -275,12 +275,4 @@ fn touch_activity(response: &Pending<'_>, live: &LiveSession) -> SetCookieHeader
     activity_cookie(app, session, active_at)
         .into_iter()
         .collect()
-}
-
-/// Logs the start of a session.
-pub(in crate::auth) fn log_session_start(app: &AppAuth, grant: &Grant) {
-    let jwt = &grant.jwt;
-    let provider_sid = jwt.provider_sid.as_ref().map(ProviderSid::as_str);
-    let provider = app.named_provider();
-    tracing::info!(app = %app.app.name, provider, sid = %jwt.sid, session = %jwt.sid.log_name(), sub = %jwt.subject, provider_sid, "session_started");
 }

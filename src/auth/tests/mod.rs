@@ -42,6 +42,7 @@ use crate::policy::rules::{AuthMethods, Rules};
 use crate::runtime::BackgroundRuntime;
 use crate::session::cookie::CookieNames;
 use crate::session::grant::{LoginClaims, RefreshGrant};
+use crate::session::jwt::SessionJwt;
 use crate::session::seal::{Key, KeyRing};
 use crate::session::validity::Limits;
 use crate::store::{Memory, Outbox, Revocations};
@@ -58,6 +59,8 @@ const START: Timestamp = Timestamp::from_secs(1_000_000);
 struct NoObserver;
 
 impl Observer for NoObserver {
+    fn session_started(&self, _: &AppAuth, _: &SessionJwt) {}
+
     fn record_event(&self, _: &AppAuth, _: Event, _: &'static str, _: &EventSession) {}
     fn revocations_synced(&self, _known: bool) {}
     fn revocation_event_invalid(&self) {}

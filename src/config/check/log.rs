@@ -49,6 +49,7 @@ pub(super) fn check(raw: RawLog, at: &Location<'_>, folder: &Folder) -> LogConfi
             .user
             .map(|user| logged_user(&user, &at.key("user")))
             .unwrap_or_default(),
+        user_agent: raw.user_agent.unwrap_or(false),
     }
 }
 

@@ -1,10 +1,10 @@
 //! Further replicas of a [`Doorward`], and the readiness of each.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use doorward::config::{self, SealingKey};
 use doorward::server::Server;
+use doorward::telemetry::line_writer::LineWriter;
 use doorward::types::time::Clock;
 use serde_json::Value;
 
@@ -19,8 +19,8 @@ impl Doorward {
 
     /// The same, with a clock of its own.
     pub fn add_replica_by(&mut self, clock: Arc<dyn Clock>) -> usize {
-        let log: Box<dyn Write + Send> = Box::new(self.log.clone());
-        let server = Server::start(self.loaded(), clock, Some(log)).expect("a server");
+        let log = LineWriter::start("log", self.log.clone()).expect("a thread");
+        let server = Server::start(self.loaded(), clock, Some(Arc::new(log))).expect("a server");
         self.servers.push(server);
         self.servers.len() - 1
     }
@@ -32,8 +32,8 @@ impl Doorward {
             .map(|(name, value)| (name.into(), value.into()));
         let loaded = config::load(&self.file, variables);
         let loaded = loaded.unwrap_or_else(|diagnosis| panic!("{diagnosis:?}"));
-        let log: Box<dyn Write + Send> = Box::new(self.log.clone());
-        let server = Server::start(loaded, self.clock.clone(), Some(log));
+        let log = LineWriter::start("log", self.log.clone()).expect("a thread");
+        let server = Server::start(loaded, self.clock.clone(), Some(Arc::new(log)));
         self.servers.push(server.expect("a server"));
         self.servers.len() - 1
     }
