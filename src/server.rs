@@ -182,6 +182,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new()?);
         let version = [env!("CARGO_PKG_VERSION")];
         metrics.build_info.with_label_values(&version).set(1);
+        metrics.begin();
         let mut health = Health::new();
         let serving = health.condition("serving");
         let revocations_known = health.condition("revocations");

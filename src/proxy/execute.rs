@@ -249,7 +249,7 @@ impl Proxy {
             }),
             request_id: record.request_id(),
         };
-        record.upstream_started(upstream.address());
+        record.upstream_started(upstream.telemetry());
         let response = upstream::forward(&upstream, permit, parts, body, limits).await;
         record.limit_stream(StreamLimits {
             session,

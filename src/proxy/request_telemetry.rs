@@ -29,12 +29,13 @@ use crate::policy::request_info::RequestInfo;
 use crate::policy::route::{AppRef, Route};
 use crate::session::validity::NoSessionReason;
 use crate::telemetry::access::RequestTimes;
-use crate::telemetry::metrics::{AppMetrics, Metrics};
+use crate::telemetry::metrics::{AppMetrics, Metrics, ObservedRequest};
 use crate::telemetry::request_scope::{CallTimes, call_times};
 use crate::types::body::{Body, StreamSession};
 use crate::types::net::ConnectionInfo;
 use crate::types::oauth::ProviderName;
 use crate::types::request_id::RequestId;
+use crate::upstream::UpstreamTelemetry;
 
 /// The status in the log of a request whose client disconnected before the response head. No
 /// response has it; nginx logs the same.
@@ -153,7 +154,7 @@ impl RequestTelemetry {
             client: connection.peer.map(|peer| peer.ip()),
             caller: None,
             denial: None,
-            address: None,
+            sent_to: None,
             sent: None,
             upstream: None,
             calls: CallTimes::default(),
@@ -194,8 +195,8 @@ pub struct RequestRecord {
     caller: Option<LoggedCaller>,
     /// Why it was refused.
     denial: Option<Denial>,
-    /// The address of the upstream that the request was sent to.
-    address: Option<Arc<str>>,
+    /// The upstream that the request was sent to.
+    sent_to: Option<Arc<UpstreamTelemetry>>,
     sent: Option<Instant>,
     upstream: Option<Duration>,
     calls: CallTimes,
@@ -338,8 +339,8 @@ impl RequestRecord {
     }
 
     /// The request is sent upstream.
-    pub fn upstream_started(&mut self, address: &Arc<str>) {
-        self.address = Some(Arc::clone(address));
+    pub fn upstream_started(&mut self, upstream: &Arc<UpstreamTelemetry>) {
+        self.sent_to = Some(Arc::clone(upstream));
         self.sent = Some(Instant::now());
     }
 
@@ -398,7 +399,18 @@ impl RequestRecord {
         let took = self.started.elapsed();
         let times = self.times(took);
         let metrics = app.map_or(&self.shared.worker.without_app, |(_, metrics)| metrics);
-        metrics.observe_request(outcome.code, outcome.status, took, self.upstream);
+        let to_upstream = self.upstream.unwrap_or_default();
+        metrics.observe_request(ObservedRequest {
+            decision: outcome.code,
+            status: outcome.status,
+            is_read: self.method.as_ref().is_some_and(Method::is_safe),
+            duration: took,
+            response_head: times.own + times.calls.total() + to_upstream,
+            own: times.own,
+        });
+        if let Some((to, duration)) = self.sent_to.as_ref().zip(self.upstream) {
+            to.duration.observe(duration.as_secs_f64());
+        }
         let request = LoggedRequest {
             request_id: self.request_id.as_str(),
             app: app.map(|(name, _)| name.as_str()),
@@ -411,7 +423,7 @@ impl RequestRecord {
             status: outcome.status,
             decision: outcome.code,
             denial: self.denial.as_ref(),
-            upstream: self.address.as_deref(),
+            upstream: self.sent_to.as_ref().map(|to| to.address.as_str()),
             duration: took,
             times,
             user_agent: self

@@ -304,6 +304,7 @@ impl Configured {
     fn telemetry(&self, metrics: &Metrics) -> ConfiguredTelemetry {
         let apps = self.sites.apps().iter().map(|app| {
             let name = app.name.as_str();
+            metrics.begin_app(name);
             (name.to_owned(), metrics.app(name, &FREQUENT_DECISIONS))
         });
         ConfiguredTelemetry {

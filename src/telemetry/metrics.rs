@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use prometheus::core::Collector;
+#[cfg(target_os = "linux")]
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
@@ -12,10 +14,18 @@ use prometheus::{
 
 const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// Upper bounds of duration buckets, in seconds.
-const SECONDS: [f64; 12] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
+/// Upper bounds of duration buckets, in seconds. The last one is the default of `response_timeout`.
+const SECONDS: [f64; 15] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
+
+/// Upper bounds of buckets for the time in Doorward itself, in seconds.
+const OWN_SECONDS: [f64; 12] = [
+    0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0,
+];
+
+/// Classes of methods: those that only read (RFC 9110 section 9.2.1), and all others.
+const METHOD_CLASSES: [&str; 2] = ["read", "write"];
 
 /// Upper bounds of buckets for what a user does at the provider, in seconds. The last one is the
 /// lifetime of a login attempt.
@@ -68,6 +78,8 @@ macro_rules! metric_families {
             /// Two families have the same name, or a name is not valid.
             pub fn new() -> Result<Self, prometheus::Error> {
                 let registry = Registry::new();
+                #[cfg(target_os = "linux")]
+                registry.register(Box::new(ProcessCollector::for_self()))?;
                 Ok(Self {
                     $($field: register(
                         &registry,
@@ -92,8 +104,14 @@ metric_families! {
     pub checks: IntCounterVec = "doorward_checks_total", ["dialect", "outcome"];
     /// Time from the request head to the last byte of the response, in seconds.
     request_duration: HistogramVec = "doorward_request_duration_seconds", ["app"], SECONDS;
+    /// Time from the request head to the response head, in seconds.
+    response_head_duration: HistogramVec =
+        "doorward_response_head_duration_seconds", ["app", "method_class"], SECONDS;
+    /// Time in Doorward itself, without calls to provider, store and app, in seconds.
+    own_duration: HistogramVec = "doorward_own_duration_seconds", ["app"], OWN_SECONDS;
     /// Time from sending a request to the app until its response head, in seconds.
-    upstream_duration: HistogramVec = "doorward_upstream_duration_seconds", ["app"], SECONDS;
+    pub upstream_duration: HistogramVec =
+        "doorward_upstream_duration_seconds", ["app", "upstream"], SECONDS;
     /// Requests in flight in this process, until their response head is known.
     pub server_requests_in_flight: IntGauge = "doorward_server_requests_in_flight";
     /// Requests queued at the limit of the whole server.
@@ -210,9 +228,11 @@ metric_families! {
     pub store_entries: IntGauge = "doorward_store_entries";
 
     /// Requests that the app did not answer properly, by code.
-    pub upstream_errors: IntCounterVec = "doorward_upstream_errors_total", ["app", "code"];
+    pub upstream_errors: IntCounterVec =
+        "doorward_upstream_errors_total", ["app", "upstream", "code"];
     /// Connections opened to the app.
-    pub upstream_connections: IntCounterVec = "doorward_upstream_connections_total", ["app"];
+    pub upstream_connections: IntCounterVec =
+        "doorward_upstream_connections_total", ["app", "upstream"];
     /// Labels of wildcard hosts with connections of their own, in all workers.
     pub upstream_label_pools: IntGaugeVec = "doorward_upstream_label_pools", ["app"];
     /// Labels of wildcard hosts whose connections were closed.
@@ -345,7 +365,26 @@ pub struct AppMetrics {
     requests: IntCounterVec,
     cached: Vec<CachedDecision>,
     duration: Histogram,
-    upstream_duration: Histogram,
+    /// By class of methods.
+    response_head_duration: [Histogram; METHOD_CLASSES.len()],
+    own_duration: Histogram,
+}
+
+/// A request at the end of its response.
+#[derive(Clone, Copy, Debug)]
+pub struct ObservedRequest {
+    /// The code of the decision.
+    pub decision: &'static str,
+    /// The response status.
+    pub status: u16,
+    /// Whether the method only reads.
+    pub is_read: bool,
+    /// Until the last byte of the response.
+    pub duration: Duration,
+    /// Until the response head.
+    pub response_head: Duration,
+    /// In Doorward itself.
+    pub own: Duration,
 }
 
 /// The counters of a frequent decision, by status class, created on first use.
@@ -367,7 +406,11 @@ impl Metrics {
             requests: self.requests.clone(),
             cached: cached.collect(),
             duration: self.request_duration.with_label_values(&[name]),
-            upstream_duration: self.upstream_duration.with_label_values(&[name]),
+            response_head_duration: METHOD_CLASSES.map(|class| {
+                let labels = [name, class];
+                self.response_head_duration.with_label_values(&labels)
+            }),
+            own_duration: self.own_duration.with_label_values(&[name]),
         }
     }
 
@@ -382,13 +425,15 @@ impl Metrics {
 
 impl AppMetrics {
     /// Counts a request that was answered to the last byte of the response.
-    pub fn observe_request(
-        &self,
-        decision: &'static str,
-        status: u16,
-        duration: Duration,
-        upstream_duration: Option<Duration>,
-    ) {
+    pub fn observe_request(&self, request: ObservedRequest) {
+        let ObservedRequest {
+            decision,
+            status,
+            is_read,
+            duration,
+            response_head,
+            own,
+        } = request;
         let class = usize::from(status / 100)
             .saturating_sub(1)
             .min(STATUS_CLASSES.len() - 1);
@@ -407,9 +452,10 @@ impl AppMetrics {
             None => counter().inc(),
         }
         self.duration.observe(duration.as_secs_f64());
-        if let Some(duration) = upstream_duration {
-            self.upstream_duration.observe(duration.as_secs_f64());
-        }
+        let [read, write] = &self.response_head_duration;
+        let by_method = if is_read { read } else { write };
+        by_method.observe(response_head.as_secs_f64());
+        self.own_duration.observe(own.as_secs_f64());
     }
 }
 
@@ -423,23 +469,46 @@ mod tests {
     fn requests_are_counted_by_app_decision_and_class() {
         let metrics = Metrics::new().unwrap();
         let store = metrics.app("store", &["forwarded"]);
-        store.observe_request(
-            "forwarded",
-            204,
-            Duration::from_millis(3),
-            Some(Duration::from_millis(2)),
-        );
-        store.observe_request("forwarded", 200, Duration::from_millis(3), None);
-        store.observe_request("rare", 599, Duration::from_millis(3), None);
+        let request = ObservedRequest {
+            decision: "forwarded",
+            status: 204,
+            is_read: true,
+            duration: Duration::from_millis(3),
+            response_head: Duration::from_millis(2),
+            own: Duration::from_micros(80),
+        };
+        store.observe_request(request);
+        store.observe_request(ObservedRequest {
+            status: 200,
+            is_read: false,
+            ..request
+        });
+        store.observe_request(ObservedRequest {
+            decision: "rare",
+            status: 599,
+            ..request
+        });
         let text = metrics.text().unwrap();
         for line in [
             r#"doorward_requests_total{app="store",decision="forwarded",status_class="2xx"} 2"#,
             r#"doorward_requests_total{app="store",decision="rare",status_class="5xx"} 1"#,
             r#"doorward_request_duration_seconds_count{app="store"} 3"#,
-            r#"doorward_upstream_duration_seconds_count{app="store"} 1"#,
+            r#"doorward_response_head_duration_seconds_count{app="store",method_class="read"} 2"#,
+            r#"doorward_response_head_duration_seconds_count{app="store",method_class="write"} 1"#,
+            r#"doorward_own_duration_seconds_bucket{app="store",le="0.0001"} 3"#,
             "doorward_connections 0",
         ] {
             assert!(text.contains(line), "{line} is not in:\n{text}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn process_is_measured() {
+        let text = Metrics::new().unwrap().text().unwrap();
+        for name in ["process_resident_memory_bytes", "process_open_fds", "process_threads"] {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            assert!(line.unwrap().parse::<u64>().unwrap() > 0, "{name}");
         }
     }
 
@@ -450,6 +519,9 @@ mod tests {
         assert!(families.len() > 15, "{}", families.len());
         for family in families {
             let (name, help) = (family.name(), family.help());
+            if name.starts_with("process_") {
+                continue;
+            }
             assert!(name.starts_with("doorward_"), "{name}");
             let is_counter = family.get_field_type() == MetricType::COUNTER;
             assert_eq!(name.ends_with("_total"), is_counter, "{name}");

@@ -7,6 +7,7 @@ mod entry;
 pub mod entry_log;
 mod event_format;
 pub mod health;
+mod initial_series;
 pub mod line_writer;
 pub mod log;
 mod log_file;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::{IntCounter, IntCounterVec};
+use prometheus::{Histogram, IntCounter, IntCounterVec};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
@@ -32,6 +32,35 @@ pub struct Upstream {
     slots: Arc<Semaphore>,
     opened: IntCounter,
     errors: IntCounterVec,
+    telemetry: Arc<UpstreamTelemetry>,
+}
+
+/// How requests to one backend are logged and measured.
+#[derive(Debug)]
+pub struct UpstreamTelemetry {
+    /// The address in logs.
+    pub address: String,
+    /// The address as a label of metrics.
+    label: String,
+    /// Time until the response head.
+    pub duration: Histogram,
+}
+
+impl UpstreamTelemetry {
+    /// All series begin at zero.
+    fn new(plan: &UpstreamPlan, metrics: &Metrics) -> Self {
+        let label = plan.metric_label();
+        for code in UpstreamError::CODES {
+            let labels = [plan.app.as_str(), &label, code];
+            metrics.upstream_errors.with_label_values(&labels);
+        }
+        let labels = [plan.app.as_str(), &label];
+        Self {
+            address: plan.settings.url.to_string(),
+            duration: metrics.upstream_duration.with_label_values(&labels),
+            label,
+        }
+    }
 }
 
 impl Upstream {
@@ -48,7 +77,9 @@ impl Upstream {
                 .max_connections
                 .clamp(1, Semaphore::MAX_PERMITS),
         ));
-        let opened = metrics.upstream_connections.with_label_values(&[&plan.app]);
+        let telemetry = Arc::new(UpstreamTelemetry::new(&plan, metrics));
+        let labels = [plan.app.as_str(), &telemetry.label];
+        let opened = metrics.upstream_connections.with_label_values(&labels);
         let idle_pool = Arc::new(IdlePool::new(plan.settings.max_idle, plan.settings.reuse));
         let pinned = Arc::new(PinnedPool::new(
             plan.settings.max_idle,
@@ -73,6 +104,7 @@ impl Upstream {
             slots,
             opened,
             errors: metrics.upstream_errors.clone(),
+            telemetry,
         }
     }
 
@@ -88,12 +120,13 @@ impl Upstream {
             slots: Arc::clone(&self.slots),
             opened: self.opened.clone(),
             errors: self.errors.clone(),
+            telemetry: Arc::clone(&self.telemetry),
         }
     }
 
-    /// The address of the backend, as logs have it.
-    pub fn address(&self) -> &Arc<str> {
-        &self.plan.address
+    /// How requests to the backend are logged and measured.
+    pub const fn telemetry(&self) -> &Arc<UpstreamTelemetry> {
+        &self.telemetry
     }
 
     /// Maximum duration of a response body.
@@ -109,7 +142,7 @@ impl Upstream {
             return;
         };
         self.errors
-            .with_label_values(&[self.plan.app.as_str(), error.code()])
+            .with_label_values(&[self.plan.app.as_str(), &self.telemetry.label, error.code()])
             .inc();
         if !error.is_by_client() {
             outages.failed(error.code(), &WithCause(error));

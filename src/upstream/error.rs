@@ -46,6 +46,22 @@ pub enum UpstreamError {
 }
 
 impl UpstreamError {
+    /// All codes.
+    pub const CODES: [&str; 12] = [
+        "not_forwardable",
+        "upstream_loop",
+        "upstream_saturated",
+        "upstream_unresolved",
+        "upstream_connect_refused",
+        "upstream_connect_timeout",
+        "upstream_tls",
+        "upstream_response_timeout",
+        "upstream_connection_closed",
+        "upstream_bad_response",
+        "request_stalled",
+        "request_body_aborted",
+    ];
+
     /// The stable code.
     pub const fn code(&self) -> &'static str {
         match self {

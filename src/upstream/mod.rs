@@ -35,7 +35,7 @@ mod tests;
 pub use address::{HostPort, ParseUpstreamError, UpstreamUrl};
 pub use app_logout::{AppLogoutResponse, LoggingOut, send_app_logout};
 pub use by_label::{AppPlans, UpstreamHandle, Upstreams};
-pub use client::Upstream;
+pub use client::{Upstream, UpstreamTelemetry};
 pub use client_certificate::{ClientCertificate, ClientCertificateError};
 pub use dial_record::LastDial;
 pub use edge::edge_changes;

@@ -129,8 +129,6 @@ impl IdleReuse {
 #[derive(Clone, Debug)]
 pub struct UpstreamPlan {
     pub(super) app: String,
-    /// The address in logs.
-    pub(super) address: Arc<str>,
     pub(super) settings: UpstreamSettings,
     pub(super) headers: HeaderPolicy,
     pub(super) host: HeaderValue,
@@ -219,7 +217,6 @@ impl UpstreamPlan {
         Ok(Arc::new(Self {
             outages: Arc::new(OutageLog::new("upstream", app.clone())),
             app,
-            address: settings.url.to_string().into(),
             settings,
             headers,
             host,
@@ -244,6 +241,15 @@ impl UpstreamPlan {
             headers,
             ..self.clone()
         })
+    }
+
+    /// The address as a label of metrics. With an address for each label of a wildcard host it is their
+    /// template, so that clients cannot make series.
+    pub(super) fn metric_label(&self) -> String {
+        match &self.settings.by_label {
+            Some(by_label) => by_label.template.to_string(),
+            None => self.settings.url.to_string(),
+        }
     }
 
     /// The settings.
@@ -280,7 +286,6 @@ impl UpstreamPlan {
         };
         Some(Arc::new(Self {
             app: self.app.clone(),
-            address: url.to_string().into(),
             settings: UpstreamSettings {
                 url,
                 ..self.settings.clone()

@@ -30,8 +30,11 @@ async fn backend_down_yields_502_until_it_returns() {
         before,
         "the session stays"
     );
-    let series = r#"doorward_upstream_errors_total{app="store",code="upstream_connect_refused"}"#;
-    assert_eq!(doorward.metric(series).await, 2.0);
+    let series = format!(
+        r#"doorward_upstream_errors_total{{app="store",code="upstream_connect_refused",upstream="{}"}}"#,
+        doorward.store.url()
+    );
+    assert_eq!(doorward.metric(&series).await, 2.0);
     doorward.store.restart();
     assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
 }

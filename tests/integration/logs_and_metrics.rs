@@ -318,10 +318,6 @@ async fn counters_match_the_traffic() {
             r#"doorward_requests_total{app="store",decision="forbidden",status_class="4xx"}"#,
             1.0,
         ),
-        (
-            r#"doorward_upstream_errors_total{app="store",code="upstream_connect_refused"}"#,
-            1.0,
-        ),
         (r#"doorward_access_log_dropped_total"#, 0.0),
         (
             r#"doorward_login_duration_seconds_count{app="store",provider="login"}"#,

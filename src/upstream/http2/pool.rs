@@ -126,7 +126,9 @@ impl H2Pool {
             slots,
             shares: TaskLimit::new(max_streams.max(1)),
             dialling: tokio::sync::Mutex::default(),
-            opened: metrics.upstream_connections.with_label_values(&[&plan.app]),
+            opened: metrics
+                .upstream_connections
+                .with_label_values(&[plan.app.as_str(), &plan.metric_label()]),
             streams: metrics.upstream_http2_streams.clone(),
             replay_budget: ReplayBudget::default(),
         }
