@@ -12,6 +12,7 @@ use crate::oidc::fusionauth::RefreshBy;
 use crate::oidc::settings::OnStoreOutage;
 use crate::policy::client_address::ForwardedHeader;
 use crate::telemetry::log::LogFormat;
+use crate::types::trace_context::TraceSource;
 use crate::upstream::UpstreamProtocol;
 
 /// Implements `Deserialize` for an enum that is one of these strings.
@@ -45,6 +46,7 @@ macro_rules! keywords {
 keywords! { ForwardedHeader { "x-forwarded-for" => XForwardedFor, "forwarded" => Forwarded, } }
 keywords! { UpstreamProtocol { "http1" => Http1, "http2" => Http2, } }
 keywords! { LogFormat { "text" => Text, "json" => Json, } }
+keywords! { TraceSource { "off" => Off, "trusted" => Trusted, "restart" => Restart, } }
 keywords! { RefreshBy { "token" => Token, "jwt-refresh" => JwtRefresh, } }
 keywords! { SessionTokenSource { "access" => Access, "id" => Id, } }
 keywords! { Userinfo { "when-needed" => WhenNeeded, "never" => Never, } }

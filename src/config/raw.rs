@@ -21,6 +21,7 @@ use crate::oidc::settings::OnStoreOutage;
 use crate::policy::client_address::ForwardedHeader;
 use crate::telemetry::log::LogFormat;
 use crate::types::oauth::ClientSecret;
+use crate::types::trace_context::TraceSource;
 use crate::upstream::UpstreamProtocol;
 
 #[derive(Default, Deserialize)]
@@ -28,6 +29,7 @@ use crate::upstream::UpstreamProtocol;
 pub(super) struct RawConfig {
     pub(super) server: Option<RawServer>,
     pub(super) log: Option<RawLog>,
+    pub(super) tracing: Option<RawTracing>,
     pub(super) session: Option<RawSession>,
     pub(super) store: Option<RawStore>,
     pub(super) providers: Option<Named<RawProvider>>,
@@ -115,6 +117,13 @@ pub(super) struct RawLog {
     pub(super) max_audit_buffer_bytes: Option<u32>,
     pub(super) user: Option<String>,
     pub(super) user_agent: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawTracing {
+    pub(super) context: Option<TraceSource>,
+    pub(super) sampling_ratio: Option<f64>,
 }
 
 #[derive(Default, Deserialize)]

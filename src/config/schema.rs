@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::raw::{
     RawApp, RawAppCookie, RawBasic, RawBearer, RawCertificate, RawConfig, RawHeaderEdits,
     RawListener, RawLog, RawLoginParameters, RawNative, RawProvider, RawRedis, RawRegistration,
-    RawServer, RawSession, RawSessionList, RawStore, RawTls, RawWebhooks,
+    RawServer, RawSession, RawSessionList, RawStore, RawTls, RawTracing, RawWebhooks,
 };
 use super::raw_routes::{RawRedirect, RawRespond, RawRoute};
 use super::raw_rules::{RawCondition, RawRequire, RawRule};
@@ -22,7 +22,7 @@ pub struct Table {
 }
 
 /// Every table with fixed keys.
-pub fn tables() -> [Table; 29] {
+pub fn tables() -> [Table; 30] {
     [
         table::<RawConfig>(""),
         table::<RawServer>("server"),
@@ -30,6 +30,7 @@ pub fn tables() -> [Table; 29] {
         table::<RawTls>("server.tls"),
         table::<RawCertificate>("server.tls.certificates"),
         table::<RawLog>("log"),
+        table::<RawTracing>("tracing"),
         table::<RawSession>("session"),
         table::<RawSessionList>("session.list"),
         table::<RawStore>("store"),

@@ -25,6 +25,7 @@ use crate::telemetry::audit::{AuditSettings, AuditTarget};
 use crate::telemetry::log::LogFormat;
 use crate::types::net::ListenAddr;
 use crate::types::oauth::ProviderName;
+use crate::types::trace_context::TraceSettings;
 use crate::upstream::UpstreamSettings;
 
 /// A validated configuration.
@@ -34,6 +35,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// `[log]`.
     pub log: LogConfig,
+    /// `[tracing]`.
+    pub traces: TraceSettings,
     /// The keys of `[session]`, at least one. The first seals, all open.
     pub keys: Vec<SealingKey>,
     /// The size of each worker's cache of decrypted sessions.

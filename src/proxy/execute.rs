@@ -248,6 +248,7 @@ impl Proxy {
                 caller: permit.caller_name(),
             }),
             request_id: record.request_id(),
+            trace: record.trace(),
         };
         record.upstream_started(upstream.telemetry());
         let response = upstream::forward(&upstream, permit, parts, body, limits).await;

@@ -146,6 +146,7 @@ impl Proxy {
             None => &self.trusted,
             Some(_) => &self.trusted_edges,
         };
+        record.set_trace(&parts.headers, trusted.contain_peer(peer));
         let parsed = canonical(&mut parts).and_then(|()| RequestInfo::read(&parts, peer, trusted));
         let mut info = match parsed {
             Ok(info) => info.arriving_at(listener),
@@ -181,6 +182,7 @@ impl Proxy {
         let tag = RequestTag {
             id: request_id,
             client: info.address.client,
+            trace: record.trace().map(|trace| trace.context.trace_id),
         };
         let request = RoutedRequest {
             info,

@@ -27,6 +27,7 @@ pub struct RequestLogs {
 #[derive(Clone, Copy)]
 pub(super) struct LoggedRequest<'a> {
     pub(super) request_id: &'a str,
+    pub(super) trace_id: Option<&'a str>,
     pub(super) app: Option<&'a str>,
     /// The provider, if the app has several.
     pub(super) provider: Option<&'a str>,
@@ -69,6 +70,7 @@ impl RequestLogs {
             audit.write(&AuditEvent {
                 is_warning: true,
                 request_id: Some(request.request_id),
+                trace_id: request.trace_id,
                 app: request.app,
                 provider: request.provider,
                 user,
@@ -92,6 +94,7 @@ impl RequestLogs {
         access.write(&AccessEntry {
             time: self.clock.now(),
             request_id: request.request_id,
+            trace_id: request.trace_id,
             app: request.app,
             provider: request.provider,
             user,

@@ -35,6 +35,7 @@ use crate::types::body::{Body, StreamSession};
 use crate::types::net::ConnectionInfo;
 use crate::types::oauth::ProviderName;
 use crate::types::request_id::RequestId;
+use crate::types::trace_context::{ForwardedTrace, TraceSettings};
 use crate::upstream::UpstreamTelemetry;
 
 /// The status in the log of a request whose client disconnected before the response head. No
@@ -53,6 +54,8 @@ pub struct ConfiguredTelemetry {
     pub names: LogNames,
     /// Whether the access log has the `User-Agent` of clients.
     pub user_agent: bool,
+    /// How requests get their traces.
+    pub traces: TraceSettings,
 }
 
 struct Shared {
@@ -135,13 +138,7 @@ impl RequestTelemetry {
 
     /// Starts the record of a request.
     pub fn begin(&self, method: Option<&Method>, connection: ConnectionInfo) -> RequestRecord {
-        // An odd step through all 64 bits: unique within a worker, and does not reveal the number
-        // of requests.
-        let request_id = self
-            .0
-            .worker
-            .request_ids
-            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        let request_id = self.0.worker.next_number();
         RequestRecord {
             shared: Arc::clone(&self.0),
             request_id: RequestId::new(request_id),
@@ -159,6 +156,7 @@ impl RequestTelemetry {
             upstream: None,
             calls: CallTimes::default(),
             user_agent: None,
+            trace: None,
             upload: None,
             upload_is_cut: None,
             memory: None,
@@ -169,6 +167,13 @@ impl RequestTelemetry {
 }
 
 impl WorkerTelemetry {
+    /// An odd step through all 64 bits: unique within a worker, and does not reveal the number of
+    /// requests.
+    fn next_number(&self) -> u64 {
+        self.request_ids
+            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
+    }
+
     /// The code of a request or response that did not reach its end.
     fn early_end(&self) -> &'static str {
         if self.cut_off.load(Ordering::Relaxed) {
@@ -201,6 +206,7 @@ pub struct RequestRecord {
     upstream: Option<Duration>,
     calls: CallTimes,
     user_agent: Option<HeaderValue>,
+    trace: Option<ForwardedTrace>,
     upload: Option<Arc<UploadProgress>>,
     /// Whether the request body was ended because its session or token is no longer valid.
     upload_is_cut: Option<Arc<AtomicBool>>,
@@ -282,6 +288,20 @@ impl RequestRecord {
         if self.shared.configured.user_agent {
             self.user_agent = headers.get(USER_AGENT).cloned();
         }
+    }
+
+    /// Sets the trace of the request. `is_trusted`: it comes from a trusted proxy.
+    pub fn set_trace(&mut self, headers: &HeaderMap, is_trusted: bool) {
+        let Shared { worker, configured } = &*self.shared;
+        let trace = configured
+            .traces
+            .trace(headers, is_trusted, || worker.next_number());
+        self.trace = trace;
+    }
+
+    /// The trace of the request.
+    pub const fn trace(&self) -> Option<ForwardedTrace> {
+        self.trace
     }
 
     /// Sets the parsed request and the app.
@@ -413,6 +433,10 @@ impl RequestRecord {
         }
         let request = LoggedRequest {
             request_id: self.request_id.as_str(),
+            trace_id: self
+                .trace
+                .as_ref()
+                .map(|trace| trace.context.trace_id.as_str()),
             app: app.map(|(name, _)| name.as_str()),
             provider: self.provider.as_ref().map(ProviderName::as_str),
             caller: self.caller.as_ref(),

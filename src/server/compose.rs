@@ -311,6 +311,7 @@ impl Configured {
             apps: apps.collect(),
             names: self.log_names.clone(),
             user_agent: self.config.log.user_agent,
+            traces: self.config.traces,
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct AccessEntry<'a> {
     pub time: Timestamp,
     /// The request ID, which error pages show too.
     pub request_id: &'a str,
+    /// The trace, if requests have one.
+    pub trace_id: Option<&'a str>,
     /// The app, if the host belongs to one.
     pub app: Option<&'a str>,
     /// The provider of the session, the token or the endpoint, if the app has several.
@@ -118,6 +120,7 @@ impl AccessEntry<'_> {
     fn format(&self, format: LogFormat, out: &mut Vec<u8>) {
         let mut entry = EntryWriter::begin(out, format, self.time);
         entry.text("request_id", self.request_id);
+        entry.optional("trace_id", self.trace_id);
         entry.optional("app", self.app);
         entry.optional("provider", self.provider);
         entry.optional("user", self.user);
@@ -167,6 +170,7 @@ mod tests {
     const ENTRY: AccessEntry<'_> = AccessEntry {
         time: Timestamp::from_secs(951_827_696),
         request_id: "00000000000000r1",
+        trace_id: None,
         app: Some("store"),
         provider: None,
         user: Some("a1b2"),

@@ -17,6 +17,7 @@ use super::metrics::Metrics;
 use super::request_scope::RequestTag;
 use super::syslog::{Severity, Syslog, SyslogAddress, SyslogHeader};
 use crate::types::time::{Clock, Timestamp};
+use crate::types::trace_context::TraceId;
 
 const NAMES: EntryLogNames = EntryLogNames {
     dependency: "audit_log",
@@ -68,6 +69,8 @@ pub struct AuditEvent<'a> {
     pub is_warning: bool,
     /// The ID of the request, if the event belongs to one.
     pub request_id: Option<&'a str>,
+    /// The trace, if requests have one.
+    pub trace_id: Option<&'a str>,
     /// The app.
     pub app: Option<&'a str>,
     /// The provider, if the app has several.
@@ -208,6 +211,7 @@ impl<'a> AuditEvent<'a> {
             outcome: None,
             is_warning: false,
             request_id: None,
+            trace_id: None,
             app: None,
             provider: None,
             user: None,
@@ -227,6 +231,7 @@ impl<'a> AuditEvent<'a> {
     pub fn of_request(self, request: Option<&'a RequestTag>) -> Self {
         Self {
             request_id: request.map(|request| request.id.as_str()),
+            trace_id: request.and_then(|request| request.trace.as_ref().map(TraceId::as_str)),
             client: request.and_then(|request| request.client),
             ..self
         }
@@ -237,6 +242,7 @@ impl<'a> AuditEvent<'a> {
         entry.text("event", self.event);
         entry.optional("outcome", self.outcome);
         entry.optional("request_id", self.request_id);
+        entry.optional("trace_id", self.trace_id);
         entry.optional("app", self.app);
         entry.optional("provider", self.provider);
         entry.optional("user", self.user);

@@ -13,6 +13,7 @@ use super::entry::EntryWriter;
 use super::log::LogFormat;
 use super::request_scope::current_request;
 use crate::types::time::SystemClock;
+use crate::types::trace_context::TraceId;
 
 /// The field that `tracing` puts the code of an event into.
 const MESSAGE: &str = "message";
@@ -43,8 +44,11 @@ where
         self.0
             .format_event(context, Writer::new(&mut line), event)?;
         let line = line.trim_end_matches('\n');
-        // Both values are plain words.
+        // All values are plain words.
         write!(writer, "{line} request_id={}", request.id)?;
+        if let Some(trace) = &request.trace {
+            write!(writer, " trace_id={}", trace.as_str())?;
+        }
         if let Some(client) = request.client {
             write!(writer, " client_ip={client}")?;
         }
@@ -75,6 +79,7 @@ where
         entry.text("event", &name.event);
         if let Some(request) = current_request() {
             entry.text("request_id", request.id.as_str());
+            entry.optional("trace_id", request.trace.as_ref().map(TraceId::as_str));
             entry.address("client_ip", request.client);
         }
         event.record(&mut Members(&mut entry));

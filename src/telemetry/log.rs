@@ -316,6 +316,7 @@ mod tests {
         let tag = RequestTag {
             id: RequestId::new(7),
             client: Some("203.0.113.7".parse().unwrap()),
+            trace: None,
         };
         let json = in_request(Some(tag), async { written(LogFormat::Json, "x") }).await;
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();

@@ -506,8 +506,14 @@ mod tests {
     #[test]
     fn process_is_measured() {
         let text = Metrics::new().unwrap().text().unwrap();
-        for name in ["process_resident_memory_bytes", "process_open_fds", "process_threads"] {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        for name in [
+            "process_resident_memory_bytes",
+            "process_open_fds",
+            "process_threads",
+        ] {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             assert!(line.unwrap().parse::<u64>().unwrap() > 0, "{name}");
         }
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::types::request_id::RequestId;
+use crate::types::trace_context::TraceId;
 
 tokio::task_local! {
     static SCOPE: RequestScope;
@@ -20,6 +21,8 @@ pub struct RequestTag {
     pub id: RequestId,
     /// The client's address, if it is known.
     pub client: Option<IpAddr>,
+    /// The trace, if requests have one.
+    pub trace: Option<TraceId>,
 }
 
 /// A request and its calls. Only a request that starts a background task allocates the sums.
@@ -133,6 +136,7 @@ mod tests {
         RequestTag {
             id: RequestId::new(7),
             client: None,
+            trace: None,
         }
     }
 

@@ -14,6 +14,7 @@ pub mod request_id;
 pub mod secret;
 pub mod target;
 pub mod time;
+pub mod trace_context;
 pub mod trailing;
 pub mod user_agent;
 pub mod x509;

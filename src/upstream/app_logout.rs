@@ -107,6 +107,7 @@ pub async fn send_app_logout(
         authenticated: false,
         session: None,
         pin: None,
+        trace: None,
     };
     let (mut parts, body) = request.into_parts();
     let response = send(upstream, forward, &mut parts, body).await;

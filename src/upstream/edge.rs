@@ -26,6 +26,7 @@ pub fn edge_changes(
     let limits = ForwardLimits {
         session: None,
         pin: None,
+        trace: None,
         request_id,
     };
     let app = permit.app_ref().app;

@@ -24,6 +24,7 @@ use crate::identity::header_edits::RequestFacts;
 use crate::policy::decide::Permit;
 use crate::types::body::{Body, StreamSession};
 use crate::types::request_id::RequestId;
+use crate::types::trace_context::ForwardedTrace;
 
 /// How a forwarded request is tied to its client, its session and its log entry.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,8 @@ pub struct ForwardLimits<'a> {
     pub pin: Option<ClientPin<'a>>,
     /// The request ID for the app.
     pub request_id: RequestId,
+    /// See [`ForwardRequest::trace`].
+    pub trace: Option<ForwardedTrace>,
 }
 
 /// Forwards a permitted request to the backend and returns the response; both bodies are streamed.
@@ -76,6 +79,7 @@ pub(super) fn upstream_request<'a>(
         authenticated: permit.identity().is_some(),
         session: limits.session,
         pin: limits.pin,
+        trace: limits.trace,
     }
 }
 
@@ -90,6 +94,7 @@ pub fn app_headers(
         session: None,
         pin: None,
         request_id,
+        trace: None,
     };
     policy.upstream_headers(client, &upstream_request(permit, limits))
 }

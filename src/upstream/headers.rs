@@ -19,6 +19,7 @@ use crate::identity::header_edits::HeaderEdits;
 use crate::policy::native::holds_doorward_token;
 use crate::session::cookie::pairs;
 use crate::types::request_id::X_REQUEST_ID;
+use crate::types::trace_context::{ForwardedTrace, TRACEPARENT, TRACESTATE};
 
 /// Request fields that are never forwarded, in any spelling. Proxies and frameworks trust them;
 /// Doorward sets `X-Forwarded-For`, `-Proto` and `-Host` itself. They include vendors' fields for
@@ -280,6 +281,7 @@ impl HeaderPolicy {
             let dropped = self.is_never_forwarded(name)
                 || *name == HOST
                 || *name == COOKIE
+                || forward.trace.is_some_and(|trace| replaces(trace, name))
                 || (*name == AUTHORIZATION && !self.forwards_authorization(value))
                 || nominated.contains(name);
             if !dropped {
@@ -297,6 +299,9 @@ impl HeaderPolicy {
             put(&CDN_LOOP, guard.id());
         }
         put(&X_REQUEST_ID, &forward.facts.request_id.header_value());
+        if let Some(trace) = forward.trace {
+            put(&TRACEPARENT, &trace.context.header_value());
+        }
         for (name, value) in [
             (
                 const { HeaderName::from_static("x-forwarded-for") },
@@ -439,6 +444,11 @@ impl HeaderPolicy {
             caching::make_private(headers);
         }
     }
+}
+
+/// Whether a field of the client is that of another trace.
+fn replaces(trace: ForwardedTrace, name: &HeaderName) -> bool {
+    *name == TRACEPARENT || (*name == TRACESTATE && !trace.keeps_state)
 }
 
 /// The names that `Connection` nominates.

@@ -40,6 +40,7 @@ pub async fn probe(upstream: &Upstream, origin: &Origin) -> Result<StatusCode, U
         authenticated: false,
         session: None,
         pin: None,
+        trace: None,
     };
     let response = send(upstream, forward, &mut parts, body).await?;
     Ok(response.status())

@@ -6,6 +6,7 @@ use crate::identity::header_edits::RequestFacts;
 use crate::policy::path_routes::PathRoute;
 use crate::types::body::StreamSession;
 use crate::types::net::ConnectionId;
+use crate::types::trace_context::ForwardedTrace;
 
 /// A request to forward, beside the client's headers and body.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,8 @@ pub struct ForwardRequest<'a> {
     /// What an upstream connection can be pinned to. `None` if the client connection carries
     /// requests of several users.
     pub pin: Option<ClientPin<'a>>,
+    /// The trace, in place of the client's `traceparent`. `None`: the client's fields are forwarded.
+    pub trace: Option<ForwardedTrace>,
     /// Whether the request is authenticated, so that shared caches must not store the response.
     pub authenticated: bool,
     /// The session of an upgraded connection.

@@ -2,11 +2,12 @@
 
 use super::source::literals;
 
-const MEMBERS: [&str; 7] = [
+const MEMBERS: [&str; 8] = [
     "time",
     "level",
     "event",
     "request_id",
+    "trace_id",
     "client_ip",
     "target",
     "message",

@@ -139,6 +139,8 @@ pub mod support;
 #[cfg(test)]
 mod support_selftest;
 #[cfg(test)]
+mod trace_context;
+#[cfg(test)]
 mod upstream_connections;
 #[cfg(test)]
 mod upstream_tls;

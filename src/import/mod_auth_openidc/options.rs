@@ -122,8 +122,8 @@ pub const DIRECTIVES: &[KnownOption] = options! {
         "";
     "OIDCOutgoingProxy" Missing [] "no equivalent",
         "Connections to the provider are direct";
-    "OIDCTraceParent" Missing [] "no equivalent",
-        "A client's `traceparent` passes to the app";
+    "OIDCTraceParent" ByHand [] "`tracing.context`",
+        "Without it a client's `traceparent` passes to the app";
     "OIDCOAuthServerMetadataURL" ByHand [] "`apps.NAME.bearer.providers`",
         "Each is a provider with discovery";
     "OIDCOAuthIntrospectionEndpoint" ByHand [] "`providers.NAME.introspection_endpoint`",

@@ -138,6 +138,7 @@ mod tests {
             authenticated: true,
             session: None,
             pin: None,
+            trace: None,
         };
         let names = [HeaderName::from_static("x-forwarded-user")];
         policy().edge_changes(client, &forward, names.iter())

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::identity::header_edits::RequestFacts;
 use crate::types::request_id::RequestId;
+use crate::types::trace_context::{TraceSettings, TraceSource};
 
 const IDENTITY: [&str; 3] = ["x-forwarded-user", "x-user", "remote-groups"];
 const PREFIXES: [&str; 2] = ["__Host-doorward_", "__Secure-doorward_"];
@@ -32,6 +33,7 @@ fn forward(identity_headers: &[(HeaderName, HeaderValue)]) -> ForwardRequest<'_>
         authenticated: true,
         session: None,
         pin: None,
+        trace: None,
     }
 }
 
@@ -455,5 +457,48 @@ proptest! {
         let left = left.map(|(_, value)| value).unwrap_or_default();
         prop_assert!(!left.to_ascii_lowercase().contains("doorward"));
         prop_assert_eq!(left.matches("a=b").count(), field.matches("a=b").count());
+    }
+}
+
+#[test]
+fn trace_replaces_the_fields_of_the_client() {
+    const GIVEN: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let client = map(&[
+        ("traceparent", GIVEN),
+        ("tracestate", "a=1"),
+        ("x-app", "1"),
+    ]);
+    let fields = |source, is_trusted| {
+        let settings = TraceSettings {
+            source,
+            sampling_ratio: 0.0,
+        };
+        let request = ForwardRequest {
+            trace: settings.trace(&client, is_trusted, || 7),
+            ..forward(&[])
+        };
+        let headers = policy().upstream_headers(&client, &request);
+        assert_eq!(headers["x-app"], "1");
+        let text = |name: &HeaderName| {
+            let mut values = headers.get_all(name).iter();
+            let first = values
+                .next()
+                .map(|value| value.to_str().unwrap().to_owned());
+            assert_eq!(values.next(), None, "{name}");
+            first
+        };
+        (text(&TRACEPARENT), text(&TRACESTATE))
+    };
+    let as_given = (Some(GIVEN.to_owned()), Some("a=1".to_owned()));
+    assert_eq!(fields(TraceSource::Off, false), as_given);
+    assert_eq!(fields(TraceSource::Trusted, true), as_given);
+    for (source, is_trusted) in [(TraceSource::Trusted, false), (TraceSource::Restart, true)] {
+        let (parent, state) = fields(source, is_trusted);
+        let parent = parent.unwrap();
+        assert!(
+            !parent.contains("4bf92f35") && parent.ends_with("-02"),
+            "{parent}"
+        );
+        assert_eq!(state, None);
     }
 }

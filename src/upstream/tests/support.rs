@@ -347,6 +347,7 @@ async fn handle(
         authenticated: true,
         session: Some(session),
         pin: Some(pin),
+        trace: None,
     };
     let (mut parts, body) = request.into_parts();
     send(upstream, forward, &mut parts, Body::streamed(body))

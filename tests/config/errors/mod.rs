@@ -51,5 +51,6 @@ mod rules;
 mod server;
 mod session;
 mod store;
+mod tracing;
 mod upstream;
 mod values;
