@@ -17,6 +17,7 @@ mod tasks;
 mod upstreams;
 mod watch;
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -41,6 +42,7 @@ use crate::telemetry::audit::{AuditLog, AuditTarget};
 use crate::telemetry::health::{Condition, Health};
 use crate::telemetry::line_writer::LineWriter;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::spans::{SpanExportError, SpanRecorder};
 use crate::types::time::{Clock, SystemClock};
 use crate::upstream::UpstreamPlanError;
 use crate::worker::{Worker, WorkerListener};
@@ -55,6 +57,9 @@ pub(crate) use upstreams::plan as upstream_plan;
 
 /// How long the shutdown waits until the store has the revocations of this process.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the end of the process waits for the export of spans.
+const SPAN_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A running server.
 pub struct Server {
@@ -134,6 +139,9 @@ pub enum StartError {
     /// The audit log cannot be opened.
     #[error("the audit log `{0}`: {1}")]
     AuditLog(AuditTarget, io::Error),
+    /// The export of traces cannot be set up.
+    #[error("the export of traces: {0}")]
+    Spans(SpanExportError),
     /// No listener is configured.
     #[error("no listener is configured")]
     NoListener,
@@ -208,12 +216,20 @@ impl Server {
         let first = listeners.clients.first().ok_or(StartError::NoListener)?;
         let bytes = Arc::clone(first.listener.byte_budget());
         let audit_buffer = audit.as_ref().map(AuditLog::buffer);
+        let endpoint = config.tracing.otlp_endpoint.as_ref();
+        let spans = endpoint.map(|endpoint| {
+            let seed = RandomState::new().hash_one(());
+            SpanRecorder::start(endpoint.as_str(), background.handle(), &metrics, seed)
+                .map_err(StartError::Spans)
+        });
+        let spans = spans.transpose()?;
         let process = Process::new(ProcessParts {
             runtime: background.clone(),
             metrics: Arc::clone(&metrics),
             clock,
             bytes,
             audit: audit_buffer.clone(),
+            spans,
             names: log_names(&config)?,
         })?;
         let number = config.server.workers.get();
@@ -344,6 +360,11 @@ impl Server {
         }
         let revocations = self.reloader.current().auth.revocations.clone();
         self.runtime.block_on(revocations.flush(PUBLISH_TIMEOUT));
+        if let Some(spans) = &self.reloader.process().spans {
+            let _ = self
+                .runtime
+                .block_on(async { tokio::time::timeout(SPAN_FLUSH_TIMEOUT, spans.flush()).await });
+        }
         // Last, so that probes and metrics are available while the rest drains.
         self.admin_trigger.start();
         // Background tasks such as refreshes may still run, but no request waits for them.

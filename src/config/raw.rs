@@ -124,6 +124,7 @@ pub(super) struct RawLog {
 pub(super) struct RawTracing {
     pub(super) context: Option<TraceSource>,
     pub(super) sampling_ratio: Option<f64>,
+    pub(super) otlp_endpoint: Option<String>,
 }
 
 #[derive(Default, Deserialize)]

@@ -36,7 +36,7 @@ pub struct Config {
     /// `[log]`.
     pub log: LogConfig,
     /// `[tracing]`.
-    pub traces: TraceSettings,
+    pub tracing: TracingConfig,
     /// The keys of `[session]`, at least one. The first seals, all open.
     pub keys: Vec<SealingKey>,
     /// The size of each worker's cache of decrypted sessions.
@@ -158,6 +158,15 @@ pub struct SessionListConfig {
     pub client: ClientDetail,
     /// Whether users can see and end their sessions.
     pub has_page: bool,
+}
+
+/// `[tracing]`.
+#[derive(Clone, Debug)]
+pub struct TracingConfig {
+    /// How requests get their traces.
+    pub requests: TraceSettings,
+    /// Where recorded traces are sent.
+    pub otlp_endpoint: Option<Url>,
 }
 
 /// `[store]`.

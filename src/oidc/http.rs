@@ -226,7 +226,7 @@ impl Http {
         let sent = Instant::now();
         let result = self.exchange(endpoint, url, request).await;
         let took = sent.elapsed();
-        record_call(Dependency::Provider, took);
+        record_call(Dependency::Provider, endpoint.name(), took);
         if let Some(metrics) = self.metrics.get() {
             let status = result.as_ref().map(|response| response.status);
             metrics.record(endpoint, status, took);

@@ -19,6 +19,7 @@ mod post_replay;
 mod presented;
 mod request_body;
 mod request_logs;
+mod request_spans;
 mod request_telemetry;
 mod responder;
 mod sessions;
@@ -51,7 +52,7 @@ use crate::policy::route::{AppRef, Endpoint, HostRouter, Route};
 use crate::policy::rule_lists::RuleLists;
 use crate::session::cookie::RequestCookies;
 use crate::session::validity::NoSessionReason;
-use crate::telemetry::request_scope::{RequestTag, in_request};
+use crate::telemetry::request_scope::{RequestTag, enter_span, in_request};
 use crate::types::body::Body;
 use crate::types::net::{ConnectionId, ConnectionInfo, ListenerKind};
 use crate::types::request_id::RequestId;
@@ -140,13 +141,12 @@ impl Proxy {
             listener,
             dialect,
         } = received;
-        record.set_user_agent(&parts.headers);
         let request_id = record.request_id();
         let trusted = match dialect {
             None => &self.trusted,
             Some(_) => &self.trusted_edges,
         };
-        record.set_trace(&parts.headers, trusted.contain_peer(peer));
+        record.set_fields(&parts.headers, trusted.contain_peer(peer));
         let parsed = canonical(&mut parts).and_then(|()| RequestInfo::read(&parts, peer, trusted));
         let mut info = match parsed {
             Ok(info) => info.arriving_at(listener),
@@ -184,6 +184,7 @@ impl Proxy {
             client: info.address.client,
             trace: record.trace().map(|trace| trace.context.trace_id),
         };
+        let span = record.span();
         let request = RoutedRequest {
             info,
             parts,
@@ -193,7 +194,7 @@ impl Proxy {
             dialect,
         };
         let handled = on_behalf_of(client, self.handle_routed(request, route, client));
-        let mut answered = in_request(Some(tag), handled).await;
+        let mut answered = in_request(Some(tag), span, handled).await;
         if let Some(reader) = reader {
             answered.response = answered.response.for_scripts(reader.as_ref());
         }
@@ -272,9 +273,11 @@ impl Proxy {
             .collect();
         let cookies = RequestCookies::read(&cookie_fields);
         let counts_as_activity = route.counts_as_activity(&info.target);
+        let span = enter_span("authentication");
         let authentication = self
             .authenticate(&info, &route, &parts.headers, &cookies)
             .await;
+        drop(span);
         record.set_caller(&authentication.caller);
         // From here on the request belongs to the provider of its caller.
         let route = match route.session_app() {

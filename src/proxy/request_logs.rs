@@ -8,6 +8,7 @@ use super::log_names::{LogNames, LoggedCaller};
 use crate::policy::explanation::Denial;
 use crate::telemetry::access::{AccessBuffer, AccessEntry, RequestTimes};
 use crate::telemetry::audit::{AuditBuffer, AuditEvent, AuditedRequest};
+use crate::telemetry::spans::SpanRecorder;
 use crate::types::time::Clock;
 
 /// The event of a request that was refused.
@@ -21,6 +22,8 @@ pub struct RequestLogs {
     pub access: Option<AccessBuffer>,
     /// The audit log, if it is on.
     pub audit: Option<AuditBuffer>,
+    /// Takes the spans of recorded traces, if they are exported.
+    pub spans: Option<Arc<SpanRecorder>>,
 }
 
 /// A request at its end.

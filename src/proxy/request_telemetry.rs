@@ -18,6 +18,7 @@ use super::concurrency::REQUEST_BYTES;
 use super::event_stream::end_with_drain;
 use super::log_names::{LogNames, LoggedCaller};
 use super::request_logs::{LoggedRequest, RequestLogs};
+use super::request_spans::RequestSpans;
 use super::responder::TaggedResponse;
 use super::stream_limits::{LimitChecker, StreamLimits};
 use super::upload_observer::{LimitedUploadObserver, UploadObserver};
@@ -31,6 +32,7 @@ use crate::session::validity::NoSessionReason;
 use crate::telemetry::access::RequestTimes;
 use crate::telemetry::metrics::{AppMetrics, Metrics, ObservedRequest};
 use crate::telemetry::request_scope::{CallTimes, call_times};
+use crate::telemetry::spans::ActiveSpan;
 use crate::types::body::{Body, StreamSession};
 use crate::types::net::ConnectionInfo;
 use crate::types::oauth::ProviderName;
@@ -157,6 +159,7 @@ impl RequestTelemetry {
             calls: CallTimes::default(),
             user_agent: None,
             trace: None,
+            spans: None,
             upload: None,
             upload_is_cut: None,
             memory: None,
@@ -207,6 +210,7 @@ pub struct RequestRecord {
     calls: CallTimes,
     user_agent: Option<HeaderValue>,
     trace: Option<ForwardedTrace>,
+    spans: Option<RequestSpans>,
     upload: Option<Arc<UploadProgress>>,
     /// Whether the request body was ended because its session or token is no longer valid.
     upload_is_cut: Option<Arc<AtomicBool>>,
@@ -283,20 +287,28 @@ impl RequestRecord {
         parts.uri.path().clone_into(&mut self.path);
     }
 
-    /// Keeps the `User-Agent`, if the access log has it.
-    pub fn set_user_agent(&mut self, headers: &HeaderMap) {
-        if self.shared.configured.user_agent {
+    /// Sets the trace of the request, and the `User-Agent` if the access log has it. `is_trusted`: the
+    /// fields come from a trusted proxy.
+    pub fn set_fields(&mut self, headers: &HeaderMap, is_trusted: bool) {
+        let Shared { worker, configured } = &*self.shared;
+        if configured.user_agent {
             self.user_agent = headers.get(USER_AGENT).cloned();
         }
-    }
-
-    /// Sets the trace of the request. `is_trusted`: it comes from a trusted proxy.
-    pub fn set_trace(&mut self, headers: &HeaderMap, is_trusted: bool) {
-        let Shared { worker, configured } = &*self.shared;
         let trace = configured
             .traces
             .trace(headers, is_trusted, || worker.next_number());
         self.trace = trace;
+        if let Some(recorder) = &worker.logs.spans
+            && let Some(trace) = &mut self.trace
+            && trace.context.is_sampled
+        {
+            self.spans = Some(RequestSpans::begin(recorder, trace));
+        }
+    }
+
+    /// The span of the request, if its trace is recorded.
+    pub fn span(&self) -> Option<ActiveSpan> {
+        self.spans.as_ref().map(|spans| spans.request.clone())
     }
 
     /// The trace of the request.
@@ -457,6 +469,10 @@ impl RequestRecord {
             bytes_in: self.upload.as_ref().map_or(0, |upload| upload.bytes()),
             bytes_out: outcome.bytes_out,
         };
+        if let Some(spans) = self.spans.take() {
+            let sent_after = self.sent.map(|sent| sent.duration_since(self.started));
+            spans.end(&request, sent_after);
+        }
         let Shared { worker, configured } = &*self.shared;
         worker.logs.write(&configured.names, request);
     }

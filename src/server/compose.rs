@@ -35,6 +35,7 @@ use crate::session::seal::KeyRing;
 use crate::telemetry::access::AccessBuffer;
 use crate::telemetry::audit::AuditBuffer;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::spans::SpanRecorder;
 use crate::types::time::{Clock, Timestamp};
 use crate::upstream::{AppPlans, Tunnels, Upstreams};
 
@@ -52,6 +53,7 @@ pub(super) struct Process {
     pub(super) bytes: Arc<ByteBudget>,
     pub(super) responder: Arc<Responder>,
     pub(super) audit: Option<AuditBuffer>,
+    pub(super) spans: Option<Arc<SpanRecorder>>,
     observer: Arc<MetricsObserver>,
 }
 
@@ -80,6 +82,7 @@ pub(super) struct ProcessParts {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) bytes: Arc<ByteBudget>,
     pub(super) audit: Option<AuditBuffer>,
+    pub(super) spans: Option<Arc<SpanRecorder>>,
     pub(super) names: LogNames,
 }
 
@@ -91,6 +94,7 @@ impl Process {
             clock,
             bytes,
             audit,
+            spans,
             names,
         } = parts;
         let observer = MetricsObserver::new(Arc::clone(&metrics), audit.clone(), names);
@@ -103,6 +107,7 @@ impl Process {
             responder: Arc::new(Responder::new()?),
             observer: Arc::new(observer),
             audit,
+            spans,
             runtime,
             metrics,
             clock,
@@ -254,6 +259,7 @@ impl Configured {
             clock: Arc::clone(&process.clock),
             access,
             audit: process.audit.clone(),
+            spans: process.spans.clone(),
         };
         let telemetry = RequestTelemetry::new(
             logs,
@@ -311,7 +317,7 @@ impl Configured {
             apps: apps.collect(),
             names: self.log_names.clone(),
             user_agent: self.config.log.user_agent,
-            traces: self.config.traces,
+            traces: self.config.tracing.requests,
         }
     }
 }

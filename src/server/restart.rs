@@ -4,7 +4,7 @@ use crate::config::{Config, Inputs, LogConfig};
 
 /// The keys and tables, and why: sockets are opened and threads are started once, the store has what
 /// sessions need, and the logs are written from the start.
-const RESTART_KEYS: [&str; 17] = [
+const RESTART_KEYS: [&str; 18] = [
     "server.listen",
     "server.listeners",
     "server.admin_listen",
@@ -22,6 +22,7 @@ const RESTART_KEYS: [&str; 17] = [
     "log.access_format",
     "log.audit",
     "log.max_audit_buffer_bytes",
+    "tracing.otlp_endpoint",
 ];
 
 /// `[server.tls]` itself. Its certificates can change.
@@ -59,6 +60,10 @@ pub(super) fn keep_unchangeable(config: Config, current: &Config) -> Config {
     server.workers = kept.workers;
     server.limits.max_connections = kept.limits.max_connections;
     server.limits.max_bytes_in_flight = kept.limits.max_bytes_in_flight;
+    config
+        .tracing
+        .otlp_endpoint
+        .clone_from(&current.tracing.otlp_endpoint);
     config.store = current.store.clone();
     config.log = LogConfig {
         filter: config.log.filter,

@@ -60,24 +60,45 @@ enum Call {
     Compact,
 }
 
+impl Call {
+    const ALL: [Self; 12] = [
+        Self::Get,
+        Self::Put,
+        Self::PutIfAbsent,
+        Self::CompareAndSwap,
+        Self::Remove,
+        Self::Append,
+        Self::Expire,
+        Self::Claim,
+        Self::Publish,
+        Self::ReadSince,
+        Self::LogState,
+        Self::Compact,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Put => "put",
+            Self::PutIfAbsent => "put_if_absent",
+            Self::CompareAndSwap => "compare_and_swap",
+            Self::Remove => "remove",
+            Self::Append => "append",
+            Self::Expire => "expire",
+            Self::Claim => "claim",
+            Self::Publish => "publish",
+            Self::ReadSince => "read_since",
+            Self::LogState => "log_state",
+            Self::Compact => "compact",
+        }
+    }
+}
+
 impl StoreMetrics {
     /// Registers the series of all calls.
     pub fn new(metrics: &Metrics) -> Arc<Self> {
-        let calls = [
-            "get",
-            "put",
-            "put_if_absent",
-            "compare_and_swap",
-            "remove",
-            "append",
-            "expire",
-            "claim",
-            "publish",
-            "read_since",
-            "log_state",
-            "compact",
-        ]
-        .map(|call| {
+        let calls = Call::ALL.map(|call| {
+            let call = call.name();
             let counter = |outcome| metrics.store_calls.with_label_values(&[call, outcome]);
             CallMetrics {
                 ok: counter("ok"),
@@ -165,7 +186,7 @@ impl InstrumentedStore {
         let result = future.await;
         drop(in_flight);
         let took = started.elapsed();
-        record_call(Dependency::Store, took);
+        record_call(Dependency::Store, call.name(), took);
         metrics.duration.observe(took.as_secs_f64());
         match &result {
             Ok(_) => metrics.ok.inc(),

@@ -318,14 +318,14 @@ mod tests {
             client: Some("203.0.113.7".parse().unwrap()),
             trace: None,
         };
-        let json = in_request(Some(tag), async { written(LogFormat::Json, "x") }).await;
+        let json = in_request(Some(tag), None, async { written(LogFormat::Json, "x") }).await;
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(json["request_id"], "0000000000000007");
         assert_eq!(
             (&json["client_ip"], &json["value"]),
             (&"203.0.113.7".into(), &"x".into())
         );
-        let text = in_request(Some(tag), async { written(LogFormat::Text, "x") }).await;
+        let text = in_request(Some(tag), None, async { written(LogFormat::Text, "x") }).await;
         let end = " value=\"x\" request_id=0000000000000007 client_ip=203.0.113.7\n";
         assert!(text.ends_with(end), "{text}");
         assert!(!written(LogFormat::Text, "x").contains("request_id"));

@@ -291,6 +291,10 @@ metric_families! {
     pub access_log_dropped: IntCounter = "doorward_access_log_dropped_total";
     /// Audit events dropped because the target did not take them.
     pub audit_log_dropped: IntCounter = "doorward_audit_log_dropped_total";
+    /// Spans that the collector of traces took.
+    pub spans_exported: IntCounter = "doorward_spans_exported_total";
+    /// Spans dropped because the collector did not take them.
+    pub spans_dropped: IntCounter = "doorward_spans_dropped_total";
     /// Log events dropped because standard error did not take them.
     pub log_events_dropped: IntCounter = "doorward_log_events_dropped_total";
 }

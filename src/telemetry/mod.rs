@@ -13,6 +13,7 @@ pub mod log;
 mod log_file;
 pub mod metrics;
 pub mod request_scope;
+pub mod spans;
 pub mod syslog;
 #[cfg(test)]
 mod testing;

@@ -1,12 +1,15 @@
 //! Request scope: the request that the current task works for, so that its events name it, and the calls
 //! that were made for it.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use opentelemetry::trace::SpanKind;
+
+use super::spans::{ActiveSpan, EndedSpan};
 use crate::types::request_id::RequestId;
 use crate::types::trace_context::TraceId;
 
@@ -29,6 +32,8 @@ pub struct RequestTag {
 struct RequestScope {
     request: Option<RequestTag>,
     calls: OnceCell<Arc<CallSums>>,
+    /// The span of what the task does now, if the trace is recorded.
+    span: RefCell<Option<ActiveSpan>>,
 }
 
 /// The time in calls for one request, in nanoseconds.
@@ -64,10 +69,11 @@ impl CallTimes {
 }
 
 impl RequestScope {
-    const fn new(request: Option<RequestTag>) -> Self {
+    const fn new(request: Option<RequestTag>, span: Option<ActiveSpan>) -> Self {
         Self {
             request,
             calls: OnceCell::new(),
+            span: RefCell::new(span),
         }
     }
 
@@ -76,24 +82,26 @@ impl RequestScope {
     }
 }
 
-/// Runs `task` for this request. Not an `async fn`, whose future would hold `task` twice.
+/// Runs `task` for this request, whose span is `span`. Not an `async fn`, whose future would hold `task`
+/// twice.
 pub fn in_request<F: Future>(
     request: Option<RequestTag>,
+    span: Option<ActiveSpan>,
     task: F,
 ) -> impl Future<Output = F::Output> {
-    SCOPE.scope(RequestScope::new(request), task)
+    SCOPE.scope(RequestScope::new(request, span), task)
 }
 
 /// Runs `task`, on any runtime, for the request of the caller, whose sums of calls it shares.
 pub fn in_same_request<F: Future>(task: F) -> impl Future<Output = F::Output> {
     let scope = SCOPE.try_with(|scope| {
-        let inner = RequestScope::new(scope.request);
+        let inner = RequestScope::new(scope.request, scope.span.borrow().clone());
         if scope.request.is_some() {
             let _ = inner.calls.set(Arc::clone(scope.calls()));
         }
         inner
     });
-    SCOPE.scope(scope.unwrap_or(RequestScope::new(None)), task)
+    SCOPE.scope(scope.unwrap_or(RequestScope::new(None, None)), task)
 }
 
 /// The request that the current task works for.
@@ -101,8 +109,44 @@ pub fn current_request() -> Option<RequestTag> {
     SCOPE.try_with(|scope| scope.request).ok().flatten()
 }
 
-/// Adds a call that ended, or a wait for one, to those of the current request.
-pub fn record_call(to: Dependency, duration: Duration) {
+/// A span of the current task, until it is dropped.
+#[derive(Debug)]
+#[must_use = "the span ends with it"]
+pub struct EnteredSpan {
+    name: &'static str,
+    span: ActiveSpan,
+    parent: Option<ActiveSpan>,
+    started: Instant,
+}
+
+/// Begins a span within the current one. `None` if the trace is not recorded. Spans end in the reverse
+/// order of their beginnings.
+pub fn enter_span(name: &'static str) -> Option<EnteredSpan> {
+    let entered = SCOPE.try_with(|scope| {
+        let mut current = scope.span.borrow_mut();
+        let span = current.as_ref()?.child();
+        let parent = current.replace(span.clone());
+        Some(EnteredSpan {
+            name,
+            span,
+            parent,
+            started: Instant::now(),
+        })
+    });
+    entered.ok().flatten()
+}
+
+impl Drop for EnteredSpan {
+    fn drop(&mut self) {
+        let parent = self.parent.take();
+        let _ = SCOPE.try_with(|scope| scope.span.replace(parent));
+        let ended = EndedSpan::now(self.name, SpanKind::Internal, self.started.elapsed());
+        self.span.clone().end(ended);
+    }
+}
+
+/// Adds a call that ended, or a wait for one, to those of the current request. `name` is that of its span.
+pub fn record_call(to: Dependency, name: &'static str, duration: Duration) {
     let _ = SCOPE.try_with(|scope| {
         if scope.request.is_none() {
             return;
@@ -114,6 +158,14 @@ pub fn record_call(to: Dependency, duration: Duration) {
         };
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         sum.fetch_add(nanos, Ordering::Relaxed);
+        if let Some(span) = &*scope.span.borrow() {
+            let name = match to {
+                Dependency::Provider => format!("provider {name}"),
+                Dependency::Store => format!("store {name}"),
+            };
+            span.child()
+                .end(EndedSpan::now(name, SpanKind::Client, duration));
+        }
     });
 }
 
@@ -142,15 +194,15 @@ mod tests {
 
     #[tokio::test]
     async fn calls_of_background_tasks_belong_to_the_request() {
-        let times = in_request(Some(tag()), async {
+        let times = in_request(Some(tag()), None, async {
             assert_eq!(call_times(), CallTimes::default());
             let task = in_same_request(async {
-                record_call(Dependency::Store, Duration::from_millis(2));
-                record_call(Dependency::Provider, Duration::from_millis(30));
+                record_call(Dependency::Store, "get", Duration::from_millis(2));
+                record_call(Dependency::Provider, "token", Duration::from_millis(30));
                 current_request()
             });
             assert_eq!(tokio::spawn(task).await.unwrap(), Some(tag()));
-            record_call(Dependency::Store, Duration::from_millis(1));
+            record_call(Dependency::Store, "get", Duration::from_millis(1));
             call_times()
         });
         let expected = CallTimes {
@@ -164,7 +216,7 @@ mod tests {
     #[tokio::test]
     async fn tasks_without_a_request_sum_nothing() {
         in_same_request(async {
-            record_call(Dependency::Store, Duration::from_millis(2));
+            record_call(Dependency::Store, "get", Duration::from_millis(2));
             assert_eq!(
                 (current_request(), call_times()),
                 (None, CallTimes::default())

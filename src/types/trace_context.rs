@@ -54,6 +54,8 @@ pub struct ForwardedTrace {
     pub context: TraceContext,
     /// Whether the client's `tracestate` belongs to it.
     pub keeps_state: bool,
+    /// Whether the trace begins with this request.
+    pub is_new: bool,
 }
 
 /// Whose trace a request belongs to.
@@ -95,10 +97,12 @@ impl TraceSettings {
             Some(context) => ForwardedTrace {
                 context,
                 keeps_state: is_valid_state(headers),
+                is_new: false,
             },
             None => ForwardedTrace {
                 context: TraceContext::new(number(), self.sampling_ratio),
                 keeps_state: false,
+                is_new: true,
             },
         })
     }
@@ -172,6 +176,13 @@ impl TraceContext {
 }
 
 impl TraceId {
+    /// The ID itself.
+    pub fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        read_hex(&self.0, &mut bytes);
+        bytes
+    }
+
     /// The digits.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
@@ -185,6 +196,20 @@ impl fmt::Debug for TraceId {
 }
 
 impl SpanId {
+    /// An ID that looks random, different for each number.
+    pub fn of_number(number: u64) -> Self {
+        let mut digits = [0; 16];
+        write_hex(&mut digits, mixed(number, 0).max(1));
+        Self(digits)
+    }
+
+    /// The ID itself.
+    pub fn to_bytes(self) -> [u8; 8] {
+        let mut bytes = [0; 8];
+        read_hex(&self.0, &mut bytes);
+        bytes
+    }
+
     /// The digits.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
@@ -242,6 +267,16 @@ fn hex_digits<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let digits = <[u8; N]>::try_from(text).ok()?;
     digits.iter().all(is_digit).then_some(digits)
+}
+
+fn read_hex(digits: &[u8], out: &mut [u8]) {
+    let value = |digit: &u8| match digit {
+        b'a'..=b'f' => digit - b'a' + 10,
+        _ => digit.saturating_sub(b'0'),
+    };
+    for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = pair.iter().fold(0, |byte, digit| byte << 4 | value(digit));
+    }
 }
 
 fn write_hex(out: &mut [u8], number: u64) {

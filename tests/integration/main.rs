@@ -95,6 +95,8 @@ mod native_clients;
 #[cfg(test)]
 mod old_sealed_sessions;
 #[cfg(test)]
+mod otlp;
+#[cfg(test)]
 mod outages;
 #[cfg(test)]
 mod path_confusion;

@@ -21,7 +21,7 @@ use crate::limits::on_behalf_of;
 use crate::lock::lock;
 use crate::session::grant::RefreshGrant;
 use crate::session::jwt::SessionJwt;
-use crate::telemetry::request_scope::{Dependency, record_call};
+use crate::telemetry::request_scope::{Dependency, enter_span, record_call};
 use crate::types::oauth::{Generation, SessionId};
 use crate::types::time::Timestamp;
 
@@ -74,7 +74,11 @@ impl RefreshHandle {
         let started = self.is_joined.then(Instant::now);
         let refreshed = self.result_in_time().await;
         if let Some(started) = started {
-            record_call(Dependency::Provider, started.elapsed());
+            record_call(
+                Dependency::Provider,
+                "refresh of another request",
+                started.elapsed(),
+            );
         }
         refreshed
     }
@@ -275,6 +279,7 @@ impl TokenRefresher {
         before: Option<RefreshHandle>,
         result: &watch::Sender<Option<Refreshed>>,
     ) {
+        let _span = enter_span("refresh");
         let sid = used.sid.clone();
         let guard = RefreshGuard {
             in_flight: &self.state.in_flight,

@@ -55,7 +55,7 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
     rule_advice::check(&raw, root);
     let server = server::check(raw.server.unwrap_or_default(), &root.key("server"), folder);
     let log = log::check(raw.log.unwrap_or_default(), &root.key("log"), folder);
-    let traces = tracing::check(raw.tracing.unwrap_or_default(), &root.key("tracing"));
+    let tracing = tracing::check(raw.tracing.unwrap_or_default(), &root.key("tracing"));
     let mut session = raw.session.unwrap_or_default();
     let list = session.list.take().unwrap_or_default();
     let session_list = session_list::check(list, &root.key("session").key("list"));
@@ -98,7 +98,7 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
     Some(Config {
         server,
         log,
-        traces,
+        tracing,
         keys: keys?,
         session_cache_size,
         session_list,
