@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::entry::EntryWriter;
 use super::entry_log::{EntryBuffer, EntryLog, EntryLogNames};
 use super::line_writer::{BufferSize, LineWriter};
-use super::log::LogFormat;
+use super::log_format::LogFormat;
 use super::metrics::Metrics;
 use super::request_scope::CallTimes;
 use crate::types::time::Timestamp;

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::log::LogFormat;
+use super::log_format::LogFormat;
 use crate::types::time::Timestamp;
 
 /// The most that an entry holds of one text from the client, in bytes before escaping.

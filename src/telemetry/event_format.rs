@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::entry::EntryWriter;
-use super::log::LogFormat;
+use super::log_format::LogFormat;
 use super::request_scope::current_request;
 use crate::types::time::SystemClock;
 use crate::types::trace_context::TraceId;

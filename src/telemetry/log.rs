@@ -17,6 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use super::event_format::{JsonEvents, TextEvents};
 use super::line_writer::{BufferSize, LineBuffer, LineWriter};
 use super::log_file::FileId;
+pub use super::log_format::LogFormat;
 use super::text_fields::write_field;
 
 /// Libraries that log each failure of a dependency. Their errors are in Doorward's own events. A
@@ -35,16 +36,6 @@ type SetFilter = Box<dyn Fn(EnvFilter) + Send + Sync>;
 struct Filtered {
     subscriber: Box<dyn Subscriber + Send + Sync>,
     set_filter: SetFilter,
-}
-
-/// The format of the event log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One line of text per event.
-    #[default]
-    Text,
-    /// One JSON object per event.
-    Json,
 }
 
 /// Errors while setting up the event log.

@@ -11,6 +11,7 @@ mod initial_series;
 pub mod line_writer;
 pub mod log;
 mod log_file;
+mod log_format;
 pub mod metrics;
 pub mod request_scope;
 pub mod spans;

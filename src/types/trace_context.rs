@@ -58,7 +58,7 @@ pub struct ForwardedTrace {
     pub is_new: bool,
 }
 
-/// Whose trace a request belongs to.
+/// Which trace a request belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TraceSource {
     /// The fields of clients are forwarded as they are, and not looked at.
@@ -73,7 +73,7 @@ pub enum TraceSource {
 /// How requests get their traces.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TraceSettings {
-    /// Whose trace it is.
+    /// Which trace it is.
     pub source: TraceSource,
     /// The part of new traces that is recorded, from 0 to 1.
     pub sampling_ratio: f64,
@@ -333,7 +333,7 @@ mod tests {
         assert_eq!(context.span_id.as_str(), "00f067aa0ba902b7");
         assert!(context.is_sampled && !context.is_random);
         assert_eq!(context.header_value(), GIVEN);
-        let later = format!("cc-{}-what-follows", &GIVEN[3..].replace("-01", "-0b"));
+        let later = GIVEN.replacen("00-", "cc-", 1).replace("-01", "-0b") + "-what-follows";
         let later = parent(&later).unwrap();
         assert!(later.is_sampled && later.is_random);
         assert_eq!(
@@ -360,7 +360,7 @@ mod tests {
             &GIVEN.replace("-01", "-1"),
             &GIVEN.replace("a3ce", "a3-e"),
             &format!("{GIVEN}-extra"),
-            &format!("cc-{}extra", &GIVEN[3..]),
+            &format!("{}extra", GIVEN.replacen("00-", "cc-", 1)),
             &format!(" {GIVEN}"),
         ] {
             assert_eq!(parent(text), None, "{text}");
@@ -392,7 +392,6 @@ mod tests {
             &["A=1"],
             &["a=1", "a=2"],
             &["a=b=c"],
-            &["a=\u{7f}"],
             &[&many.join(",")],
             &[&format!("a={}", "x".repeat(257))],
             &[

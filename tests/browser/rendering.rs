@@ -137,24 +137,10 @@ async fn page_of_sessions_is_legible_and_ends_one_and_all() {
     chromium.find(".sessions li:nth-child(2) button").await;
     looks_good(&chromium, "Your sessions", "sessions").await;
     chromium.click(".sessions li:nth-child(2) button").await;
-    chromium
-        .arrives("the page again", |address| address == page)
-        .await;
-    chromium.find(".sessions li").await;
-    assert!(!chromium.has(".sessions li:nth-child(2)").await);
-    other.open(&store).await;
-    other
-        .arrives("a login", |address| !address.starts_with(&demo.store))
-        .await;
+    chromium.find(".sessions li:only-child").await;
     chromium.click(".actions button").await;
     chromium
-        .arrives("the provider, or the page after a logout", |address| {
-            address != page
-        })
-        .await;
-    chromium.open(&page).await;
-    chromium
-        .arrives("a login", |address| !address.starts_with(&demo.store))
+        .arrives("the logout at the provider", |address| address != page)
         .await;
     for browser in [other, chromium] {
         browser.close().await;

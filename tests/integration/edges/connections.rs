@@ -30,7 +30,7 @@ fn socket(doorward: &Doorward, origin: &str) -> RequestSpec {
     RequestSpec::new(RequestKind::Fetch, &url).header("Origin", origin)
 }
 
-async fn status_of(opened: Result<WebSocket, crate::support::wire::Head>) -> u16 {
+fn status_of(opened: Result<WebSocket, crate::support::wire::Head>) -> u16 {
     opened.err().map_or(101, |head| head.status())
 }
 
@@ -60,10 +60,10 @@ async fn every_edge_passes_websockets_of_a_session_on() {
         let count = doorward.store.count();
         let evil = "https://evil.example.test";
         let refused = WebSocket::open(&mut alice, socket(&doorward, evil)).await;
-        assert_eq!(status_of(refused).await, 403, "{kind:?}");
+        assert_eq!(status_of(refused), 403, "{kind:?}");
         let mut anonymous = browser(&doorward, &edge);
         let refused = WebSocket::open(&mut anonymous, socket(&doorward, &own)).await;
-        assert_eq!(status_of(refused).await, 401, "{kind:?}");
+        assert_eq!(status_of(refused), 401, "{kind:?}");
         assert_eq!(doorward.store.count(), count, "{kind:?}");
     }
 }
