@@ -153,6 +153,7 @@ fn jwt() -> SessionJwt {
         identity_due: None,
         identity_failing_since: None,
         authentication: Default::default(),
+        device: Default::default(),
     }
 }
 
@@ -255,6 +256,7 @@ fn sites() -> HostRouter {
         login_parameters: Default::default(),
         native: None,
         limits: LIMITS,
+        device_binding: None,
         optional_endpoints: OptionalEndpoints::default(),
         origin,
         bearer: None,

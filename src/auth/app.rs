@@ -16,6 +16,7 @@ use crate::oidc::{ClientSettings, Provider};
 use crate::policy::app::App;
 use crate::policy::login_providers::{LoginProvider, LoginSite, ProviderIndex};
 use crate::session::attempt::{AttemptCookie, StateParameter, StoredReturnTo};
+use crate::session::device_binding::{DeviceCookie, DeviceProofChallenge, DeviceRegistration};
 use crate::session::grant::{ActivityCookie, HintCookie, RefreshCookie, StoredGrant};
 use crate::session::jwt::{JwtCookie, SessionJwt};
 use crate::session::last_user::{LastUserCookie, SubjectHash};
@@ -127,6 +128,12 @@ pub struct Seals {
     pub refresh: Seal<RefreshCookie>,
     /// The last activity cookie.
     pub activity: Seal<ActivityCookie>,
+    /// The proof cookie of a device-bound session.
+    pub device_proof: Seal<DeviceCookie>,
+    /// Challenges of device registrations.
+    pub device_registration: Seal<DeviceRegistration>,
+    /// Challenges of device proofs.
+    pub device_challenge: Seal<DeviceProofChallenge>,
     /// The ID token for logout.
     pub hint: Seal<HintCookie>,
     /// A login attempt.
@@ -179,6 +186,9 @@ impl Seals {
             jwt: Seal::new(Arc::clone(ring), &binding),
             refresh: Seal::new(Arc::clone(ring), &binding),
             activity: Seal::new(Arc::clone(ring), &binding),
+            device_proof: Seal::new(Arc::clone(ring), &binding),
+            device_registration: Seal::new(Arc::clone(ring), &binding),
+            device_challenge: Seal::new(Arc::clone(ring), &binding),
             hint: Seal::new(Arc::clone(ring), &binding),
             attempt: Seal::new(Arc::clone(ring), &binding),
             state: Seal::new(Arc::clone(ring), &binding),

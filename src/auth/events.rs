@@ -73,6 +73,12 @@ pub enum Event {
     Introspection,
     /// The logout at the app itself ended.
     AppLogout,
+    /// A session was offered a device registration, or one ended.
+    DeviceRegistration,
+    /// A browser renewed the proof of a device-bound session, or was asked to sign first.
+    DeviceProof,
+    /// A proof of a device-bound session was refused.
+    DeviceProofRefused,
     /// A POST without a session was preserved, or replayed after the login.
     PostReplay,
 }
@@ -91,11 +97,14 @@ impl Event {
             Self::RefreshTokenReuse => "refresh_token_reuse",
             Self::Introspection => "introspection",
             Self::AppLogout => "app_logout",
+            Self::DeviceRegistration => "device_registration",
+            Self::DeviceProof => "device_proof",
+            Self::DeviceProofRefused => "device_proof_refused",
             Self::PostReplay => "post_replay",
         }
     }
 
-    /// Whether the event is part of the audit log: a login, or the end of a session.
+    /// Whether the event is part of the audit log: a login, the end of a session, or a sign of theft.
     pub const fn is_audited(self) -> bool {
         match self {
             Self::LoginFinished
@@ -103,11 +112,14 @@ impl Event {
             | Self::RefreshRefused
             | Self::Logout
             | Self::Revocation
-            | Self::RefreshTokenReuse => true,
+            | Self::RefreshTokenReuse
+            | Self::DeviceProofRefused => true,
             Self::LoginStarted
             | Self::Refresh
             | Self::Introspection
             | Self::AppLogout
+            | Self::DeviceRegistration
+            | Self::DeviceProof
             | Self::PostReplay => false,
         }
     }

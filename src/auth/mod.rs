@@ -5,6 +5,7 @@ pub mod app;
 pub mod basic;
 pub mod bearer;
 pub(in crate::auth) mod context;
+pub mod device_binding;
 pub(in crate::auth) mod error;
 pub(in crate::auth) mod events;
 pub mod login;
@@ -32,6 +33,7 @@ use basic::BasicAuthenticator;
 use bearer::authenticate::BearerAuthenticator;
 use bearer::dpop::{DpopTarget, DpopVerifier};
 use context::Context;
+use device_binding::DeviceBinder;
 use login::Login;
 use login_host::LoginHost;
 use logout::back_channel::BackchannelLogout;
@@ -85,6 +87,8 @@ pub struct Auth {
     pub bearer: BearerAuthenticator,
     /// Authentication by user name and password.
     pub basic: BasicAuthenticator,
+    /// Device-bound sessions.
+    pub device_binder: DeviceBinder,
     /// Login.
     pub login: Login,
     /// Logins of apps through a login host, and the logout of all of them.
@@ -219,6 +223,12 @@ impl Auth {
                 revocations.clone(),
                 grants,
                 Arc::clone(&state.basic_hasher),
+            ),
+            device_binder: DeviceBinder::new(
+                shared(),
+                Arc::clone(&refresher),
+                Arc::clone(&session_writer),
+                Arc::clone(&state.offered_registrations),
             ),
             login: Login::new(
                 shared(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::basic::LazyHasher;
 use super::context::Context;
+use super::device_binding::OfferedRegistrations;
 use super::login::StartedLogins;
 use super::native::KnownSubjects;
 use super::post_replay::quota::PostQuota;
@@ -27,6 +28,7 @@ pub(super) struct FlowState {
     pub(super) previous_keys: Arc<PreviousKeySessions>,
     pub(super) replaced: Arc<ReplacedSessions>,
     pub(super) streamed: Arc<StreamedSessions>,
+    pub(super) offered_registrations: Arc<OfferedRegistrations>,
     pub(super) started_logins: StartedLogins,
     pub(super) known_subjects: Arc<KnownSubjects>,
     pub(super) basic_hasher: Arc<LazyHasher>,
@@ -46,6 +48,7 @@ impl FlowState {
             previous_keys: Arc::default(),
             replaced: Arc::default(),
             streamed: Arc::default(),
+            offered_registrations: Arc::default(),
             started_logins: StartedLogins::default(),
             known_subjects: Arc::default(),
             basic_hasher: Arc::default(),

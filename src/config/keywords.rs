@@ -159,6 +159,19 @@ pub(super) enum AuthMethod {
 
 keywords! { AuthMethod { "session" => Session, "bearer" => Bearer, "basic" => Basic, } }
 
+/// `mode`: whether sessions are bound to devices.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum DeviceBindingMode {
+    /// No session is.
+    Off,
+    /// Those of browsers that can.
+    Offer,
+    /// Only bound sessions are accepted.
+    Require,
+}
+
+keywords! { DeviceBindingMode { "off" => Off, "offer" => Offer, "require" => Require, } }
+
 /// `members`: what the values of a claim are.
 #[derive(Clone, Copy)]
 pub(super) enum ClaimMembers {

@@ -5,8 +5,8 @@
 use serde::Deserialize;
 
 use super::keywords::{
-    AppLogoutMethod, AuthorizationHeader, Dpop, LogLevel, OpaqueTokens, ProviderKind,
-    SecurityHeaders, TokenEndpointAuthMethod, WebhookSignature,
+    AppLogoutMethod, AuthorizationHeader, DeviceBindingMode, Dpop, LogLevel, OpaqueTokens,
+    ProviderKind, SecurityHeaders, TokenEndpointAuthMethod, WebhookSignature,
 };
 pub(super) use super::raw_headers::RawHeaderEdits;
 use super::raw_routes::RawRoute;
@@ -282,6 +282,17 @@ pub(super) struct RawApp {
     pub(super) routes: Option<List<RawRoute>>,
     pub(super) bearer: Option<RawBearer>,
     pub(super) basic: Option<RawBasic>,
+    pub(super) device_binding: Option<RawDeviceBinding>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawDeviceBinding {
+    pub(super) mode: Option<DeviceBindingMode>,
+    pub(super) validity: Option<HumanDuration>,
+    pub(super) refresh_interval: Option<HumanDuration>,
+    pub(super) challenge_window: Option<HumanDuration>,
+    pub(super) pending_window: Option<HumanDuration>,
 }
 
 /// The registration of an app at one provider: `[apps.NAME.registrations.PROVIDER]`, or the keys of the
@@ -441,7 +452,7 @@ mod tests {
             "require_registration",
             "webhooks",
         ];
-        let tables: [(&[&str], &[&str]); 20] = [
+        let tables: [(&[&str], &[&str]); 21] = [
             (&["apps", "wiki"], &SEVERAL_PROVIDERS),
             (&[], keys_of::<RawConfig>()),
             (&["server"], keys_of::<RawServer>()),
@@ -469,6 +480,10 @@ mod tests {
             (&["apps", "store", "native"], keys_of::<RawNative>()),
             (&["apps", "store", "bearer"], keys_of::<RawBearer>()),
             (&["apps", "store", "basic"], keys_of::<RawBasic>()),
+            (
+                &["apps", "store", "device_binding"],
+                keys_of::<RawDeviceBinding>(),
+            ),
             (
                 &["apps", "wiki", "registrations", "login"],
                 keys_of::<RawRegistration>(),

@@ -5,9 +5,10 @@ use figment::value::{Dict, Value};
 use serde::Deserialize;
 
 use super::raw::{
-    RawApp, RawAppCookie, RawBasic, RawBearer, RawCertificate, RawConfig, RawHeaderEdits,
-    RawListener, RawLog, RawLoginParameters, RawNative, RawProvider, RawRedis, RawRegistration,
-    RawServer, RawSession, RawSessionList, RawStore, RawTls, RawTracing, RawWebhooks,
+    RawApp, RawAppCookie, RawBasic, RawBearer, RawCertificate, RawConfig, RawDeviceBinding,
+    RawHeaderEdits, RawListener, RawLog, RawLoginParameters, RawNative, RawProvider, RawRedis,
+    RawRegistration, RawServer, RawSession, RawSessionList, RawStore, RawTls, RawTracing,
+    RawWebhooks,
 };
 use super::raw_routes::{RawRedirect, RawRespond, RawRoute};
 use super::raw_rules::{RawCondition, RawRequire, RawRule};
@@ -22,7 +23,7 @@ pub struct Table {
 }
 
 /// Every table with fixed keys.
-pub fn tables() -> [Table; 30] {
+pub fn tables() -> [Table; 31] {
     [
         table::<RawConfig>(""),
         table::<RawServer>("server"),
@@ -53,6 +54,7 @@ pub fn tables() -> [Table; 30] {
         table::<RawNative>("apps.NAME.native"),
         table::<RawBearer>("apps.NAME.bearer"),
         table::<RawBasic>("apps.NAME.basic"),
+        table::<RawDeviceBinding>("apps.NAME.device_binding"),
         table::<RawRegistration>("apps.NAME.registrations.NAME"),
     ]
 }

@@ -16,6 +16,7 @@ pub mod claims;
 mod client;
 mod clock_skew;
 pub mod crypto;
+pub mod device_proof;
 pub mod dialect;
 pub mod discovery;
 pub mod dpop;

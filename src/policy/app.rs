@@ -7,6 +7,7 @@ use http::{HeaderValue, Method};
 use url::Url;
 
 use crate::session::cookie::CookieNames;
+use crate::session::device_binding::BindingPolicy;
 use crate::session::validity::Limits;
 use crate::types::host_label::HostLabel;
 use crate::types::net::Origin;
@@ -65,6 +66,8 @@ pub struct App {
     pub cookies: CookieNames,
     /// The lifetimes of its sessions.
     pub limits: Limits,
+    /// How its sessions are bound to devices. `None`: they are not.
+    pub device_binding: Option<BindingPolicy>,
     /// The optional endpoints that it has.
     pub optional_endpoints: OptionalEndpoints,
     /// URLs of other origins that a logout may lead to.

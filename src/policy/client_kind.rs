@@ -230,6 +230,19 @@ pub fn is_same_site(headers: &HeaderMap) -> bool {
     )
 }
 
+/// Whether the browser confirms that a page of the app's own origin sent the request.
+pub fn is_from_own_page(headers: &HeaderMap) -> bool {
+    text(headers, &SEC_FETCH_SITE) == Some("same-origin")
+}
+
+/// Whether the browser says that a page of another origin caused the request.
+pub fn comes_from_other_origin(headers: &HeaderMap) -> bool {
+    matches!(
+        text(headers, &SEC_FETCH_SITE),
+        Some("cross-site" | "same-site")
+    )
+}
+
 /// Whether another site may have caused the request: the browser says neither that the same site
 /// did, nor that the user did.
 pub fn may_be_cross_site(headers: &HeaderMap) -> bool {

@@ -4,6 +4,7 @@
 mod caller;
 mod credential;
 mod decision;
+mod device;
 mod endpoint;
 mod login;
 mod login_host;
@@ -169,6 +170,11 @@ pub fn decide<'a>(
     caller: Caller,
     context: &AccessContext<'_>,
 ) -> Decision<'a> {
+    if let Caller::Anonymous(NoSessionReason::DeviceUnproven(unproven)) = caller
+        && let Some(decision) = device::decide_unproven(info, headers, &route, unproven)
+    {
+        return decision;
+    }
     match route {
         Route::App(route) => {
             let AppRoute {

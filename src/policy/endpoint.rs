@@ -29,6 +29,10 @@ pub enum Endpoint {
     FusionAuthWebhook,
     /// Asks whether to replay a preserved POST.
     PostReplay,
+    /// Binds a session to the key that a browser registers.
+    DeviceRegistration,
+    /// Renews the proof that a browser possesses the key of its session.
+    DeviceProof,
     /// No endpoint.
     Unknown,
 }
@@ -47,7 +51,7 @@ pub enum ResumeMode {
 
 impl Endpoint {
     /// Every endpoint, by its path below the app's `endpoint_prefix`.
-    pub const PATHS: [(&'static str, Self); 14] = [
+    pub const PATHS: [(&'static str, Self); 16] = [
         ("/login", Self::Login),
         ("/callback", Self::Callback),
         ("/logout", Self::Logout),
@@ -55,6 +59,8 @@ impl Endpoint {
         ("/session", Self::Session),
         ("/sessions", Self::Sessions),
         ("/form", Self::PostReplay),
+        ("/device-binding/register", Self::DeviceRegistration),
+        ("/device-binding/refresh", Self::DeviceProof),
         ("/backchannel-logout", Self::BackchannelLogout),
         ("/frontchannel-logout", Self::FrontchannelLogout),
         ("/webhooks/fusionauth", Self::FusionAuthWebhook),
@@ -73,6 +79,7 @@ impl Endpoint {
             // Each of several providers has its own.
             Self::Callback => !app.providers.are_several(),
             Self::FusionAuthWebhook => app.optional_endpoints.fusionauth_webhooks.is_some(),
+            Self::DeviceRegistration | Self::DeviceProof => app.device_binding.is_some(),
             Self::Login
             | Self::Logout
             | Self::SignedOut
@@ -86,7 +93,7 @@ impl Endpoint {
 
     pub(super) const fn counts_as_activity(self) -> bool {
         match self {
-            Self::Session => false,
+            Self::Session | Self::DeviceRegistration | Self::DeviceProof => false,
             Self::Login
             | Self::Callback
             | Self::Logout
@@ -111,6 +118,8 @@ impl Endpoint {
             | Self::Native(_)
             | Self::FrontchannelLogout
             | Self::FusionAuthWebhook
+            | Self::DeviceRegistration
+            | Self::DeviceProof
             | Self::Unknown => ResumeMode::ReadOnly,
         }
     }
@@ -137,6 +146,8 @@ impl FoundEndpoint {
             | Endpoint::BackchannelLogout
             | Endpoint::FrontchannelLogout
             | Endpoint::PostReplay
+            | Endpoint::DeviceRegistration
+            | Endpoint::DeviceProof
             | Endpoint::Unknown => None,
         }
     }

@@ -152,6 +152,11 @@ impl Proxy {
             | Decision::Native { app_ref, .. }
             | Decision::FrontchannelLogout { app_ref }
             | Decision::ReceiveWebhook { app_ref }
+            | Decision::RegisterDevice { app_ref }
+            | Decision::RenewDeviceProof { app_ref }
+            // The configuration check refuses both together.
+            | Decision::RequireDeviceProof { app_ref, .. }
+            | Decision::ReloadFromApp { app_ref }
             | Decision::ShowSignedOut { app_ref }
             | Decision::ShowSession { app_ref, .. }
             | Decision::ShowSessions { app_ref, .. }

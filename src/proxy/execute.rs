@@ -135,6 +135,18 @@ impl Proxy {
                 self.native(endpoint, context).await
             }
             Decision::CorsPreflight { allowed, .. } => responder.preflight(&allowed, code),
+            Decision::RegisterDevice { app_ref } => {
+                self.register_device(app_ref, code, context).await
+            }
+            Decision::RenewDeviceProof { app_ref } => self.renew_device_proof(app_ref, &context),
+            Decision::RequireDeviceProof {
+                app_ref,
+                unproven,
+                by_redirect,
+            } => self.require_device_proof(app_ref, unproven, by_redirect, &context),
+            Decision::ReloadFromApp { app_ref } => {
+                responder.reload_from_app(app_ref.app, context.info, code)
+            }
             Decision::ShowSignedOut { app_ref } => self.show_signed_out(app_ref, code, &context),
             Decision::ShowSession { app_ref, live } => {
                 responder.session(app_ref.app, &live, self.auth.now(), code)

@@ -1,5 +1,7 @@
 //! Texts of error pages and problem documents: what happened and what the user can do.
 
+pub(super) mod device_binding;
+
 use crate::auth::FailureCause;
 use crate::auth::login::LoginFailure;
 use crate::auth::session::cookies::CookieWriteError;
@@ -71,6 +73,8 @@ pub(super) const fn refusal_text(reason: Reason) -> ErrorText {
             "Your session had expired when you sent the form, so nothing was changed.",
             "Log in, go back, and send it again.",
         ),
+        Reason::DeviceProofUnavailable => device_binding::PROOF_UNAVAILABLE,
+        Reason::DeviceNotBound => device_binding::NOT_BOUND,
         Reason::SessionOver => text(
             "Your session has ended",
             "You were logged out while the request was being sent, so it was not completed.",

@@ -6,6 +6,7 @@ mod challenge;
 mod concurrency;
 mod context;
 mod decision;
+mod device_binding;
 mod event_stream;
 mod execute;
 pub mod log_names;
@@ -294,6 +295,8 @@ impl Proxy {
         if let Some(app_ref) = app_ref {
             record.set_provider(app_ref);
         }
+        let device_offer =
+            device_binding::offer(&self.auth, &route, &parts.headers, &authentication);
         let Authentication {
             caller,
             update,
@@ -356,6 +359,7 @@ impl Proxy {
                     tokens: native.token_headers(app_ref, &update, at),
                     set_cookies: self.auth.session_writer.set_cookie_headers(update, target),
                     dpop_nonce: nonce,
+                    device_offer,
                 }
             }
         };

@@ -2,6 +2,7 @@
 //! names its cause by a code and a request ID only.
 
 mod decision;
+mod device_binding;
 mod error;
 mod expected;
 mod grpc;

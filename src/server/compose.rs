@@ -310,7 +310,8 @@ impl Configured {
     fn telemetry(&self, metrics: &Metrics) -> ConfiguredTelemetry {
         let apps = self.sites.apps().iter().map(|app| {
             let name = app.name.as_str();
-            metrics.begin_app(name);
+            let providers = app.providers.iter();
+            metrics.begin_app(name, providers.map(|provider| provider.name.as_str()));
             (name.to_owned(), metrics.app(name, &FREQUENT_DECISIONS))
         });
         ConfiguredTelemetry {

@@ -70,8 +70,8 @@ impl Observer for MetricsObserver {
         let user = user.and_then(|subject| names.user(subject, claims.as_ref()));
         let session = sid.as_ref().map(SessionId::log_name);
         let (user, session) = (user.as_deref(), session.as_deref());
-        if event == Event::Introspection {
-            // Too frequent for `info`: API clients may cause one per request.
+        if matches!(event, Event::Introspection | Event::DeviceProof) {
+            // Too frequent for `info`: API clients may cause one per request, browsers two per minute.
             tracing::debug!(app = name, outcome, "{}", event.name());
         } else {
             tracing::info!(
@@ -88,7 +88,10 @@ impl Observer for MetricsObserver {
             let request = current_request();
             let event = AuditEvent {
                 outcome: Some(outcome),
-                is_warning: matches!(event, Event::RefreshRefused | Event::RefreshTokenReuse),
+                is_warning: matches!(
+                    event,
+                    Event::RefreshRefused | Event::RefreshTokenReuse | Event::DeviceProofRefused
+                ),
                 app: Some(name),
                 provider,
                 user,
@@ -113,6 +116,8 @@ impl Observer for MetricsObserver {
             Event::Logout => by_provider(&metrics.logouts),
             Event::Introspection => of_app(&metrics.introspections),
             Event::AppLogout => of_app(&metrics.app_logouts),
+            Event::DeviceRegistration => of_app(&metrics.device_registrations),
+            Event::DeviceProof | Event::DeviceProofRefused => of_app(&metrics.device_proofs),
             Event::PostReplay => of_app(&metrics.post_replays),
         }
     }

@@ -12,6 +12,9 @@ use super::grant::Grant;
 /// cookies.
 const RESERVED: usize = 320;
 
+/// The most bytes that the proof cookie of a device-bound session takes.
+pub const DEVICE_PROOF: usize = 192;
+
 /// Maximum length of a claim's name in a message, in characters.
 const MAX_NAME: usize = 64;
 
@@ -206,6 +209,7 @@ mod tests {
             identity_due: None,
             identity_failing_since: None,
             authentication: Default::default(),
+            device: Default::default(),
         };
         let token = RefreshToken::new("r".repeat(refresh));
         let refresh = RefreshGrant {
@@ -218,6 +222,7 @@ mod tests {
             active_at: now,
             provider_sid: None,
             login: LoginClaims::default(),
+            device: Default::default(),
         };
         Grant {
             jwt,

@@ -30,6 +30,8 @@ pub struct CookieNames {
     pub activity: String,
     /// The browser binding.
     pub browser: String,
+    /// The proof that the browser possesses the key of its session.
+    pub device: String,
     /// The prefix of a login attempt's name; its ID follows.
     pub login: String,
     /// The ID token hint for logout.
@@ -58,6 +60,7 @@ impl CookieNames {
             refresh: format!("{host}{stem}_refresh"),
             activity: format!("{host}{stem}_activity"),
             browser: format!("{host}{stem}_browser"),
+            device: format!("{host}{stem}_device"),
             login: format!("{path}{stem}_login_"),
             hint: format!("{path}{stem}_id_token_hint"),
             login_loop: format!("{host}{stem}_login_loop"),
@@ -89,12 +92,15 @@ impl CookieNames {
         path: &str,
         max_age: Option<Duration>,
     ) -> Option<HeaderValue> {
-        let secure = if self.secure { "; Secure" } else { "" };
         let age = max_age.map_or_else(String::new, |age| format!("; Max-Age={}", age.as_secs()));
-        HeaderValue::try_from(format!(
-            "{name}={value}; Path={path}{age}{secure}; HttpOnly; SameSite=Lax"
-        ))
-        .ok()
+        let attributes = self.attributes(path);
+        HeaderValue::try_from(format!("{name}={value}{age}; {attributes}")).ok()
+    }
+
+    /// The attributes of a cookie at `path`, without its lifetime.
+    pub fn attributes(&self, path: &str) -> String {
+        let secure = if self.secure { "; Secure" } else { "" };
+        format!("Path={path}{secure}; HttpOnly; SameSite=Lax")
     }
 
     /// The `Set-Cookie` value that deletes a cookie. Name, path and attributes must be the same, or
@@ -268,12 +274,12 @@ mod tests {
             .unwrap();
         assert_eq!(
             header,
-            "__Host-doorward_jwt=v; Path=/; Max-Age=60; Secure; HttpOnly; SameSite=Lax"
+            "__Host-doorward_jwt=v; Max-Age=60; Path=/; Secure; HttpOnly; SameSite=Lax"
         );
         let expired = names.expire(&names.jwt, "/").unwrap();
         assert_eq!(
             expired,
-            "__Host-doorward_jwt=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax"
+            "__Host-doorward_jwt=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Lax"
         );
     }
 
@@ -295,6 +301,7 @@ mod tests {
                 refresh,
                 activity,
                 browser,
+                device,
                 login,
                 hint,
                 login_loop,
@@ -305,7 +312,8 @@ mod tests {
                 secure: _,
             } = &names;
             for name in [
-                jwt, refresh, activity, browser, login, hint, login_loop, user, provider, signed_in,
+                jwt, refresh, activity, browser, device, login, hint, login_loop, user, provider,
+                signed_in,
             ] {
                 assert!(
                     names

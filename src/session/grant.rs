@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::device_binding::DeviceBinding;
 use super::jwt::{PackedJwt, SessionJwt};
 use super::seal::Purpose;
 use crate::identity::authentication::UserAuthentication;
@@ -43,6 +44,8 @@ pub struct RefreshGrant {
     pub provider_sid: Option<ProviderSid>,
     /// What a refreshed ID token is compared with.
     pub login: LoginClaims,
+    /// The device that the session is bound to.
+    pub device: DeviceBinding,
 }
 
 impl RefreshGrant {
@@ -64,6 +67,7 @@ impl RefreshGrant {
             identity_due: None,
             identity_failing_since: None,
             authentication: self.authentication(),
+            device: self.device.clone(),
         }
     }
 

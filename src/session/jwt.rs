@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::device_binding::DeviceBinding;
 use super::seal::Purpose;
 use crate::identity::authentication::UserAuthentication;
 use crate::identity::claims::Claims;
@@ -58,6 +59,8 @@ pub struct SessionJwt {
     pub identity_failing_since: Option<Timestamp>,
     /// How and when the user authenticated, by the ID token of the login.
     pub authentication: UserAuthentication,
+    /// The device that the session is bound to.
+    pub device: DeviceBinding,
 }
 
 impl SessionJwt {

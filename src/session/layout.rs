@@ -5,6 +5,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::device_binding::DeviceBinding;
 use super::grant::{Grant, LoginClaims, RefreshGrant};
 use super::jwt::{PackedJwt, SessionJwt};
 use super::native::NativeGrant;
@@ -35,6 +36,8 @@ struct RefreshAppended {
     /// Its fields are fixed: with another one, the fields after it could not be read.
     #[serde(deserialize_with = "absent_is_default")]
     login: LoginClaims,
+    #[serde(deserialize_with = "absent_is_default")]
+    device: DeviceBinding,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -64,6 +67,8 @@ struct JwtAppended {
     auth_time: Option<Timestamp>,
     #[serde(deserialize_with = "absent_is_default")]
     acr: Option<String>,
+    #[serde(deserialize_with = "absent_is_default")]
+    device: DeviceBinding,
 }
 
 /// The layout of the refresh cookie.
@@ -165,6 +170,7 @@ impl RefreshGrant {
         let appended = RefreshAppended {
             provider_sid: self.provider_sid,
             login: self.login,
+            device: self.device,
         };
         (fields, appended)
     }
@@ -180,6 +186,7 @@ impl RefreshGrant {
             active_at: fields.active_at,
             provider_sid: appended.provider_sid,
             login: appended.login,
+            device: appended.device,
         }
     }
 }
@@ -205,6 +212,7 @@ impl SessionJwt {
             identity_failing_since: self.identity_failing_since,
             auth_time: self.authentication.time,
             acr: self.authentication.acr,
+            device: self.device,
         };
         (fields, appended)
     }
@@ -229,6 +237,7 @@ impl SessionJwt {
                 time: appended.auth_time,
                 acr: appended.acr,
             },
+            device: appended.device,
         }
     }
 }
@@ -355,6 +364,7 @@ mod tests {
                 time: Some(at(1)),
                 acr: Some("gold".to_owned()),
             },
+            device: DeviceBinding::Pending,
         };
         let refresh = RefreshGrant {
             token: RefreshToken::new("token"),
@@ -370,6 +380,7 @@ mod tests {
                 auth_time: Some(at(1)),
                 issued_at: Some(at(2)),
             },
+            device: DeviceBinding::Pending,
         };
         Grant {
             jwt,
@@ -410,10 +421,12 @@ mod tests {
             identity_due: None,
             identity_failing_since: None,
             authentication: UserAuthentication::default(),
+            device: DeviceBinding::Unbound,
             ..grant.jwt.clone()
         };
         let refresh_beside = RefreshGrant {
             login: LoginClaims::default(),
+            device: DeviceBinding::Unbound,
             ..grant.refresh.clone().unwrap()
         };
         let refresh_alone = RefreshGrant {
@@ -458,9 +471,18 @@ mod tests {
 
     #[test]
     fn appended_fields_may_grow() {
-        let next_version = (Some(ProviderSid::new("p")), LoginClaims::default(), 7_u8);
+        let provider_sid = Some(ProviderSid::new("p"));
+        let next_version = (
+            provider_sid,
+            LoginClaims::default(),
+            DeviceBinding::Pending,
+            7_u8,
+        );
         let read: RefreshAppended = decoded(&encoded(&next_version));
-        assert_eq!(read.provider_sid, next_version.0);
+        assert_eq!(
+            (read.provider_sid, read.device),
+            (next_version.0.clone(), next_version.2)
+        );
         let before = (next_version.0.clone(),);
         let read: RefreshAppended = decoded(&encoded(&before));
         assert_eq!(

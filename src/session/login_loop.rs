@@ -275,6 +275,7 @@ impl LoginLoopState {
             NoSessionReason::RevocationsUnknown
             | NoSessionReason::TokenRefused(_)
             | NoSessionReason::InsufficientAuthentication
+            | NoSessionReason::DeviceUnproven(_)
             | NoSessionReason::PasswordRefused(_) => return None,
         };
         (*logins >= MAX_LOGINS).then_some(cause)

@@ -5,6 +5,7 @@ pub mod attempt;
 pub mod budget;
 pub mod context;
 pub mod cookie;
+pub mod device_binding;
 pub mod grant;
 pub mod jwt;
 pub mod last_user;

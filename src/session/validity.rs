@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use super::context::{Limits, ValidityContext};
+use super::device_binding::{BoundSession, DeviceBinding, Unproven};
 use super::grant::{LastActivity, RefreshGrant};
 use super::jwt::SessionJwt;
 use super::token::TokenRefusal;
@@ -45,6 +46,8 @@ pub struct Session {
     pub identity_due: Option<Timestamp>,
     /// How and when the user authenticated.
     pub authentication: UserAuthentication,
+    /// The device that the session is bound to.
+    pub device: DeviceBinding,
 }
 
 impl Session {
@@ -69,7 +72,17 @@ impl Session {
             bound_to: jwt.bound_to.clone(),
             identity_due: jwt.identity_due,
             authentication: jwt.authentication.clone(),
+            device: jwt.device.clone(),
         })
+    }
+
+    /// What the check of its binding needs.
+    pub const fn bound(&self) -> BoundSession<'_> {
+        BoundSession {
+            sid: &self.sid,
+            started_at: self.started_at,
+            device: &self.device,
+        }
     }
 
     /// Whether the JWT is in the last fifth of its lifetime, or claims are to be asked for again.
@@ -121,6 +134,15 @@ impl LiveSession {
         self.activity.last
     }
 
+    /// The session as one whose JWT must be refreshed, with its refresh token.
+    pub fn to_refresh(&self, refresh: RefreshGrant) -> NeedsRefresh {
+        NeedsRefresh {
+            refresh,
+            activity: self.activity,
+            session: Some(Arc::clone(&self.session)),
+        }
+    }
+
     /// Whether its JWT has expired and it continues because the provider is unavailable.
     pub const fn is_in_grace(&self) -> bool {
         self.in_grace
@@ -167,6 +189,8 @@ pub enum NoSessionReason {
     /// There is a session, and its user has to authenticate again: not as a rule requires, or too
     /// long ago (RFC 9470).
     InsufficientAuthentication,
+    /// There is a session, and the request does not prove that it comes from its device.
+    DeviceUnproven(Unproven),
     /// The request has an access token instead of session cookies, and the token was rejected.
     TokenRefused(TokenRefusal),
     /// The request has a user name and a password instead, and they were rejected.
@@ -198,6 +222,7 @@ impl NoSessionReason {
             Self::NotRefreshed => "session_not_refreshed",
             Self::RefreshTokenReused => "refresh_token_reused",
             Self::InsufficientAuthentication => "insufficient_user_authentication",
+            Self::DeviceUnproven(unproven) => unproven.code(),
             Self::TokenRefused(refusal) => refusal.code,
             Self::PasswordRefused(refusal) => refusal.code,
         }
@@ -237,6 +262,16 @@ impl PresentedSession {
     pub fn sid(&self) -> Option<&SessionId> {
         let jwt = self.jwt.as_ref().map(|session| &session.sid);
         jwt.or(self.refresh.as_ref().map(|refresh| &refresh.sid))
+    }
+
+    /// What the check of its binding needs.
+    pub fn bound(&self) -> Option<BoundSession<'_>> {
+        let by_refresh = self.refresh.as_ref().map(|refresh| BoundSession {
+            sid: &refresh.sid,
+            started_at: refresh.started_at,
+            device: &refresh.device,
+        });
+        self.jwt.as_ref().map(|jwt| jwt.bound()).or(by_refresh)
     }
 
     /// Whether the session was idle for too long.

@@ -28,21 +28,33 @@ impl Metrics {
     }
 
     /// Begins the series of an app. Those of failures, which have many codes, begin with the first one.
-    pub fn begin_app(&self, app: &str) {
+    pub fn begin_app<'p>(&self, app: &str, providers: impl Iterator<Item = &'p str>) {
         for (family, outcomes) in [
-            (&self.logins_started, &LOGINS_STARTED[..]),
-            (&self.logins, &LOGINS),
-            (&self.password_logins, &PASSWORD_LOGINS),
-            (&self.refreshes, &REFRESHES),
-            (&self.refresh_tokens_reused, &REUSES),
+            (&self.password_logins, &PASSWORD_LOGINS[..]),
             (&self.introspections, &INTROSPECTIONS),
             (&self.app_logouts, &APP_LOGOUTS),
         ] {
             begin(family, app, outcomes);
         }
         self.rotation_states_missing.with_label_values(&[app]);
-        self.login_duration.with_label_values(&[app]);
         self.session_cookie_bytes.with_label_values(&[app]);
+        for provider in providers {
+            self.begin_app_at_provider(app, provider);
+        }
+    }
+
+    fn begin_app_at_provider(&self, app: &str, provider: &str) {
+        for (family, outcomes) in [
+            (&self.logins_started, &LOGINS_STARTED[..]),
+            (&self.logins, &LOGINS),
+            (&self.refreshes, &REFRESHES),
+            (&self.refresh_tokens_reused, &REUSES),
+        ] {
+            for outcome in outcomes {
+                family.with_label_values(&[app, outcome, provider]);
+            }
+        }
+        self.login_duration.with_label_values(&[app, provider]);
     }
 }
 
@@ -60,19 +72,20 @@ mod tests {
     fn series_begin_at_zero_and_keep_their_values() {
         let metrics = Metrics::new().unwrap();
         metrics.begin();
-        metrics.begin_app("store");
-        let reused = metrics
-            .refresh_tokens_reused
-            .with_label_values(&["store", "session_ended"]);
+        metrics.begin_app("store", ["login", "staff"].into_iter());
+        let reused =
+            metrics
+                .refresh_tokens_reused
+                .with_label_values(&["store", "session_ended", "login"]);
         reused.inc();
         // After a reload.
-        metrics.begin_app("store");
+        metrics.begin_app("store", ["login", "staff"].into_iter());
         let text = metrics.text().unwrap();
         for line in [
-            r#"doorward_logins_total{app="store",outcome="signed_in"} 0"#,
-            r#"doorward_refresh_tokens_reused_total{app="store",outcome="session_ended"} 1"#,
+            r#"doorward_logins_total{app="store",outcome="signed_in",provider="staff"} 0"#,
+            r#"doorward_refresh_tokens_reused_total{app="store",outcome="session_ended",provider="login"} 1"#,
             r#"doorward_config_reloads_total{outcome="refused",trigger="files"} 0"#,
-            r#"doorward_login_duration_seconds_count{app="store"} 0"#,
+            r#"doorward_login_duration_seconds_count{app="store",provider="login"} 0"#,
         ] {
             assert!(text.contains(line), "{line} is not in:\n{text}");
         }

@@ -138,6 +138,10 @@ metric_families! {
     pub logouts: IntCounterVec = "doorward_logouts_total", ["app", "outcome", "provider"];
     /// Calls of the app's own logout, by outcome.
     pub app_logouts: IntCounterVec = "doorward_app_logouts_total", ["app", "outcome"];
+    /// Registrations of device keys, by outcome.
+    pub device_registrations: IntCounterVec = "doorward_device_registrations_total", ["app", "outcome"];
+    /// Proofs of device-bound sessions, by outcome.
+    pub device_proofs: IntCounterVec = "doorward_device_proofs_total", ["app", "outcome"];
     /// Token refreshes, by outcome.
     pub refreshes: IntCounterVec = "doorward_refreshes_total", ["app", "outcome", "provider"];
     /// Token refreshes in flight.

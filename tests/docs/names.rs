@@ -21,7 +21,7 @@ const SESSIONS: &str = "docs/sessions.md";
 const CONCEPTS: &str = "docs/concepts.md";
 
 /// Names of protocols, formats and single fields, which are no codes of Doorward's.
-const PROTOCOL_NAMES: [&str; 118] = [
+const PROTOCOL_NAMES: [&str; 122] = [
     "absent_is_default",
     "access_denied",
     "access_token",
@@ -54,6 +54,7 @@ const PROTOCOL_NAMES: [&str; 118] = [
     "compare_and_swap",
     "connected_slaves",
     "decision_listen",
+    "device_bound",
     "device_token",
     "email_not_verified",
     "email_verified",
@@ -75,6 +76,7 @@ const PROTOCOL_NAMES: [&str; 118] = [
     "id_token_hint",
     "id_token_signing_alg_values_supported",
     "idle_expires_in",
+    "include_site",
     "insufficient_scope",
     "introspection_endpoint",
     "invalid_dpop_proof",
@@ -113,6 +115,7 @@ const PROTOCOL_NAMES: [&str; 118] = [
     "redis_version",
     "refresh_token",
     "refresh_token_id",
+    "refresh_url",
     "request_body_sha256",
     "request_id",
     "request_uri",
@@ -125,6 +128,7 @@ const PROTOCOL_NAMES: [&str; 118] = [
     "select_account",
     "server_error",
     "session_expires_in",
+    "session_identifier",
     "slow_down",
     "temporarily_unavailable",
     "token_claims",
@@ -403,21 +407,18 @@ fn is_cookie(name: &str) -> bool {
 
 fn cookie_names(origin: &str) -> Vec<String> {
     let names = CookieNames::new("doorward", &Origin::parse(origin).unwrap());
-    let CookieNames {
-        jwt,
-        refresh,
-        activity,
-        browser,
-        login,
-        hint,
-        login_loop,
-        user,
-        provider,
-        signed_in,
-        ..
-    } = names;
     vec![
-        jwt, refresh, activity, browser, login, hint, login_loop, user, provider, signed_in,
+        names.jwt,
+        names.refresh,
+        names.activity,
+        names.browser,
+        names.device,
+        names.login,
+        names.hint,
+        names.login_loop,
+        names.user,
+        names.provider,
+        names.signed_in,
     ]
 }
 

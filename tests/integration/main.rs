@@ -50,6 +50,8 @@ mod decisions;
 #[cfg(test)]
 mod departing_clients;
 #[cfg(test)]
+mod device_binding;
+#[cfg(test)]
 mod drain;
 #[cfg(test)]
 mod edges;

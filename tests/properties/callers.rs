@@ -8,9 +8,14 @@ use doorward::identity::claims::Claims;
 use doorward::identity::credentials::Scheme;
 use doorward::identity::identity::Identity;
 use doorward::policy::decide::Caller;
+use doorward::policy::login_providers::ProviderIndex;
+use doorward::policy::native::{Native, Throttle, Tokens};
+use doorward::policy::throttle::{BackoffLimit, RateLimit};
 use doorward::session::token::{Token, TokenLimits, validate};
 use doorward::session::validity::{Limits, LiveSession, NoSessionReason, Session, ValidityContext};
-use doorward::types::oauth::{Generation, KeyFingerprint, ProviderSid, SessionId, Subject};
+use doorward::types::oauth::{
+    ClientId, Generation, KeyFingerprint, ProviderSid, SessionId, Subject,
+};
 use doorward::types::time::Timestamp;
 use serde_json::{Map, json};
 
@@ -113,6 +118,7 @@ pub(crate) fn caller(
                     time: Some(Timestamp::from_secs(auth_time)),
                     acr: acr.map(str::to_owned),
                 },
+                device: Default::default(),
             };
             let live = LiveSession::just_verified(Arc::new(session), START);
             match kind {
@@ -123,5 +129,25 @@ pub(crate) fn caller(
                 | CredentialKind::ClientToken => Caller::Authenticated(live),
             }
         }
+    }
+}
+
+/// Native clients, with pages of one other origin.
+pub(crate) fn native(origin: &str) -> Native {
+    let failures = BackoffLimit {
+        free: 5,
+        max_backoff: Duration::from_secs(900),
+    };
+    Native {
+        provider: ProviderIndex::default(),
+        client_id: ClientId::new("store"),
+        tokens: Tokens::Sealed,
+        inline_refresh: true,
+        cors_origins: vec![origin.to_owned()],
+        throttle: Throttle {
+            account: failures,
+            address: failures,
+            all: RateLimit { per_minute: 600 },
+        },
     }
 }

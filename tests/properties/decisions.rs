@@ -19,25 +19,23 @@ use doorward::policy::decide::{AccessContext, Caller, Decision, Reason, decide};
 use doorward::policy::hosts::AppHosts;
 use doorward::policy::login_parameters::AllowedParameters;
 use doorward::policy::login_providers::{LoginProvider, LoginProviders, LoginSite, ProviderIndex};
-use doorward::policy::native::{Native, Throttle, Tokens};
 use doorward::policy::path_pattern::PathPattern;
 use doorward::policy::request_info::RequestInfo;
 use doorward::policy::route::{AppRoute, Endpoint, HostRouter, Route};
 use doorward::policy::rule_lists::{Networks, RuleLists};
 use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, Rule, Rules};
-use doorward::policy::throttle::{BackoffLimit, RateLimit};
 use doorward::session::cookie::CookieNames;
 use doorward::session::token::{TokenError, TokenRefusal};
 use doorward::session::validity::{LiveSession, NoSessionReason, PasswordRefusal};
 use doorward::types::net::Origin;
-use doorward::types::oauth::{AppName, ClientId, ProviderName};
+use doorward::types::oauth::{AppName, ProviderName};
 use doorward::types::target::{PathAmbiguities, PathAmbiguity};
 use http::{HeaderMap, Method, Request};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::{option, sample::select};
 
-use crate::callers::{CredentialKind, LIMITS, PresentedCredential, START, caller};
+use crate::callers::{CredentialKind, LIMITS, PresentedCredential, START, caller, native};
 
 /// The network of the client.
 const INSIDE: &str = "192.0.2.0/24";
@@ -158,7 +156,7 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
     vec(rule, 0..4)
 }
 
-fn router(
+pub(crate) fn router(
     rules: Vec<Rule>,
     allowed_ambiguities: PathAmbiguities,
     optional_endpoints: OptionalEndpoints,
@@ -187,8 +185,9 @@ fn router(
         request_edits: Default::default(),
         response_edits: Default::default(),
         cookies: CookieNames::new("doorward", &origin),
-        native: Some(native()),
+        native: Some(native(ALLOWED_ORIGIN)),
         limits: LIMITS,
+        device_binding: None,
         optional_endpoints,
         origin,
         bearer: Some(BearerPolicy {
@@ -221,25 +220,6 @@ fn router(
         ..app.clone()
     };
     HostRouter::new(vec![Arc::new(app), Arc::new(host)])
-}
-
-fn native() -> Native {
-    let failures = BackoffLimit {
-        free: 5,
-        max_backoff: Duration::from_secs(900),
-    };
-    Native {
-        provider: ProviderIndex::default(),
-        client_id: ClientId::new("store"),
-        tokens: Tokens::Sealed,
-        inline_refresh: true,
-        cors_origins: vec![ALLOWED_ORIGIN.to_owned()],
-        throttle: Throttle {
-            account: failures,
-            address: failures,
-            all: RateLimit { per_minute: 600 },
-        },
-    }
 }
 
 /// The accepted identity of the caller, and whether it is a user.
@@ -517,6 +497,10 @@ fn check(
                     && info.method == Method::POST
             );
         }
+        Decision::RegisterDevice { .. }
+        | Decision::RenewDeviceProof { .. }
+        | Decision::RequireDeviceProof { .. }
+        | Decision::ReloadFromApp { .. } => panic!("the app binds no session"),
         Decision::ShowSignedOut { .. } => {
             assert!(matches!(route, Route::Endpoint(_, Endpoint::SignedOut)))
         }

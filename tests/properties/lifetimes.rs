@@ -87,6 +87,7 @@ fn session(tokens: Tokens) -> Arc<Session> {
         bound_to: None,
         identity_due: None,
         authentication: Default::default(),
+        device: Default::default(),
     })
 }
 
@@ -101,6 +102,7 @@ fn refresh(tokens: Tokens) -> RefreshGrant {
         active_at: Timestamp::from_secs(tokens.sealed),
         provider_sid: None,
         login: LoginClaims::default(),
+        device: Default::default(),
     }
 }
 
@@ -176,6 +178,7 @@ proptest! {
                     | NoSessionReason::RevocationsUnknown
                     | NoSessionReason::NotRefreshed
                     | NoSessionReason::InsufficientAuthentication
+                    | NoSessionReason::DeviceUnproven(_)
                     | NoSessionReason::TokenRefused(_)
                     | NoSessionReason::PasswordRefused(_) => false,
                 };

@@ -19,6 +19,7 @@ mod cookies;
 mod corpus;
 mod decision_model;
 mod decisions;
+mod device_binding;
 mod events;
 mod identity;
 mod imports;

@@ -4,8 +4,11 @@
 use super::source::{code, repository};
 
 /// The purposes of all versions. Add a new one; never rename or remove one.
-const PURPOSES: [&str; 25] = [
+const PURPOSES: [&str; 28] = [
     "announcement of an ending",
+    "device challenge",
+    "device proof",
+    "device registration",
     "dpop nonce",
     "handover code",
     "id token hint",

@@ -10,6 +10,7 @@ use crate::oidc::dialect::{Dialect, SidClaims};
 use crate::oidc::id_token::{IdTokenExpectation, LoginToken, RequestedAuthentication};
 use crate::oidc::token::TokenResponse;
 use crate::oidc::{SessionTokenSource, TokenRejected, VerifiedToken};
+use crate::session::device_binding::DeviceBinding;
 use crate::session::grant::{Grant, LoginClaims, RefreshGrant};
 use crate::session::jwt::{PackedJwt, SessionJwt};
 use crate::types::oauth::{
@@ -187,6 +188,8 @@ pub(in crate::auth) async fn of_login(
             .as_ref()
             .map(VerifiedToken::authentication)
             .unwrap_or_default(),
+        // Set when the session is given to a browser.
+        device: DeviceBinding::Unbound,
     };
     let jwt = session_jwt(&jwt, &response, built, &session, now)?;
     let refresh = response
@@ -257,6 +260,9 @@ pub(in crate::auth) async fn of_refresh(
         login: used.login.clone(),
         // A refresh does not authenticate the user.
         authentication: old.map_or_else(|| used.authentication(), |old| old.authentication.clone()),
+        device: used
+            .device
+            .after_refresh(app.app.device_binding.as_ref(), used.started_at, now),
     };
     let jwt = match &jwt {
         Some(jwt) => SessionJwt {
@@ -325,7 +331,11 @@ pub(in crate::auth) fn stale_grant(
     let generation = used.generation.next();
     let old = old.unwrap_or_else(|| used.unknown_jwt());
     Grant {
-        jwt: SessionJwt { generation, ..old },
+        jwt: SessionJwt {
+            generation,
+            device: used.device.clone(),
+            ..old
+        },
         refresh: Some(RefreshGrant {
             token,
             generation,
@@ -364,6 +374,7 @@ struct SessionState {
     provider_sid: Option<ProviderSid>,
     login: LoginClaims,
     authentication: UserAuthentication,
+    device: DeviceBinding,
 }
 
 impl SessionState {
@@ -378,6 +389,7 @@ impl SessionState {
             active_at: self.active_at,
             provider_sid: self.provider_sid.clone(),
             login: self.login.clone(),
+            device: self.device.clone(),
         }
     }
 }
@@ -418,6 +430,7 @@ fn session_jwt(
         identity_due: identity.due,
         identity_failing_since: identity.failing_since,
         authentication: session.authentication.clone(),
+        device: session.device.clone(),
     })
 }
 
@@ -442,6 +455,7 @@ fn continued_jwt(
         active_at: session.active_at,
         identity_due: identity.due,
         identity_failing_since: identity.failing_since,
+        device: session.device.clone(),
         ..old.clone()
     }
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
+use crate::auth::error::FailureCause;
 use crate::auth::refresh::single_flight::TokenRefresher;
 use crate::auth::revocation::replication::RevocationReplicator;
 use crate::auth::session::authentication::{Authentication, SessionUpdate};
+use crate::auth::session::device_gate::DeviceGate;
 use crate::auth::session::key_rotation::KeyRotation;
 use crate::auth::session::open::{
     SessionCache, SessionOpener, open_jwt, open_refresh, opens_jwt, opens_refresh,
@@ -18,6 +20,7 @@ use crate::auth::session_validity::{SessionValidity, is_known_key};
 use crate::policy::decide::Caller;
 use crate::policy::route::{AppRef, ResumeMode};
 use crate::session::cookie::RequestCookies;
+use crate::session::device_binding::BindingStatus;
 use crate::session::seal::KeyAge;
 use crate::session::validity::{
     LiveSession, NoSessionReason, PresentedSession, SessionStatus, validate,
@@ -123,8 +126,18 @@ impl SessionAuthenticator {
                 }
             }
         }
+        let gate = DeviceGate::new(app, presented.bound(), cookies, now);
+        let binding = presented.bound().map(|bound| gate.status(bound));
+        let binding = binding.unwrap_or(BindingStatus::Permitted);
         let validity = SessionValidity::of_sessions(app);
-        let status = validate(presented, now, limits, &validity);
+        let status = match (validate(presented, now, limits, &validity), binding) {
+            (status @ SessionStatus::None(_), _) => status,
+            // Before a refresh, which a copy of a bound session must not cause.
+            (_, BindingStatus::Unproven(unproven)) => {
+                SessionStatus::None(NoSessionReason::DeviceUnproven(unproven))
+            }
+            (status, BindingStatus::Permitted | BindingStatus::NeedsRefresh) => status,
+        };
         let authentication = match (status, self.replicator.require_synced(app)) {
             (SessionStatus::None(why), _) => Authentication::no_session(why, sid),
             (SessionStatus::Live(_) | SessionStatus::NeedsRefresh(..), Err(_))
@@ -134,6 +147,15 @@ impl SessionAuthenticator {
             }
             (SessionStatus::Live(_) | SessionStatus::NeedsRefresh(..), Err(outage)) => {
                 Authentication::unavailable(outage)
+            }
+            (SessionStatus::Live(live), Ok(())) if binding == BindingStatus::NeedsRefresh => {
+                let request = StaleRequest {
+                    app,
+                    cookies,
+                    mode,
+                    now,
+                };
+                Box::pin(self.exchange_pending(request, live)).await
             }
             (SessionStatus::Live(live), Ok(())) => self.live(app, cookies, live, mode, now),
             (SessionStatus::NeedsRefresh(stale), Ok(())) => {
@@ -147,6 +169,7 @@ impl SessionAuthenticator {
                 Box::pin(self.outage_grace.authenticate(request, stale)).await
             }
         };
+        let authentication = gate.recheck(authentication);
         let update = match (authentication.update, key_age) {
             _ if mode != ResumeMode::Refresh => SessionUpdate::Nothing,
             (SessionUpdate::TouchActivity(live), Some(KeyAge::Old)) => {
@@ -162,6 +185,34 @@ impl SessionAuthenticator {
             at: now,
             is_first_use: is_new,
             ..authentication
+        }
+    }
+
+    /// Refreshes a session that was not bound in time. A copy of a session that was bound meanwhile
+    /// gets the bound one, which is of no use to it, or is recognized as reuse.
+    async fn exchange_pending(
+        &self,
+        request: StaleRequest<'_>,
+        live: LiveSession,
+    ) -> Authentication {
+        let StaleRequest { app, cookies, .. } = request;
+        let session = live.session();
+        let refresh = open_refresh(app, cookies);
+        let refresh = refresh.filter(|refresh| {
+            refresh.sid == session.sid && refresh.generation == session.generation
+        });
+        let Some(refresh) = refresh else {
+            return Authentication::no_session(NoSessionReason::CookieMismatch, None);
+        };
+        let stale = live.to_refresh(refresh);
+        let authentication = self.outage_grace.authenticate(request, stale).await;
+        match authentication.caller {
+            // The provider or the store is unavailable, and the JWT is valid.
+            Err(outage) if outage.cause != FailureCause::Client => Authentication::new(
+                Ok(Caller::Authenticated(live.clone())),
+                SessionUpdate::TouchActivity(live),
+            ),
+            Ok(_) | Err(_) => authentication,
         }
     }
 

@@ -106,8 +106,8 @@ impl Authentication {
             ) => SessionUpdate::Clear(sid, why),
             // The response that ended the session cleared its cookies, and a new login may have set
             // others since. Cookies that cannot be decrypted may belong to another key ring. A
-            // session that the provider does not refresh now may be refreshed later. None is
-            // deleted.
+            // session that the provider does not refresh now may be refreshed later, and a device
+            // may prove possession of its key later. None is deleted.
             (
                 NoSessionReason::Revoked
                 | NoSessionReason::RevocationsUnknown
@@ -116,6 +116,7 @@ impl Authentication {
                 | NoSessionReason::CookieMismatch
                 | NoSessionReason::NotRefreshed
                 | NoSessionReason::InsufficientAuthentication
+                | NoSessionReason::DeviceUnproven(_)
                 | NoSessionReason::TokenRefused(_)
                 | NoSessionReason::PasswordRefused(_),
                 _,

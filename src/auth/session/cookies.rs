@@ -79,8 +79,12 @@ pub(in crate::auth) fn session_cookies(
     let refresh_size = refresh
         .as_ref()
         .map_or(0, |refresh| cookie_size(&names.refresh, refresh));
+    let proof_size = app.app.device_binding.map_or(0, |_| budget::DEVICE_PROOF);
     let total = budget::total(
-        cookie_size(&names.jwt, &jwt) + refresh_size + cookie_size(&names.activity, &activity),
+        cookie_size(&names.jwt, &jwt)
+            + refresh_size
+            + cookie_size(&names.activity, &activity)
+            + proof_size,
     );
     if total > MAX_ALL {
         return Err(CookieWriteError::TooLarge {
@@ -145,6 +149,9 @@ pub(in crate::auth) fn clear_session(
     );
     for name in [&names.jwt, &names.refresh, &names.activity] {
         writer.expire(name);
+    }
+    if request_cookies.has(&names.device) {
+        writer.expire(&names.device);
     }
     writer
         .set_cookies

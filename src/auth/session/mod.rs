@@ -3,6 +3,7 @@
 pub mod authenticate;
 pub mod authentication;
 pub mod cookies;
+pub(in crate::auth) mod device_gate;
 pub(in crate::auth) mod key_rotation;
 pub mod open;
 pub(in crate::auth) mod outage_grace;

@@ -15,6 +15,7 @@ use crate::auth::session::authentication::SessionUpdate;
 use crate::auth::session::cookies::{
     self, CookieWriteError, SessionCookies, SetCookieHeaders, activity_cookie,
 };
+use crate::auth::session::device_gate::awaiting_registration;
 use crate::auth::session::key_rotation::to_reencrypt;
 use crate::auth::session::open::{last_activity, revocable_sessions};
 use crate::auth::session::stream::StreamActivity;
@@ -201,6 +202,7 @@ impl SessionWriter {
         request_cookies: &RequestCookies<'_>,
     ) -> Result<SessionCookies, CookieWriteError> {
         let activity = Some(self.context.now());
+        let grant = &awaiting_registration(app, grant);
         let cookies = self.session_cookies(app, grant, request_cookies, activity)?;
         self.context.observer.session_started(app, &grant.jwt);
         self.revoke_replaced(app, &grant.jwt.sid, request_cookies);

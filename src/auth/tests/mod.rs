@@ -231,6 +231,7 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
         native: None,
         bearer: None,
         basic: None,
+        device_binding: None,
         optional_endpoints: OptionalEndpoints::default(),
         logout_return_to: Vec::new(),
         app_logout: AppLogoutPolicy::default(),
@@ -272,5 +273,6 @@ fn used(generation: Generation) -> RefreshGrant {
         active_at: START,
         provider_sid: None,
         login: LoginClaims::default(),
+        device: Default::default(),
     }
 }

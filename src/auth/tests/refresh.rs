@@ -40,6 +40,7 @@ fn old_jwt() -> SessionJwt {
         identity_due: None,
         identity_failing_since: None,
         authentication: Default::default(),
+        device: Default::default(),
     }
 }
 

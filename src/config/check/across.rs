@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use url::Url;
 
+use super::super::keywords::DeviceBindingMode;
 use super::super::raw::{RawApp, RawConfig, RawListener, RawProvider};
 use super::super::report::{Location, did_you_mean, quoted};
 use super::fusionauth;
@@ -25,6 +26,7 @@ pub(super) fn check(raw: &RawConfig, root: &Location<'_>) {
     upstreams(raw, root);
     proxies(raw, root);
     app_cookies(raw, root);
+    device_bindings(raw, root);
 }
 
 /// Warns if a proxy is in front that is not trusted: all clients then count as one.
@@ -47,6 +49,24 @@ fn proxies(raw: &RawConfig, root: &Location<'_>) {
             "a proxy terminates TLS in front of doorward, but `trusted_proxies` is empty: all clients count as one",
             "list the addresses of your proxies, such as `[\"10.0.0.0/8\"]`; limits then apply to each client",
         );
+    }
+}
+
+/// Another proxy that asks for decisions passes on neither the headers nor the redirects that bind a
+/// session. Its requests would never be bound.
+fn device_bindings(raw: &RawConfig, root: &Location<'_>) {
+    let server = raw.server.as_ref();
+    if server.is_none_or(|server| server.decision_listen.is_none()) {
+        return;
+    }
+    for (at, _, app) in apps(raw, root) {
+        let mode = app.device_binding.as_ref().and_then(|table| table.mode);
+        if mode.is_some_and(|mode| mode != DeviceBindingMode::Off) {
+            at.key("device_binding").key("mode").error(
+                "sessions cannot be bound to devices with `server.decision_listen`",
+                "other proxies do not pass on what binds a session; set `mode = \"off\"`, or remove `decision_listen`",
+            );
+        }
     }
 }
 

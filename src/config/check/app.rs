@@ -15,8 +15,9 @@ use super::rule_lists::RuleListFiles;
 use super::rules::RuleContext;
 use super::session::{cookie_name, limits};
 use super::{
-    app_logout, authentication, basic, bearer, check_host, check_name, elements, header_edits,
-    headers, native, registrations, routes, rules, server, upstream, web_origins, wildcard,
+    app_logout, authentication, basic, bearer, check_host, check_name, device_binding, elements,
+    header_edits, headers, native, registrations, routes, rules, server, upstream, web_origins,
+    wildcard,
 };
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::policy::app::{App, OptionalEndpoints};
@@ -135,6 +136,11 @@ pub(super) fn check(
         .bearer
         .take()
         .map(|raw| bearer::check(raw, &names, &at.key("bearer")));
+    let device_binding = device_binding::check(
+        raw.device_binding.take().unwrap_or_default(),
+        origin.as_ref(),
+        &at.key("device_binding"),
+    );
     let optional_endpoints = OptionalEndpoints {
         frontchannel_logout: raw.frontchannel_logout.unwrap_or(false),
         // Set when the providers and the session list are known.
@@ -206,6 +212,7 @@ pub(super) fn check(
         response_edits: header_edits.responses,
         cookies,
         limits,
+        device_binding,
         optional_endpoints,
         logout_return_to,
         app_logout,

@@ -63,6 +63,7 @@ pub(super) fn check(
         allowed_ambiguities: PathAmbiguities::NONE,
         headers: Vec::new(),
         limits,
+        device_binding: None,
         optional_endpoints: OptionalEndpoints::default(),
         logout_return_to: Vec::new(),
         app_logout: AppLogoutPolicy::default(),

@@ -10,6 +10,7 @@ mod bearer;
 mod certificates;
 mod client;
 mod conditions;
+mod device_binding;
 mod fusionauth;
 mod header_edits;
 mod headers;

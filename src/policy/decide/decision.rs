@@ -18,6 +18,7 @@ use crate::policy::logout_target::LogoutTarget;
 use crate::policy::native::{Native, NativeCall};
 use crate::policy::route::AppRef;
 use crate::policy::rules::AccessRequirement;
+use crate::session::device_binding::Unproven;
 use crate::session::validity::{LiveSession, NoSessionReason};
 
 /// What is done with a request.
@@ -147,6 +148,30 @@ pub enum Decision<'a> {
         /// The app.
         app_ref: AppRef<'a>,
     },
+    /// Bind the session to the key that the browser registers.
+    RegisterDevice {
+        /// The app.
+        app_ref: AppRef<'a>,
+    },
+    /// Renew the proof that the browser possesses the key of its session.
+    RenewDeviceProof {
+        /// The app.
+        app_ref: AppRef<'a>,
+    },
+    /// Expire the proof cookie and have the browser send the request again: it renews the proof first.
+    RequireDeviceProof {
+        /// The app.
+        app_ref: AppRef<'a>,
+        /// What is wrong with the proof.
+        unproven: Unproven,
+        /// Whether a redirect can repeat the request. A protocol upgrade follows none.
+        by_redirect: bool,
+    },
+    /// Have the browser load the page again by a page of the app: it renews the proof only then.
+    ReloadFromApp {
+        /// The app.
+        app_ref: AppRef<'a>,
+    },
     /// Show the page after a logout.
     ShowSignedOut {
         /// The app.
@@ -254,6 +279,10 @@ impl Decision<'_> {
             Self::CorsPreflight { .. } => "cors_preflight",
             Self::FrontchannelLogout { .. } => "frontchannel_logout",
             Self::ReceiveWebhook { .. } => "fusionauth_webhook",
+            Self::RegisterDevice { .. } => "device_registration",
+            Self::RenewDeviceProof { .. } => "device_proof",
+            Self::RequireDeviceProof { unproven, .. } => unproven.code(),
+            Self::ReloadFromApp { .. } => "device_proof_reload",
             Self::ShowSignedOut { .. } => "signed_out",
             Self::ShowSession { .. } => "session",
             Self::ShowSessions { .. } => "sessions",

@@ -77,9 +77,25 @@ pub(super) fn decide_endpoint<'a>(
         (Endpoint::FusionAuthWebhook, _) if info.method == Method::POST => {
             Decision::ReceiveWebhook { app_ref }
         }
-        (Endpoint::BackchannelLogout | Endpoint::FusionAuthWebhook, _) => {
-            refuse(Reason::MethodNotAllowed("POST"))
+        // Browsers send these requests by themselves. No page leads there.
+        (Endpoint::DeviceRegistration | Endpoint::DeviceProof, _)
+            if info.client_kind.reads_pages() =>
+        {
+            refuse(Reason::CrossSite)
         }
+        (Endpoint::DeviceRegistration, _) if info.method == Method::POST => {
+            Decision::RegisterDevice { app_ref }
+        }
+        (Endpoint::DeviceProof, _) if info.method == Method::POST => {
+            Decision::RenewDeviceProof { app_ref }
+        }
+        (
+            Endpoint::BackchannelLogout
+            | Endpoint::FusionAuthWebhook
+            | Endpoint::DeviceRegistration
+            | Endpoint::DeviceProof,
+            _,
+        ) => refuse(Reason::MethodNotAllowed("POST")),
         (Endpoint::FrontchannelLogout, _) if info.method != Method::GET => {
             refuse(Reason::MethodNotAllowed("GET"))
         }

@@ -83,7 +83,11 @@ fn at_chosen_provider<'a>(app_ref: AppRef<'a>, link: &LoginLink) -> AppRef<'a> {
 }
 
 /// The requested page, or the page that contains the script or form.
-fn requesting_page(info: &RequestInfo, headers: &HeaderMap, app_ref: AppRef<'_>) -> ReturnTo {
+pub(super) fn requesting_page(
+    info: &RequestInfo,
+    headers: &HeaderMap,
+    app_ref: AppRef<'_>,
+) -> ReturnTo {
     let page = match info.client_kind {
         ClientKind::Navigation | ClientKind::EmbeddedFrame => Some(info.target.as_str()),
         // A service worker fetches the page that the browser shows.

@@ -51,6 +51,8 @@ pub(super) fn decide_login_host<'a>(
         | Endpoint::FrontchannelLogout
         | Endpoint::FusionAuthWebhook
         | Endpoint::PostReplay
+        | Endpoint::DeviceRegistration
+        | Endpoint::DeviceProof
         | Endpoint::Unknown => refuse(Reason::NoSuchEndpoint),
     }
 }

@@ -28,6 +28,10 @@ pub enum Reason {
     PostOfAnotherUser,
     /// The request has no session, and providers do not allow a login inside a frame.
     LoginBlockedInFrame(NoSessionReason),
+    /// The browser has a device-bound session and could not renew its proof.
+    DeviceProofUnavailable,
+    /// The app accepts only device-bound sessions.
+    DeviceNotBound,
     /// The session or token ended while the request body was passed on.
     SessionOver,
     /// Only an access token is accepted, and the request has none.
@@ -75,6 +79,8 @@ impl Reason {
             Self::NoPreservedPost => "no_preserved_post",
             Self::PostOfAnotherUser => "post_of_another_user",
             Self::LoginBlockedInFrame(_) => "login_blocked_in_frame",
+            Self::DeviceProofUnavailable => "device_proof_unavailable",
+            Self::DeviceNotBound => "device_not_bound",
             Self::SessionOver => "session_over",
             Self::TokenRequired => "token_missing",
             Self::TokenRefused(refusal) => refusal.code,
@@ -129,7 +135,9 @@ impl Reason {
                 None => StatusCode::UNAUTHORIZED,
                 Some(_) => StatusCode::TOO_MANY_REQUESTS,
             },
+            Self::DeviceProofUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Forbidden
+            | Self::DeviceNotBound
             | Self::UserRequired
             | Self::Denied
             | Self::CrossSite

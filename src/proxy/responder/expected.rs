@@ -37,8 +37,13 @@ impl Responder {
                 ..
             }
             | Decision::ShowSignedOut { .. }
+            | Decision::ReloadFromApp { .. }
             | Decision::ShowSession { .. }
             | Decision::ShowSessions { .. } => Some(StatusCode::OK),
+            Decision::RequireDeviceProof {
+                by_redirect: true, ..
+            } => Some(StatusCode::TEMPORARY_REDIRECT),
+            Decision::RequireDeviceProof { .. } => Some(StatusCode::UNAUTHORIZED),
             Decision::Forward(permit) => match permit.own_response()? {
                 OwnResponse::Redirect { status, .. } => Some(status),
                 OwnResponse::Respond(fixed) => Some(fixed.status),
@@ -54,7 +59,9 @@ impl Responder {
             | Decision::BackchannelLogout { .. }
             | Decision::Native { .. }
             | Decision::FrontchannelLogout { .. }
-            | Decision::ReceiveWebhook { .. } => None,
+            | Decision::ReceiveWebhook { .. }
+            | Decision::RegisterDevice { .. }
+            | Decision::RenewDeviceProof { .. } => None,
         }
     }
 }

@@ -387,6 +387,7 @@ const fn session_end_text(why: NoSessionReason) -> &'static str {
         | NoSessionReason::UnreadableCookie
         | NoSessionReason::CookieMismatch
         | NoSessionReason::InsufficientAuthentication
+        | NoSessionReason::DeviceUnproven(_)
         | NoSessionReason::TokenRefused(_)
         | NoSessionReason::PasswordRefused(_) => "There is no session. Log in again.",
     }

@@ -1,5 +1,7 @@
 //! Responses to refused requests.
 
+use std::time::Duration;
+
 use http::header;
 use http::request::Parts;
 
@@ -16,6 +18,9 @@ use crate::proxy::challenge;
 use crate::proxy::messages;
 use crate::proxy::pages::{ForbiddenPage, FrameLoginPage, Page, PostNotPreservedPage};
 use crate::types::request_id::RequestId;
+
+/// Browsers try again half a second after a failure, and later after several.
+const DEVICE_RETRY: Duration = Duration::from_secs(2);
 
 impl Responder {
     /// The response to a malformed or ambiguous request.
@@ -53,7 +58,7 @@ impl Responder {
                 let retry_after = if let Reason::PasswordRefused(password) = refusal.reason {
                     password.retry_after
                 } else {
-                    None
+                    (refusal.reason == Reason::DeviceProofUnavailable).then_some(DEVICE_RETRY)
                 };
                 let error = ErrorResponse {
                     login,
@@ -112,6 +117,8 @@ impl Responder {
             | Reason::LoginRequired(_)
             | Reason::NoPreservedPost
             | Reason::PostOfAnotherUser
+            | Reason::DeviceProofUnavailable
+            | Reason::DeviceNotBound
             | Reason::SessionOver
             | Reason::TokenRequired
             | Reason::TokenRefused(_)

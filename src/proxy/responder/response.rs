@@ -13,6 +13,7 @@ use crate::types::body::Body;
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const ACCESS_TOKEN: HeaderName = HeaderName::from_static("doorward-access-token");
+const DEVICE_OFFER: HeaderName = HeaderName::from_static("secure-session-registration");
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// A response, and the code that names its cause.
@@ -33,6 +34,8 @@ pub struct ResponseUpdate {
     pub tokens: Option<NativeTokens>,
     /// The nonce for the next DPoP proof (RFC 9449 section 8.2).
     pub dpop_nonce: Option<HeaderValue>,
+    /// Offers the browser to bind its session to a key.
+    pub device_offer: Option<HeaderValue>,
 }
 
 impl TaggedResponse {
@@ -43,8 +46,13 @@ impl TaggedResponse {
             set_cookies,
             tokens,
             dpop_nonce,
+            device_offer,
         } = update;
-        if set_cookies.is_empty() && tokens.is_none() && dpop_nonce.is_none() {
+        if set_cookies.is_empty()
+            && tokens.is_none()
+            && dpop_nonce.is_none()
+            && device_offer.is_none()
+        {
             return self;
         }
         let headers = self.response.headers_mut();
@@ -61,6 +69,9 @@ impl TaggedResponse {
         }
         if let Some(nonce) = dpop_nonce {
             headers.insert(DPOP_NONCE, nonce);
+        }
+        if let Some(offer) = device_offer {
+            headers.insert(DEVICE_OFFER, offer);
         }
         self
     }

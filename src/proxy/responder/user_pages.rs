@@ -125,6 +125,7 @@ impl Responder {
             "jwt_expires_in": left(session.valid_until),
             "idle_expires_in": left(live.last_activity().plus(app.limits.idle)),
             "session_expires_in": left(session.started_at.plus(app.limits.absolute)),
+            "device_bound": session.device.is_bound(),
             "logout_url": app.endpoint_url("logout"),
         });
         TaggedResponse {

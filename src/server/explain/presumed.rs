@@ -33,6 +33,7 @@ pub(super) fn session_of(identity: Identity, now: Timestamp) -> LiveSession {
             time: found.time.or(Some(now)),
             ..found
         },
+        device: Default::default(),
     };
     LiveSession::just_verified(Arc::new(session), now)
 }

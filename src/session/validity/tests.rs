@@ -56,6 +56,7 @@ fn session() -> Arc<Session> {
         bound_to: None,
         identity_due: None,
         authentication: Default::default(),
+        device: Default::default(),
     })
 }
 
@@ -71,6 +72,7 @@ fn refresh(sid: &str, generation: Generation) -> RefreshGrant {
         active_at: at(0),
         provider_sid: None,
         login: LoginClaims::default(),
+        device: Default::default(),
     }
 }
 

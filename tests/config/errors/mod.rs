@@ -44,6 +44,7 @@ mod app;
 mod basic;
 mod bearer;
 mod client;
+mod device_binding;
 mod native;
 mod provider;
 mod routes;

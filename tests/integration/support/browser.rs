@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorward::types::time::Clock;
+use doorward::types::time::{Clock, Timestamp};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::{TcpSocket, TcpStream};
@@ -128,6 +128,11 @@ impl Browser {
             ports: HashMap::new(),
             source: Ipv4Addr::LOCALHOST,
         }
+    }
+
+    /// The time by its clock.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Connects from another loopback address, as another client.

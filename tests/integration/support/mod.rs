@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 pub mod assertions;
 pub mod backend;
+pub mod bound_browser;
 pub mod browser;
 pub mod cookies;
 pub mod deployment;

@@ -1,5 +1,6 @@
-//! Steps 9 and 10: what an attacker gets with a copied cookie. Device binding would change the
-//! first test of each step; the others hold in any case.
+//! Steps 9 and 10: what an attacker gets with a copied cookie of a session that is not bound to a device.
+//! For bound sessions the first theft of each step fails: see `device_binding::theft`. The others hold
+//! in any case.
 
 use super::{CART, is_sent_to_log_in, load, refreshes, shown};
 use crate::support::browser::{Browser, Kind, RequestSpec};

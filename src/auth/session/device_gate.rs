@@ -1,0 +1,107 @@
+//! The gate of device-bound sessions: whether a request may use its session. And how new sessions begin:
+//! they wait for the registration of a key.
+
+use std::borrow::Cow;
+
+use crate::auth::app::AppAuth;
+use crate::auth::session::authentication::Authentication;
+use crate::policy::decide::Caller;
+use crate::session::cookie::RequestCookies;
+use crate::session::device_binding::{
+    BindingStatus, BoundSession, DeviceBinding, PresentedProof, check,
+};
+use crate::session::grant::{Grant, RefreshGrant};
+use crate::session::jwt::SessionJwt;
+use crate::session::validity::NoSessionReason;
+use crate::types::time::Timestamp;
+
+/// The check of the binding of a request's session.
+pub(super) struct DeviceGate<'a> {
+    app: &'a AppAuth,
+    proof: PresentedProof,
+    now: Timestamp,
+}
+
+impl<'a> DeviceGate<'a> {
+    /// The check of the session that a request presents. The proof is opened only if it needs one.
+    pub(super) fn new(
+        app: &'a AppAuth,
+        session: Option<BoundSession<'_>>,
+        cookies: &RequestCookies<'_>,
+        now: Timestamp,
+    ) -> Self {
+        let is_needed = app.app.device_binding.is_some()
+            && session.is_some_and(|session| session.device.is_bound());
+        let proof = if is_needed {
+            presented_proof(app, cookies)
+        } else {
+            PresentedProof::Absent
+        };
+        Self { app, proof, now }
+    }
+
+    /// Whether the request may use this session.
+    pub(super) fn status(&self, session: BoundSession<'_>) -> BindingStatus {
+        let policy = self.app.app.device_binding.as_ref();
+        policy.map_or(BindingStatus::Permitted, |policy| {
+            check(session, &self.proof, policy, self.now)
+        })
+    }
+
+    /// The refresh of a copied session may have given the bound one.
+    pub(super) fn recheck(&self, authentication: Authentication) -> Authentication {
+        let Ok(Caller::Authenticated(live)) = &authentication.caller else {
+            return authentication;
+        };
+        let session = live.session();
+        match self.status(session.bound()) {
+            BindingStatus::Unproven(unproven) => Authentication {
+                caller: Ok(Caller::Anonymous(NoSessionReason::DeviceUnproven(unproven))),
+                ..authentication
+            },
+            BindingStatus::Permitted | BindingStatus::NeedsRefresh => authentication,
+        }
+    }
+}
+
+/// The proof cookie of a request.
+fn presented_proof(app: &AppAuth, cookies: &RequestCookies<'_>) -> PresentedProof {
+    let name = &app.app.cookies.device;
+    match cookies.get(name) {
+        Some(value) => match app.seals.device_proof.open(value) {
+            Some(proof) => PresentedProof::Opened(proof),
+            None => PresentedProof::Unreadable,
+        },
+        None if cookies.has(name) => PresentedProof::Unreadable,
+        None => PresentedProof::Absent,
+    }
+}
+
+/// A new session as one that waits for a registration, if the app binds sessions. One without a refresh
+/// token is never bound: its copies could not be told from it.
+pub(in crate::auth) fn awaiting_registration<'g>(
+    app: &AppAuth,
+    grant: &'g Grant,
+) -> Cow<'g, Grant> {
+    if app.app.device_binding.is_some() && grant.refresh.is_some() {
+        Cow::Owned(with_binding(grant, &DeviceBinding::Pending))
+    } else {
+        Cow::Borrowed(grant)
+    }
+}
+
+/// The same grant with this binding.
+pub(in crate::auth) fn with_binding(grant: &Grant, device: &DeviceBinding) -> Grant {
+    let refresh = grant.refresh.clone();
+    Grant {
+        jwt: SessionJwt {
+            device: device.clone(),
+            ..grant.jwt.clone()
+        },
+        refresh: refresh.map(|refresh| RefreshGrant {
+            device: device.clone(),
+            ..refresh
+        }),
+        hint: grant.hint.clone(),
+    }
+}

@@ -1,0 +1,231 @@
+//! Device binding tests: each state of a session and its proof, challenges and keys.
+
+use super::*;
+
+const POLICY: BindingPolicy = BindingPolicy {
+    is_required: false,
+    validity: Duration::from_secs(45),
+    refresh_interval: Duration::from_secs(30),
+    challenge_window: Duration::from_secs(180),
+    pending_window: Duration::from_secs(120),
+};
+
+const REQUIRED: BindingPolicy = BindingPolicy {
+    is_required: true,
+    ..POLICY
+};
+
+const fn at(secs: u64) -> Timestamp {
+    Timestamp::from_secs(1_000 + secs)
+}
+
+fn key(byte: u8) -> DeviceKey {
+    DeviceKey::P256 {
+        x: [byte; 32],
+        y: [9; 32],
+    }
+}
+
+fn proof(sid: &str, key: &DeviceKey, secs: u64) -> PresentedProof {
+    PresentedProof::Opened(DeviceProof {
+        sid: SessionId::new(sid),
+        key: key.fingerprint(),
+        proven_at: at(secs),
+    })
+}
+
+/// The status of the session `own`, which began at second 0.
+fn status(
+    device: &DeviceBinding,
+    proof: &PresentedProof,
+    policy: &BindingPolicy,
+    secs: u64,
+) -> BindingStatus {
+    let session = BoundSession {
+        sid: &SessionId::new("own"),
+        started_at: at(0),
+        device,
+    };
+    check(session, proof, policy, at(secs))
+}
+
+#[test]
+fn session_that_was_never_bound_is_permitted_unless_required() {
+    let device = DeviceBinding::Unbound;
+    for secs in [0, 119, 120, 50_000] {
+        let absent = &PresentedProof::Absent;
+        assert_eq!(
+            status(&device, absent, &POLICY, secs),
+            BindingStatus::Permitted
+        );
+        assert_eq!(
+            status(&device, absent, &REQUIRED, secs),
+            BindingStatus::Unproven(Unproven::NotBound)
+        );
+    }
+}
+
+#[test]
+fn pending_session_is_permitted_within_its_window() {
+    let device = DeviceBinding::Pending;
+    for proof in [
+        PresentedProof::Absent,
+        PresentedProof::Unreadable,
+        proof("other", &key(1), 0),
+    ] {
+        for policy in [&POLICY, &REQUIRED] {
+            assert_eq!(
+                status(&device, &proof, policy, 119),
+                BindingStatus::Permitted
+            );
+        }
+        assert_eq!(
+            status(&device, &proof, &POLICY, 120),
+            BindingStatus::NeedsRefresh
+        );
+        assert_eq!(
+            status(&device, &proof, &REQUIRED, 120),
+            BindingStatus::Unproven(Unproven::NotBound)
+        );
+    }
+}
+
+#[test]
+fn bound_session_with_fresh_proof_is_permitted() {
+    let device = DeviceBinding::Bound(Box::new(key(1)));
+    for policy in [&POLICY, &REQUIRED] {
+        let proof = proof("own", &key(1), 500);
+        assert_eq!(
+            status(&device, &proof, policy, 544),
+            BindingStatus::Permitted
+        );
+        // The clock of another replica may be ahead.
+        assert_eq!(
+            status(&device, &proof, policy, 498),
+            BindingStatus::Permitted
+        );
+    }
+}
+
+#[test]
+fn bound_session_with_stale_proof_is_unproven() {
+    let device = DeviceBinding::Bound(Box::new(key(1)));
+    assert_eq!(
+        status(&device, &proof("own", &key(1), 500), &POLICY, 545),
+        BindingStatus::Unproven(Unproven::Stale)
+    );
+}
+
+#[test]
+fn bound_session_without_proof_is_unproven_even_at_once() {
+    let device = DeviceBinding::Bound(Box::new(key(1)));
+    for secs in [0, 119, 120, 50_000] {
+        assert_eq!(
+            status(&device, &PresentedProof::Absent, &POLICY, secs),
+            BindingStatus::Unproven(Unproven::Missing)
+        );
+    }
+}
+
+#[test]
+fn proof_of_other_session_or_key_is_invalid() {
+    let device = DeviceBinding::Bound(Box::new(key(1)));
+    for proof in [
+        proof("other", &key(1), 500),
+        proof("own", &key(2), 500),
+        PresentedProof::Unreadable,
+    ] {
+        assert_eq!(
+            status(&device, &proof, &POLICY, 501),
+            BindingStatus::Unproven(Unproven::Invalid),
+            "{proof:?}"
+        );
+    }
+}
+
+#[test]
+fn refresh_ends_pending_after_its_window_only() {
+    let bound = DeviceBinding::Bound(Box::new(key(1)));
+    let after =
+        |device: &DeviceBinding, policy, secs| device.after_refresh(policy, at(0), at(secs));
+    assert_eq!(
+        after(&DeviceBinding::Pending, Some(&POLICY), 119),
+        DeviceBinding::Pending
+    );
+    for (policy, secs) in [(Some(&POLICY), 120), (None, 0)] {
+        assert_eq!(
+            after(&DeviceBinding::Pending, policy, secs),
+            DeviceBinding::Unbound
+        );
+        assert_eq!(after(&bound, policy, secs), bound);
+        assert_eq!(
+            after(&DeviceBinding::Unbound, policy, secs),
+            DeviceBinding::Unbound
+        );
+    }
+}
+
+#[test]
+fn challenge_is_the_same_within_its_window_and_valid_in_the_next() {
+    let (own, other) = (SessionId::new("own"), SessionId::new("other"));
+    let window = POLICY.challenge_window;
+    let begin = Timestamp::from_secs(180 * 100);
+    let challenge = DeviceChallenge::in_window(&own, window, begin);
+    for (secs, is_same, is_valid) in [
+        (0, true, true),
+        (179, true, true),
+        (180, false, true),
+        (359, false, true),
+        (360, false, false),
+    ] {
+        let now = begin.plus(Duration::from_secs(secs));
+        let current = DeviceChallenge::in_window(&own, window, now);
+        assert_eq!(current == challenge, is_same, "{secs}");
+        assert_eq!(current.nonce() == challenge.nonce(), is_same, "{secs}");
+        assert_eq!(challenge.is_valid(&own, window, now), is_valid, "{secs}");
+        assert!(!challenge.is_valid(&other, window, now));
+    }
+    let foreign = DeviceChallenge::in_window(&other, window, begin);
+    assert_ne!(foreign.nonce(), challenge.nonce());
+    assert_ne!(session_identifier(&own), session_identifier(&other));
+}
+
+#[test]
+fn only_keys_of_the_accepted_kinds_and_sizes_are_read() {
+    let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let rsa = |n: &[u8], e: &[u8]| json!({ "kty": "RSA", "n": text(n), "e": text(e) });
+    for jwk in [
+        key(1).to_jwk(),
+        rsa(&[0xff; 256], &[1, 0, 1]),
+        rsa(&[0x80; 512], &[1, 0, 1]),
+    ] {
+        let key = DeviceKey::from_jwk(&jwk).unwrap();
+        assert_eq!(key.to_jwk(), jwk);
+        let bytes = postcard::to_allocvec(&DeviceBinding::Bound(Box::new(key.clone()))).unwrap();
+        assert_eq!(
+            postcard::from_bytes::<DeviceBinding>(&bytes).unwrap(),
+            DeviceBinding::Bound(Box::new(key))
+        );
+    }
+    for jwk in [
+        json!({}),
+        json!([]),
+        json!({ "kty": "EC", "crv": "P-384", "x": text(&[1; 48]), "y": text(&[1; 48]) }),
+        json!({ "kty": "EC", "crv": "P-256", "x": text(&[1; 31]), "y": text(&[1; 32]) }),
+        json!({ "kty": "EC", "crv": "P-256", "x": text(&[1; 32]) }),
+        json!({ "kty": "OKP", "crv": "Ed25519", "x": text(&[1; 32]) }),
+        json!({ "kty": "oct", "k": text(&[1; 32]) }),
+        rsa(&[0xff; 255], &[1, 0, 1]),
+        rsa(&[0xff; 513], &[1, 0, 1]),
+        rsa(&[0x7f; 256], &[1, 0, 1]),
+        rsa(&[0xff; 256], &[3]),
+        rsa(&[0xff; 256], &[0, 1, 0, 1]),
+    ] {
+        assert_eq!(DeviceKey::from_jwk(&jwk), None, "{jwk}");
+    }
+}
+
+#[test]
+fn proof_cookie_outlives_the_browsers_renewal_by_one_interval() {
+    assert_eq!(POLICY.cookie_max_age(), Duration::from_secs(150));
+}

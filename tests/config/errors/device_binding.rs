@@ -1,0 +1,15 @@
+//! Errors in `[apps.NAME.device_binding]`.
+
+errors! {
+    device_binding_with_unknown_mode_is_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\ndevice_binding = { mode = \"on\" }",
+        at "\"on\"", "unknown value", hint "`offer`";
+    refresh_interval_that_is_not_shorter_is_rejected:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\ndevice_binding = { mode = \"offer\", validity = \"20s\", refresh_interval = \"20s\" }",
+        at "\"20s\"", "must be shorter", hint "redirected";
+    validity_out_of_range_is_rejected:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\ndevice_binding = { mode = \"offer\", validity = \"11m\" }",
+        at "\"11m\"", "660 s is out of range", hint "from 2 s to 600 s";
+}
