@@ -11,6 +11,7 @@ mod explain;
 mod explain_log;
 mod import;
 mod reload;
+mod render_pages;
 mod revoke;
 mod revoke_until;
 mod run;

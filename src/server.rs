@@ -145,9 +145,6 @@ pub enum StartError {
     /// No listener is configured.
     #[error("no listener is configured")]
     NoListener,
-    /// The pages do not compile.
-    #[error("cannot compile the built-in pages: {0}")]
-    Pages(#[from] crate::proxy::pages::PagesError),
     /// A metric name is invalid or not unique.
     #[error("cannot register the metrics: {0}")]
     Metrics(#[from] prometheus::Error),

@@ -146,7 +146,7 @@ const SINGLE_OWNERS: [(&str, &[&str], &str); 12] = [
     ),
     (
         "minijinja",
-        &["src/proxy/pages.rs", "src/demo/"],
+        &["src/proxy/pages.rs", "src/proxy/pages/", "src/demo/"],
         "pages are rendered in one place",
     ),
     (

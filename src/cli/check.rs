@@ -3,11 +3,13 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use tokio::runtime::Builder;
 
+use super::render_pages::render_pages;
 use super::{ConfigArgs, Exit, Output, count, fail, source, write_errors};
 use crate::config::{Diagnosis, Loaded, Severity};
 use crate::doctor::{self, Finding};
@@ -31,6 +33,9 @@ pub struct CheckArgs {
     /// Examine providers, registrations, store and apps too. Nobody logs in
     #[arg(long)]
     online: bool,
+    /// Write Doorward's own pages with sample values into this folder
+    #[arg(long, value_name = "FOLDER")]
+    render_pages: Option<PathBuf>,
     /// Let warnings fail the check
     #[arg(long)]
     strict: bool,
@@ -84,6 +89,18 @@ pub fn check(
             writeln!(output.out, "{file}: valid: {apps}, {providers}")?;
         }
         Format::Json => write_json(&problems(&loaded.warnings), output)?,
+    }
+    if let Some(folder) = &arguments.render_pages {
+        match render_pages(&loaded.config.pages, folder) {
+            Ok(pages) => {
+                let pages = count(pages, "page");
+                writeln!(output.err, "{}: {pages} written", folder.display())?;
+            }
+            Err(error) => {
+                let message = format!("cannot write pages to {}: {error}", folder.display());
+                return fail(output, &message);
+            }
+        }
     }
     let online = if arguments.online {
         examine(arguments, &loaded, proxy_variable, output)?

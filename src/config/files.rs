@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::inputs::InputFile;
 use super::report::{Location, quoted};
-use crate::types::logo::Logo;
 
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -42,9 +41,6 @@ pub(super) struct Certificates {
     pub(super) pem: Vec<u8>,
     pub(super) certificates: Vec<CertificateDer<'static>>,
 }
-
-/// Reads a file and its permissions.
-type ReadFile<T> = fn(&Path) -> io::Result<(Zeroizing<T>, u32)>;
 
 /// Whether a file's permissions are checked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -133,6 +129,16 @@ impl Folder {
         self.read(at, name, Confidentiality::Secret, Missing::Generated)
     }
 
+    /// The text of the file `name`, which is no secret.
+    pub(super) fn public_text(&self, at: &Location<'_>, name: &str) -> Option<Zeroizing<String>> {
+        self.read(at, name, Confidentiality::Public, Missing::Refused)
+    }
+
+    /// The content of the file `name`, which is no secret.
+    pub(super) fn public_bytes(&self, at: &Location<'_>, name: &str) -> Option<Zeroizing<Vec<u8>>> {
+        self.read_bytes(at, name, Confidentiality::Public, Missing::Refused)
+    }
+
     /// The PEM file `name` with its certificates, at least one.
     pub(super) fn certificates(&self, at: &Location<'_>, name: &str) -> Option<Certificates> {
         let text = self.read(at, name, Confidentiality::Public, Missing::Refused)?;
@@ -159,30 +165,6 @@ impl Folder {
         }
     }
 
-    /// The image in the file `name`.
-    pub(super) fn logo(&self, at: &Location<'_>, name: &str) -> Option<Logo> {
-        let image = match name.strip_prefix(VARIABLE) {
-            Some(variable) => Zeroizing::new(self.variable(at, variable)?.as_bytes().to_vec()),
-            None => self.read_as(
-                at,
-                name,
-                Confidentiality::Public,
-                Missing::Refused,
-                read_bytes,
-            )?,
-        };
-        match Logo::parse(&image) {
-            Ok(logo) => Some(logo),
-            Err(error) => {
-                at.error(
-                    format!("the file {} is not a logo: {error}", quoted(name)),
-                    "an SVG image without scripts, or a PNG image, of at most 32 KiB",
-                );
-                None
-            }
-        }
-    }
-
     fn read(
         &self,
         at: &Location<'_>,
@@ -190,26 +172,30 @@ impl Folder {
         confidentiality: Confidentiality,
         missing: Missing,
     ) -> Option<Zeroizing<String>> {
-        match name.strip_prefix(VARIABLE) {
-            Some(variable) => self.variable(at, variable),
-            None => self.read_as(at, name, confidentiality, missing, read_text),
+        match text(self.read_bytes(at, name, confidentiality, missing)?) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                report_unreadable(at, name, &error, self.path_hint(name));
+                None
+            }
         }
     }
 
-    /// The content of the file `name`, as `read` gives it with the permissions of the file.
-    fn read_as<T: AsRef<[u8]> + Zeroize>(
+    fn read_bytes(
         &self,
         at: &Location<'_>,
         name: &str,
         confidentiality: Confidentiality,
         missing: Missing,
-        read: ReadFile<T>,
-    ) -> Option<Zeroizing<T>> {
+    ) -> Option<Zeroizing<Vec<u8>>> {
+        if let Some(variable) = name.strip_prefix(VARIABLE) {
+            return self.variable(at, variable);
+        }
         let path = self.path(name);
         let file = InputFile::before_reading(at.key_path(), &path);
-        match read(&path) {
-            Ok((text, mode)) => {
-                at.note_file(file.with_content((*text).as_ref()));
+        match read_file(&path) {
+            Ok((bytes, mode)) => {
+                at.note_file(file.with_content(&bytes));
                 if confidentiality == Confidentiality::Secret && mode & 0o007 != 0 {
                     let hint = format!("run `chmod o-rwx {}`", path.display());
                     at.warning(
@@ -220,31 +206,30 @@ impl Folder {
                         hint,
                     );
                 }
-                Some(text)
+                Some(bytes)
             }
             Err(error) => {
                 at.note_file(file);
-                let hint = if name.is_empty() {
-                    String::new()
-                } else if missing == Missing::Generated && error.kind() == io::ErrorKind::NotFound {
+                let is_missing = error.kind() == io::ErrorKind::NotFound && !name.is_empty();
+                let hint = if missing == Missing::Generated && is_missing {
                     format!(
                         "run `doorward keygen --out {}`, once for all replicas",
                         path.display()
                     )
                 } else {
-                    format!("the path is `{}`", path.display())
+                    self.path_hint(name)
                 };
-                at.error(
-                    format!(
-                        "the file {} cannot be read: {}",
-                        quoted(name),
-                        describe(&error)
-                    ),
-                    hint,
-                );
+                report_unreadable(at, name, &error, hint);
                 None
             }
         }
+    }
+
+    fn path_hint(&self, name: &str) -> String {
+        if name.is_empty() {
+            return String::new();
+        }
+        format!("the path is `{}`", self.path(name).display())
     }
 
     /// The path of the file `name`, which must be one: it is read once more later.
@@ -261,7 +246,7 @@ impl Folder {
     }
 
     /// The value of the variable `variable`, which a key names in place of a file.
-    fn variable(&self, at: &Location<'_>, variable: &str) -> Option<Zeroizing<String>> {
+    fn variable(&self, at: &Location<'_>, variable: &str) -> Option<Zeroizing<Vec<u8>>> {
         let mut known = self.variables.iter();
         let value = known.find(|(name, _)| name == variable);
         let Some((_, value)) = value else {
@@ -280,7 +265,7 @@ impl Folder {
         let file = PathBuf::from(format!("{VARIABLE}{variable}"));
         let file = InputFile::before_reading(at.key_path(), &file);
         at.note_file(file.with_content(text.as_bytes()));
-        Some(Zeroizing::new(text.to_owned()))
+        Some(Zeroizing::new(text.as_bytes().to_vec()))
     }
 }
 
@@ -289,16 +274,32 @@ pub(super) fn is_example_secret(secret: &str) -> bool {
     secret == EXAMPLE_SECRET || secret.starts_with(PLACEHOLDER)
 }
 
+fn report_unreadable(at: &Location<'_>, name: &str, error: &io::Error, hint: String) {
+    let cause = describe(error);
+    at.error(
+        format!("the file {} cannot be read: {cause}", quoted(name)),
+        hint,
+    );
+}
+
 /// The text of a file and its permissions.
 pub(super) fn read_text(path: &Path) -> io::Result<(Zeroizing<String>, u32)> {
-    let (bytes, mode) = read_bytes(path)?;
-    let text = std::str::from_utf8(&bytes)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    Ok((Zeroizing::new(text.to_owned()), mode))
+    let (bytes, mode) = read_file(path)?;
+    Ok((text(bytes)?, mode))
+}
+
+fn text(mut bytes: Zeroizing<Vec<u8>>) -> io::Result<Zeroizing<String>> {
+    match String::from_utf8(std::mem::take(&mut *bytes)) {
+        Ok(text) => Ok(Zeroizing::new(text)),
+        Err(error) => {
+            drop(Zeroizing::new(error.into_bytes()));
+            Err(io::ErrorKind::InvalidData.into())
+        }
+    }
 }
 
 /// The content of a file and its permissions.
-fn read_bytes(path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, u32)> {
+fn read_file(path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, u32)> {
     // Before opening it, because opening a named pipe blocks.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::new(

@@ -9,6 +9,7 @@ use super::keywords::{
     ProviderKind, SecurityHeaders, TokenEndpointAuthMethod, WebhookSignature,
 };
 pub(super) use super::raw_headers::RawHeaderEdits;
+use super::raw_pages::RawPages;
 use super::raw_routes::RawRoute;
 use super::raw_rules::RawRule;
 use super::values::HumanDuration;
@@ -32,6 +33,7 @@ pub(super) struct RawConfig {
     pub(super) tracing: Option<RawTracing>,
     pub(super) session: Option<RawSession>,
     pub(super) store: Option<RawStore>,
+    pub(super) pages: Option<RawPages>,
     pub(super) providers: Option<Named<RawProvider>>,
     pub(super) apps: Option<Named<RawApp>>,
 }
@@ -280,6 +282,7 @@ pub(super) struct RawApp {
     pub(super) hide_server_headers: Option<bool>,
     pub(super) rules: Option<List<RawRule>>,
     pub(super) routes: Option<List<RawRoute>>,
+    pub(super) pages: Option<RawPages>,
     pub(super) bearer: Option<RawBearer>,
     pub(super) basic: Option<RawBasic>,
     pub(super) device_binding: Option<RawDeviceBinding>,
@@ -452,7 +455,7 @@ mod tests {
             "require_registration",
             "webhooks",
         ];
-        let tables: [(&[&str], &[&str]); 21] = [
+        let tables: [(&[&str], &[&str]); 23] = [
             (&["apps", "wiki"], &SEVERAL_PROVIDERS),
             (&[], keys_of::<RawConfig>()),
             (&["server"], keys_of::<RawServer>()),
@@ -462,6 +465,8 @@ mod tests {
             (&["session", "list"], keys_of::<RawSessionList>()),
             (&["store"], keys_of::<RawStore>()),
             (&["store", "redis"], keys_of::<RawRedis>()),
+            (&["pages"], keys_of::<RawPages>()),
+            (&["apps", "store", "pages"], keys_of::<RawPages>()),
             (&["providers", "login"], keys_of::<RawProvider>()),
             (&["providers", "members"], &FUSIONAUTH_KEYS),
             (

@@ -10,6 +10,7 @@ use super::raw::{
     RawRegistration, RawServer, RawSession, RawSessionList, RawStore, RawTls, RawTracing,
     RawWebhooks,
 };
+use super::raw_pages::RawPages;
 use super::raw_routes::{RawRedirect, RawRespond, RawRoute};
 use super::raw_rules::{RawCondition, RawRequire, RawRule};
 
@@ -23,7 +24,7 @@ pub struct Table {
 }
 
 /// Every table with fixed keys.
-pub fn tables() -> [Table; 31] {
+pub fn tables() -> [Table; 33] {
     [
         table::<RawConfig>(""),
         table::<RawServer>("server"),
@@ -36,6 +37,7 @@ pub fn tables() -> [Table; 31] {
         table::<RawSessionList>("session.list"),
         table::<RawStore>("store"),
         table::<RawRedis>("store.redis"),
+        table::<RawPages>("pages"),
         table::<RawProvider>("providers.NAME"),
         table::<RawWebhooks>("providers.NAME.webhooks"),
         table::<RawApp>("apps.NAME"),
@@ -56,6 +58,7 @@ pub fn tables() -> [Table; 31] {
         table::<RawBasic>("apps.NAME.basic"),
         table::<RawDeviceBinding>("apps.NAME.device_binding"),
         table::<RawRegistration>("apps.NAME.registrations.NAME"),
+        table::<RawPages>("apps.NAME.pages"),
     ]
 }
 

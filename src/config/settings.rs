@@ -20,6 +20,7 @@ use crate::oidc::{ClientSettings, ProviderSettings};
 use crate::policy::app::App;
 use crate::policy::client_address::ForwardedHeader;
 use crate::proxy::log_names::LoggedUser;
+use crate::proxy::pages::PageSet;
 use crate::store::RedisSettings;
 use crate::telemetry::audit::{AuditSettings, AuditTarget};
 use crate::telemetry::log::LogFormat;
@@ -51,6 +52,8 @@ pub struct Config {
     pub login_hosts: Vec<LoginHostConfig>,
     /// `[apps.…]`, by name.
     pub apps: Vec<AppConfig>,
+    /// Doorward's own pages.
+    pub pages: PageSet,
     /// The lists in files that access rules use, in the order of their IDs.
     pub rule_lists: Vec<RuleListFile>,
 }

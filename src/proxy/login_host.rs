@@ -50,7 +50,7 @@ impl Proxy {
                     from: app_ref.app,
                     to: app.origin.host(),
                     target: &redirect.location,
-                    title: "You are signed in",
+                    title: "moving_on.signed_in",
                     code: "handed_over",
                 })
                 .with_cookies(redirect.set_cookies),

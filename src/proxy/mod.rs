@@ -148,12 +148,16 @@ impl Proxy {
             Some(_) => &self.trusted_edges,
         };
         record.set_fields(&parts.headers, trusted.contain_peer(peer));
+        let language = parts.headers.get(header::ACCEPT_LANGUAGE).cloned();
         let parsed = canonical(&mut parts).and_then(|()| RequestInfo::read(&parts, peer, trusted));
         let mut info = match parsed {
             Ok(info) => info.arriving_at(listener),
             Err(error) => {
                 record.set_unparsed_path(&parts);
                 let response = self.responder.invalid_request(&parts, error, request_id);
+                let response = self
+                    .responder
+                    .render_page(response, None, language.as_ref());
                 return Answered { record, response };
             }
         };
@@ -168,6 +172,7 @@ impl Proxy {
         let is_https = info.scheme == Some(Scheme::Https);
         let has_hsts = |app_ref: AppRef<'_>| app_ref.app.hsts && is_https;
         let needs_hsts = route.app_ref().is_some_and(has_hsts);
+        let app = route.app_ref().map(|app_ref| app_ref.app.as_ref());
         let cors = cors_policy(&route, &info);
         let cors = cors.filter(|cors| !cors.origins.is_empty());
         let reader = cors.map(|cors| cors.allowed(&parts.headers));
@@ -177,6 +182,9 @@ impl Proxy {
             let response = self
                 .responder
                 .busy(info.client_kind, None, code, request_id);
+            let response = self
+                .responder
+                .render_page(response, None, language.as_ref());
             return Answered { record, response };
         };
         record.hold(memory);
@@ -196,6 +204,9 @@ impl Proxy {
         };
         let handled = on_behalf_of(client, self.handle_routed(request, route, client));
         let mut answered = in_request(Some(tag), span, handled).await;
+        answered.response = self
+            .responder
+            .render_page(answered.response, app, language.as_ref());
         if let Some(reader) = reader {
             answered.response = answered.response.for_scripts(reader.as_ref());
         }

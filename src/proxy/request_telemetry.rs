@@ -2,6 +2,7 @@
 //! response body, or when the client disconnects before the response.
 
 mod response_observer;
+mod worker;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use response_observer::ResponseObserver;
 use tokio::sync::watch;
+use worker::WorkerTelemetry;
 
 use super::concurrency::REQUEST_BYTES;
 use super::event_stream::end_with_drain;
@@ -63,18 +65,6 @@ pub struct ConfiguredTelemetry {
 struct Shared {
     worker: Arc<WorkerTelemetry>,
     configured: ConfiguredTelemetry,
-}
-
-/// What is the same in every configuration.
-struct WorkerTelemetry {
-    logs: RequestLogs,
-    metrics: Arc<Metrics>,
-    without_app: AppMetrics,
-    request_ids: AtomicU64,
-    /// Whether the drain has started.
-    draining: watch::Sender<bool>,
-    /// Whether the remaining connections are closed, because the drain timeout has passed.
-    cut_off: AtomicBool,
 }
 
 impl RequestTelemetry {
@@ -165,24 +155,6 @@ impl RequestTelemetry {
             memory: None,
             limits: StreamLimits::default(),
             is_recorded: false,
-        }
-    }
-}
-
-impl WorkerTelemetry {
-    /// An odd step through all 64 bits: unique within a worker, and does not reveal the number of
-    /// requests.
-    fn next_number(&self) -> u64 {
-        self.request_ids
-            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
-    }
-
-    /// The code of a request or response that did not reach its end.
-    fn early_end(&self) -> &'static str {
-        if self.cut_off.load(Ordering::Relaxed) {
-            "shutting_down"
-        } else {
-            "client_disconnected"
         }
     }
 }

@@ -17,11 +17,14 @@ mod sessions;
 mod unavailable;
 mod user_pages;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 
-use super::pages::{Pages, PagesError};
+use super::pages::{Page, PageSet};
+use crate::policy::app::App;
 use crate::policy::client_kind::ClientKind;
+use crate::types::body::Body;
 use error::ErrorResponse;
+use response::insert;
 
 pub(super) use decision::{Permitted, is_preflight};
 pub(super) use login::login_url;
@@ -32,18 +35,13 @@ pub(super) use user_pages::ReplayPrompt;
 
 /// Makes responses.
 pub struct Responder {
-    pages: Pages,
+    pages: PageSet,
 }
 
 impl Responder {
-    /// Compiles all pages.
-    ///
-    /// # Errors
-    /// A template is invalid, which tests exclude.
-    pub fn new() -> Result<Self, PagesError> {
-        Ok(Self {
-            pages: Pages::new()?,
-        })
+    /// A factory of responses with these pages.
+    pub const fn new(pages: PageSet) -> Self {
+        Self { pages }
     }
 
     /// A redirect.
@@ -59,7 +57,34 @@ impl Responder {
         }
     }
 
+    /// Renders the page of a response, if it has one, as a page of `app`.
+    pub fn render_page(
+        &self,
+        mut tagged: TaggedResponse,
+        app: Option<&App>,
+        accept_language: Option<&HeaderValue>,
+    ) -> TaggedResponse {
+        let response = &mut tagged.response;
+        let Some(page) = response.extensions_mut().remove::<Page>() else {
+            return tagged;
+        };
+        let accept_language = accept_language.and_then(|languages| languages.to_str().ok());
+        let page = self.pages.of(app).render(&page, accept_language);
+        *response.body_mut() = Body::full(page.html);
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_SECURITY_POLICY,
+            page.content_security_policy,
+        );
+        insert(headers, header::CONTENT_LANGUAGE, &page.language);
+        headers.append(
+            header::VARY,
+            const { HeaderValue::from_static("Accept-Language") },
+        );
+        tagged
+    }
+
     fn render(&self, client_kind: ClientKind, error: &ErrorResponse<'_>) -> TaggedResponse {
-        error.render(&self.pages, client_kind)
+        error.render(self.pages.english(), client_kind)
     }
 }

@@ -51,7 +51,6 @@ pub(super) struct Process {
     pub(super) resolver: Resolver,
     pub(super) tunnels: Arc<Tunnels>,
     pub(super) bytes: Arc<ByteBudget>,
-    pub(super) responder: Arc<Responder>,
     pub(super) audit: Option<AuditBuffer>,
     pub(super) spans: Option<Arc<SpanRecorder>>,
     observer: Arc<MetricsObserver>,
@@ -73,6 +72,7 @@ pub(super) struct Configured {
     rule_lists: Arc<RuleLists>,
     limiters: Arc<Limiters>,
     log_names: LogNames,
+    responder: Arc<Responder>,
 }
 
 /// The parts of a [`Process`].
@@ -104,7 +104,6 @@ impl Process {
             tunnels: Tunnels::new(&metrics),
             started_at: clock.now(),
             bytes,
-            responder: Arc::new(Responder::new()?),
             observer: Arc::new(observer),
             audit,
             spans,
@@ -187,6 +186,7 @@ impl Configured {
                 previous.map_or(&[], |previous| previous.config.apps.as_slice()),
             )),
             log_names: log_names(&config)?,
+            responder: Arc::new(Responder::new(config.pages.clone())),
             admin_hosts: Arc::from(config.server.admin_hosts.as_slice()),
             certificates: CertificateReports::new(&config, &process.metrics, &process.clock),
             providers,
@@ -274,22 +274,17 @@ impl Configured {
             ..
         } = process;
         let upstreams = Upstreams::new(&self.plans, resolver, tunnels, metrics);
-        self.proxy_with(telemetry, upstreams, process)
+        self.proxy_with(telemetry, upstreams)
     }
 
     /// The request handler that replaces `before` in its worker.
     pub(super) fn proxy_after(&self, before: &Proxy, process: &Process) -> Proxy {
         let telemetry = self.telemetry(&process.metrics);
         let upstreams = before.upstreams.with_plans(&self.plans);
-        self.proxy_with(before.telemetry.reconfigured(telemetry), upstreams, process)
+        self.proxy_with(before.telemetry.reconfigured(telemetry), upstreams)
     }
 
-    fn proxy_with(
-        &self,
-        telemetry: RequestTelemetry,
-        upstreams: Upstreams,
-        process: &Process,
-    ) -> Proxy {
+    fn proxy_with(&self, telemetry: RequestTelemetry, upstreams: Upstreams) -> Proxy {
         let has_bearer = self.sites.apps().iter().any(|app| app.bearer.is_some());
         let cache_size = self.config.session_cache_size;
         Proxy {
@@ -302,7 +297,7 @@ impl Configured {
             sessions: SessionCache::new(cache_size),
             tokens: TokenCache::new(if has_bearer { cache_size } else { 0 }),
             limiters: Arc::clone(&self.limiters),
-            responder: Arc::clone(&process.responder),
+            responder: Arc::clone(&self.responder),
             telemetry,
         }
     }

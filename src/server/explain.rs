@@ -141,7 +141,7 @@ impl Explainer {
     /// Explains requests to these apps.
     ///
     /// # Errors
-    /// The configuration has no key, or the built-in pages are invalid, which tests exclude.
+    /// The configuration has no key.
     pub fn new(config: &Config) -> Result<Self, StartError> {
         let policies = config.apps.iter().map(|app| app.policy.clone());
         let login_hosts = config.login_hosts.iter().map(|host| host.policy.clone());
@@ -185,7 +185,7 @@ impl Explainer {
             trusted: trusted_proxies(config),
             lists: RuleLists::new(lists.map(|list| Arc::clone(&list.content)).collect()),
             apps: apps.collect(),
-            responder: Responder::new()?,
+            responder: Responder::new(config.pages.clone()),
             names: log_names(config)?,
             listeners: listeners.collect(),
         })

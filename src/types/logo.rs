@@ -1,162 +1,236 @@
-//! Logos of providers: small images that a page contains as `data:` URLs (RFC 2397), so that it loads
-//! nothing from another place.
+//! Logos: small images that are parts of pages.
+//!
+//! A page shows a logo as an image from a `data:` URL. Browsers run no scripts and load no resources of
+//! such an image, also if it is SVG.
 
 use std::fmt;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// The largest logo, in bytes. A page contains those of all providers of an app.
+/// Maximum size of a logo in bytes. Each page contains it.
 pub const MAX_LOGO: usize = 32 * 1024;
+/// Maximum width and height of a PNG image in pixels.
+const MAX_PIXELS: u32 = 2048;
 
-/// The signature of a PNG image, and its first chunk (PNG sections 5.2 and 11.2.1).
-const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR";
+const PNG_BEGIN: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
+const PNG_END: &[u8] = b"\0\0\0\0IEND\xaeB`\x82";
+const SVG_NAMESPACE: &str = "http://www.w3.org/2000/svg";
+/// What a logo has no use for, and what might harm a user who opens the file itself: the text in lower
+/// case, and its name.
+const REFUSED_IN_SVG: [(&str, &str); 5] = [
+    ("<!doctype", "a document type"),
+    ("<!entity", "an entity"),
+    ("script:", "a script"),
+    ("foreignobject", "HTML"),
+    ("@import", "a style from another place"),
+];
 
-/// An SVG or PNG image without active content.
+/// A valid PNG or SVG image.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Logo {
-    url: Arc<str>,
+    data_url: String,
 }
 
-/// Why a file is no logo.
+/// Why a file is not a logo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LogoError {
-    /// It is larger than [`MAX_LOGO`].
-    #[error("it is larger than 32 KiB")]
+pub enum ParseLogoError {
+    /// It is too large.
+    #[error("it is larger than {} KiB", MAX_LOGO / 1024)]
     TooLarge,
-    /// It is neither SVG nor PNG.
-    #[error("it is neither an SVG nor a PNG image")]
+    /// It has another format.
+    #[error("it is neither PNG nor SVG")]
     Format,
-    /// The SVG has content that a browser could run or expand.
+    /// A PNG image without its end.
+    #[error("the PNG image is incomplete")]
+    Incomplete,
+    /// A PNG image without pixels, or with too many.
+    #[error("the PNG image is not 1 to {MAX_PIXELS} pixels wide and high")]
+    Pixels,
+    /// An SVG image that browsers do not show as an image.
+    #[error("the SVG image has no `xmlns=\"{SVG_NAMESPACE}\"`")]
+    Namespace,
+    /// An SVG image with parts that a logo does not need.
     #[error("the SVG image contains {0}")]
-    Active(&'static str),
+    Refused(&'static str),
 }
 
 impl Logo {
-    /// Accepts an image. Browsers run no scripts of an SVG image that is an `img`; one that has some is
-    /// refused nevertheless.
+    /// Recognizes the image by its content.
     ///
     /// # Errors
-    /// See [`LogoError`].
-    pub fn parse(image: &[u8]) -> Result<Self, LogoError> {
-        if image.len() > MAX_LOGO {
-            return Err(LogoError::TooLarge);
+    /// See [`ParseLogoError`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, ParseLogoError> {
+        if bytes.len() > MAX_LOGO {
+            return Err(ParseLogoError::TooLarge);
         }
-        let media_type = if image.starts_with(PNG) {
+        let media_type = if let Some(rest) = bytes.strip_prefix(PNG_BEGIN) {
+            check_png(rest)?;
             "image/png"
         } else {
-            let text = std::str::from_utf8(image).map_err(|_| LogoError::Format)?;
-            check_svg(text)?;
+            check_svg(bytes)?;
             "image/svg+xml"
         };
-        let url = format!("data:{media_type};base64,{}", STANDARD.encode(image));
-        Ok(Self { url: url.into() })
+        let encoded = STANDARD.encode(bytes);
+        Ok(Self {
+            data_url: format!("data:{media_type};base64,{encoded}"),
+        })
     }
 
-    /// The image as a `data:` URL.
-    pub fn url(&self) -> &str {
-        &self.url
+    /// The image as a `data:` URL (RFC 2397), which needs no escaping in HTML.
+    pub fn data_url(&self) -> &str {
+        &self.data_url
     }
 }
 
 impl fmt::Debug for Logo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Logo({} bytes)", self.url.len())
+        f.debug_struct("Logo").finish_non_exhaustive()
     }
 }
 
-fn check_svg(text: &str) -> Result<(), LogoError> {
-    const ACTIVE: [(&str, &str); 5] = [
-        ("<!doctype", "a document type"),
-        ("<!entity", "an entity"),
-        ("script:", "a script"),
-        ("foreignobject", "HTML"),
-        ("@import", "a style from another place"),
-    ];
+/// Checks what follows the begin of the header: width and height (PNG section 11.2.1).
+fn check_png(rest: &[u8]) -> Result<(), ParseLogoError> {
+    if !rest.ends_with(PNG_END) {
+        return Err(ParseLogoError::Incomplete);
+    }
+    let (width, rest) = rest.split_first_chunk().ok_or(ParseLogoError::Incomplete)?;
+    let (height, _) = rest.split_first_chunk().ok_or(ParseLogoError::Incomplete)?;
+    let allowed = 1..=MAX_PIXELS;
+    let is_allowed = |number: &[u8; 4]| allowed.contains(&u32::from_be_bytes(*number));
+    if is_allowed(width) && is_allowed(height) {
+        Ok(())
+    } else {
+        Err(ParseLogoError::Pixels)
+    }
+}
+
+fn check_svg(bytes: &[u8]) -> Result<(), ParseLogoError> {
+    let text = str::from_utf8(bytes).map_err(|_| ParseLogoError::Format)?;
     let text = text.trim_start_matches('\u{feff}').trim_start();
-    let text = text.to_ascii_lowercase();
-    if !(text.starts_with("<svg") || text.starts_with("<?xml") && text.contains("<svg")) {
-        return Err(LogoError::Format);
+    let is_markup = ["<svg", "<?xml", "<!"]
+        .iter()
+        .any(|begin| text.starts_with(begin));
+    if !is_markup || !text.contains("<svg") {
+        return Err(ParseLogoError::Format);
     }
-    if let Some((_, name)) = ACTIVE.iter().find(|(mark, _)| text.contains(mark)) {
-        return Err(LogoError::Active(name));
+    let lower = text.to_ascii_lowercase();
+    let refused = REFUSED_IN_SVG.iter().find(|(part, _)| lower.contains(part));
+    if let Some((_, name)) = refused {
+        return Err(ParseLogoError::Refused(name));
     }
-    // An element may have a prefix, such as `svg:script`.
-    let is_script = |rest: &str| rest.starts_with("script");
-    if text.split(['<', ':']).skip(1).any(is_script) {
-        return Err(LogoError::Active("a script"));
+    if has_script_element(&lower) {
+        return Err(ParseLogoError::Refused("a script"));
     }
-    if text.split(is_before_attribute).any(is_event_handler) {
-        return Err(LogoError::Active("an event handler"));
+    if has_event_handler(&lower) {
+        return Err(ParseLogoError::Refused("an event handler"));
+    }
+    if !text.contains(SVG_NAMESPACE) {
+        return Err(ParseLogoError::Namespace);
     }
     Ok(())
 }
 
-/// What can stand before an attribute: white space, the end of another, or a slash.
-const fn is_before_attribute(c: char) -> bool {
-    matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0c' | '"' | '\'' | '/')
+/// Whether an element is a script. Its name may have a prefix, such as `svg:script`.
+fn has_script_element(svg: &str) -> bool {
+    let mut names = svg.split(['<', ':']).skip(1);
+    names.any(|name| name.starts_with("script"))
 }
 
-/// Whether a part of a tag is an attribute such as `onload=`.
-fn is_event_handler(part: &str) -> bool {
-    let Some(rest) = part.strip_prefix("on") else {
-        return false;
-    };
-    let name = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
-    name.len() < rest.len() && (name.is_empty() || name.starts_with('='))
+/// Whether an attribute is an event handler, such as `onload`.
+fn has_event_handler(svg: &str) -> bool {
+    let is_before_name = |c: char| c.is_ascii_whitespace() || matches!(c, '"' | '\'' | '/');
+    let before_values = svg.split('=').map(str::trim_end);
+    let mut names = before_values.filter_map(|text| text.rsplit(is_before_name).next());
+    names.any(|name| name.starts_with("on"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const CIRCLE: &str =
-        r##"<svg xmlns="http://www.w3.org/2000/svg"><circle r="4" fill="#0b5c7a"/></svg>"##;
+    fn png(width: u32, height: u32) -> Vec<u8> {
+        let sizes = [width.to_be_bytes(), height.to_be_bytes()].concat();
+        [PNG_BEGIN, &sizes, b"\x08\x06\0\0\0crc.data", PNG_END].concat()
+    }
 
-    #[test]
-    fn svg_and_png_become_data_urls() {
-        let svg = Logo::parse(CIRCLE.as_bytes()).unwrap();
-        assert!(svg.url().starts_with("data:image/svg+xml;base64,PHN2Zy"));
-        let declared = format!("\u{feff}<?xml version=\"1.0\"?>\n{CIRCLE}");
-        assert!(Logo::parse(declared.as_bytes()).is_ok());
-        let png = Logo::parse(&[PNG, &[0xff; 20]].concat()).unwrap();
-        assert!(png.url().starts_with("data:image/png;base64,iVBORw0KGgo"));
+    fn svg(content: &str) -> String {
+        format!(
+            "<?xml version='1.0'?><!-- A logo --><svg xmlns=\"{SVG_NAMESPACE}\">{content}</svg>"
+        )
     }
 
     #[test]
-    fn svg_with_active_content_is_refused() {
-        for active in [
-            "<script>alert(1)</script>",
-            "<SCRIPT href='x'/>",
-            "<s:script xmlns:s='http://www.w3.org/2000/svg'>alert(1)</s:script>",
-            "<a href='javascript:alert(1)'/>",
-            "<rect onload=\"alert(1)\"/>",
-            "<rect\nONCLICK = \"alert(1)\"/>",
-            "<rect/onload=\"alert(1)\"/>",
-            "<foreignObject><p/></foreignObject>",
-            "<style>@import url(https://x.example/)</style>",
-        ] {
-            let svg = CIRCLE.replace("</svg>", &format!("{active}</svg>"));
-            let parsed = Logo::parse(svg.as_bytes());
-            assert!(matches!(parsed, Err(LogoError::Active(_))), "{active}");
-        }
-        let entities = format!("<?xml version='1.0'?><!DOCTYPE svg [<!ENTITY a 'b'>]>{CIRCLE}");
-        let parsed = Logo::parse(entities.as_bytes());
-        assert_eq!(parsed, Err(LogoError::Active("a document type")));
+    fn png_and_svg_become_data_urls() {
+        let url = |bytes: &[u8]| Logo::parse(bytes).unwrap().data_url().to_owned();
+        let encoded = STANDARD.encode(png(1, 2048));
+        assert_eq!(
+            url(&png(1, 2048)),
+            format!("data:image/png;base64,{encoded}")
+        );
+        let svg = svg("<path d='M0 0'/>");
+        let encoded = STANDARD.encode(&svg);
+        assert_eq!(
+            url(svg.as_bytes()),
+            format!("data:image/svg+xml;base64,{encoded}")
+        );
+        // A byte order mark does not matter.
+        assert!(Logo::parse(format!("\u{feff}{svg}").as_bytes()).is_ok());
     }
 
     #[test]
     fn other_files_are_refused() {
+        let error = |bytes: &[u8]| Logo::parse(bytes).unwrap_err();
         for other in [
             &b""[..],
-            b"<html><svg></svg></html>",
             b"GIF89a",
-            &[0xff, 0xd8],
+            b"\xff\xd8\xff\xe0",
+            b"<html></html>",
+            b"<html><svg></svg></html>",
+            b"text <svg",
+            b"\x89PNG",
         ] {
-            assert_eq!(Logo::parse(other), Err(LogoError::Format));
+            assert_eq!(error(other), ParseLogoError::Format, "{other:?}");
         }
-        let large = CIRCLE.replace("4", &"4".repeat(MAX_LOGO));
-        assert_eq!(Logo::parse(large.as_bytes()), Err(LogoError::TooLarge));
+        for (width, height) in [(0, 1), (1, 0), (2049, 1), (1, u32::MAX)] {
+            assert_eq!(error(&png(width, height)), ParseLogoError::Pixels);
+        }
+        let whole = png(8, 8);
+        let cut = &whole[..whole.len() - 1];
+        assert_eq!(error(cut), ParseLogoError::Incomplete);
+        assert_eq!(
+            error(&[PNG_BEGIN, PNG_END].concat()),
+            ParseLogoError::Pixels
+        );
+        assert_eq!(error(&[b' '; MAX_LOGO + 1]), ParseLogoError::TooLarge);
+        assert_eq!(error(b"<svg></svg>"), ParseLogoError::Namespace);
+    }
+
+    #[test]
+    fn svg_with_active_content_is_refused() {
+        let error = |content: &str| Logo::parse(content.as_bytes()).unwrap_err();
+        for (content, name) in [
+            ("<script>alert(1)</script>", "a script"),
+            ("<SCRIPT href='x'/>", "a script"),
+            ("<s:script>alert(1)</s:script>", "a script"),
+            ("<a href='JavaScript:alert(1)'/>", "a script"),
+            ("<rect onload=\"alert(1)\"/>", "an event handler"),
+            ("<rect\nONCLICK = \"alert(1)\"/>", "an event handler"),
+            ("<rect/onload=\"alert(1)\"/>", "an event handler"),
+            ("<foreignObject><p/></foreignObject>", "HTML"),
+            (
+                "<style>@import url(https://x.example/)</style>",
+                "a style from another place",
+            ),
+        ] {
+            let refused = ParseLogoError::Refused(name);
+            assert_eq!(error(&svg(content)), refused, "{content}");
+        }
+        let entities = format!("<!DOCTYPE svg [<!ENTITY a 'b'>]>{}", svg(""));
+        let refused = ParseLogoError::Refused("a document type");
+        assert_eq!(error(&entities), refused);
+        // Text that is no attribute.
+        let harmless = "<title>Once only</title><path id=\"one\" class='on'/>";
+        assert!(Logo::parse(svg(harmless).as_bytes()).is_ok());
     }
 }

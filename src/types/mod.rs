@@ -1,6 +1,7 @@
 //! Basic types: secrets, time, addresses, OAuth values, logos, request targets and the HTTP body.
 
 pub mod body;
+pub mod color;
 pub mod files;
 pub mod host_label;
 pub mod logo;

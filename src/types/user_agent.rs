@@ -34,6 +34,29 @@ const SYSTEMS: [(&str, &str); 7] = [
     ("Linux", "Linux"),
 ];
 
+/// What is between the product and the system in a name.
+const ON: &str = " on ";
+
+/// The parts of a name that [`program_name`] gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramName<'n> {
+    /// The product, such as `Firefox`.
+    pub product: &'n str,
+    /// The operating system, such as `Windows`.
+    pub system: Option<&'n str>,
+}
+
+impl<'n> ProgramName<'n> {
+    /// Splits a name.
+    pub fn of(name: &'n str) -> Self {
+        let parts = name.rsplit_once(ON);
+        Self {
+            product: parts.map_or(name, |(product, _)| product),
+            system: parts.map(|(_, system)| system),
+        }
+    }
+}
+
 /// A short name of the program, such as `Firefox on Windows`. It has letters, digits, blanks and
 /// `.`, `_`, `-` only. `None`: the field names no product.
 pub fn program_name(user_agent: &[u8]) -> Option<String> {
@@ -51,7 +74,7 @@ pub fn program_name(user_agent: &[u8]) -> Option<String> {
         None => product(&text)?,
     };
     Some(match found(&SYSTEMS) {
-        Some(system) => format!("{name} on {system}"),
+        Some(system) => format!("{name}{ON}{system}"),
         None => name,
     })
 }
@@ -104,6 +127,14 @@ mod tests {
             let name = program_name(user_agent.as_bytes());
             assert_eq!(name.as_deref(), expected, "{user_agent}");
         }
+    }
+
+    #[test]
+    fn program_name_is_split_at_the_system() {
+        let name = |product, system| ProgramName { product, system };
+        let samsung = ProgramName::of("Samsung Internet on Android");
+        assert_eq!(samsung, name("Samsung Internet", Some("Android")));
+        assert_eq!(ProgramName::of("curl"), name("curl", None));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 )]
 
 #[cfg(test)]
+mod accessibility;
+#[cfg(test)]
 pub mod chromium;
 #[cfg(test)]
 mod chromium_selftest;

@@ -188,7 +188,7 @@ async fn looks_good(chromium: &Chromium, heading: &str, name: &str) {
     emulate(chromium, "Emulation.clearDeviceMetricsOverride", json!({})).await;
 }
 
-async fn emulate(chromium: &Chromium, command: &'static str, params: Value) {
+pub(crate) async fn emulate(chromium: &Chromium, command: &'static str, params: Value) {
     let command = DevTools { command, params };
     chromium
         .client()

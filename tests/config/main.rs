@@ -22,6 +22,7 @@ mod explain;
 mod fusionauth;
 mod imports;
 mod login_host;
+mod pages;
 mod several_providers;
 mod shipped;
 mod store;

@@ -212,7 +212,7 @@ fn logo_is_an_image_without_scripts() {
             SVG.replace("<circle", "<circle onload=\"alert(1)\""),
             "the SVG image contains an event handler",
         ),
-        ("GIF89a".to_owned(), "it is neither an SVG nor a PNG image"),
+        ("GIF89a".to_owned(), "it is neither PNG nor SVG"),
         (" ".repeat(40_000), "it is larger than 32 KiB"),
     ] {
         folder.write("logo.svg", &content);

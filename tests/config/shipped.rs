@@ -18,6 +18,10 @@ fn shipped_files() -> Vec<PathBuf> {
     let entries = fs::read_dir(shipped).unwrap();
     let files = entries.map(|entry| entry.unwrap().path());
     files
+        .filter(|file| {
+            file.extension()
+                .is_some_and(|extension| extension == "toml")
+        })
         .filter(|file| !file.to_str().unwrap().ends_with(".tests.toml"))
         .collect()
 }

@@ -59,13 +59,21 @@ const HOSTS: [&str; 4] = [
     "wiki.example.com",
 ];
 
+/// A logo.
+pub(crate) const LOGO: &str = "<svg xmlns='http://www.w3.org/2000/svg'/>";
+
+/// The messages of a language.
+pub(crate) const ENGLISH: &str = include_str!("../../src/proxy/pages/messages/en.toml");
+
 /// A folder with a configuration file, and every file that it and the shipped ones name.
 pub(crate) struct Folder(TempDir);
 
 impl Folder {
     pub(crate) fn with(text: &str) -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
-        for sub in ["keys", "lists", "logos", "secrets", "tls"] {
+        for sub in [
+            "keys", "lists", "logos", "messages", "pages", "secrets", "tls",
+        ] {
             fs::create_dir(folder.path(sub)).unwrap();
         }
         for key in ["doorward.key", "keys/2026-11.key", "keys/2026-05.key"] {
@@ -88,10 +96,9 @@ impl Folder {
             folder.write(secret, &format!("{}\n", "hunter2-".repeat(8)));
         }
         folder.write("lists/guests.txt", "guest@example.org\n");
-        folder.write(
-            "logos/login.svg",
-            "<svg xmlns=\"http://www.w3.org/2000/svg\"/>",
-        );
+        folder.write("logo.svg", LOGO);
+        folder.write("logos/login.svg", LOGO);
+        folder.write("messages/fr.toml", ENGLISH);
         let certificate = rcgen::generate_simple_self_signed(HOSTS.map(str::to_owned)).unwrap();
         folder.write("tls/cert.pem", &certificate.cert.pem());
         folder.write("tls/ca.pem", &certificate.cert.pem());

@@ -167,6 +167,14 @@ pub(crate) fn write_files(config: &mut Table, folder: &Path, pem: &[String; 2]) 
                     }
                 }
             }
+            Value::Table(files) if key == "message_files" => {
+                for name in files.iter().filter_map(|(_, file)| file.as_str()) {
+                    write_messages(name, folder);
+                }
+            }
+            Value::String(name) if key == "template_folder" => {
+                fs::create_dir_all(folder.join(&*name)).unwrap();
+            }
             Value::Table(table) => write_files(table, folder, pem),
             Value::Array(tables) => {
                 for table in tables.iter_mut().filter_map(Value::as_table_mut) {
@@ -176,6 +184,13 @@ pub(crate) fn write_files(config: &mut Table, folder: &Path, pem: &[String; 2]) 
             _ => {}
         }
     }
+}
+
+fn write_messages(name: &str, folder: &Path) {
+    let path = folder.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let messages = include_str!("../../src/proxy/pages/messages/en.toml");
+    fs::write(&path, messages).unwrap();
 }
 
 fn write_list(name: &str, folder: &Path) {

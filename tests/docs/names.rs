@@ -585,13 +585,12 @@ fn names_in_text_exist() {
     for page in pages.iter().filter(is_about_doorward) {
         for span in &page.spans {
             let name = span.text.split(['=', ' ']).next().unwrap();
-            let begins_codes =
-                name.ends_with('_') && known.iter().any(|code| code.starts_with(name));
+            let is_stem = name.ends_with('_') && known.iter().any(|code| code.starts_with(name));
             if is_code(name)
                 && name.contains('_')
                 && !name.starts_with("doorward_")
                 && !known.contains(name)
-                && !begins_codes
+                && !is_stem
             {
                 unknown.push(format!("{}:{}: {name}", page.path, span.line));
             }

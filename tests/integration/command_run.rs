@@ -205,6 +205,11 @@ async fn shipped_configs_start_without_their_provider() {
         folder.write("tls/key.pem", &certificate.key_pem);
         folder.write("tls/ca.pem", &authority.pem());
         folder.write("lists/guests.txt", "guest@example.org\n");
+        for logo in ["logo.svg", "logos/login.svg"] {
+            folder.write(logo, "<svg xmlns=\"http://www.w3.org/2000/svg\"/>");
+        }
+        folder.write("messages/fr.toml", "[error.busy]\ntitle = \"Surcharge\"\n");
+        folder.write("pages/style.css", "");
         let discovery = format!("{NO_PROVIDER}/.well-known/openid-configuration");
         let mut variables = ANY_PORTS.to_vec();
         variables.extend([

@@ -101,6 +101,8 @@ mod otlp;
 #[cfg(test)]
 mod outages;
 #[cfg(test)]
+mod own_pages;
+#[cfg(test)]
 mod path_confusion;
 #[cfg(test)]
 mod provider_quirks;

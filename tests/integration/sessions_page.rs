@@ -67,6 +67,27 @@ async fn user_ends_one_other_session() {
 }
 
 #[tokio::test]
+async fn page_is_in_the_language_of_the_browser() {
+    let doorward = Setup::plain().start();
+    doorward.sign_in("alice");
+    let request = RequestSpec::new(Kind::Navigation, &doorward.store_url(PAGE))
+        .header("accept-language", "de")
+        .following();
+    let page = doorward.browser().send(request).await;
+    assert_eq!(page.header("content-language"), Some("de"), "{page}");
+    let words = page.words();
+    for part in [
+        "Ihre Sitzungen",
+        "Ein Browser Dieser Browser",
+        "aus dem Netz 127.0.0.0/24",
+        "Angemeldet vor weniger als einer Minute, zuletzt aktiv vor weniger als einer Minute",
+        "Überall abmelden",
+    ] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+}
+
+#[tokio::test]
 async fn user_logs_out_everywhere() {
     let doorward = Setup::plain().start();
     let mut alice = doorward.logged_in("alice", CART).await;
@@ -145,15 +166,14 @@ async fn forged_forms_end_nothing() {
 async fn client_of_a_session_cannot_put_markup_into_the_page() {
     let doorward = Setup::plain().start();
     doorward.sign_in("alice");
-    let mut attacker = doorward.browser();
-    let login = RequestSpec::new(Kind::Navigation, &doorward.store_url(CART))
-        .header(
-            "user-agent",
-            "<b>Firefox/1</b>\"'><script>alert(1)</script>",
-        )
-        .following();
-    assert_eq!(attacker.send(login).await.status(), 200);
     let mut alice = doorward.logged_in("alice", CART).await;
+    // The next recorded activity.
+    doorward.advance_secs(200);
+    let request = RequestSpec::new(Kind::Navigation, &doorward.store_url(CART)).header(
+        "user-agent",
+        "<b>Firefox/1</b>\"'><script>alert(1)</script>",
+    );
+    assert_eq!(alice.send(request).await.status(), 200);
     let shown = page(&doorward, &mut alice).await;
     assert_eq!(names(&shown).len(), 1, "{shown}");
     assert!(

@@ -313,7 +313,9 @@ fn check(
     let is_foreign = matches!(caller, Caller::Basic(_)) && is_foreign(info, headers);
     let caller = if is_foreign { &nobody } else { caller };
     let is_signed_in = matches!(caller, Caller::Authenticated(_) | Caller::NativeSession(_));
-    let mut is_known = is_signed_in;
+    // The page of a user's sessions is for browsers.
+    let is_page = matches!(route, Route::Endpoint(_, Endpoint::Sessions));
+    let mut is_known = is_signed_in && !(is_page && matches!(caller, Caller::NativeSession(_)));
     if let Route::App(AppRoute { requirement, .. }) = route {
         let forwards = matches!(decision, Decision::Forward(_));
         let is_cross_origin =
@@ -384,7 +386,6 @@ fn check(
                 );
             }
             check_login_link(link, *reason, route, caller);
-            let is_page = matches!(route, Route::Endpoint(_, Endpoint::Sessions));
             assert_eq!(link.return_to.as_str().starts_with(PREFIX), is_page);
         }
         Decision::PreservePost { link, reason, .. } => {

@@ -18,6 +18,8 @@ mod listeners;
 mod log;
 mod login_host;
 mod native;
+mod page_languages;
+mod pages;
 mod provider;
 mod registrations;
 mod route_overlaps;
@@ -48,6 +50,7 @@ use super::report::{Location, quoted};
 use super::settings::Config;
 use super::values::HumanDuration;
 use crate::types::net::is_loopback_host;
+use pages::PageChecks;
 use rule_lists::RuleListFiles;
 
 /// Checks the whole configuration. `None` if a required part is invalid.
@@ -79,8 +82,13 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
     let at = root.key("apps");
     let rule_lists = RuleListFiles::new(folder);
     let mut apps = Vec::new();
-    for (name, raw) in raw.apps.unwrap_or_default() {
+    let pages = raw.pages.unwrap_or_default();
+    let mut pages = PageChecks::new(pages, &root.key("pages"), folder);
+    for (name, mut raw) in raw.apps.unwrap_or_default() {
         let at = at.key(&name);
+        if let Some(raw) = raw.as_mut().and_then(|raw| raw.pages.take()) {
+            pages.add(&name, raw, &at.key("pages"));
+        }
         let app = raw.and_then(|raw| app::check(&name, raw, &at, folder, &rule_lists, limits));
         apps.extend(app);
     }
@@ -107,6 +115,7 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
         providers,
         login_hosts,
         apps,
+        pages: pages.into_pages()?,
         rule_lists: rule_lists.into_files(),
     })
 }

@@ -4,6 +4,7 @@
 use url::Url;
 
 use super::super::files::Folder;
+use super::super::logo;
 use super::super::raw::{RawApp, RawProvider, RawRegistration};
 use super::super::report::{Location, did_you_mean, quoted};
 use super::super::settings::{AppConfig, Registration};
@@ -201,7 +202,7 @@ pub(super) fn describe(
         }
     });
     let logo = raw.logo_file.take();
-    let logo = logo.and_then(|name| folder.logo(&at.key("logo_file"), &name));
+    let logo = logo.and_then(|name| logo::read(folder, &at.key("logo_file"), &name));
     let at = at.key("login_hint_domains");
     let domains = elements(raw.login_hint_domains.take(), &at);
     Described {

@@ -3,10 +3,7 @@
 
 use serde::Serialize;
 
-use super::{Href, Page, Pages};
-
-/// The template.
-pub(super) const TEMPLATE: &str = include_str!("provider_choice.html");
+use super::{Href, PageContent, PageKind};
 
 /// The providers at which a user can log in.
 #[derive(Clone, Debug, Serialize)]
@@ -30,25 +27,15 @@ pub struct ProviderChoice<'a> {
     pub is_last: bool,
 }
 
-impl Pages {
-    /// The page that asks where to log in.
-    pub fn provider_choice(&self, page: &ProviderChoicePage<'_>) -> Page {
-        let has_logo = page.choices.iter().any(|choice| choice.logo.is_some());
-        let policy = if has_logo {
-            &self.never_framed_with_logos
-        } else {
-            &self.never_framed_without_form
-        };
-        self.page("provider_choice.html", page, policy)
-    }
-}
+impl PageContent for ProviderChoicePage<'_> {
+    const TEMPLATE: &'static str = "provider_choice.html";
 
-/// Choices with which the template is rendered at start.
-pub(super) fn samples() -> [ProviderChoice<'static>; 2] {
-    [true, false].map(|is_last| ProviderChoice {
-        title: "Title",
-        logo: is_last.then_some("data:"),
-        href: Href::root(),
-        is_last,
-    })
+    fn kind(&self) -> PageKind {
+        let has_logo = self.choices.iter().any(|choice| choice.logo.is_some());
+        if has_logo {
+            PageKind::PlainWithImages
+        } else {
+            PageKind::Plain
+        }
+    }
 }

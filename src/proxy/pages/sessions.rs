@@ -3,10 +3,7 @@
 
 use serde::Serialize;
 
-use super::{Href, Page, Pages};
-
-/// The template.
-pub(super) const TEMPLATE: &str = include_str!("sessions.html");
+use super::{Href, PageContent, PageKind};
 
 /// The sessions of a user.
 #[derive(Clone, Debug, Serialize)]
@@ -16,7 +13,7 @@ pub struct SessionsPage<'a> {
     /// The user.
     pub user: &'a str,
     /// The sessions, that of this browser first.
-    pub sessions: &'a [SessionRow],
+    pub sessions: &'a [SessionRow<'a>],
     /// Whether there may be others.
     pub is_incomplete: bool,
     /// The target of the form: `{prefix}/sessions`.
@@ -31,32 +28,42 @@ pub struct SessionsPage<'a> {
     pub home: &'a Href,
 }
 
+impl PageContent for SessionsPage<'_> {
+    const TEMPLATE: &'static str = "sessions.html";
+
+    fn kind(&self) -> PageKind {
+        PageKind::Form
+    }
+}
+
 /// A session in a [`SessionsPage`].
 #[derive(Clone, Debug, Serialize)]
-pub struct SessionRow {
+pub struct SessionRow<'a> {
     /// Its name in the form.
     pub name: String,
     /// The host of the app.
-    pub site: String,
+    pub site: &'a str,
     /// The program of its client.
-    pub program: Option<String>,
+    pub program: Option<&'a str>,
+    /// The operating system of this program.
+    pub system: Option<&'a str>,
     /// The network of its client.
-    pub network: Option<String>,
+    pub network: Option<&'a str>,
     /// Whether a native app holds it.
     pub is_native: bool,
     /// The time since the login.
     pub login: Age,
     /// The time since the last activity.
-    pub active: Age,
+    pub activity: Age,
 }
 
 /// A time span in its largest unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Age {
-    /// The whole number of units. 0: less than a minute.
-    pub amount: u64,
-    /// `minute`, `hour` or `day`.
-    pub unit: &'static str,
+    /// The key of the message, which has the unit.
+    pub message: &'static str,
+    /// The whole number of units.
+    pub count: u64,
 }
 
 impl Age {
@@ -65,64 +72,17 @@ impl Age {
         const MINUTE: u64 = 60;
         const HOUR: u64 = 60 * MINUTE;
         const DAY: u64 = 24 * HOUR;
-        let (length, unit) = if secs < HOUR {
-            (MINUTE, "minute")
+        let (unit, message) = if secs < MINUTE {
+            (MINUTE, "ago.just_now")
+        } else if secs < HOUR {
+            (MINUTE, "ago.minutes")
         } else if secs < 2 * DAY {
-            (HOUR, "hour")
+            (HOUR, "ago.hours")
         } else {
-            (DAY, "day")
+            (DAY, "ago.days")
         };
-        Self {
-            amount: secs / length,
-            unit,
-        }
-    }
-}
-
-impl Pages {
-    /// The page of a user's sessions. See [`Self::logout_confirm`].
-    pub fn sessions(&self, page: &SessionsPage<'_>) -> Page {
-        self.page("sessions.html", page, &self.never_framed)
-    }
-}
-
-/// Sessions with which the template is rendered at start.
-pub(super) fn samples(text: &str) -> Vec<SessionRow> {
-    let row = SessionRow {
-        name: text.to_owned(),
-        site: text.to_owned(),
-        program: Some(text.to_owned()),
-        network: Some(text.to_owned()),
-        is_native: true,
-        login: Age::of_secs(60),
-        active: Age::of_secs(0),
-    };
-    let plain = SessionRow {
-        program: None,
-        network: None,
-        is_native: false,
-        login: Age::of_secs(7200),
-        ..row.clone()
-    };
-    vec![plain, row]
-}
-
-/// The page with these sessions.
-pub(super) const fn sample<'a>(
-    sessions: &'a [SessionRow],
-    href: &'a Href,
-    is_incomplete: bool,
-) -> SessionsPage<'a> {
-    SessionsPage {
-        site: "store.example.com",
-        user: "alice",
-        sessions,
-        is_incomplete,
-        action: href,
-        logout: href,
-        field_name: "field",
-        everywhere: "all",
-        home: href,
+        let count = secs / unit;
+        Self { message, count }
     }
 }
 
@@ -132,15 +92,15 @@ mod tests {
 
     #[test]
     fn age_is_in_its_largest_unit() {
-        for (secs, amount, unit) in [
-            (59, 0, "minute"),
-            (119, 1, "minute"),
-            (3599, 59, "minute"),
-            (3600, 1, "hour"),
-            (47 * 3600, 47, "hour"),
-            (48 * 3600, 2, "day"),
+        for (secs, count, message) in [
+            (59, 0, "ago.just_now"),
+            (119, 1, "ago.minutes"),
+            (3599, 59, "ago.minutes"),
+            (3600, 1, "ago.hours"),
+            (47 * 3600, 47, "ago.hours"),
+            (48 * 3600, 2, "ago.days"),
         ] {
-            assert_eq!(Age::of_secs(secs), Age { amount, unit }, "{secs}");
+            assert_eq!(Age::of_secs(secs), Age { message, count }, "{secs}");
         }
     }
 }

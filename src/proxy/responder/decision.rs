@@ -181,10 +181,11 @@ fn refused_status(dialect: Dialect, status: StatusCode) -> StatusCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::pages::PageSet;
 
     #[test]
     fn only_a_permit_has_a_status_of_success() {
-        let responder = Responder::new().unwrap();
+        let responder = Responder::new(PageSet::shipped().unwrap());
         for dialect in [
             Dialect::AuthRequest,
             Dialect::ForwardAuth,

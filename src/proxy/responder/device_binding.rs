@@ -126,7 +126,7 @@ impl Responder {
             from: app,
             to: app.origin.host(),
             target: &format!("{}{}", app.origin, info.target.as_str()),
-            title: "One moment",
+            title: "moving_on.same_site",
             code,
         })
     }
@@ -138,7 +138,7 @@ impl Responder {
         code: &'static str,
         request_id: RequestId,
     ) -> TaggedResponse {
-        let text = messages::device_binding::FAILED;
+        let text = messages::DEVICE_BINDING_FAILED;
         let error = ErrorResponse::new(status, code, text, Some(app), request_id);
         let retry_after = status.is_server_error().then_some(RETRY_AFTER);
         let error = ErrorResponse {

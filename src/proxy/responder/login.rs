@@ -12,7 +12,7 @@ use crate::policy::app::App;
 use crate::policy::client_kind::ClientKind;
 use crate::policy::login_providers::ProviderIndex;
 use crate::proxy::messages;
-use crate::proxy::pages::{MAX_LINK, ProviderChoice, ProviderChoicePage};
+use crate::proxy::pages::{MAX_LINK, Page, ProviderChoice, ProviderChoicePage};
 use crate::session::login_loop::LoginLoopCause;
 use crate::types::logo::Logo;
 use crate::types::request_id::RequestId;
@@ -50,7 +50,7 @@ impl Responder {
             };
             Some(ProviderChoice {
                 title: &provider.title,
-                logo: provider.logo.as_ref().map(Logo::url),
+                logo: provider.logo.as_ref().map(Logo::data_url),
                 href: href(&login_path(app, &link))?,
                 is_last: last == Some(index),
             })
@@ -60,7 +60,7 @@ impl Responder {
             choices.sort_by_key(|choice| !choice.is_last);
         }
         self.page_or_error(code, choices, |choices| {
-            self.pages.provider_choice(&ProviderChoicePage {
+            Page::new(&ProviderChoicePage {
                 site: app.origin.host(),
                 choices: &choices,
             })
@@ -83,7 +83,7 @@ impl Responder {
         };
         let link =
             (*failure == LoginFailure::Loop(LoginLoopCause::NotAllowed)).then_some(EndpointLink {
-                label: "Log out",
+                label: "action.log_out",
                 endpoint: "logout",
             });
         let error = ErrorResponse::new(

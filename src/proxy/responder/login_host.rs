@@ -13,7 +13,7 @@ use crate::auth::login_host::FailedHostLogin;
 use crate::identity::login_link::LoginLink;
 use crate::policy::app::App;
 use crate::policy::logout_target::LogoutTarget;
-use crate::proxy::pages::{MovingOnPage, SignedInAppsPage};
+use crate::proxy::pages::{MovingOnPage, Page, SignedInAppsPage};
 use crate::types::request_id::RequestId;
 
 /// A step to another host.
@@ -24,7 +24,7 @@ pub struct MovingOn<'s> {
     pub to: &'s str,
     /// The URL there.
     pub target: &'s str,
-    /// The heading of the page.
+    /// The key of the heading of the page.
     pub title: &'static str,
     /// The stable code.
     pub code: &'static str,
@@ -46,7 +46,7 @@ impl Responder {
     /// It is no redirect: Chromium applies the `form-action` of the provider's page to every
     /// redirect after its form, and the provider lists the host of the redirect URI only.
     pub fn moving_on(&self, step: &MovingOn<'_>) -> TaggedResponse {
-        let page = self.pages.moving_on(&MovingOnPage {
+        let page = Page::new(&MovingOnPage {
             site: step.from.origin.host(),
             title: step.title,
             to: step.to,
@@ -76,7 +76,7 @@ impl Responder {
                 from: app,
                 to: url.host_str().unwrap_or_default(),
                 target: url.as_str(),
-                title: "You are signed out",
+                title: "moving_on.signed_out",
                 code,
             }),
         }
@@ -118,7 +118,7 @@ impl Responder {
     ) -> TaggedResponse {
         let sites: Vec<&str> = apps.iter().map(|app| app.origin.authority()).collect();
         self.page_or_error(code, href(&host.endpoint_path("logout")), |action| {
-            self.pages.signed_in_apps(&SignedInAppsPage {
+            Page::new(&SignedInAppsPage {
                 site: host.origin.host(),
                 sites: &sites,
                 action: &action,

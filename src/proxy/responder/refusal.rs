@@ -16,7 +16,7 @@ use crate::policy::decide::{Reason, Refusal};
 use crate::policy::request_info::InvalidRequest;
 use crate::proxy::challenge;
 use crate::proxy::messages;
-use crate::proxy::pages::{ForbiddenPage, FrameLoginPage, Page, PostNotPreservedPage};
+use crate::proxy::pages::{Detail, ForbiddenPage, FrameLoginPage, Page, PostNotPreservedPage};
 use crate::types::request_id::RequestId;
 
 /// Browsers try again half a second after a failure, and later after several.
@@ -51,7 +51,10 @@ impl Responder {
             },
             None => {
                 let detail = if let Reason::LoginParameterNotAllowed(name) = refusal.reason {
-                    Some(format!("The parameter is {name}."))
+                    Some(Detail {
+                        message: "detail.parameter",
+                        value: name.to_string(),
+                    })
                 } else {
                     None
                 };
@@ -89,21 +92,19 @@ impl Responder {
         let site = app.origin.host();
         let code = support_code(refusal.reason.code(), request_id);
         match refusal.reason {
-            Reason::PostNotPreserved(_, error) => {
-                Some(self.pages.post_not_preserved(&PostNotPreservedPage {
-                    site,
-                    because: messages::post_not_preserved_text(error),
-                    login: &href(login?)?,
-                    request_id: &code,
-                }))
-            }
-            Reason::LoginBlockedInFrame(_) => Some(self.pages.frame_login(&FrameLoginPage {
+            Reason::PostNotPreserved(_, error) => Some(Page::new(&PostNotPreservedPage {
+                site,
+                because: messages::post_not_preserved_text(error),
+                login: &href(login?)?,
+                request_id: &code,
+            })),
+            Reason::LoginBlockedInFrame(_) => Some(Page::new(&FrameLoginPage {
                 site,
                 login: &href(login?)?,
                 request_id: &code,
             })),
             Reason::Forbidden if refusal.client_kind.reads_pages() => {
-                Some(self.pages.forbidden(&ForbiddenPage {
+                Some(Page::new(&ForbiddenPage {
                     site,
                     user: &display_name(refusal.user.as_ref()?),
                     switch_account: &href(login.unwrap_or(&app.endpoint_path("logout")))?,

@@ -163,12 +163,10 @@ fn ascii(location: &str) -> Cow<'_, str> {
     ascii.into()
 }
 
+/// A page. [`Responder::render_page`](super::Responder::render_page) renders it.
 pub(super) fn page_response(status: StatusCode, page: Page) -> Response<Body> {
-    let mut response = text_response(status, "text/html; charset=utf-8", page.html);
-    response.headers_mut().insert(
-        header::CONTENT_SECURITY_POLICY,
-        page.content_security_policy,
-    );
+    let mut response = text_response(status, "text/html; charset=utf-8", String::new());
+    response.extensions_mut().insert(page);
     response
 }
 

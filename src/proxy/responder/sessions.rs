@@ -8,8 +8,9 @@ use crate::auth::session_list::own::OwnSessions;
 use crate::auth::session_list::{Holder, ListedSession};
 use crate::identity::identity::Identity;
 use crate::policy::app::App;
-use crate::proxy::pages::{Age, SessionRow, SessionsPage};
+use crate::proxy::pages::{Age, Page, SessionRow, SessionsPage};
 use crate::types::time::Timestamp;
+use crate::types::user_agent::ProgramName;
 
 /// The field of the form that names a session.
 pub(in crate::proxy) const SESSION_FIELD: &str = "session";
@@ -34,8 +35,8 @@ impl Responder {
         let values = links.zip(own);
         self.page_or_error(code, values, |(((action, logout), home), own)| {
             let listed = std::iter::once(&own.current).chain(&own.others);
-            let sessions: Vec<SessionRow> = listed.map(|session| row(session, now)).collect();
-            self.pages.sessions(&SessionsPage {
+            let sessions: Vec<SessionRow<'_>> = listed.map(|session| row(session, now)).collect();
+            Page::new(&SessionsPage {
                 site: app.origin.host(),
                 user: &display_name(user),
                 sessions: &sessions,
@@ -50,15 +51,17 @@ impl Responder {
     }
 }
 
-fn row(session: &ListedSession, now: Timestamp) -> SessionRow {
+fn row(session: &ListedSession, now: Timestamp) -> SessionRow<'_> {
     let age = |at: Timestamp| Age::of_secs(now.since(at).as_secs());
+    let program = session.client.program.as_deref().map(ProgramName::of);
     SessionRow {
         name: session.sid.log_name(),
-        site: session.site.clone(),
-        program: session.client.program.clone(),
-        network: session.client.network.clone(),
+        site: &session.site,
+        program: program.map(|program| program.product),
+        system: program.and_then(|program| program.system),
+        network: session.client.network.as_deref(),
         is_native: session.holder == Holder::NativeApp,
         login: age(session.started_at),
-        active: age(session.last_activity),
+        activity: age(session.last_activity),
     }
 }

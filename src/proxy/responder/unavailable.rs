@@ -52,6 +52,7 @@ impl Responder {
             info.client_kind,
             &ErrorResponse {
                 retry_after: Some(unavailable.retry_after),
+                is_repeatable: true,
                 login,
                 ..error
             },
@@ -77,6 +78,7 @@ impl Responder {
             client_kind,
             &ErrorResponse {
                 retry_after: Some(Duration::from_secs(1)),
+                is_repeatable: true,
                 ..error
             },
         )
@@ -120,6 +122,7 @@ impl Responder {
             info.client_kind,
             &ErrorResponse {
                 retry_after,
+                is_repeatable: true,
                 ..error
             },
         )

@@ -49,7 +49,7 @@ impl Responder {
                 action: &action,
                 home: &home,
             };
-            self.pages.logout_confirm(&page)
+            Page::new(&page)
         })
     }
 
@@ -69,7 +69,7 @@ impl Responder {
             "post_replay_confirm",
             href(&post.target).zip(href("/")),
             |(action, home)| {
-                self.pages.replay_post(&ReplayPostPage {
+                Page::new(&ReplayPostPage {
                     site: app.origin.host(),
                     user: &display_name(user),
                     target: &post.target,
@@ -101,7 +101,7 @@ impl Responder {
         };
         self.page_or_error(code, home, |home| {
             let site = app.origin.host();
-            self.pages.signed_out(&SignedOutPage {
+            Page::new(&SignedOutPage {
                 site,
                 provider_may_remember,
                 home: home.as_ref(),

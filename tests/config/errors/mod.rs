@@ -46,6 +46,7 @@ mod bearer;
 mod client;
 mod device_binding;
 mod native;
+mod pages;
 mod provider;
 mod routes;
 mod rules;

@@ -86,7 +86,7 @@ async fn session_copied_before_registration_ends_for_all_when_it_is_used_later()
     assert_shown(&fetched(&mut copy, &url).await);
     doorward.advance_secs(1);
     assert_login_starts(&doorward, &copy.step(&url).await);
-    let reused = r#"doorward_refresh_tokens_reused_total{app="store",outcome="session_ended"}"#;
+    let reused = r#"doorward_refresh_tokens_reused_total{app="store",outcome="session_ended",provider="login"}"#;
     assert_eq!(doorward.metric(reused).await, 1.0);
     assert_login_starts(&doorward, &owner.browser.step(&url).await);
     doorward.provider.assert_no_dead_refresh_token_was_sent();

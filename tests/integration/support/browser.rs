@@ -93,7 +93,7 @@ impl RequestSpec {
         self
     }
 
-    /// Adds a header.
+    /// Adds a header. `user-agent` replaces that of the browser.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
@@ -315,9 +315,14 @@ impl Browser {
             format!("{} {target} HTTP/1.1", request.method),
             format!("Host: {}", authority(&request.url)),
         ];
+        let is_replaced = |name: &str| {
+            let mut names = request.headers.iter().map(|(name, _)| name);
+            name == "User-Agent" && names.any(|given| given.eq_ignore_ascii_case(name))
+        };
         lines.extend(
             implied_headers(request, before)
                 .into_iter()
+                .filter(|(name, _)| !is_replaced(name))
                 .map(|(name, value)| format!("{name}: {value}")),
         );
         lines.extend(

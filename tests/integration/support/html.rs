@@ -96,23 +96,29 @@ impl Form {
 
 /// All links of a page: target and text.
 pub fn links(html: &str) -> Vec<(String, String)> {
-    let anchors = tags(html).into_iter().filter(|tag| tag.name == "a");
+    let tags = tags(html);
+    let anchors = tags.iter().enumerate().filter(|(_, tag)| tag.name == "a");
     anchors
-        .filter_map(|tag| Some((tag.attribute("href")?, tag.text.trim().to_owned())))
+        .filter_map(|(index, anchor)| {
+            let inside = tags[index..].iter().take_while(|tag| tag.name != "/a");
+            let text: String = inside.map(|tag| tag.text.as_str()).collect();
+            Some((anchor.attribute("href")?, text.trim().to_owned()))
+        })
         .collect()
 }
 
 /// The text of a page without its tags.
 pub fn text(html: &str) -> String {
-    let words: Vec<String> = tags(html)
-        .into_iter()
-        .map(|tag| tag.text.trim().to_owned())
-        .collect();
-    words
-        .into_iter()
-        .filter(|words| !words.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
+    /// Elements within a line, which do not separate words.
+    const INLINE: [&str; 4] = ["bdi", "/bdi", "strong", "/strong"];
+    let mut text = String::new();
+    for tag in tags(html) {
+        if !INLINE.contains(&tag.name.as_str()) {
+            text.push(' ');
+        }
+        text.push_str(&tag.text);
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 impl Tag {
