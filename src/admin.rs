@@ -38,7 +38,7 @@ pub const RELOAD_PATH: &str = "/reload";
 /// The path of queries for the session list.
 pub const SESSIONS_PATH: &str = "/sessions";
 
-/// What precedes a key in the response to a reload command.
+/// The prefix of a key in the response to a reload command.
 const NEEDS_RESTART: &str = "needs a restart: ";
 
 const UNREADABLE: &str = "the command cannot be read";
@@ -108,11 +108,11 @@ pub const NOT_PUBLISHED: &str = "known here only, will be published";
 /// Handles `/livez`, `/readyz`, `/metrics`, `/version`, `/revoke`,
 /// `/sessions` and `/reload`.
 pub struct Admin {
-    /// What `/livez` and `/readyz` tell.
+    /// The state that `/livez` and `/readyz` report.
     pub health: Arc<Health>,
-    /// What `/metrics` shows.
+    /// The metrics of `/metrics`.
     pub metrics: Arc<Metrics>,
-    /// What depends on the configuration.
+    /// The parts that depend on the configuration.
     pub operations: Arc<dyn Operations>,
     /// Gets the calls of operators.
     pub audit: Option<AuditBuffer>,

@@ -56,7 +56,7 @@ struct Shared {
     lookups: Option<IntCounterVec>,
 }
 
-/// What is known about a name.
+/// The cached state of a name.
 enum Entry {
     InFlight(watch::Receiver<Option<Answer>>),
     Known {
@@ -66,7 +66,7 @@ enum Entry {
     },
 }
 
-/// What a caller does next.
+/// The next step of a caller.
 enum Step {
     Done(Answer),
     Wait(watch::Receiver<Option<Answer>>),

@@ -83,7 +83,7 @@ pub struct IntrospectionSettings {
 pub struct AuthSettings {
     /// Whether the userinfo endpoint is called for claims that no token has.
     pub userinfo: Userinfo,
-    /// What happens when a replaced refresh token is used again after the grace period.
+    /// Handling of a replaced refresh token that is used again after the grace period.
     pub on_refresh_token_reuse: OnReuse,
     /// How long sessions continue after their JWT expired while the provider is unavailable.
     pub outage_grace: Duration,
@@ -306,7 +306,7 @@ impl AppAuth {
         }
     }
 
-    /// What a user counts as in limits.
+    /// The key of a user in limits.
     pub(in crate::auth) fn client_key(&self, user: &Subject) -> ClientKey {
         ClientKey::of_user(self.provider.settings().issuer.as_str(), user.as_str())
     }

@@ -1,4 +1,4 @@
-//! What all flows share: the apps, the stores, the clock, the background runtime and the observer.
+//! The state that all flows share: the apps, the stores, the clock, the background runtime and the observer.
 
 use std::ops::Deref;
 use std::sync::Arc;

@@ -42,7 +42,7 @@ pub struct Unavailable {
     pub code: &'static str,
     /// For `Retry-After`.
     pub retry_after: Duration,
-    /// What failed.
+    /// The dependency that failed.
     pub cause: FailureCause,
     /// Whether a login helps, because the provider refused to renew the session.
     pub login_helps: bool,

@@ -305,7 +305,7 @@ impl Auth {
         }
     }
 
-    /// What a user counts as in the limits of all apps of the same provider.
+    /// The key of a user in the limits of all apps of the same provider.
     pub fn client_key(&self, app_ref: AppRef<'_>, user: &Subject) -> Option<ClientKey> {
         let app = &self.context.app(app_ref)?;
         Some(app.client_key(user))

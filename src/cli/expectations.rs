@@ -81,7 +81,7 @@ enum TestError {
     ExpectsNothing,
 }
 
-/// What differs from the expectation.
+/// The differences to the expectation.
 #[derive(Debug, PartialEq, Eq)]
 struct Difference {
     what: String,

@@ -193,7 +193,7 @@ fn described(target: &RevocationTarget) -> String {
     }
 }
 
-/// What a revocation does not do.
+/// The limits of a revocation.
 const fn note(target: &RevocationTarget) -> Option<&'static str> {
     match target {
         RevocationTarget::Subject(_) => Some(

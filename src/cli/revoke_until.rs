@@ -18,7 +18,7 @@ impl Until {
     /// Parses the value of the option.
     ///
     /// # Errors
-    /// What is accepted.
+    /// The accepted forms.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let duration = config::parse_duration(text).ok().map(Self::In);
         let parsed = duration.or_else(|| date_time(text).map(Self::At));

@@ -366,7 +366,7 @@ impl Server {
         messages.collect()
     }
 
-    /// What the list does not know.
+    /// The limits of the list.
     fn write_notes(
         &self,
         found: &SessionReport,

@@ -25,9 +25,9 @@ const VARIABLE: &str = "env:";
 
 /// The client secret of the shipped reference file.
 const EXAMPLE_SECRET: &str = "only-an-example";
-/// What secrets in the shipped manifests begin with.
+/// The prefix of secrets in the shipped manifests.
 const PLACEHOLDER: &str = "REPLACE ";
-/// What some editors write at the start of a text file.
+/// The byte order mark that some editors write.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The folder that relative paths start from, and the variables that can stand for files.
@@ -49,7 +49,7 @@ enum Confidentiality {
     Public,
 }
 
-/// What the user can do about a missing file.
+/// The advice about a missing file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Missing {
     /// Provide it.

@@ -14,7 +14,7 @@ use crate::types::files::FileFingerprint;
 /// The longest value that is shown, in characters.
 const MAX_SHOWN: usize = 200;
 
-/// What is shown in place of a secret.
+/// The placeholder of a secret.
 const MASK: &str = "***";
 
 /// Tables with values that may be secrets, such as credentials for an app.
@@ -95,7 +95,7 @@ impl Inputs {
         files.map(|file| file.fingerprint.clone()).collect()
     }
 
-    /// What differs from an earlier configuration, by key.
+    /// The differences to an earlier configuration, by key.
     pub fn changes_since(&self, before: &Self) -> Vec<Change> {
         let of = |inputs: &Self, key: &String| inputs.values.get(key).cloned();
         let keys = self.values.keys().chain(before.values.keys());

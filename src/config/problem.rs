@@ -11,7 +11,7 @@ pub struct Problem {
     pub location: ProblemLocation,
     /// The dotted key, such as `apps.store.rules.1.paths`. Empty for the file as a whole.
     pub key: String,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
     /// How to correct it.
     pub hint: Option<String>,

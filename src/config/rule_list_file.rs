@@ -14,7 +14,7 @@ use crate::policy::rule_lists::{ListContent, ListError, ListKind};
 pub struct RuleListFile {
     /// The file.
     pub path: PathBuf,
-    /// What its entries are.
+    /// The kind of its entries.
     pub kind: ListKind,
     /// Its content.
     pub content: Arc<ListContent>,

@@ -157,7 +157,7 @@ pub struct SessionListConfig {
     pub max_sessions: usize,
     /// The names of users. `None`: as in the logs.
     pub user: Option<LoggedUser>,
-    /// What is kept of clients.
+    /// The details of clients to keep.
     pub client: ClientDetail,
     /// Whether users can see and end their sessions.
     pub has_page: bool,

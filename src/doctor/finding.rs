@@ -14,17 +14,17 @@ pub struct Finding {
     pub severity: Severity,
     /// A stable code.
     pub code: &'static str,
-    /// What it is about.
+    /// Its subject.
     pub subject: Subject,
     /// The dotted key of the configuration, such as `providers.login.issuer`. May be empty.
     pub key: String,
-    /// What was found.
+    /// The observation.
     pub message: String,
-    /// What to do. May be empty.
+    /// The advice. May be empty.
     pub hint: String,
 }
 
-/// What a finding is about, by the names in the configuration.
+/// The subject of a finding, by the names in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// The configuration itself.

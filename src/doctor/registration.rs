@@ -61,7 +61,7 @@ impl RegisteredApp {
     }
 }
 
-/// What the token endpoint thinks of the client.
+/// The token endpoint's verdict on the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ClientVerdict {
     Accepted,

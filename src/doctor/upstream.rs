@@ -27,7 +27,7 @@ use crate::upstream::{
 /// The time limit for looking up the host of an app.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What every client of an upstream needs.
+/// The settings that all clients of upstreams share.
 #[derive(Clone)]
 pub(super) struct ClientParts {
     pub(super) resolver: Resolver,

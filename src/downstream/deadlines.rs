@@ -20,7 +20,7 @@ use super::timer_wheel::{Scheduled, TICK, TimerWheel, to_ticks};
 use crate::lock::lock;
 use crate::types::body::{ReadProgress, ReadState};
 
-/// What the connection waits to read.
+/// The part that the connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadPhase {
     /// No deadline here: a request is in flight, or the connection is not HTTP/1.1.

@@ -160,7 +160,7 @@ impl Listener {
         })
     }
 
-    /// What the requests and responses of this listener take in memory.
+    /// The memory of the requests and responses of this listener.
     pub const fn byte_budget(&self) -> &Arc<ByteBudget> {
         &self.bytes
     }

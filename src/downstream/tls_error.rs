@@ -10,9 +10,9 @@ pub enum TlsError {
     File {
         /// The file.
         path: PathBuf,
-        /// What it should contain.
+        /// The expected content.
         what: &'static str,
-        /// What is wrong.
+        /// The cause.
         reason: String,
     },
     /// The certificate and the key do not belong together.

@@ -15,7 +15,7 @@ use crate::limits::{ByteBudget, ClientKey};
 use crate::lock::lock;
 use crate::types::body::{Body, BodyError};
 
-/// What each chunk takes beside its data, in bytes.
+/// The overhead of each chunk, in bytes.
 const CHUNK_BYTES: usize = 256;
 
 /// The unsent data of one connection. Clones share it.

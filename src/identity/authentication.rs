@@ -52,7 +52,7 @@ fn date(value: &Value) -> Option<Timestamp> {
     Some(Timestamp::from_secs(seconds as u64))
 }
 
-/// What is required of an authentication. The default requires nothing.
+/// Requirements on an authentication. The default requires nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthenticationRequirement {
     /// The accepted values of `acr`, in order of preference. If empty, every value and none.

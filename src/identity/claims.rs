@@ -27,11 +27,11 @@ pub struct ClaimValues {
     /// The name of the claim. `a.b` also means `b` inside `a`, `a[].b` the `b` of each object in the
     /// array `a`, and `a\.b` a name with a dot.
     pub claim: String,
-    /// What its values are.
+    /// The kind of its values.
     pub members: Members,
 }
 
-/// What the values of a claim are.
+/// The kinds of values of claims.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Members {
     /// The claim itself, or the members of an array.
@@ -65,7 +65,7 @@ impl VerifiableClaim {
     };
 }
 
-/// What happens to a claim that the provider marks as not verified.
+/// Handling of a claim that the provider marks as not verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnverifiedClaims {
     /// It counts as absent: anybody may have entered it.

@@ -13,7 +13,7 @@ use crate::types::request_id::RequestId;
 /// Names in braces that are facts of the request, and no claims.
 pub const REQUEST_FACTS: [&str; 3] = ["client_ip", "request_id", "host"];
 
-/// What a template can contain.
+/// The variables of templates.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestFacts<'r> {
     /// `{request_id}`.

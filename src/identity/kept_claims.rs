@@ -36,7 +36,7 @@ pub struct PreviousIdentity {
     pub claims: Claims,
 }
 
-/// What the UserInfo endpoint says about claims that no new token has.
+/// The result of UserInfo for claims that no new token has.
 #[derive(Clone, Debug)]
 pub enum UserinfoResult {
     /// These claims. What it does not mention is gone.
@@ -101,7 +101,7 @@ fn is_protocol(name: &str) -> bool {
     PROTOCOL.contains(&name.split('.').next().unwrap_or(name))
 }
 
-/// What it means that no source has a claim.
+/// The meaning of a claim that no source has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Absent {
     Gone,

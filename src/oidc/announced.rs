@@ -1,4 +1,4 @@
-//! What a provider announces that it supports (RFC 8414 section 2). No login depends on it, because
+//! The capabilities that a provider announces (RFC 8414 section 2). No login depends on it, because
 //! many providers leave members out. PURE.
 
 use serde_json::{Map, Value};

@@ -32,7 +32,7 @@ pub struct AuthorizeRequest<'r> {
     pub nonce: &'r Nonce,
     /// `code_challenge`, with method S256.
     pub code_challenge: &'r str,
-    /// What this login asks for. It overrides the app's `extra_authorization_params`.
+    /// The parameters of this login. They override the app's `extra_authorization_params`.
     pub parameters: &'r LoginParameters,
     /// Extra parameters of the provider. They override all others.
     pub extra: &'r [(&'r str, &'r str)],

@@ -43,7 +43,7 @@ impl ClientSettings {
         }
     }
 
-    /// What every login requires of the user's authentication, by `extra_authorization_params`.
+    /// Requirements of every login on the user's authentication, by `extra_authorization_params`.
     pub fn required_authentication(&self) -> AuthenticationRequirement {
         let parameter = |name| {
             let mut parameters = self.extra_authorization_params.iter();

@@ -30,7 +30,7 @@ pub struct Metadata {
     pub end_session_endpoint: Option<Url>,
     /// Whether every authorization response contains `iss` (RFC 9207).
     pub authorization_response_iss_parameter_supported: bool,
-    /// What the provider announces, for diagnosis.
+    /// The announced capabilities, for diagnosis.
     pub announced: Announced,
     /// Optional members that cannot be used, and count as not offered.
     pub unusable: Vec<MetadataError>,

@@ -45,17 +45,17 @@ pub struct ProviderSettings {
     pub keys_min_refetch: Duration,
     /// Interval at which metadata and keys are fetched in the background.
     pub keys_max_age: Duration,
-    /// What happens to refreshes during an outage of the shared store.
+    /// Handling of refreshes during an outage of the shared store.
     pub on_store_outage: OnStoreOutage,
     /// Dangerous: allows plain http to hosts other than this machine.
     pub allow_insecure_http: bool,
-    /// What happens to claims that the provider marks as not verified.
+    /// Handling of claims that the provider marks as not verified.
     pub unverified_claims: UnverifiedClaims,
     /// Dangerous: accepts logout tokens without `exp`.
     pub allow_logout_tokens_without_exp: bool,
 }
 
-/// What happens to a refresh while it is unknown whether another replica is refreshing the same
+/// Handling of a refresh while it is unknown whether another replica is refreshing the same
 /// session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnStoreOutage {

@@ -50,7 +50,7 @@ pub enum NetworkList {
     File(ListId),
 }
 
-/// What conditions are checked against.
+/// The facts that conditions are checked against.
 #[derive(Clone, Copy, Debug)]
 pub struct Subjects<'s> {
     /// The claims of the caller.

@@ -35,7 +35,7 @@ pub struct PreflightRequest {
     pub headers: String,
 }
 
-/// What the response to a preflight request allows.
+/// The permissions in the response to a preflight request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowedPreflight {
     /// The origin.

@@ -153,7 +153,7 @@ impl<'a> Permit<'a> {
     }
 }
 
-/// What a decision depends on besides the request, its route and its caller.
+/// The inputs of a decision besides the request, its route and its caller.
 #[derive(Clone, Copy, Debug)]
 pub struct AccessContext<'c> {
     /// The lists in files that conditions use.

@@ -13,7 +13,7 @@ use crate::identity::claims::Claims;
 pub struct Denial {
     /// See [`AppliedRule::label`].
     pub rule: String,
-    /// What was missing, with the values that were there. `None` if nothing could have helped, or
+    /// The missing conditions, with the values that were found. `None` if nothing could have helped, or
     /// the reason says it all.
     pub missing: Option<String>,
     /// Whether the response only asks for credentials, because the client has sent none.
@@ -97,7 +97,7 @@ pub struct RuleCheck<'r> {
     pub app_ref: AppRef<'r>,
     /// The rule.
     pub rule: AppliedRule<'r>,
-    /// What conditions are checked against.
+    /// The facts that conditions are checked against.
     pub subjects: Subjects<'r>,
     /// Whether the request has no caller.
     pub is_anonymous: bool,

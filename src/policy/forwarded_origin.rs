@@ -17,7 +17,7 @@ pub enum Scheme {
     Https,
 }
 
-/// What a trusted proxy reports about a request. What is not read by the settings is `None`.
+/// The facts that a trusted proxy reports about a request. Headers that the settings ignore are `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ForwardedOrigin<'h> {
     /// The requested host, with a port if there is one. Not checked yet.

@@ -83,7 +83,7 @@ impl App {
         })
     }
 
-    /// What a link requires of the user's authentication: all that one of the rules requires, or
+    /// The requirements of a link on the user's authentication: all that one of the rules requires, or
     /// allowed values of `acr_values`.
     fn linked_authentication(
         &self,

@@ -200,7 +200,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// What authentication may do for the request. The response to a protocol upgrade sets no
+    /// The permitted effects of authentication for the request. The response to a protocol upgrade sets no
     /// cookie.
     pub fn resume_mode(&self, headers: &HeaderMap) -> ResumeMode {
         match self {

@@ -20,7 +20,7 @@ impl ListId {
     }
 }
 
-/// What the entries of a list are.
+/// The kinds of entries of lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListKind {
     /// Values of a claim.
@@ -50,7 +50,7 @@ pub enum ListError {
     Entry {
         /// The line, from 1.
         line: usize,
-        /// What it should be.
+        /// The expected kind.
         expected: &'static str,
     },
     /// It has more than [`MAX_ENTRIES`] entries.
@@ -59,7 +59,7 @@ pub enum ListError {
 }
 
 impl ListKind {
-    /// What an entry is, for error messages.
+    /// The kind of an entry, for error messages.
     pub const fn expected(self) -> &'static str {
         match self {
             Self::Values => "a value",

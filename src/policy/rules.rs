@@ -9,7 +9,7 @@ use super::path_pattern::{PathPattern, comparable, segments_of};
 use crate::identity::authentication::AuthenticationRequirement;
 use crate::types::target::{PathAmbiguities, Target};
 
-/// Who may access a route.
+/// The callers who may access a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Everyone, authenticated or not.
@@ -60,14 +60,14 @@ impl AuthMethods {
     }
 }
 
-/// What a route requires of a caller.
+/// The requirements of a route on its caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessRequirement {
-    /// Who may access it.
+    /// The callers who may access it.
     pub access: Access,
     /// The credentials that it accepts.
     pub auth_methods: AuthMethods,
-    /// What it requires of the user's authentication. Public routes have no user.
+    /// Its requirements on the user's authentication. Public routes have no user.
     pub authentication: AuthenticationRequirement,
 }
 
@@ -80,7 +80,7 @@ pub struct Rule {
     pub paths: Vec<PathPattern>,
     /// Matches any of these methods, or every method if empty. `GET` includes `HEAD`.
     pub methods: Vec<Method>,
-    /// What it requires.
+    /// Its requirements.
     pub allow: AccessRequirement,
     /// The web origins whose scripts may read Doorward's own responses, in place of the app's.
     pub cors: Option<CorsPolicy>,
@@ -104,9 +104,9 @@ pub enum AppliedRule<'r> {
     Combined,
 }
 
-/// What stands for [`AppliedRule::Default`] in place of the name of a rule.
+/// The name of [`AppliedRule::Default`] in logs.
 pub const DEFAULT_RULE: &str = "default";
-/// What stands for [`AppliedRule::Combined`].
+/// The name of [`AppliedRule::Combined`] in logs.
 pub const COMBINED_RULES: &str = "combined";
 
 /// The compiled rules of one app.
@@ -186,7 +186,7 @@ impl Rules {
         self.rules.iter().any(|rule| rule.allow.auth_methods.basic)
     }
 
-    /// What a rule of these requires.
+    /// The requirements of one of these rules.
     pub fn required_by<'r>(&'r self, rule: AppliedRule<'r>) -> &'r AccessRequirement {
         match rule {
             AppliedRule::Matched { rule, .. } => &rule.allow,

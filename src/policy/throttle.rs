@@ -53,11 +53,11 @@ pub struct BackoffLimit {
 pub struct FailureLimit {
     /// The limit.
     pub backoff: BackoffLimit,
-    /// What a success does.
+    /// The effect of a success.
     pub on_success: OnSuccess,
 }
 
-/// What a success does to the failures in its bucket.
+/// The effect of a success on the failures in its bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnSuccess {
     /// All are forgotten: only one user counts here.

@@ -20,7 +20,7 @@ use crate::limits::{
 };
 use crate::types::body::Body;
 
-/// What a request takes in memory beside its head, in bytes.
+/// The memory of a request besides its head, in bytes.
 pub(super) const REQUEST_BYTES: usize = 8 * 1024;
 
 /// Limits of the bodies that are read for Doorward's own endpoints. Each is small, and has a
@@ -208,7 +208,7 @@ pub(super) async fn acquire(
     }
 }
 
-/// What a request takes in memory until its response head is known: its head, and the one that is
+/// The memory of a request until its response head is known: its head, and the one that is
 /// written for the app.
 pub(super) fn request_bytes(parts: &Parts) -> usize {
     REQUEST_BYTES + 2 * (parts.uri.path().len() + header_bytes(&parts.headers))

@@ -208,7 +208,7 @@ mod tests {
     }
 
     impl Stream {
-        /// What is yielded until the body ends or waits. `None`: it waits.
+        /// The data to yield until the body ends or waits. `None`: it waits.
         async fn next(&mut self) -> Option<Option<String>> {
             poll_fn(|cx| {
                 let polled = Pin::new(&mut self.body).poll_frame(cx);

@@ -23,9 +23,9 @@ const TRY_LATER: &str = "advice.try_later";
 pub(super) struct ErrorText {
     /// The heading.
     pub title: &'static str,
-    /// What happened.
+    /// The event.
     pub explanation: &'static str,
-    /// What the user can do.
+    /// The advice to the user.
     pub advice: &'static str,
 }
 
@@ -189,7 +189,7 @@ pub(super) fn login_failure_detail(failure: &LoginFailure, app: &App) -> Option<
     }
 }
 
-/// What could not be done because a call failed.
+/// The operation that a failed call prevented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// To check or renew the session of the request.

@@ -413,7 +413,7 @@ struct RoutedRequest {
     dialect: Option<Dialect>,
 }
 
-/// What could not be checked.
+/// The check that failed.
 fn attempted_check(app_ref: Option<AppRef<'_>>, cookies: &RequestCookies<'_>) -> Operation {
     let has_session = app_ref.is_some_and(|app_ref| {
         let names = &app_ref.app.cookies;

@@ -60,11 +60,11 @@ pub trait PageContent: Serialize {
     /// The name of the template.
     const TEMPLATE: &'static str;
 
-    /// What the page may do.
+    /// The permissions of the page.
     fn kind(&self) -> PageKind;
 }
 
-/// What a page may do, by its `Content-Security-Policy`.
+/// The permissions of a page, by its `Content-Security-Policy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageKind {
     /// A page without a form, which no frame may contain (clickjacking).
@@ -114,10 +114,10 @@ pub struct Pages {
     brand: Value,
 }
 
-/// What the pages of an app are made of.
+/// The settings of the pages of an app.
 #[derive(Clone, Debug)]
 pub struct PageSettings {
-    /// What they show of the operator.
+    /// The operator's branding.
     pub branding: Branding,
     /// Their languages.
     pub languages: Languages,
@@ -137,7 +137,7 @@ pub enum PagesError {
         templates::describe(source)
     )]
     Sample {
-        /// What the page shows.
+        /// The case that the page shows.
         page: &'static str,
         /// The language.
         language: String,

@@ -50,7 +50,7 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 #[derive(Clone)]
 pub struct RequestTelemetry(Arc<Shared>);
 
-/// What belongs to one configuration.
+/// The telemetry of one configuration.
 pub struct ConfiguredTelemetry {
     /// The metrics, by app index.
     pub apps: Vec<(String, AppMetrics)>,
@@ -159,7 +159,7 @@ impl RequestTelemetry {
     }
 }
 
-/// What is known about a request. Dropping it before its response records that there was none.
+/// The facts about a request. Dropping them before its response records that there was none.
 pub struct RequestRecord {
     shared: Arc<Shared>,
     request_id: RequestId,
@@ -186,7 +186,7 @@ pub struct RequestRecord {
     upload: Option<Arc<UploadProgress>>,
     /// Whether the request body was ended because its session or token is no longer valid.
     upload_is_cut: Option<Arc<AtomicBool>>,
-    /// What the request takes of the byte budget.
+    /// The request's share of the byte budget.
     memory: Option<Reservation>,
     limits: StreamLimits,
     is_recorded: bool,

@@ -42,7 +42,7 @@ use crate::upstream::{AppPlans, Tunnels, Upstreams};
 /// Frequent decisions, whose counters are cached.
 const FREQUENT_DECISIONS: [&str; 3] = ["forward", "start_login", "no_session"];
 
-/// What is the same in every configuration of a process.
+/// The parts that all configurations of a process share.
 pub(super) struct Process {
     pub(super) runtime: BackgroundRuntime,
     pub(super) metrics: Arc<Metrics>,
@@ -318,7 +318,7 @@ impl Configured {
     }
 }
 
-/// What the session list shows of users and clients.
+/// The settings of the session list for users and clients.
 #[derive(PartialEq)]
 struct ListedDetails<'c> {
     user: &'c LoggedUser,

@@ -71,12 +71,12 @@ struct RouteSettings {
     upstream: Option<UpstreamUrl>,
 }
 
-/// What the server would do with a request, and why.
+/// The server's decision about a request, with its reasons.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explanation {
     /// The app, if the host has one.
     pub app: Option<String>,
-    /// What the host and the path lead to.
+    /// The target of the host and the path.
     pub route: String,
     /// The route of the path, if the app has one.
     pub path_route: Option<ExplainedRoute>,
@@ -86,7 +86,7 @@ pub struct Explanation {
     pub client_kind: Option<&'static str>,
     /// The user or OAuth client: `sub`, or the client ID.
     pub subject: Option<String>,
-    /// What the access log calls the user.
+    /// The name of the user in the access log.
     pub user: Option<String>,
     /// The rule, for requests to an app.
     pub rule: Option<ExplainedRule>,
@@ -94,7 +94,7 @@ pub struct Explanation {
     pub decision: &'static str,
     /// The status of the response. `None` if it depends on the app, the provider or the store.
     pub status: Option<u16>,
-    /// What the caller lacks.
+    /// The condition that the caller does not meet.
     pub missing: Option<String>,
     /// The header fields that the app gets, by name, if the request is forwarded.
     pub headers: BTreeMap<String, Vec<String>>,

@@ -1,4 +1,4 @@
-//! What the admin listener shows and does.
+//! The operations of the admin listener.
 
 use std::sync::Arc;
 

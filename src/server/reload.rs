@@ -32,7 +32,7 @@ const MAX_REPORTED: usize = 5;
 /// A table whose changes replace the TLS settings of the listeners.
 const TLS_TABLE: &str = "server.tls.";
 
-/// What started a reload.
+/// The trigger of a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
     /// SIGHUP.
@@ -51,7 +51,7 @@ pub(super) struct Reloader {
     workers: Vec<Arc<ArcSwap<Proxy>>>,
     listeners: ListenerControls,
     at_start: AtStart,
-    /// What was read last, valid or not.
+    /// The configuration that was read last, valid or not.
     attempted: ArcSwap<Inputs>,
     /// Locked during a reload.
     state: Mutex<State>,
@@ -64,9 +64,9 @@ struct AtStart {
     inputs: Inputs,
 }
 
-/// What a reload changes.
+/// The parts that a reload replaces.
 struct State {
-    /// What the configuration in use was read from.
+    /// The sources of the configuration in use.
     inputs: Inputs,
 }
 
@@ -133,7 +133,7 @@ impl Reloader {
         })
     }
 
-    /// What is the same in every configuration.
+    /// The parts that all configurations share.
     pub(super) const fn process(&self) -> &Process {
         &self.process
     }
@@ -143,7 +143,7 @@ impl Reloader {
         self.current.load_full()
     }
 
-    /// What was read last, valid or not.
+    /// The configuration that was read last, valid or not.
     pub(super) fn attempted(&self) -> Arc<Inputs> {
         self.attempted.load_full()
     }

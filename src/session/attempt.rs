@@ -90,7 +90,7 @@ pub struct AttemptState {
     pub logins: u8,
     /// The transport hints of the request that started it.
     pub signs: TransportHints,
-    /// What it asks of the provider. The last field here, and this is the last in other payloads.
+    /// The parameters for the provider. The last field here, and this is the last in other payloads.
     #[serde(deserialize_with = "absent_is_default")]
     pub parameters: LoginParameters,
 }

@@ -192,7 +192,7 @@ impl Purpose for DeviceProofChallenge {
     const NAME: &'static str = "device challenge";
 }
 
-/// What a device signs, sealed.
+/// The challenge that a device signs, sealed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceChallenge {
     /// Doorward's session ID.
@@ -229,7 +229,7 @@ impl DeviceChallenge {
     }
 }
 
-/// What the browser calls its device-bound session. Anybody may know it.
+/// The browser's identifier of its device-bound session. It is no secret.
 pub fn session_identifier(sid: &SessionId) -> String {
     let mut hash = digest::Context::new(&digest::SHA256);
     hash.update(b"doorward device-bound session ");

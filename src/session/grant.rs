@@ -42,7 +42,7 @@ pub struct RefreshGrant {
     /// The provider's session ID (`sid`). `None`: the provider has none, or an earlier version
     /// sealed this.
     pub provider_sid: Option<ProviderSid>,
-    /// What a refreshed ID token is compared with.
+    /// The claims that a refreshed ID token is compared with.
     pub login: LoginClaims,
     /// The device that the session is bound to.
     pub device: DeviceBinding,
@@ -71,7 +71,7 @@ impl RefreshGrant {
         }
     }
 
-    /// What is known without the session's JWT about the user's authentication.
+    /// The facts about the user's authentication that are known without the session's JWT.
     pub fn authentication(&self) -> UserAuthentication {
         UserAuthentication {
             time: self.login.auth_time,

@@ -25,7 +25,7 @@ pub const REMEMBERED: Duration = Duration::from_secs(60);
 /// next login is not started.
 const MAX_LOGINS: u8 = 2;
 
-/// What sent a logged-in user back to the page that started the login. Each has a limit for the
+/// The cause that sent a logged-in user back to the page that started the login. Each has a limit for the
 /// same page within [`REMEMBERED`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SentBackBy {
@@ -112,7 +112,7 @@ impl LoginLoopCause {
     }
 }
 
-/// What headers reveal about how a request reached Doorward. They are not authenticated, so they
+/// Headers that show how a request reached Doorward. They are not authenticated, so they
 /// only select the text of an error page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TransportHints {

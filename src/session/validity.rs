@@ -76,7 +76,7 @@ impl Session {
         })
     }
 
-    /// What the check of its binding needs.
+    /// The inputs of the check of its binding.
     pub const fn bound(&self) -> BoundSession<'_> {
         BoundSession {
             sid: &self.sid,
@@ -264,7 +264,7 @@ impl PresentedSession {
         jwt.or(self.refresh.as_ref().map(|refresh| &refresh.sid))
     }
 
-    /// What the check of its binding needs.
+    /// The inputs of the check of its binding.
     pub fn bound(&self) -> Option<BoundSession<'_>> {
         let by_refresh = self.refresh.as_ref().map(|refresh| BoundSession {
             sid: &refresh.sid,

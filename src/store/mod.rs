@@ -163,7 +163,7 @@ pub struct LogEntry {
     pub ends_at: Timestamp,
 }
 
-/// What [`Store::claim`] writes if the key has no value.
+/// The entry that [`Store::claim`] writes if the key has no value.
 #[derive(Clone, Debug)]
 pub struct Claim<'a> {
     /// The key.

@@ -16,11 +16,11 @@ pub enum Revocation {
     User(Subject, Timestamp),
     /// All sessions that started at or before a time.
     Everyone(Timestamp),
-    /// What a provider ended, by the names that it uses.
+    /// The sessions that a provider ended, by the names that it uses.
     Provider(ProviderRevocation),
 }
 
-/// What a provider ended. Names are unique within one issuer only.
+/// The sessions that a provider ended. Names are unique within one issuer only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProviderRevocation {
     /// Another provider whose access tokens the app accepts. `None`: the app's own.

@@ -34,7 +34,7 @@ const LOGIN_SECONDS: [f64; 9] = [1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 
 /// Upper bounds of cookie size buckets, in bytes. The last one is the cookie budget.
 const COOKIE_BYTES: [f64; 7] = [1024.0, 2048.0, 3072.0, 4096.0, 5120.0, 6144.0, 7168.0];
 
-/// What a metric family is called, without its values.
+/// The name and help of a metric family, without its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FamilyName {
     /// The name.

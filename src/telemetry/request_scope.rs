@@ -43,7 +43,7 @@ struct CallSums {
     store: AtomicU64,
 }
 
-/// What a request called beside its app.
+/// The calls of a request besides that to its app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dependency {
     /// The provider.

@@ -69,7 +69,7 @@ pub struct ActiveSpan {
     has_remote_parent: bool,
 }
 
-/// What a span tells when it ends.
+/// The attributes of a span at its end.
 #[derive(Debug)]
 pub struct EndedSpan {
     /// Its name, of which there are few.

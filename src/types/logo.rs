@@ -16,7 +16,7 @@ const MAX_PIXELS: u32 = 2048;
 const PNG_BEGIN: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
 const PNG_END: &[u8] = b"\0\0\0\0IEND\xaeB`\x82";
 const SVG_NAMESPACE: &str = "http://www.w3.org/2000/svg";
-/// What a logo has no use for, and what might harm a user who opens the file itself: the text in lower
+/// Content that a logo does not need, and that might harm a user who opens the file itself, in lower
 /// case, and its name.
 const REFUSED_IN_SVG: [(&str, &str); 5] = [
     ("<!doctype", "a document type"),

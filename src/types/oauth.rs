@@ -191,7 +191,7 @@ impl KeyFingerprint {
 pub struct Generation(u32);
 
 impl SessionId {
-    /// What logs call the session: the beginning of its hash, in hexadecimal. The ID has too many
+    /// The name of the session in logs: the beginning of its hash, in hexadecimal. The ID has too many
     /// random bits to be guessed, and is not in the log.
     pub fn log_name(&self) -> String {
         let mut hash = digest::Context::new(&digest::SHA256);

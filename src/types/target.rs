@@ -31,7 +31,7 @@ pub struct CanonicalPath<'p> {
     pub text: Cow<'p, str>,
     /// Its ambiguities.
     pub ambiguities: PathAmbiguities,
-    /// What some servers read instead, if that is one other path.
+    /// The path that some servers read instead, if it is one.
     pub other_reading: Option<String>,
 }
 
@@ -123,7 +123,7 @@ impl Target {
         self.ambiguities
     }
 
-    /// What some servers read instead of the path, in canonical form.
+    /// The path that some servers read instead, in canonical form.
     pub fn other_reading(&self) -> Option<&str> {
         self.other_reading.as_deref()
     }

@@ -50,7 +50,7 @@ pub struct TraceContext {
 /// The trace of a request that is forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForwardedTrace {
-    /// What `traceparent` says.
+    /// The content of `traceparent`.
     pub context: TraceContext,
     /// Whether the client's `tracestate` belongs to it.
     pub keeps_state: bool,

@@ -34,7 +34,7 @@ const SYSTEMS: [(&str, &str); 7] = [
     ("Linux", "Linux"),
 ];
 
-/// What is between the product and the system in a name.
+/// The text between the product and the system in a name.
 const ON: &str = " on ";
 
 /// The parts of a name that [`program_name`] gave.

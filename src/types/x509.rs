@@ -23,7 +23,7 @@ pub struct Validity {
     pub not_after: Timestamp,
 }
 
-/// What is wrong with a certificate's validity.
+/// Why a certificate is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValidityProblem {
     /// It is not valid any more.
@@ -52,7 +52,7 @@ impl Validity {
         })
     }
 
-    /// What is wrong at `now`.
+    /// Returns the reason why it is not valid at `now`.
     pub fn problem(self, now: Timestamp) -> Option<ValidityProblem> {
         if now > self.not_after {
             return Some(ValidityProblem::Expired);

@@ -57,7 +57,7 @@ impl AppUpstreams {
     }
 }
 
-/// What every client needs.
+/// The settings that all clients share.
 #[derive(Clone, Debug)]
 struct ClientParts {
     resolver: Resolver,

@@ -28,7 +28,7 @@ pub enum ClientCertificateError {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         reason: String,
     },
     /// The certificate and the key do not belong together.

@@ -10,7 +10,7 @@ use crate::identity::identity::HeaderTemplate;
 use crate::policy::decide::Permit;
 use crate::types::request_id::RequestId;
 
-/// What another proxy must change in a permitted request with the header fields `client`, so that
+/// The changes that another proxy must make to a permitted request with the header fields `client`, so that
 /// the app receives the fields that [`forward()`](super::forward()) sends. `None` if the cookies
 /// cannot be told apart.
 pub fn edge_changes(

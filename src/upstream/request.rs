@@ -17,7 +17,7 @@ pub struct ForwardRequest<'a> {
     pub route: Option<&'a PathRoute>,
     /// The identity headers.
     pub identity_headers: &'a [(HeaderName, HeaderValue)],
-    /// What templates of headers can contain, and `X-Request-Id`.
+    /// The values of variables in header templates, and `X-Request-Id`.
     pub facts: RequestFacts<'a>,
     /// `X-Forwarded-For`.
     pub forwarded_for: &'a str,
@@ -25,7 +25,7 @@ pub struct ForwardRequest<'a> {
     pub forwarded_proto: &'a str,
     /// `X-Forwarded-Host`, and `Host` if the app preserves the public host.
     pub forwarded_host: &'a str,
-    /// What an upstream connection can be pinned to. `None` if the client connection carries
+    /// The client connection to which an upstream connection can be pinned. `None` if the client connection carries
     /// requests of several users.
     pub pin: Option<ClientPin<'a>>,
     /// The trace, in place of the client's `traceparent`. `None`: the client's fields are forwarded.

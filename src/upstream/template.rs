@@ -5,7 +5,7 @@ use std::fmt;
 use super::address::UpstreamUrl;
 use crate::types::host_label::HostLabel;
 
-/// What stands for the label in an address.
+/// The placeholder of the label in an address.
 pub const LABEL: &str = "{label}";
 
 /// The address of a backend by label, such as `http://{label}.apps.internal:8080`.

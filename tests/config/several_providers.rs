@@ -80,7 +80,7 @@ fn each_registration_verifies_only_tokens_of_its_own_provider() {
     assert_eq!(verified, [vec![], vec!["members"]]);
 }
 
-/// What is refused: the replaced text, its replacement, and a part of the message.
+/// A refused configuration: the replaced text, its replacement, and a part of the message.
 const REFUSED: [(&str, &str, &str); 17] = [
     (
         "providers = [",

@@ -25,7 +25,7 @@ pub(crate) struct Page {
 
 /// A fenced code block.
 pub(crate) struct Block {
-    /// What stands behind the fence.
+    /// The text behind the fence.
     pub(crate) language: String,
     /// The code.
     pub(crate) text: String,
@@ -124,7 +124,7 @@ impl Page {
     }
 }
 
-/// What has been opened and not closed yet.
+/// The elements that are open.
 #[derive(Default)]
 struct Reader {
     below: Vec<(usize, String)>,

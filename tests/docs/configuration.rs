@@ -321,7 +321,7 @@ fn key_complaints(page: &Page) -> Vec<String> {
     complaints
 }
 
-/// What is wrong with a stated default: setting it changes the configuration, or it cannot be set at all.
+/// The fault of a stated default: setting it changes the configuration, or it cannot be set at all.
 fn default_complaint(key: &Key, default: &Value) -> Option<String> {
     let mut tried = 0;
     let folder = tempfile::tempdir().unwrap();

@@ -462,7 +462,7 @@ fn command_line_flags_are_documented_and_no_others() {
             .map(|span| (span.text.as_str(), span.line));
         for (text, line) in blocks.chain(spans).filter(|(text, _)| runs_doorward(text)) {
             let (_, arguments) = text.split_once("doorward ").unwrap();
-            // What follows is for another program.
+            // The rest is for another program.
             let arguments = arguments.split(" -- ").next().unwrap();
             let arguments = arguments.split(['#', '&', '|', ';']).next().unwrap();
             for flag in arguments

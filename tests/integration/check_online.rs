@@ -458,7 +458,7 @@ fn every_seeded_fault_is_named() {
     assert!(missed.is_empty(), "{}", missed.join("\n\n"));
 }
 
-/// What the output lacks that must name the fault.
+/// The expected parts that the output lacks.
 fn complaint(fault: &Fault, output: &Output) -> Option<String> {
     let findings = findings(output);
     let written = String::from_utf8_lossy(&output.stdout);

@@ -275,7 +275,7 @@ async fn malformed_request_has_an_access_log_entry() {
     .await;
 }
 
-/// What is cut at the end of a drain was not cut by its client.
+/// A response that is cut at the end of a drain was not cut by its client.
 #[tokio::test]
 async fn request_cut_by_the_drain_is_logged_as_shutting_down() {
     let doorward = Setup::plain().start();

@@ -278,7 +278,7 @@ fn payload(token: &str) -> Map<String, Value> {
     serde_json::from_slice(&payload).expect("claims")
 }
 
-/// What the server did.
+/// The server's decision.
 struct Served {
     status: u16,
     received: Option<Received>,

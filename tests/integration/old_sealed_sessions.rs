@@ -32,7 +32,7 @@ const NATIVE: &str = "\n[apps.store.native]\npassword_grant = true\n";
 struct RecordedSession {
     /// Name and value of each cookie at the store.
     cookies: BTreeMap<String, String>,
-    /// What the provider issued.
+    /// The tokens that the provider issued.
     refresh_token: String,
     provider_sid: String,
 }
@@ -43,7 +43,7 @@ struct RecordedTokens {
     access_token: String,
     refresh_token: String,
     device_token: String,
-    /// What the provider issued.
+    /// The tokens that the provider issued.
     provider_refresh_token: String,
     provider_sid: String,
 }

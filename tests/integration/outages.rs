@@ -27,7 +27,7 @@ const JWT_LIFETIME: u64 = 301;
 /// A time after which every backoff has ended.
 const BACKOFF: u64 = 61;
 
-/// What fails.
+/// The dependency that fails.
 #[derive(Clone, Debug)]
 enum Outage {
     LogSink(SinkFault),

@@ -182,7 +182,7 @@ async fn reload_keeps_the_list_and_forgets_names_that_it_may_not_show() {
         (&kept[0].sid, &kept[0].user, &kept[0].network),
         (&named[0].sid, &None, &None)
     );
-    // What is recorded from now on has none either.
+    // Later entries have none either.
     doorward.advance_secs(200);
     assert_eq!(alice.step(&doorward.store_url(CART)).await.status(), 200);
     let later = reported(&doorward).await;

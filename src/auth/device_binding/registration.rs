@@ -30,7 +30,7 @@ const MAX_REFRESHES: usize = 3;
 /// A session that was bound.
 #[derive(Debug)]
 pub struct RegisteredDevice {
-    /// What the browser calls the session.
+    /// The browser's identifier of the session.
     pub session_identifier: String,
     /// The cookies of the bound session.
     pub set_cookies: SetCookieHeaders,

@@ -37,7 +37,7 @@ pub(in crate::auth) struct CodeResponse {
     pub(in crate::auth) code: AuthorizationCode,
     /// When the authorization request was made.
     pub(in crate::auth) requested_at: Timestamp,
-    /// What it requires of the user's authentication.
+    /// Its requirements on the user's authentication.
     pub(in crate::auth) required: AuthenticationRequirement,
 }
 
@@ -88,7 +88,7 @@ impl CodeRedeemer {
             }
         };
         let redeemed = self.exchange(app, response, sid).await;
-        // What a second callback gets: the same grant, sealed, or a marker for failure. The marker
+        // The result for a second callback: the same grant, sealed, or a marker for failure. The marker
         // expires as soon as no callback can wait for it, because anybody can send invalid codes.
         let sealed = redeemed.as_ref().ok().and_then(|grant| {
             let nonce = random::bytes().ok()?;
@@ -155,7 +155,7 @@ impl CodeRedeemer {
     }
 }
 
-/// What a login with these parameters requires of the user's authentication.
+/// The requirements of a login with these parameters on the user's authentication.
 pub(in crate::auth) fn required_by(
     app: &AppAuth,
     parameters: &LoginParameters,

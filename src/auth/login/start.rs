@@ -25,7 +25,7 @@ use crate::session::login_host::LoginRequest;
 use crate::session::login_loop::TransportHints;
 use crate::types::oauth::{Nonce, PkceVerifier, State};
 
-/// What precedes a login.
+/// The event that led to a login.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LoginContext {
     /// How often it was restarted automatically.

@@ -267,7 +267,7 @@ impl WebhookReceiver {
     }
 }
 
-/// What the event revokes at this app.
+/// The sessions of this app that the event revokes.
 fn revocation_at(
     app: &AppAuth,
     affected: &AffectedSessions,

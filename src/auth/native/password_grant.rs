@@ -21,7 +21,7 @@ pub(in crate::auth) struct PasswordGrants {
     pub(in crate::auth) throttle: PasswordThrottle,
 }
 
-/// What the provider checks.
+/// The credentials that the provider checks.
 pub(in crate::auth) struct PasswordCredentials {
     pub(in crate::auth) username: String,
     pub(in crate::auth) password: Password,

@@ -39,7 +39,7 @@ const MAX_TRIES: usize = 16;
 /// How many account names are kept with the subject of their last login.
 const MAX_KNOWN_SUBJECTS: usize = 50_000;
 
-/// What a password attempt counts against.
+/// The limits against which a password attempt counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::auth) enum ThrottleKey {
     /// This account, and this address.

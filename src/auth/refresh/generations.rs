@@ -1,4 +1,4 @@
-//! What this process knows about the generations of recent sessions: which is the newest, so that a
+//! The generations of recent sessions in this process: which is the newest, so that a
 //! late response does not bring back an older one and no consumed token is sent, and which a browser
 //! has confirmed. It does not depend on the store, which may forget.
 
@@ -90,7 +90,7 @@ impl NewestGenerations {
             .is_some_and(|known| known.newest > generation)
     }
 
-    /// What is known of the session's rotation.
+    /// The known state of the session's rotation.
     pub(in crate::auth) fn rotation(&self, sid: &SessionId) -> Rotation {
         let Known { newest, confirmed } = self.known.get(sid).unwrap_or_default();
         Rotation {

@@ -35,7 +35,7 @@ const RELEASE_RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// The length of the random part of a holder.
 const HOLDER_LEN: usize = 16;
 
-/// Who holds a lease: random bytes, and the generation whose token is sent.
+/// The holder of a lease: random bytes, and the generation whose token is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::auth) struct Holder(Bytes);
 

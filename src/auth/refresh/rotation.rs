@@ -44,7 +44,7 @@ struct OldRotation {
     ended: bool,
 }
 
-/// What a refresh token of one generation may be used for.
+/// The permitted use of a refresh token of one generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::auth) enum TokenStatus {
     /// The newest: it may be sent to the provider.

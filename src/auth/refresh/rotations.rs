@@ -33,7 +33,7 @@ pub(in crate::auth) struct Rotations<'a> {
     app: &'a AppAuth,
 }
 
-/// What the store has of a session's rotation.
+/// The stored state of a session's rotation.
 #[derive(Default)]
 pub(in crate::auth) struct StoredRotation {
     /// `None`: the session was never refreshed, or the store has forgotten it.
@@ -333,7 +333,7 @@ impl StoredRotation {
     }
 }
 
-/// What a stored successor of this generation begins with. It is not authenticated: it decides when
+/// The prefix of a stored successor of this generation. It is not authenticated: it decides when
 /// the entry expires, and nothing else.
 fn tag_of(generation: Generation) -> String {
     format!("{:08x}", generation.number())

@@ -112,7 +112,7 @@ impl GrantError {
 pub(in crate::auth) struct LoginRequest<'r> {
     pub(in crate::auth) nonce: &'r Nonce,
     pub(in crate::auth) requested_at: Timestamp,
-    /// What it requires of the user's authentication.
+    /// Its requirements on the user's authentication.
     pub(in crate::auth) required: &'r AuthenticationRequirement,
 }
 

@@ -30,7 +30,7 @@ const MAX_SEEN: usize = 10_000;
 /// How long a command waits until the store has its revocations. Longer than the longest call.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// What an operator wants to revoke.
+/// The target of a revocation command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RevocationTarget {
     /// A user, by `sub`: all sessions that started until now.

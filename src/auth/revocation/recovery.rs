@@ -50,13 +50,13 @@ impl Loss {
 /// How soon missing entries are looked for again. Some can never be published.
 const ENTRIES_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What is to be published again.
+/// The events to publish again.
 #[derive(Debug, Default)]
 pub(super) struct Recovery(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// What was published since the loss. `None`: there is nothing to publish again.
+    /// The events that were published since the loss. `None`: there is nothing to publish again.
     published: Option<HashSet<u64>>,
     /// When entries were found to be missing.
     entries_at: Option<Instant>,
@@ -81,7 +81,7 @@ impl Recovery {
         if is_new {
             tracing::warn!(reason = loss.reason(), "store_lost_revocations");
         }
-        // What was published before the loss does not count.
+        // Events that were published before the loss do not count.
         if is_new || loss == Loss::Data {
             state.published = Some(HashSet::new());
         }

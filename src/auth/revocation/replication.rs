@@ -155,7 +155,7 @@ impl RevocationReplicator {
     pub fn begin_catch_up(&self, ready: Condition) {
         self.state.sync.begin_catch_up(ready);
         let now = self.context.now();
-        // What this process could not publish before it was restarted.
+        // Events that this process could not publish before it was restarted.
         self.apply_slice(self.context.stores.outbox.first(usize::MAX).iter(), now);
     }
 
@@ -277,7 +277,7 @@ impl RevocationReplicator {
             if batch.lost {
                 self.note_loss(Loss::Data);
             }
-            // What is published meanwhile is read by the next poll, so that a flood ends no poll.
+            // Events that are published meanwhile are read by the next poll, so that a flood ends no poll.
             let goal = *goal.get_or_insert(batch.held);
             read += batch.read;
             let entries = batch.entries.iter();

@@ -39,7 +39,7 @@ pub enum SessionUpdate {
 pub struct Authentication {
     /// The caller, or why it cannot be determined now.
     pub caller: Result<Caller, Unavailable>,
-    /// What the response does with the session.
+    /// The change that the response makes to the session.
     pub update: SessionUpdate,
     /// When the request was authenticated.
     pub at: Timestamp,

@@ -1,4 +1,4 @@
-//! What the list keeps of the client of a session.
+//! The client of a session, as the list keeps it.
 
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ pub struct ClientOfRequest<'r> {
     pub headers: &'r HeaderMap,
 }
 
-/// What of a session's client is kept.
+/// The details of a session's client to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientDetail {
     /// Nothing.

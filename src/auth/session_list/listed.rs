@@ -1,4 +1,4 @@
-//! What the list knows of a session.
+//! A session in the list.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub struct ListedSession {
     pub site: String,
     /// The provider.
     pub provider: ProviderName,
-    /// What the settings call the user.
+    /// The name of the user, by the settings.
     pub user: Option<String>,
     /// When the user logged in.
     pub started_at: Timestamp,
@@ -39,7 +39,7 @@ pub struct ListedSession {
     pub last_activity: Timestamp,
     /// From when the idle timeout counts: the last activity, or the end of a native app's token.
     pub(in crate::auth) idle_from: Timestamp,
-    /// What holds the session.
+    /// The holder of the session.
     pub holder: Holder,
     /// The client that used it first.
     pub client: ListedClient,
@@ -49,7 +49,7 @@ pub struct ListedSession {
     pub(super) is_of_replica: bool,
 }
 
-/// What holds the tokens of a session.
+/// The holder of the tokens of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
     /// A browser, in cookies.
@@ -58,7 +58,7 @@ pub enum Holder {
     NativeApp,
 }
 
-/// What is kept of a client.
+/// The details of a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListedClient {
     /// The name of its program.

@@ -48,18 +48,18 @@ pub trait UserNames: fmt::Debug + Send + Sync {
     fn name(&self, subject: &Subject, claims: &Claims) -> Option<String>;
 }
 
-/// What is listed.
+/// The settings of the list.
 #[derive(Clone, Debug)]
 pub struct SessionListSettings {
     /// The most sessions of a process. 0: none are listed.
     pub max_sessions: usize,
-    /// What is kept of clients.
+    /// The details of clients to keep.
     pub client: ClientDetail,
     /// The names of users. `None`: nothing is configured yet.
     pub names: Option<Arc<dyn UserNames>>,
 }
 
-/// What is listed in this process, whatever its configuration.
+/// The list of this process, whatever its configuration.
 pub(in crate::auth) struct SessionListState {
     pub(in crate::auth) index: SessionIndex,
     settings: ArcSwap<SessionListSettings>,

@@ -37,7 +37,7 @@ const MAX_BATCH_BYTES: usize = 8 * 1024;
 /// How many entries are applied before other tasks of the background runtime run.
 const APPLIED_AT_ONCE: usize = 16;
 
-/// What is to be published, and what was read.
+/// The sessions to publish, and those that were read.
 #[derive(Debug, Default)]
 pub(super) struct Replication {
     pending: Mutex<BTreeSet<EntryKey>>,

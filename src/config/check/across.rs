@@ -351,7 +351,7 @@ fn hosts(raw: &RawConfig, root: &Location<'_>) {
     }
 }
 
-/// What a host belongs to.
+/// The owner of a host.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Owner<'c> {
     App(&'c str),

@@ -1,4 +1,4 @@
-//! What access rules require of the user's authentication, and the parameters of login links.
+//! Requirements of access rules on the user's authentication, and the parameters of login links.
 
 use super::super::raw::{List, RawApp};
 use super::super::raw_rules::{RawRequire, RawTexts};

@@ -34,7 +34,7 @@ const RESERVED_IN_RESPONSES: [&str; 17] = [
     "www-authenticate",
 ];
 
-/// What `security_headers = "strict"` sets in responses that lack it.
+/// The headers that `security_headers = "strict"` adds to responses without them.
 const STRICT: [(HeaderName, &str); 7] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (X_FRAME_OPTIONS, "SAMEORIGIN"),

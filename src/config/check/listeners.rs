@@ -14,7 +14,7 @@ pub(super) const LISTEN: &str = "127.0.0.1:8080";
 const SHORT_FORM: &str =
     "move it into a table `[[server.listeners]]`, whose tables are all listeners";
 
-/// What listeners depend on beside their own keys.
+/// The settings outside of a listener's own keys that affect it.
 #[derive(Clone, Copy)]
 pub(super) struct ListenerContext<'a> {
     /// Whether `[server.tls]` is there.

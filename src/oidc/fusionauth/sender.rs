@@ -96,7 +96,7 @@ impl SenderProofs {
     /// verification.
     ///
     /// # Errors
-    /// What is missing or wrong.
+    /// The missing or invalid part.
     pub fn check(&self, headers: &HeaderMap) -> Result<SenderCheck, SenderError> {
         if let Some(expected) = &self.basic {
             let given = exactly_one(headers, &header::AUTHORIZATION)

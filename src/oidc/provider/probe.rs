@@ -36,12 +36,12 @@ pub enum AuthorizationProbe {
     Page {
         /// The HTTP status.
         status: u16,
-        /// What the page says that the provider rejects.
+        /// The rejected parameter, by the text of the page.
         rejected: Option<Rejected>,
     },
 }
 
-/// What an error page of a provider rejects.
+/// A parameter that an error page of a provider rejects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejected {
     /// `redirect_uri`.
@@ -165,7 +165,7 @@ fn without_query(url: &Url) -> Url {
     url
 }
 
-/// What an error page is about, by the terms that pages of providers contain. Login pages have some
+/// The subjects of error pages, by the terms that pages of providers contain. Login pages have some
 /// of them too, in their forms. Entra ID shows errors with any status, but with a code.
 fn rejection(page: &str, status: u16) -> Option<Rejected> {
     const REDIRECT_URI: [&str; 3] = ["redirect_uri", "redirect uri", "redirect url"];

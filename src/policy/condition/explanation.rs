@@ -21,11 +21,11 @@ const PERSONAL_CLAIMS: [&str; 5] = ["sub", "email", "preferred_username", "name"
 /// A condition with its result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckedCondition {
-    /// What it requires.
+    /// Its requirement.
     pub condition: String,
     /// Whether it holds.
     pub verdict: Verdict,
-    /// What was there instead or because of which it holds. `None` for combinations.
+    /// The values that were found, which satisfy it or not. `None` for combinations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actual: Option<String>,
     /// The parts of a combination.
@@ -144,7 +144,7 @@ impl Condition {
         }
     }
 
-    /// What a condition without parts requires.
+    /// The requirement of a condition without parts.
     fn requirement(&self) -> String {
         match self {
             Self::Authenticated => "a user".to_owned(),
@@ -164,7 +164,7 @@ impl Condition {
         }
     }
 
-    /// What a condition without parts was checked against.
+    /// The values that a condition without parts was checked against.
     fn actual(&self, subjects: &Subjects<'_>, is_anonymous: bool) -> Option<String> {
         let claims = subjects.claims;
         let text = match self {

@@ -3,7 +3,7 @@
 use crate::session::token::LiveToken;
 use crate::session::validity::{LiveSession, NoSessionReason};
 
-/// Who sent a request.
+/// The sender of a request.
 #[derive(Clone, Debug)]
 pub enum Caller {
     /// The caller is not authenticated.

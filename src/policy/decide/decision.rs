@@ -21,7 +21,7 @@ use crate::policy::rules::AccessRequirement;
 use crate::session::device_binding::Unproven;
 use crate::session::validity::{LiveSession, NoSessionReason};
 
-/// What is done with a request.
+/// The decision about a request.
 #[derive(Debug)]
 pub enum Decision<'a> {
     /// Forward it to the app.
@@ -52,7 +52,7 @@ pub enum Decision<'a> {
         link: LoginLink,
         /// Why there is no session, or not a sufficient one.
         reason: NoSessionReason,
-        /// What the route requires.
+        /// The requirements of the route.
         requirement: &'a AccessRequirement,
     },
     /// Ask whether to replay a preserved form.
@@ -134,7 +134,7 @@ pub enum Decision<'a> {
     CorsPreflight {
         /// The app.
         app_ref: AppRef<'a>,
-        /// What the response allows.
+        /// The permissions in the response.
         allowed: AllowedPreflight,
     },
     /// End the session of the browser that embeds this request in a frame (OpenID Connect
@@ -162,7 +162,7 @@ pub enum Decision<'a> {
     RequireDeviceProof {
         /// The app.
         app_ref: AppRef<'a>,
-        /// What is wrong with the proof.
+        /// The fault of the proof.
         unproven: Unproven,
         /// Whether a redirect can repeat the request. A protocol upgrade follows none.
         by_redirect: bool,
@@ -229,7 +229,7 @@ pub struct Refusal<'a> {
     pub login: Option<LoginLink>,
     /// Whether `user` is a user, not an OAuth client on its own behalf.
     pub is_user: bool,
-    /// What the route requires.
+    /// The requirements of the route.
     pub requirement: Option<&'a AccessRequirement>,
     /// The authentication scheme of the access token that is not authorized.
     pub scheme: Option<Scheme>,

@@ -245,7 +245,7 @@ fn decide_login<'a>(
     request.login(link, NoSessionReason::InsufficientAuthentication)
 }
 
-/// What scripts of an allowed origin may send to native endpoints.
+/// The methods and headers that scripts of an allowed origin may send to native endpoints.
 fn native_preflight(origin: &str) -> AllowedPreflight {
     AllowedPreflight {
         origin: AllowedOrigin::without_credentials(origin),

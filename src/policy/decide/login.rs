@@ -19,7 +19,7 @@ pub(super) struct LoginRequest<'a> {
     pub(super) link: LoginLink,
     /// Why there is no session, or not a sufficient one.
     pub(super) reason: NoSessionReason,
-    /// What the route requires.
+    /// The requirements of the route.
     pub(super) requirement: Option<&'a AccessRequirement>,
 }
 

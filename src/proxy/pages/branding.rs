@@ -20,7 +20,7 @@ const SECONDARY_TEXT: Shades = Shades {
 /// The least contrast of text (WCAG 2.2, success criterion 1.4.3).
 const MIN_CONTRAST: f64 = 4.5;
 
-/// What pages show of their operator.
+/// The operator's name, logo and colors on pages.
 #[derive(Clone, Debug, Default)]
 pub struct Branding {
     /// The name of the site. Default: its host.

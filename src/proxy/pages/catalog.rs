@@ -52,11 +52,11 @@ pub(super) enum Part {
 pub struct CatalogError {
     /// The line, from 1.
     pub line: usize,
-    /// What is wrong there.
+    /// The cause.
     pub cause: CatalogErrorCause,
 }
 
-/// What is wrong in a file of messages.
+/// An error in a file of messages.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogErrorCause {
     /// It is not TOML.

@@ -10,7 +10,7 @@ use super::{Href, PageContent, PageKind};
 pub struct Detail {
     /// The key of the message.
     pub message: &'static str,
-    /// What it names.
+    /// The named value.
     pub value: String,
 }
 

@@ -213,7 +213,7 @@ mod tests {
         Arc::new(english.translated(tag, lines).unwrap().language)
     }
 
-    /// What a template with this call of `t` shows.
+    /// The result of a template with this call of `t`.
     fn shown(language: &Arc<Language>, call: &str, user: &str) -> Result<String, Error> {
         let t = Value::from_dyn_object(Arc::clone(language));
         let values = context! { t => t, user => user };

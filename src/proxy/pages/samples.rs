@@ -15,7 +15,7 @@ const LOGO: &str = "data:image/svg+xml;base64,PHN2ZyB4bWxucz0iaHR0cDovL3d3dy53My
 /// A page with sample values.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
-    /// What it shows.
+    /// The case that it shows.
     pub(super) name: &'static str,
     /// The page.
     pub(super) page: Page,

@@ -28,7 +28,7 @@ const SHIPPED: [(&str, &str); 12] = [
 
 /// The file that replaces the style.
 const STYLE_FILE: &str = "style.css";
-/// What the name of a template that only others use begins with.
+/// The prefix of the names of templates that only others use.
 const PARTIAL: char = '_';
 /// How many instructions the rendering of a page may take.
 const MAX_INSTRUCTIONS: u64 = 100_000;

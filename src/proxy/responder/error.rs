@@ -151,7 +151,7 @@ impl<'t> ErrorResponse<'t> {
     }
 }
 
-/// What a user tells the support: the code, and the request's ID in the log.
+/// The reference that a user gives to the support: the code, and the request's ID in the log.
 pub(super) fn support_code(code: &str, request_id: RequestId) -> String {
     format!("{code} {request_id}")
 }

@@ -14,7 +14,7 @@ const MAX_REPORTED: usize = 100;
 /// The longest value of `INFO` and the longest error, in characters.
 const MAX_TEXT: usize = 200;
 
-/// What one server reports by `INFO`. A member is `None` if the server does not report it.
+/// The report of one server by `INFO`. A member is `None` if the server does not report it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerInfo {
     /// `redis_version`.
@@ -57,7 +57,7 @@ impl FailedCommand {
 }
 
 impl Redis {
-    /// What the server reports about itself: one element, or one for each master of a Cluster.
+    /// The report of the server: one element, or one for each master of a Cluster.
     ///
     /// # Errors
     /// Redis does not respond, or its user may not run `INFO`.

@@ -13,7 +13,7 @@ use crate::types::time::Timestamp;
 /// revocation by these clocks is revoked, even if the clock of the store was set back meanwhile.
 const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
 
-/// What is known about the revocation of a name.
+/// The revocation state of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     /// Which sessions of a user, or of all, are revoked. For the ID of a session: when it was

@@ -137,7 +137,7 @@ mod tests {
     use crate::store::UserSessions;
     use crate::types::oauth::{Issuer, ProviderSid};
 
-    /// What earlier versions wrote.
+    /// The format of earlier versions.
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Earlier {
         revocation: Revocation,

@@ -63,7 +63,7 @@ pub struct SessionKeyRef<'s> {
     pub is_access_token: bool,
 }
 
-/// What [`Revocations::revoke_all`] changed.
+/// The changes of [`Revocations::revoke_all`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RevocationChanges {
     /// The number of revocations that were not known.

@@ -1,4 +1,4 @@
-//! What happens at the limit of revocations: expired ones are removed, then the revoked sessions of
+//! Eviction at the limit of revocations: expired ones are removed, then the revoked sessions of
 //! each user are merged into one revocation of the user, those with most sessions first. Only if
 //! there are too many users, the oldest revocations are merged into one of all sessions that started
 //! before them. So one user cannot end the sessions of others by logging in and out.

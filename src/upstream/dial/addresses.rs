@@ -16,7 +16,7 @@ const FAILURE_MEMORY: Duration = Duration::from_secs(30);
 /// Maximum number of failed addresses that are remembered.
 const MAX_FAILED: usize = 256;
 
-/// What is known about the addresses of a backend.
+/// The history of the addresses of a backend.
 #[derive(Debug, Default)]
 pub(super) struct AddressHistory {
     /// When addresses failed.

@@ -55,7 +55,7 @@ impl BodyDecoder {
     /// Determines the framing. Leaves at most one `Content-Length`, in canonical form, in the head.
     ///
     /// # Errors
-    /// What is invalid about the framing.
+    /// The framing error.
     pub(in crate::upstream) fn for_response(
         head: &mut ResponseHead,
         method: &Method,

@@ -5,7 +5,7 @@ use std::io;
 use super::request_body::Upload;
 use crate::upstream::error::UpstreamError;
 
-/// What a failed request means for its connection.
+/// The effect of a failed request on its connection.
 pub(super) enum ResetReason {
     /// The backend did not process this request (RFC 9113 section 8.7).
     Refused,

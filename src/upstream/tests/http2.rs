@@ -305,7 +305,7 @@ async fn stream_that_is_refused_too_often_fails() {
     );
 }
 
-/// What is larger than the kept part of a body cannot be sent again.
+/// A body larger than the kept part cannot be sent again.
 #[tokio::test]
 async fn refused_stream_with_a_large_body_fails() {
     let (proxy, backend) = start_proxy(Backend::default(), |_| {}).await;

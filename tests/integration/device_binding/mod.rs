@@ -53,7 +53,7 @@ fn assert_shown(page: &Page) {
     assert!(page.text().contains("alice-id"), "{page}");
 }
 
-/// What `/session` says about the binding.
+/// The binding, as `/session` shows it.
 async fn is_bound(doorward: &Doorward, browser: &mut BoundBrowser) -> bool {
     let url = doorward.store_url("/.doorward/session");
     let page = browser.fetch("GET", &url).await;

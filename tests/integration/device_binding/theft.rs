@@ -1,4 +1,4 @@
-//! What a thief gets with copied cookies of a bound session.
+//! The success of a thief with copied cookies of a bound session.
 
 use super::{assert_shown, bound, offering, pending, refreshes, thief};
 use crate::support::assertions::{CART, assert_login_starts, fetched};

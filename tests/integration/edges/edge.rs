@@ -185,7 +185,7 @@ fn around_nginx(folder: &Path) -> String {
     )
 }
 
-/// What precedes a port in the configurations, each with a mark.
+/// The texts before ports in the configurations, each with a mark.
 const PREFIXES: [(&str, char); 3] = [
     ("127.0.0.1:", 'a'),
     ("port_value: ", 'b'),

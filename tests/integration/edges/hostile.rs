@@ -191,7 +191,7 @@ enum Placement {
     Edge(Kind),
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 struct Fate {
     /// `None` if the connection was closed without a response.

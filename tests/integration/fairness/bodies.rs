@@ -87,7 +87,7 @@ async fn stalled_bodies_of_endpoints_do_not_take_the_servers_limit() {
     assert_eq!(own.request("GET", get("/public/x")).await.status(), 200);
 }
 
-/// What looks like the confirmation of a preserved form is read first.
+/// A body that looks like the confirmation of a preserved form is read first.
 #[tokio::test]
 async fn stalled_forms_of_one_client_do_not_hold_the_forms_of_others() {
     let doorward = Setup::plain().server("max_in_flight_requests = 2").start();

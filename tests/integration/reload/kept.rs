@@ -1,4 +1,4 @@
-//! What a reload leaves alone: connections, streams, logins in progress, refreshes, providers and
+//! A reload preserves connections, streams, logins in progress, refreshes, providers and
 //! connections to apps.
 
 use std::time::Duration;

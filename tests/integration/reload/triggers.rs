@@ -1,4 +1,4 @@
-//! What starts a reload of the real process: SIGHUP, changed files, and `doorward reload`.
+//! Triggers of a reload of the real process: SIGHUP, changed files, and `doorward reload`.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -25,7 +25,7 @@ const FORGED: &str = "forged";
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
-    /// What the client receives.
+    /// The bytes that the client receives.
     gets: String,
     /// An alternative that is also correct (RFC 9110 section 8.6 leaves it open).
     #[serde(default)]

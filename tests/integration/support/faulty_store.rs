@@ -17,7 +17,7 @@ use super::redis::RedisServer;
 /// A text that only the script has that releases leases.
 pub const RELEASE: &str = "An expired entry stays";
 
-/// What is wrong with the store.
+/// A fault of the store.
 #[derive(Clone, Debug)]
 pub enum StoreFault {
     /// Nothing passes, and connections stay open.
@@ -106,7 +106,7 @@ impl FaultyStore {
     }
 }
 
-/// What the two directions of a connection know of each other.
+/// The state that the two directions of a connection share.
 #[derive(Default)]
 struct Connection {
     /// The response to a command must not arrive.

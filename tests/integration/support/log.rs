@@ -13,7 +13,7 @@ pub struct Log {
     fault: Arc<Mutex<Option<SinkFault>>>,
 }
 
-/// What is wrong with the output.
+/// A fault of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SinkFault {
     /// It takes nothing.

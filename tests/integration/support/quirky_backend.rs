@@ -24,7 +24,7 @@ pub struct Request {
     pub connection: usize,
 }
 
-/// What the backend does for a path.
+/// The backend's behavior for a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Habit {
     /// Authenticates the connection: `Negotiate USER` at once, `NTLM hello USER` and
@@ -36,10 +36,10 @@ enum Habit {
     UpgradeRequired,
 }
 
-/// What the backend knows about one connection.
+/// The backend's state of one connection.
 #[derive(Default)]
 struct Connection {
-    /// Who has begun to authenticate.
+    /// The client that has begun to authenticate.
     greeted: Option<String>,
     user: Option<String>,
 }

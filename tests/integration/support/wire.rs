@@ -179,7 +179,7 @@ impl Wire {
         }
     }
 
-    /// What has arrived, at most `limit` bytes; waits for the first. Empty at the end of the
+    /// The bytes that have arrived, at most `limit` bytes; waits for the first. Empty at the end of the
     /// stream.
     pub async fn some_bytes(&mut self, limit: usize) -> io::Result<Vec<u8>> {
         if self.ahead.is_empty() {

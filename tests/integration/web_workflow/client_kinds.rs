@@ -1,4 +1,4 @@
-//! What a client without a session gets: a login, a page that links to it, or a problem document.
+//! The response to a client without a session: a login, a page that links to it, or a problem document.
 
 use super::CART;
 use crate::support::assertions::{assert_error_page, assert_login_starts, assert_problem};

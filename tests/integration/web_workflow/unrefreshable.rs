@@ -9,7 +9,7 @@ use crate::support::browser::Page;
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::{Endpoint, Fault, Flaw};
 
-/// What the provider responds to a refresh.
+/// The provider's response to a refresh.
 #[derive(Clone, Debug)]
 enum Refusal {
     Response(Fault),
