@@ -32,10 +32,15 @@ pub struct RevokeArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// A user, by `sub`: all sessions that started before now
-    #[arg(long, value_name = "SUBJECT", conflicts_with = "sid")]
+    #[arg(
+        long,
+        value_name = "SUBJECT",
+        allow_hyphen_values = true,
+        conflicts_with = "sid"
+    )]
     sub: Option<String>,
     /// A single session, by the `sid` or `provider_sid` of the event `session_started`
-    #[arg(long, value_name = "SESSION")]
+    #[arg(long, value_name = "SESSION", allow_hyphen_values = true)]
     sid: Option<String>,
     /// With `--sub`: the user may not log in until this time, such as `8h` from now
     #[arg(long, value_name = "TIME", requires = "sub", value_parser = Until::parse)]

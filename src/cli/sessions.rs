@@ -67,6 +67,7 @@ struct ListArgs {
 #[derive(Debug, Args)]
 struct ShowArgs {
     /// The session: its name in the logs and in the list, or its `sid`
+    #[arg(allow_hyphen_values = true)]
     session: String,
     #[command(flatten)]
     server: ServerArgs,
@@ -78,6 +79,7 @@ struct ShowArgs {
 #[derive(Debug, Args)]
 struct EndArgs {
     /// A session: its name in the logs and in the list, or its `sid`
+    #[arg(allow_hyphen_values = true)]
     session: Option<String>,
     #[command(flatten)]
     server: ServerArgs,
@@ -99,7 +101,7 @@ struct ServerArgs {
 #[derive(Debug, Args)]
 struct FilterArgs {
     /// Of a user, by `sub` or by the name in the list
-    #[arg(long, value_name = "USER")]
+    #[arg(long, value_name = "USER", allow_hyphen_values = true)]
     user: Option<String>,
     /// Of a user, by e-mail address, if `session.list.user` is `{email}`
     #[arg(long, value_name = "ADDRESS")]

@@ -26,11 +26,11 @@ async fn revoke_ends_sessions_by_user_session_and_app() {
         "{said}"
     );
     assert!(said.contains("straight in again"), "{said}");
-    is_over(&mut alice).await;
+    is_over(&mut alice, 1).await;
     // The provider's session logs her in again, unless she is blocked.
     let mut alice = replicas.logged_in(0, "alice", CART).await;
     revoke(&["--sub", "alice-id", "--until", "8h"]).expect("an order that is followed");
-    is_over(&mut alice).await;
+    is_over(&mut alice, 2).await;
     let page = alice.visit(&Replicas::store_url(CART)).await;
     assert_eq!(page.status(), 403, "{page}");
     assert!(page.words().contains("user_blocked"), "{page}");
@@ -38,7 +38,7 @@ async fn revoke_ends_sessions_by_user_session_and_app() {
     let mut alice = replicas.logged_in(0, "alice", CART).await;
     assert_session_valid(&mut alice).await;
     revoke(&["--sub", "alice-id"]).expect("an order that is followed");
-    is_over(&mut alice).await;
+    is_over(&mut alice, 3).await;
     assert_session_valid(&mut bob).await;
 
     let mut carol = replicas.logged_in(0, "carol", CART).await;
@@ -54,12 +54,12 @@ async fn revoke_ends_sessions_by_user_session_and_app() {
             .to_owned()
     });
     revoke(&["--sid", &sid.expect("a session in the line")]).expect("an order that is followed");
-    is_over(&mut carol).await;
+    is_over(&mut carol, 4).await;
 
     revoke(&["--app", "forum"]).expect("an order that is followed");
     assert_session_valid(&mut bob).await;
     revoke(&["--app", "store"]).expect("an order that is followed");
-    is_over(&mut bob).await;
+    is_over(&mut bob, 5).await;
 
     for (words, told) in [
         (&["--app", "shop"][..], "unknown app `shop`"),
@@ -75,6 +75,10 @@ async fn revoke_ends_sessions_by_user_session_and_app() {
     ] {
         let said = revoke(words).expect_err("no order");
         assert!(said.contains(told), "{words:?}: {said}");
+    }
+    // Names of sessions and users may begin with a hyphen.
+    for words in [["--sid", "-5Qk"], ["--sub", "-5Qk"]] {
+        revoke(&words).expect("an order that is followed");
     }
     let unreachable = replicas.command(&["revoke", "--admin", "127.0.0.1:1", "--sub", "alice-id"]);
     assert!(
@@ -139,9 +143,10 @@ async fn post(doorward: &Doorward, order: String) -> Page {
     Browser::new(doorward.clock.clone()).send(request).await
 }
 
-async fn is_over(browser: &mut Browser) {
+/// `number` tells the calls of this function apart.
+async fn is_over(browser: &mut Browser, number: usize) {
     let page = browser.step(&Replicas::store_url(CART)).await;
-    assert_eq!(page.status(), 302, "{page}");
+    assert_eq!(page.status(), 302, "{number}: {page}");
 }
 
 async fn assert_session_valid(browser: &mut Browser) {

@@ -271,7 +271,9 @@ fn is_sufficient(requirement: &AccessRequirement, caller: &Caller) -> bool {
 
 /// Checks a login that starts although there may be a session.
 fn check_login_link(link: &LoginLink, reason: NoSessionReason, route: &Route<'_>, caller: &Caller) {
-    crate::checks::return_to::check(link.return_to.as_str());
+    if !matches!(route, Route::Endpoint(_, Endpoint::Sessions)) {
+        crate::checks::return_to::check(link.return_to.as_str());
+    }
     if let Route::App(AppRoute { requirement, .. }) = route {
         assert_eq!(
             link.parameters,
