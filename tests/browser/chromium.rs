@@ -39,6 +39,16 @@ pub struct Chromium {
     _profile: TempDir,
 }
 
+/// The settings of a browser.
+pub struct Launch<'l> {
+    /// The hashes of the public keys of certificates that it trusts, in addition to the defaults.
+    pub trusted_keys: Vec<String>,
+    /// Each `host:port` is mapped to another port.
+    pub ports: Vec<(&'l str, u16)>,
+    /// The features to enable.
+    pub features: Option<&'l str>,
+}
+
 struct Driver {
     port: u16,
     process: Child,
@@ -53,25 +63,34 @@ impl Chromium {
 
     /// Like `start`, and maps each `host:port` to another port, for URLs without a port.
     pub async fn start_with_ports(trusted: &[&Certificate], ports: &[(&str, u16)]) -> Self {
+        let keys = trusted.iter().map(|certificate| certificate.spki_sha256());
+        Self::launch(&Launch {
+            trusted_keys: keys.collect(),
+            ports: ports.to_vec(),
+            features: None,
+        })
+        .await
+    }
+
+    /// Starts a browser with these settings.
+    pub async fn launch(launch: &Launch<'_>) -> Self {
         let driver = Driver::start();
         let profile = tempfile::tempdir().expect("a folder for the profile");
         let mut arguments: Vec<String> = FLAGS.iter().map(ToString::to_string).collect();
         arguments.push(format!("--user-data-dir={}", profile.path().display()));
-        let mut names: Vec<String> = ports
+        let mut names: Vec<String> = launch
+            .ports
             .iter()
             .map(|(name, port)| format!("MAP {name} 127.0.0.1:{port}"))
             .collect();
         names.push("MAP * 127.0.0.1".to_owned());
         arguments.push(format!("--host-resolver-rules={}", names.join(",")));
-        if !trusted.is_empty() {
-            let keys: Vec<String> = trusted
-                .iter()
-                .map(|certificate| certificate.spki_sha256())
-                .collect();
-            arguments.push(format!(
-                "--ignore-certificate-errors-spki-list={}",
-                keys.join(",")
-            ));
+        if !launch.trusted_keys.is_empty() {
+            let keys = launch.trusted_keys.join(",");
+            arguments.push(format!("--ignore-certificate-errors-spki-list={keys}"));
+        }
+        if let Some(features) = launch.features {
+            arguments.push(format!("--enable-features={features}"));
         }
         let mut capabilities = Map::new();
         capabilities.insert(

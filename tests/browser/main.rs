@@ -13,6 +13,8 @@ mod chromium_selftest;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod device_binding;
+#[cfg(test)]
 pub mod journey;
 #[cfg(test)]
 mod login_host;

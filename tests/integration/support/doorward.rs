@@ -24,7 +24,7 @@ use super::deployment::Deployment;
 use super::journey::Site;
 use super::log::Log;
 use super::provider::{Client, Endpoint, FakeProvider, User};
-use super::tls::Authority;
+use super::tls::{Authority, spki_sha256_of};
 
 /// The initial time of every test, in 2027.
 pub const BEGIN: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -364,6 +364,12 @@ impl Doorward {
     /// The authority of its certificates.
     pub fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    /// The hash of its public key, for browsers that trust no authority of the tests.
+    pub fn spki_sha256(&self) -> String {
+        let key = std::fs::read_to_string(self.file.with_file_name("tls.pem"));
+        spki_sha256_of(&key.expect("a key file"))
     }
 
     /// The URL of a store page.

@@ -140,9 +140,16 @@ impl Certificate {
     /// Base64 of the SHA-256 of the public key, for Chromium's
     /// `--ignore-certificate-errors-spki-list`.
     pub fn spki_sha256(&self) -> String {
-        STANDARD.encode(digest::digest(
-            &digest::SHA256,
-            &self.key.subject_public_key_info(),
-        ))
+        spki_sha256(&self.key)
     }
+}
+
+/// The same for the certificate of a private key, PEM.
+pub fn spki_sha256_of(key_pem: &str) -> String {
+    spki_sha256(&KeyPair::from_pem(key_pem).expect("a key"))
+}
+
+fn spki_sha256(key: &KeyPair) -> String {
+    let public_key = key.subject_public_key_info();
+    STANDARD.encode(digest::digest(&digest::SHA256, &public_key))
 }
