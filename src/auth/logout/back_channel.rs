@@ -213,7 +213,7 @@ impl BackchannelLogout {
             }),
         });
         let ends_at = now.plus(app.app.limits.absolute);
-        self.replicator.revoke(app, revocation, ends_at)
+        self.replicator.revoke(app, revocation, ends_at, now)
     }
 }
 

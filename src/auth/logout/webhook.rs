@@ -236,7 +236,7 @@ impl WebhookReceiver {
             if let Some(revocation) = revocation_at(other, &event.affected, started_until) {
                 tracing::info!(app = %other.app.name, webhook = event.id, reason = event.code, "sessions_revoked_by_webhook");
                 let ends_at = now.plus(other.app.limits.absolute);
-                publications.push(self.replicator.revoke(other, revocation, ends_at));
+                publications.push(self.replicator.revoke(other, revocation, ends_at, now));
             }
         }
         let deadline = Instant::now() + STORE_TIMEOUT;

@@ -132,7 +132,10 @@ impl SessionRevoker {
         let ends_at = session.started_at.plus(app.app.limits.absolute);
         let revocation = Revocation::Session(session.sid.clone(), session.subject.clone());
         // The caller does not wait for the other replicas.
-        self.replicator.revoke(app, revocation, ends_at).detach();
+        let now = self.context.now();
+        self.replicator
+            .revoke(app, revocation, ends_at, now)
+            .detach();
     }
 
     /// Revokes a session and its rotation, so that an in-flight refresh at another replica cannot

@@ -179,12 +179,10 @@ impl RevocationCommands {
             let about = EventSession::from(&command.revocation);
             let revocation = until_receipt(command, now);
             let elsewhere = at_other_issuers(app, &revocation);
-            publications.extend(
-                [revocation]
-                    .into_iter()
-                    .chain(elsewhere)
-                    .map(|revocation| self.replicator.revoke_with(app, revocation, ends_at, block)),
-            );
+            publications.extend([revocation].into_iter().chain(elsewhere).map(|revocation| {
+                self.replicator
+                    .revoke_with(app, revocation, ends_at, block, now)
+            }));
             self.context
                 .observer
                 .record_event(app, Event::Revocation, "ordered", &about);

@@ -97,14 +97,17 @@ impl RevocationReplicator {
     }
 
     /// Revokes sessions of `app`, here at once and at other replicas within a second. `ends_at` is
-    /// when the last of them would have reached its absolute timeout.
+    /// when the last of them would have reached its absolute timeout. `now` is the time that the
+    /// revocation was made with: read again in the next second, it would order a revocation until now
+    /// before sessions that started just before.
     pub(in crate::auth) fn revoke(
         &self,
         app: &AppAuth,
         revocation: Revocation,
         ends_at: Timestamp,
+        now: Timestamp,
     ) -> Publication {
-        self.revoke_with(app, revocation, ends_at, None)
+        self.revoke_with(app, revocation, ends_at, None, now)
     }
 
     /// The same, and no session of the user may start while `block` lasts.
@@ -114,8 +117,8 @@ impl RevocationReplicator {
         revocation: Revocation,
         ends_at: Timestamp,
         block: Option<Timestamp>,
+        now: Timestamp,
     ) -> Publication {
-        let now = self.context.now();
         let time = self.context.stores.sessions.time_bound(now);
         let given = time.unwrap_or(StoreTime::from_millis(now.secs().saturating_mul(1000)));
         let event = RevocationEvent {

@@ -88,7 +88,9 @@ impl SessionList {
             let revocation = Revocation::User(subject.clone(), now);
             let ends_at = now.plus(app.app.limits.absolute);
             // The caller does not wait for the other replicas.
-            self.replicator.revoke(app, revocation, ends_at).detach();
+            self.replicator
+                .revoke(app, revocation, ends_at, now)
+                .detach();
         }
         for session in sessions {
             let Some(app) = self.app_of(&session) else {

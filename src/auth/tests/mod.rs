@@ -9,6 +9,7 @@ mod provider;
 mod redeem;
 mod refresh;
 mod replicas;
+mod revocation;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
