@@ -294,12 +294,13 @@ mod tests {
 
     #[test]
     fn output_is_told_from_another() {
-        let (one, other) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        let output = tempfile::tempfile().unwrap();
+        let another = tempfile::tempfile().unwrap();
         assert_eq!(
-            file_id(&one).unwrap(),
-            file_id(&one.try_clone().unwrap()).unwrap()
+            file_id(&output).unwrap(),
+            file_id(&output.try_clone().unwrap()).unwrap()
         );
-        assert_ne!(file_id(&one).unwrap(), file_id(&other).unwrap());
+        assert_ne!(file_id(&output).unwrap(), file_id(&another).unwrap());
     }
 
     #[tokio::test]

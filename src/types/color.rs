@@ -38,8 +38,9 @@ impl Color {
 
     /// The contrast ratio, from 1 to 21 (WCAG 2.2, contrast ratio).
     pub fn contrast(self, other: Self) -> f64 {
-        let (one, two) = (self.luminance(), other.luminance());
-        (one.max(two) + 0.05) / (one.min(two) + 0.05)
+        let luminance = self.luminance();
+        let of_other = other.luminance();
+        (luminance.max(of_other) + 0.05) / (luminance.min(of_other) + 0.05)
     }
 
     /// Black or white, whichever is easier to read on this color. The contrast is at least 4.58.

@@ -71,8 +71,8 @@ struct Server {
     url: String,
 }
 
-/// The matchers of a rule with their arguments: `Host`, `app.example.com`. `None`: it is none of
-/// matchers that are joined by `&&` and `||`, in which `|` and `&` are not part of an argument.
+/// The matchers of a rule with their arguments: `Host`, `app.example.com`. `None`: the rule does not
+/// consist of matchers that are joined by `&&` and `||`. No argument may contain `|` or `&`.
 fn matchers(rule: &str) -> Option<Vec<(&str, Vec<&str>)>> {
     let parts = rule
         .split(['&', '|'])
@@ -113,7 +113,7 @@ fn complaints(text: &str) -> Vec<String> {
             let mut matchers = matchers.iter();
             matchers.all(|(name, arguments)| arguments_of(name) == Some(arguments.len()))
         });
-        complain_if(!known, format!("the rule of {name} is none"));
+        complain_if(!known, format!("the rule of {name} is invalid"));
         let is_there = http.services.contains_key(&router.service);
         complain_if(!is_there, format!("{name} has no service"));
         for middleware in &router.middlewares {
@@ -170,7 +170,7 @@ fn complaints(text: &str) -> Vec<String> {
         let is_url = |server: &Server| server.url.starts_with("http://");
         complain_if(
             servers.is_empty() || !servers.iter().all(is_url),
-            format!("{name} is none"),
+            format!("{name} has no valid server"),
         );
     }
     complaints

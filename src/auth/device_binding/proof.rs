@@ -26,7 +26,7 @@ pub enum ProofOutcome {
     ChallengeRequired(HeaderValue),
     /// The browser's session of this identifier is not the one of its cookies: it must forget it.
     SessionEnded(String),
-    /// Another key signed, or the request is none of a browser.
+    /// Another key signed, or no browser sends such a request.
     Refused(&'static str),
     /// The session cannot be read now.
     Unavailable,

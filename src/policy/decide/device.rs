@@ -76,10 +76,12 @@ fn session_of<'a>(route: &Route<'a>) -> Option<Session<'a>> {
                 is_needed: requirement.access != Access::Public,
             })
         }
-        Route::Endpoint(app_ref, Endpoint::Session | Endpoint::PostReplay) => Some(Session {
-            app_ref: *app_ref,
-            is_needed: true,
-        }),
+        Route::Endpoint(app_ref, Endpoint::Session | Endpoint::Sessions | Endpoint::PostReplay) => {
+            Some(Session {
+                app_ref: *app_ref,
+                is_needed: true,
+            })
+        }
         // A login repairs any session.
         Route::Endpoint(app_ref, Endpoint::Login) => Some(Session {
             app_ref: *app_ref,

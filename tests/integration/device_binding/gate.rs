@@ -34,6 +34,25 @@ async fn stale_proof_is_renewed_and_request_repeated_with_its_body() {
 }
 
 #[tokio::test]
+async fn stale_proof_is_renewed_at_the_page_of_sessions() {
+    let doorward = offering();
+    let mut browser = bound(&doorward).await;
+    let logins = doorward.provider.calls(Endpoint::Authorize);
+    let url = doorward.store_url("/.doorward/sessions");
+    for method in ["GET", "POST"] {
+        doorward.advance_secs(60);
+        let request = RequestSpec::new(Kind::Navigation, &url)
+            .method(method)
+            .from(&url.parse().expect("an URL"));
+        let page = browser.send(request).await;
+        let first = page.chain.first().map(|hop| hop.status);
+        assert_eq!(first, Some(307), "{method}: {page}");
+        assert_ne!(page.status(), 302, "{method}: {page}");
+    }
+    assert_eq!(doorward.provider.calls(Endpoint::Authorize), logins);
+}
+
+#[tokio::test]
 async fn big_upload_at_the_moment_of_staleness_arrives_once_and_whole() {
     let doorward = offering();
     let mut browser = bound(&doorward).await;

@@ -93,7 +93,7 @@ async fn renewal_without_the_key_gets_no_proof() {
     }
     let refused = r#"doorward_device_proofs_total{app="store",outcome="device_signature_invalid"}"#;
     assert_eq!(doorward.metric(refused).await, 1.0);
-    // The owner's proof of an invented or old challenge is none.
+    // The owner's proof of an invented or old challenge does not count.
     for stale in ["invented".to_owned(), challenge.clone()] {
         doorward.advance_secs(200);
         doorward.advance_secs(200);

@@ -220,7 +220,7 @@ async fn each_host_of_a_wildcard_has_its_own_choice_and_callbacks() {
         let last = journey::cookie(&browser, &host, "provider");
         assert_eq!(last.as_deref(), Some(name));
     }
-    // A session of one host is none at the other, and neither is a callback.
+    // A session of one host does not count at the other, and neither does a callback.
     let mut thief = doorward.browser();
     let start = thief
         .step(&format!(
