@@ -38,6 +38,9 @@ pub const RELOAD_PATH: &str = "/reload";
 /// The path of queries for the session list.
 pub const SESSIONS_PATH: &str = "/sessions";
 
+/// The path of maintenance commands.
+pub const MAINTENANCE_PATH: &str = "/maintenance";
+
 /// The prefix of a key in the response to a reload command.
 const NEEDS_RESTART: &str = "needs a restart: ";
 
@@ -67,6 +70,12 @@ pub trait Operations: Send + Sync {
     /// # Errors
     /// The query was rejected.
     fn sessions(&self, message: &str) -> Result<String, String>;
+
+    /// Switches maintenance as the sealed command in `message` says. The outcome in words.
+    ///
+    /// # Errors
+    /// The command was rejected.
+    fn maintenance(&self, message: &str) -> Result<String, String>;
 
     /// Applies the configuration as it is now, if `message` is a reload command.
     fn reload<'a>(&'a self, message: &'a str) -> Operation<'a, Result<Reloaded, ReloadError>>;
@@ -105,8 +114,8 @@ pub struct Applied {
 /// The second line of the response to commands that other replicas do not know yet.
 pub const NOT_PUBLISHED: &str = "known here only, will be published";
 
-/// Handles `/livez`, `/readyz`, `/metrics`, `/version`, `/revoke`,
-/// `/sessions` and `/reload`.
+/// Handles `/livez`, `/readyz`, `/metrics`, `/version`, `/revoke`, `/sessions`, `/reload` and
+/// `/maintenance`.
 pub struct Admin {
     /// The state that `/livez` and `/readyz` report.
     pub health: Arc<Health>,
@@ -191,6 +200,20 @@ impl Admin {
             }
             Err(ReloadError::Rejected(error)) => {
                 tracing::warn!(error, "reload_command_rejected");
+                response(StatusCode::FORBIDDEN, TEXT, format!("{error}\n"))
+            }
+        }
+    }
+
+    async fn maintenance(&self, body: Body) -> Response<Body> {
+        let switched = match read_command(body).await {
+            Some(message) => self.operations.maintenance(&message),
+            None => Err(UNREADABLE.to_owned()),
+        };
+        match switched {
+            Ok(outcome) => response(StatusCode::OK, TEXT, format!("{outcome}\n")),
+            Err(error) => {
+                tracing::warn!(error, "maintenance_command_rejected");
                 response(StatusCode::FORBIDDEN, TEXT, format!("{error}\n"))
             }
         }
@@ -283,6 +306,11 @@ impl Handler for Admin {
         if is_command && request.uri().path() == RELOAD_PATH {
             let response = self.reload(request.into_body()).await;
             self.audit_command(RELOAD_PATH, response.status(), connection);
+            return response;
+        }
+        if is_command && request.uri().path() == MAINTENANCE_PATH {
+            let response = self.maintenance(request.into_body()).await;
+            self.audit_command(MAINTENANCE_PATH, response.status(), connection);
             return response;
         }
         self.respond(request.method(), request.uri().path())
@@ -383,6 +411,11 @@ mod tests {
             report.ok_or_else(|| "no".to_owned())
         }
 
+        fn maintenance(&self, message: &str) -> Result<String, String> {
+            let outcome = (message == "valid").then(|| "on".to_owned());
+            outcome.ok_or_else(|| "no".to_owned())
+        }
+
         fn reload<'a>(&'a self, message: &'a str) -> Operation<'a, Result<Reloaded, ReloadError>> {
             let reloaded = match message {
                 "valid" => Ok(Reloaded {
@@ -460,6 +493,14 @@ mod tests {
         );
         for (command, status, expected) in [("valid", 200, "{}"), ("other", 403, "no\n")] {
             let (head, body) = admin.sessions(Body::full(command)).await.into_parts();
+            let text = body.collect().await.unwrap().to_bytes();
+            assert_eq!(
+                (head.status.as_u16(), &*text),
+                (status, expected.as_bytes())
+            );
+        }
+        for (command, status, expected) in [("valid", 200, "on\n"), ("other", 403, "no\n")] {
+            let (head, body) = admin.maintenance(Body::full(command)).await.into_parts();
             let text = body.collect().await.unwrap().to_bytes();
             assert_eq!(
                 (head.status.as_u16(), &*text),

@@ -1,5 +1,5 @@
-//! Command line: `doorward run`, `check`, `explain`, `test`, `import`, `keygen`, `reload`, `revoke`,
-//! `sessions`, `demo`, and the files that a package has of it.
+//! Command line: `doorward run`, `check`, `explain`, `test`, `import`, `keygen`, `reload`, `maintenance`,
+//! `revoke`, `sessions`, `demo`, and the files that a package has of it.
 
 mod admin_client;
 mod check;
@@ -10,6 +10,7 @@ mod expectations;
 mod explain;
 mod explain_log;
 mod import;
+mod maintenance;
 mod reload;
 mod render_pages;
 mod revoke;
@@ -35,6 +36,7 @@ pub use self::demo::{DemoArgs, demo};
 pub use self::expectations::{TestArgs, test};
 pub use self::explain::{ExplainArgs, explain};
 pub use self::import::{ImportArgs, import};
+pub use self::maintenance::{MaintenanceArgs, maintenance};
 pub use self::reload::{ReloadArgs, reload};
 pub use self::revoke::{RevokeArgs, revoke};
 pub use self::run::run;
@@ -66,6 +68,8 @@ pub enum Command {
     Keygen(KeygenArgs),
     /// Let a running server read its configuration again
     Reload(ReloadArgs),
+    /// Switch maintenance of a running server on or off
+    Maintenance(MaintenanceArgs),
     /// Revoke sessions: of a user, a single one, or all of an app
     Revoke(RevokeArgs),
     /// List the sessions of a running server, or end some

@@ -47,6 +47,9 @@ fn main() -> ExitCode {
         Command::Import(arguments) => cli::import(arguments, std::env::vars_os(), &mut output),
         Command::Keygen(arguments) => cli::keygen(arguments, &mut output),
         Command::Reload(arguments) => cli::reload(arguments, std::env::vars_os(), &mut output),
+        Command::Maintenance(arguments) => {
+            cli::maintenance(arguments, std::env::vars_os(), &mut output)
+        }
         Command::Revoke(arguments) => cli::revoke(arguments, std::env::vars_os(), &mut output),
         Command::Sessions(arguments) => cli::sessions(arguments, std::env::vars_os(), &mut output),
         #[cfg(feature = "demo")]

@@ -31,7 +31,9 @@ use tokio::runtime::Runtime;
 use crate::admin::{Admin, ReloadError, Reloaded};
 use crate::auth::app::AppAuth;
 use crate::auth::operator_command::sealed;
-use crate::auth::purposes::{ReloadCommand, SealedReloadCommand};
+use crate::auth::purposes::{
+    MaintenanceCommand, ReloadCommand, SealedMaintenanceCommand, SealedReloadCommand,
+};
 use crate::auth::session_list::query::{SealedSessionQuery, SessionQuery};
 use crate::config::{Config, Loaded};
 use crate::downstream::{self, ActivatedSockets, DrainTrigger, ListenError};
@@ -97,6 +99,28 @@ pub fn reload_command(config: &Config) -> Result<Option<String>, StartError> {
     Ok(sealed::<SealedReloadCommand>(
         &rings,
         &ReloadCommand { given_at },
+    ))
+}
+
+/// The message that orders a server with one of these keys to switch maintenance of an app, or of all.
+/// `None`: no randomness.
+///
+/// # Errors
+/// See [`StartError`].
+pub fn maintenance_command(
+    config: &Config,
+    app: Option<String>,
+    is_on: bool,
+) -> Result<Option<String>, StartError> {
+    let given_at = SystemClock.now();
+    let rings = apps::single_key_rings(config)?;
+    Ok(sealed::<SealedMaintenanceCommand>(
+        &rings,
+        &MaintenanceCommand {
+            given_at,
+            app,
+            is_on,
+        },
     ))
 }
 

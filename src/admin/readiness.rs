@@ -11,6 +11,8 @@ use crate::types::time::Timestamp;
 pub struct Dependencies {
     /// The configuration in use.
     pub configuration: ConfigurationStatus,
+    /// Maintenance, which makes no process unready.
+    pub maintenance: MaintenanceStatus,
     /// The store.
     pub store: StoreStatus,
     /// The replication of revocations.
@@ -47,6 +49,15 @@ pub struct LastReload {
     pub successful: bool,
     /// The first problems of an invalid one.
     pub problems: Vec<String>,
+}
+
+/// Which apps are in maintenance.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct MaintenanceStatus {
+    /// Whether all are.
+    pub all: bool,
+    /// The apps that are in maintenance on their own.
+    pub apps: Vec<String>,
 }
 
 /// The store.

@@ -53,6 +53,32 @@ impl OperatorCommand for ReloadCommand {
     }
 }
 
+/// The purpose of a maintenance command.
+#[derive(Debug)]
+pub struct SealedMaintenanceCommand;
+
+impl Purpose for SealedMaintenanceCommand {
+    type Payload = MaintenanceCommand;
+    const NAME: &'static str = "maintenance command";
+}
+
+/// The command of an operator to switch maintenance on or off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaintenanceCommand {
+    /// When the operator gave the command.
+    pub given_at: Timestamp,
+    /// The app. `None`: all.
+    pub app: Option<String>,
+    /// Whether maintenance begins.
+    pub is_on: bool,
+}
+
+impl OperatorCommand for MaintenanceCommand {
+    fn given_at(&self) -> Timestamp {
+        self.given_at
+    }
+}
+
 /// The purpose of a revocation event.
 #[derive(Debug)]
 pub struct SealedRevocationEvent;

@@ -17,6 +17,7 @@ mod logo;
 mod problem;
 mod raw;
 mod raw_headers;
+mod raw_limits;
 mod raw_pages;
 mod raw_routes;
 mod raw_rules;

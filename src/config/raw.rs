@@ -9,6 +9,7 @@ use super::keywords::{
     ProviderKind, SecurityHeaders, TokenEndpointAuthMethod, WebhookSignature,
 };
 pub(super) use super::raw_headers::RawHeaderEdits;
+pub(super) use super::raw_limits::{RawClientLimit, RawClientLimits, RawMaintenance};
 use super::raw_pages::RawPages;
 use super::raw_routes::RawRoute;
 use super::raw_rules::RawRule;
@@ -34,6 +35,7 @@ pub(super) struct RawConfig {
     pub(super) session: Option<RawSession>,
     pub(super) store: Option<RawStore>,
     pub(super) pages: Option<RawPages>,
+    pub(super) maintenance: Option<RawMaintenance>,
     pub(super) providers: Option<Named<RawProvider>>,
     pub(super) apps: Option<Named<RawApp>>,
 }
@@ -286,6 +288,8 @@ pub(super) struct RawApp {
     pub(super) bearer: Option<RawBearer>,
     pub(super) basic: Option<RawBasic>,
     pub(super) device_binding: Option<RawDeviceBinding>,
+    pub(super) client_limits: Option<RawClientLimits>,
+    pub(super) maintenance: Option<RawMaintenance>,
 }
 
 #[derive(Default, Deserialize)]
@@ -455,7 +459,7 @@ mod tests {
             "require_registration",
             "webhooks",
         ];
-        let tables: [(&[&str], &[&str]); 23] = [
+        let tables: [(&[&str], &[&str]); 28] = [
             (&["apps", "wiki"], &SEVERAL_PROVIDERS),
             (&[], keys_of::<RawConfig>()),
             (&["server"], keys_of::<RawServer>()),
@@ -488,6 +492,23 @@ mod tests {
             (
                 &["apps", "store", "device_binding"],
                 keys_of::<RawDeviceBinding>(),
+            ),
+            (&["maintenance"], keys_of::<RawMaintenance>()),
+            (
+                &["apps", "store", "maintenance"],
+                keys_of::<RawMaintenance>(),
+            ),
+            (
+                &["apps", "store", "client_limits"],
+                keys_of::<RawClientLimits>(),
+            ),
+            (
+                &["apps", "store", "client_limits", "address"],
+                keys_of::<RawClientLimit>(),
+            ),
+            (
+                &["apps", "store", "client_limits", "session"],
+                keys_of::<RawClientLimit>(),
             ),
             (
                 &["apps", "wiki", "registrations", "login"],

@@ -5,10 +5,10 @@ use figment::value::{Dict, Value};
 use serde::Deserialize;
 
 use super::raw::{
-    RawApp, RawAppCookie, RawBasic, RawBearer, RawCertificate, RawConfig, RawDeviceBinding,
-    RawHeaderEdits, RawListener, RawLog, RawLoginParameters, RawNative, RawProvider, RawRedis,
-    RawRegistration, RawServer, RawSession, RawSessionList, RawStore, RawTls, RawTracing,
-    RawWebhooks,
+    RawApp, RawAppCookie, RawBasic, RawBearer, RawCertificate, RawClientLimit, RawClientLimits,
+    RawConfig, RawDeviceBinding, RawHeaderEdits, RawListener, RawLog, RawLoginParameters,
+    RawMaintenance, RawNative, RawProvider, RawRedis, RawRegistration, RawServer, RawSession,
+    RawSessionList, RawStore, RawTls, RawTracing, RawWebhooks,
 };
 use super::raw_pages::RawPages;
 use super::raw_routes::{RawRedirect, RawRespond, RawRoute};
@@ -24,7 +24,7 @@ pub struct Table {
 }
 
 /// Every table with fixed keys.
-pub fn tables() -> [Table; 33] {
+pub fn tables() -> [Table; 38] {
     [
         table::<RawConfig>(""),
         table::<RawServer>("server"),
@@ -38,6 +38,7 @@ pub fn tables() -> [Table; 33] {
         table::<RawStore>("store"),
         table::<RawRedis>("store.redis"),
         table::<RawPages>("pages"),
+        table::<RawMaintenance>("maintenance"),
         table::<RawProvider>("providers.NAME"),
         table::<RawWebhooks>("providers.NAME.webhooks"),
         table::<RawApp>("apps.NAME"),
@@ -57,6 +58,10 @@ pub fn tables() -> [Table; 33] {
         table::<RawBearer>("apps.NAME.bearer"),
         table::<RawBasic>("apps.NAME.basic"),
         table::<RawDeviceBinding>("apps.NAME.device_binding"),
+        table::<RawClientLimits>("apps.NAME.client_limits"),
+        table::<RawClientLimit>("apps.NAME.client_limits.address"),
+        table::<RawClientLimit>("apps.NAME.client_limits.session"),
+        table::<RawMaintenance>("apps.NAME.maintenance"),
         table::<RawRegistration>("apps.NAME.registrations.NAME"),
         table::<RawPages>("apps.NAME.pages"),
     ]

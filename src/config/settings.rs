@@ -14,11 +14,12 @@ use super::rule_list_file::RuleListFile;
 use crate::auth::app::AuthSettings;
 use crate::auth::session_list::ClientDetail;
 use crate::downstream::{Certificates, ListenerSettings, SocketAccess};
-use crate::limits::LimiterSettings;
+use crate::limits::{ByClient, ClientLimitSettings, LimiterSettings};
 use crate::oidc::presented_token::AccessTokenClaim;
 use crate::oidc::{ClientSettings, ProviderSettings};
 use crate::policy::app::App;
 use crate::policy::client_address::ForwardedHeader;
+use crate::proxy::MaintenanceSettings;
 use crate::proxy::log_names::LoggedUser;
 use crate::proxy::pages::PageSet;
 use crate::store::RedisSettings;
@@ -54,6 +55,8 @@ pub struct Config {
     pub apps: Vec<AppConfig>,
     /// Doorward's own pages.
     pub pages: PageSet,
+    /// The file of `[maintenance]`.
+    pub maintenance_file: Option<PathBuf>,
     /// The lists in files that access rules use, in the order of their IDs.
     pub rule_lists: Vec<RuleListFile>,
 }
@@ -223,6 +226,10 @@ pub struct AppConfig {
     pub routes: Vec<RouteConfig>,
     /// The headers of clients that the app gets.
     pub client_headers: ClientHeaders,
+    /// The limits of each client.
+    pub client_limits: ByClient<ClientLimitSettings>,
+    /// `[apps.NAME.maintenance]`, with the defaults of `[maintenance]`.
+    pub maintenance: MaintenanceSettings,
 }
 
 /// The registration of an app at one provider.

@@ -29,6 +29,11 @@ impl ClientKey {
         Self(HASHER.hash_one((1_u8, issuer, subject)))
     }
 
+    /// A session, by its ID.
+    pub fn of_session(id: &str) -> Self {
+        Self(HASHER.hash_one((2_u8, id)))
+    }
+
     /// A client with this name, for tests of limits.
     #[cfg(test)]
     pub(crate) fn of_test(name: &str) -> Self {

@@ -177,6 +177,14 @@ impl<'a> Route<'a> {
         matches!(self, Self::Endpoint(_, Endpoint::Login))
     }
 
+    /// Whether the request is a provider's to end sessions, and no client's.
+    pub const fn is_for_provider(&self) -> bool {
+        matches!(
+            self,
+            Self::Endpoint(_, Endpoint::BackchannelLogout | Endpoint::FusionAuthWebhook)
+        )
+    }
+
     /// Whether the request resets the idle timeout. Background requests and session checks do not.
     pub fn counts_as_activity(&self, target: &Target) -> bool {
         match self {

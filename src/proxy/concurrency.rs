@@ -15,8 +15,8 @@ use zeroize::Zeroizing;
 
 use super::request_body::{BodyLimits, ReadBodyError, read_body_limited};
 use crate::limits::{
-    ByteBudget, ClientKey, ConcurrencyLimiter, InFlightGuard, LimitExceeded, LimiterSettings,
-    UploadProgress,
+    ByClient, ByteBudget, ClientKey, ClientLimit, ConcurrencyLimiter, InFlightGuard, LimitExceeded,
+    LimiterSettings, UploadProgress,
 };
 use crate::types::body::Body;
 
@@ -54,6 +54,8 @@ pub struct AppLimiters {
     pub app: Option<Arc<ConcurrencyLimiter>>,
     /// Limit the requests of one route each, by index.
     pub routes: Vec<Option<Arc<ConcurrencyLimiter>>>,
+    /// Limit the requests of each client.
+    pub clients: ByClient<Arc<ClientLimit>>,
 }
 
 impl AppLimiters {

@@ -245,6 +245,16 @@ pub(super) const fn busy_text() -> ErrorText {
     error_text!(busy, TRY_LATER)
 }
 
+/// The text for a client that exceeds its own limit.
+pub(super) const fn limited_client_text() -> ErrorText {
+    error_text!(too_many_requests)
+}
+
+/// The text while an app is in maintenance.
+pub(super) const fn maintenance_text() -> ErrorText {
+    error_text!(maintenance)
+}
+
 /// The text for a failed upstream request.
 pub(super) const fn upstream_text(error: &UpstreamError) -> ErrorText {
     if error.is_client_error() {

@@ -3,6 +3,7 @@
 mod app_logout;
 mod authenticate;
 mod challenge;
+mod client_limits;
 mod concurrency;
 mod context;
 mod decision;
@@ -13,6 +14,7 @@ pub mod log_names;
 mod login;
 mod login_host;
 mod logout;
+mod maintenance;
 mod messages;
 mod native;
 pub mod pages;
@@ -58,9 +60,11 @@ use crate::types::body::Body;
 use crate::types::net::{ConnectionId, ConnectionInfo, ListenerKind};
 use crate::types::request_id::RequestId;
 use crate::upstream::{UpstreamError, Upstreams};
+use client_limits::LimitedClient;
 pub use concurrency::{AppLimiters, Limiters};
 use concurrency::{ServerSlot, request_bytes};
 use context::RequestContext;
+pub use maintenance::{Maintenance, MaintenanceSettings, MaintenanceState, NamedMaintenance};
 use messages::Operation;
 use post_replay::ReplayBody;
 use request_body::ReadBodyError;
@@ -91,6 +95,8 @@ pub struct Proxy {
     pub tokens: TokenCache,
     /// The concurrency limits, shared by all workers.
     pub limiters: Arc<Limiters>,
+    /// The maintenance of the apps, shared by all workers.
+    pub maintenance: Arc<Maintenance>,
     /// The factory of Doorward's own responses.
     pub responder: Arc<Responder>,
     /// The access log and metrics.
@@ -238,6 +244,24 @@ impl Proxy {
             dialect,
         } = request;
         let request_id = record.request_id();
+        let app = route.app_ref().map(|app_ref| app_ref.app.as_ref());
+        if let Some(retry_after) = self.maintenance.retry_after(&route, &info) {
+            let response =
+                self.responder
+                    .maintenance(info.client_kind, app, retry_after, request_id);
+            return Answered { record, response };
+        }
+        let limited_client = |limited: LimitedClient| {
+            self.responder
+                .limited_client(info.client_kind, app, limited, request_id)
+        };
+        let _address_slot = match self.limiters.admit_address(&route, client) {
+            Ok(slot) => slot,
+            Err(limited) => {
+                let response = limited_client(limited);
+                return Answered { record, response };
+            }
+        };
         let server_busy = || {
             self.responder
                 .busy(info.client_kind, None, "server_busy", request_id)
@@ -344,7 +368,10 @@ impl Proxy {
                     own_connection,
                     dialect,
                 };
-                self.execute(decision, context).await
+                match self.limiters.admit_session(&decision, &self.auth) {
+                    Ok(_session_slot) => self.execute(decision, context).await,
+                    Err(limited) => limited_client(limited),
+                }
             }
             Err(unavailable) => {
                 let operation = attempted_check(app_ref, &cookies);

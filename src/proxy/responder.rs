@@ -6,6 +6,7 @@ mod device_binding;
 mod error;
 mod expected;
 mod grpc;
+mod limited_client;
 mod login;
 mod login_host;
 mod native;

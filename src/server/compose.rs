@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::StartError;
 use super::apps::{AppBuilder, key_ring};
 use super::certificates::CertificateReports;
-use super::observe::{MetricsObserver, NamedLimiters, refresh_gauges};
+use super::observe::{MetricsObserver, NamedLimiters, refresh_gauges, refresh_maintenance};
 use super::providers::{UsedProvider, providers};
 use super::stores::{log_limits, stores};
 use super::upstreams::plans;
@@ -19,7 +19,9 @@ use crate::auth::session::open::SessionCache;
 use crate::auth::session_list::{ClientDetail, SessionListSettings};
 use crate::config::{AppConfig, Config};
 use crate::dns::Resolver;
-use crate::limits::{ByteBudget, ConcurrencyLimiter, LimiterSettings};
+use crate::limits::{
+    ByClient, ByteBudget, ClientLimit, ClientLimitSettings, ConcurrencyLimiter, LimiterSettings,
+};
 use crate::oidc::Provider;
 use crate::policy::app::App;
 use crate::policy::client_address::TrustedProxies;
@@ -28,7 +30,8 @@ use crate::policy::route::HostRouter;
 use crate::policy::rule_lists::RuleLists;
 use crate::proxy::log_names::{LogNames, LoggedUser};
 use crate::proxy::{
-    AppLimiters, ConfiguredTelemetry, Limiters, Proxy, RequestLogs, RequestTelemetry, Responder,
+    AppLimiters, ConfiguredTelemetry, Limiters, Maintenance, NamedMaintenance, Proxy, RequestLogs,
+    RequestTelemetry, Responder,
 };
 use crate::runtime::BackgroundRuntime;
 use crate::session::seal::KeyRing;
@@ -71,6 +74,7 @@ pub(super) struct Configured {
     trusted_edges: Arc<TrustedProxies>,
     rule_lists: Arc<RuleLists>,
     limiters: Arc<Limiters>,
+    pub(super) maintenance: Arc<Maintenance>,
     log_names: LogNames,
     responder: Arc<Responder>,
 }
@@ -119,6 +123,7 @@ impl Configured {
     pub(super) fn at_start(config: Config, process: &Process) -> Result<Self, StartError> {
         let configured = Self::new(config, process, None)?;
         configured.configure_session_list(false);
+        configured.maintenance.check_files();
         Ok(configured)
     }
 
@@ -185,6 +190,10 @@ impl Configured {
                 previous.map(|previous| &*previous.limiters),
                 previous.map_or(&[], |previous| previous.config.apps.as_slice()),
             )),
+            maintenance: Arc::new(maintenance(
+                &config,
+                previous.map(|previous| &*previous.maintenance),
+            )),
             log_names: log_names(&config)?,
             responder: Arc::new(Responder::new(config.pages.clone())),
             admin_hosts: Arc::from(config.server.admin_hosts.as_slice()),
@@ -202,6 +211,7 @@ impl Configured {
         let lists = [&self.config, &previous.config].map(listed_details);
         let [list, previous_list] = lists;
         self.configure_session_list(list != previous_list);
+        self.maintenance.check_files();
         process.observer.set_names(self.log_names.clone());
         self.auth.set_log_limits(log_limits(&self.config));
         for app in &self.apps {
@@ -248,6 +258,7 @@ impl Configured {
         };
         let providers = self.providers.iter().map(|used| &*used.provider);
         refresh_gauges(&self.auth, providers, &limiters, metrics);
+        refresh_maintenance(&self.maintenance.state(), &self.config.apps, metrics);
     }
 
     /// The request handler of one worker.
@@ -297,6 +308,7 @@ impl Configured {
             sessions: SessionCache::new(cache_size),
             tokens: TokenCache::new(if has_bearer { cache_size } else { 0 }),
             limiters: Arc::clone(&self.limiters),
+            maintenance: Arc::clone(&self.maintenance),
             responder: Arc::clone(&self.responder),
             telemetry,
         }
@@ -404,6 +416,10 @@ fn limiters(
                 before.and_then(|(_, limiters)| limiters.app.as_ref()),
             ),
             routes: routes.collect(),
+            clients: client_limits(
+                app.client_limits,
+                before.map(|(_, limiters)| &limiters.clients),
+            ),
         }
     };
     let body_reads = previous.map(|previous| Arc::clone(&previous.body_reads));
@@ -417,4 +433,30 @@ fn limiters(
         bytes: Arc::clone(&process.bytes),
         min_upload_rate: config.server.min_upload_rate,
     }
+}
+
+/// The limits of each client of an app. `before` are those of the previous configuration.
+fn client_limits(
+    settings: ByClient<ClientLimitSettings>,
+    before: Option<&ByClient<Arc<ClientLimit>>>,
+) -> ByClient<Arc<ClientLimit>> {
+    let kept = |settings: ClientLimitSettings, before: Option<&Arc<ClientLimit>>| match before {
+        Some(before) if before.settings() == settings => Arc::clone(before),
+        Some(_) | None => Arc::new(ClientLimit::new(settings)),
+    };
+    let by_address = before.and_then(|before| before.address.as_ref());
+    let by_session = before.and_then(|before| before.session.as_ref());
+    ByClient {
+        address: settings.address.map(|settings| kept(settings, by_address)),
+        session: settings.session.map(|settings| kept(settings, by_session)),
+    }
+}
+
+/// The maintenance of the apps of a configuration. `previous` is that before.
+fn maintenance(config: &Config, previous: Option<&Maintenance>) -> Maintenance {
+    let apps = config.apps.iter().map(|app| NamedMaintenance {
+        name: app.policy.name.as_str(),
+        settings: &app.maintenance,
+    });
+    Maintenance::new(config.maintenance_file.as_deref(), apps, previous)
 }

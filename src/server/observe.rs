@@ -9,10 +9,11 @@ use prometheus::IntCounterVec;
 
 use crate::auth::app::AppAuth;
 use crate::auth::{Auth, Event, EventSession, Observer};
-use crate::limits::{ByteBudget, ConcurrencyLimiter};
+use crate::config::AppConfig;
+use crate::limits::{ByClient, ByteBudget, ClientLimit, ConcurrencyLimiter};
 use crate::oidc::Provider;
-use crate::proxy::AppLimiters;
 use crate::proxy::log_names::LogNames;
+use crate::proxy::{AppLimiters, MaintenanceState};
 use crate::session::jwt::SessionJwt;
 use crate::telemetry::audit::{AuditBuffer, AuditEvent};
 use crate::telemetry::log;
@@ -201,6 +202,12 @@ pub(super) fn refresh_gauges<'a>(
         .bytes_in_flight
         .set(gauge_value(limiters.bytes.used()));
     for (app, limiters) in &limiters.apps {
+        let ByClient { address, session } = &limiters.clients;
+        for (by, limit) in [("address", address), ("session", session)] {
+            if let Some(limit) = limit {
+                refresh_client_limit([app, by], limit, metrics);
+            }
+        }
         if limiters.all().next().is_none() {
             continue;
         }
@@ -293,11 +300,36 @@ pub(super) fn refresh_gauges<'a>(
     }
 }
 
+fn refresh_client_limit(labels: [&str; 2], limit: &ClientLimit, metrics: &Metrics) {
+    metrics
+        .client_limit_entries
+        .with_label_values(&labels)
+        .set(gauge_value(limit.remembered()));
+    metrics
+        .client_limit_evictions
+        .with_label_values(&labels)
+        .inc_by(limit.newly_evicted());
+}
+
+/// Sets which apps are in maintenance.
+pub(super) fn refresh_maintenance(state: &MaintenanceState, apps: &[AppConfig], metrics: &Metrics) {
+    for app in apps {
+        let name = app.policy.name.as_str();
+        let is_on = state.all || state.apps.iter().any(|app| app == name);
+        metrics
+            .maintenance
+            .with_label_values(&[name])
+            .set(i64::from(is_on));
+    }
+}
+
 /// Removes the values of apps, providers and certificates that are gone. The others are set again.
 pub(super) fn reset_gauges(metrics: &Metrics) {
     for gauge in [
         &metrics.requests_in_flight,
         &metrics.requests_queued,
+        &metrics.client_limit_entries,
+        &metrics.maintenance,
         &metrics.provider_circuit_open,
         &metrics.provider_clock_skew,
         &metrics.provider_up,

@@ -7,7 +7,7 @@ use super::reload::{Reloader, Trigger};
 use crate::admin::readiness::Dependencies;
 use crate::admin::{Applied, Operation, Operations, ReloadError, Reloaded};
 use crate::auth::operator_command;
-use crate::auth::purposes::SealedReloadCommand;
+use crate::auth::purposes::{SealedMaintenanceCommand, SealedReloadCommand};
 use crate::auth::revocation::publication::Reach;
 
 /// The operations on a running server.
@@ -47,6 +47,23 @@ impl Operations for ServerOperations {
         let report = list.report(&current.ring, message);
         let report = report.map_err(|error| error.to_string())?;
         serde_json::to_string(&report).map_err(|error| error.to_string())
+    }
+
+    fn maintenance(&self, message: &str) -> Result<String, String> {
+        let current = self.0.current();
+        let now = self.0.process().clock.now();
+        let command =
+            operator_command::open::<SealedMaintenanceCommand>(&current.ring, message, now)
+                .map_err(|error| error.to_string())?;
+        let app = command.app.as_deref();
+        let is_on = current.maintenance.command(app, command.is_on);
+        let is_on = is_on.map_err(|error| error.to_string())?;
+        let outcome = match (command.is_on, is_on) {
+            (true, _) => "on",
+            (false, false) => "off",
+            (false, true) => "still on: its file exists",
+        };
+        Ok(outcome.to_owned())
     }
 
     fn reload<'a>(&'a self, message: &'a str) -> Operation<'a, Result<Reloaded, ReloadError>> {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::compose::Configured;
 use crate::admin::readiness::{
-    ConfigurationStatus, Dependencies, RevocationStatus, StoreStatus, UpstreamStatus,
+    ConfigurationStatus, Dependencies, MaintenanceStatus, RevocationStatus, StoreStatus,
+    UpstreamStatus,
 };
 
 /// The current state, without any call, `elapsed` after the start of the process.
@@ -27,8 +28,13 @@ pub(super) fn dependencies(
         };
         (plan.app().to_owned(), status)
     });
+    let maintenance = configured.maintenance.state();
     Dependencies {
         configuration,
+        maintenance: MaintenanceStatus {
+            all: maintenance.all,
+            apps: maintenance.apps,
+        },
         store: StoreStatus {
             backend: configured.config.store.backend.name(),
             up: configured.auth.is_store_up(),

@@ -3,6 +3,7 @@
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::reload::Reloader;
@@ -18,6 +19,9 @@ use crate::worker::WorkerListener;
 
 /// How often expired entries are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often the files that switch maintenance on are looked for.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often the session list is exchanged with other replicas.
 const LIST_INTERVAL: Duration = Duration::from_secs(1);
@@ -85,13 +89,27 @@ pub(super) fn start_replication(reloader: &Arc<Reloader>, ready: Condition) {
     let _ = caught_up.recv_timeout(CATCH_UP_TIMEOUT);
 }
 
-/// Starts the refresh of provider metadata, the watch over files, reports on certificates, and the
+/// Starts the refresh of provider metadata, the watches over files, reports on certificates, and the
 /// removal of expired entries.
 pub(super) fn start_periodic(reloader: &Arc<Reloader>) {
     let runtime = &reloader.process().runtime;
     reloader.current().start_tasks(reloader.process());
     let watched = Arc::clone(reloader);
     runtime.supervise("config_watch", move || watch_files(Arc::clone(&watched)));
+    let switched = Arc::clone(reloader);
+    runtime.supervise("maintenance_watch", move || {
+        let reloader = Arc::clone(&switched);
+        async move {
+            loop {
+                sleep(MAINTENANCE_INTERVAL).await;
+                let maintenance = Arc::clone(&reloader.current().maintenance);
+                if maintenance.has_files() {
+                    // It panics only if the runtime ends.
+                    let _ = spawn_blocking(move || maintenance.check_files()).await;
+                }
+            }
+        }
+    });
     let reported = Arc::clone(reloader);
     runtime.supervise("certificate_report", move || {
         let reloader = Arc::clone(&reported);

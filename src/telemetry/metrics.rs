@@ -124,6 +124,13 @@ metric_families! {
     pub requests_in_flight: IntGaugeVec = "doorward_requests_in_flight", ["app"];
     /// Requests queued at the limit of an app.
     pub requests_queued: IntGaugeVec = "doorward_requests_queued", ["app"];
+    /// Clients that a limit per client remembers.
+    pub client_limit_entries: IntGaugeVec = "doorward_client_limit_entries", ["app", "by"];
+    /// Clients that a limit per client forgot although they had used up a part of it.
+    pub client_limit_evictions: IntCounterVec =
+        "doorward_client_limit_evictions_total", ["app", "by"];
+    /// 1 while the app is in maintenance, otherwise 0.
+    pub maintenance: IntGaugeVec = "doorward_maintenance", ["app"];
 
     /// Logins that were started, by what started them.
     pub logins_started: IntCounterVec = "doorward_logins_started_total", ["app", "outcome", "provider"];

@@ -193,8 +193,9 @@ fn write_messages(name: &str, folder: &Path) {
     fs::write(&path, messages).unwrap();
 }
 
-fn write_list(name: &str, folder: &Path) {
-    let path = folder.join(name);
+fn write_list(name: &mut String, folder: &Path) {
+    *name = name.trim_start_matches('/').to_owned();
+    let path = folder.join(&*name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(&path, "entry@example.com\n").unwrap();
 }

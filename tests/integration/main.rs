@@ -33,6 +33,8 @@ mod check_online;
 #[cfg(test)]
 mod client_address;
 #[cfg(test)]
+mod client_limits;
+#[cfg(test)]
 #[cfg(feature = "demo")]
 mod command_demo;
 #[cfg(test)]
@@ -88,6 +90,8 @@ mod log_sink;
 mod login_host;
 #[cfg(test)]
 mod logs_and_metrics;
+#[cfg(test)]
+mod maintenance;
 #[cfg(test)]
 mod many_streams;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use super::source::{code, repository};
 
 /// The purposes of all versions. Add a new one; never rename or remove one.
-const PURPOSES: [&str; 28] = [
+const PURPOSES: [&str; 29] = [
     "announcement of an ending",
     "device challenge",
     "device proof",
@@ -19,6 +19,7 @@ const PURPOSES: [&str; 28] = [
     "login attempt",
     "login host state",
     "login request",
+    "maintenance command",
     "native access token",
     "native device token",
     "native refresh token",

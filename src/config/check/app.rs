@@ -15,14 +15,15 @@ use super::rule_lists::RuleListFiles;
 use super::rules::RuleContext;
 use super::session::{cookie_name, limits};
 use super::{
-    app_logout, authentication, basic, bearer, check_host, check_name, device_binding, elements,
-    header_edits, headers, native, registrations, routes, rules, server, upstream, web_origins,
-    wildcard,
+    app_logout, authentication, basic, bearer, check_host, check_name, client_limits,
+    device_binding, elements, header_edits, headers, maintenance, native, registrations, routes,
+    rules, server, upstream, web_origins, wildcard,
 };
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::policy::app::{App, OptionalEndpoints};
 use crate::policy::background_paths::BackgroundPaths;
 use crate::policy::rules::{AuthMethods, Rules};
+use crate::proxy::MaintenanceSettings;
 use crate::session::cookie::CookieNames;
 use crate::session::validity::Limits;
 use crate::types::net::Origin;
@@ -35,13 +36,22 @@ const PRESERVE_POST_MAX_BYTES: u32 = 64 * 1024;
 /// The longest `outage_grace`.
 const MAX_GRACE: Duration = Duration::from_secs(60 * 60);
 
+/// Settings of other tables that are the defaults of apps.
+#[derive(Clone, Copy)]
+pub(super) struct AppDefaults<'d> {
+    /// Of `[session]`.
+    pub(super) limits: Limits,
+    /// Of `[maintenance]`.
+    pub(super) maintenance: &'d MaintenanceSettings,
+}
+
 pub(super) fn check(
     name: &str,
     mut raw: RawApp,
     at: &Location<'_>,
     folder: &Folder,
     rule_lists: &RuleListFiles<'_>,
-    defaults: Limits,
+    defaults: AppDefaults<'_>,
 ) -> Option<AppConfig> {
     check_name(name, at);
     let allow_http = raw.dangerously_allow_http_public_url.unwrap_or(false);
@@ -73,7 +83,7 @@ pub(super) fn check(
     let logins = registrations::check(&mut raw, &site, at, folder);
     let clients = logins.as_ref().map(Logins::clients).unwrap_or_default();
     let cookie_name = cookie_name(raw.cookie_name.take(), &at.key("cookie_name"));
-    let limits = limits(raw.idle_timeout, raw.absolute_timeout, at, defaults);
+    let limits = limits(raw.idle_timeout, raw.absolute_timeout, at, defaults.limits);
     let allowed_ambiguities = rules::ambiguities(
         raw.allow_ambiguous_paths.take(),
         &at.key("allow_ambiguous_paths"),
@@ -160,6 +170,14 @@ pub(super) fn check(
     let cors = web_origins::cors(raw.cors_origins.take(), raw.cors_credentials, at);
     let app_logout = app_logout::check(&mut raw, origin.as_ref(), &prefix, at);
     let auth = auth_settings(&raw, at);
+    let client_limits = raw.client_limits.take().unwrap_or_default();
+    let client_limits = client_limits::check(client_limits, &at.key("client_limits"));
+    let maintenance = maintenance::check_app(
+        raw.maintenance.take().unwrap_or_default(),
+        defaults.maintenance,
+        &at.key("maintenance"),
+        folder,
+    );
     let raw_routes = raw.routes.take();
     let upstream = upstream::check(raw, &hosts, at, folder);
     let route_context = RouteContext {
@@ -231,6 +249,8 @@ pub(super) fn check(
         upstream: upstream?,
         routes: routes.settings,
         client_headers,
+        client_limits,
+        maintenance,
     })
 }
 

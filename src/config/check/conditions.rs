@@ -220,18 +220,23 @@ impl Reader<'_> {
             RawValues::Listed(listed) => listed,
         };
         refuse_empty(&listed, at);
-        let mut networks: Vec<IpNet> = Vec::new();
-        for (at, text) in elements(Some(listed), at) {
-            match parse_network(&text) {
-                Some(network) => networks.push(network),
-                None => at.error(
-                    format!("{} is not an address or a network", quoted(&text)),
-                    "such as `10.0.0.0/8`, `192.0.2.7` or `2001:db8::/32`",
-                ),
-            }
-        }
-        Some(NetworkList::Listed(Networks::new(&networks)))
+        Some(NetworkList::Listed(networks(listed, at)))
     }
+}
+
+/// Addresses and networks of clients.
+pub(super) fn networks(listed: List<String>, at: &Location<'_>) -> Networks {
+    let mut networks: Vec<IpNet> = Vec::new();
+    for (at, text) in elements(Some(listed), at) {
+        match parse_network(&text) {
+            Some(network) => networks.push(network),
+            None => at.error(
+                format!("{} is not an address or a network", quoted(&text)),
+                "such as `10.0.0.0/8`, `192.0.2.7` or `2001:db8::/32`",
+            ),
+        }
+    }
+    Networks::new(&networks)
 }
 
 fn refuse_empty(listed: &List<String>, at: &Location<'_>) {

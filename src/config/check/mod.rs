@@ -9,6 +9,7 @@ mod basic;
 mod bearer;
 mod certificates;
 mod client;
+mod client_limits;
 mod conditions;
 mod device_binding;
 mod fusionauth;
@@ -17,6 +18,7 @@ mod headers;
 mod listeners;
 mod log;
 mod login_host;
+mod maintenance;
 mod native;
 mod page_languages;
 mod pages;
@@ -50,6 +52,7 @@ use super::report::{Location, quoted};
 use super::settings::Config;
 use super::values::HumanDuration;
 use crate::types::net::is_loopback_host;
+use app::AppDefaults;
 use pages::PageChecks;
 use rule_lists::RuleListFiles;
 
@@ -79,6 +82,9 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
         }
         providers.extend(raw.and_then(|raw| provider::check(&name, raw, &at, folder)));
     }
+    let maintenance_at = root.key("maintenance");
+    let maintenance = raw.maintenance.unwrap_or_default();
+    let maintenance = maintenance::check(maintenance, &maintenance_at, folder);
     let at = root.key("apps");
     let rule_lists = RuleListFiles::new(folder);
     let mut apps = Vec::new();
@@ -89,7 +95,11 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
         if let Some(raw) = raw.as_mut().and_then(|raw| raw.pages.take()) {
             pages.add(&name, raw, &at.key("pages"));
         }
-        let app = raw.and_then(|raw| app::check(&name, raw, &at, folder, &rule_lists, limits));
+        let defaults = AppDefaults {
+            limits,
+            maintenance: &maintenance,
+        };
+        let app = raw.and_then(|raw| app::check(&name, raw, &at, folder, &rule_lists, defaults));
         apps.extend(app);
     }
     for app in &mut apps {
@@ -116,6 +126,7 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
         login_hosts,
         apps,
         pages: pages.into_pages()?,
+        maintenance_file: maintenance.file,
         rule_lists: rule_lists.into_files(),
     })
 }

@@ -100,7 +100,7 @@ impl TaggedResponse {
         insert(
             headers,
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            "Retry-After, WWW-Authenticate, DPoP-Nonce",
+            "Retry-After, RateLimit, RateLimit-Policy, WWW-Authenticate, DPoP-Nonce",
         );
         self.varying_by_origin()
     }

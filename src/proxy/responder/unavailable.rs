@@ -84,6 +84,31 @@ impl Responder {
         )
     }
 
+    /// The response while an app is in maintenance.
+    pub fn maintenance(
+        &self,
+        client_kind: ClientKind,
+        app: Option<&App>,
+        retry_after: Duration,
+        request_id: RequestId,
+    ) -> TaggedResponse {
+        let error = ErrorResponse::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "maintenance",
+            messages::maintenance_text(),
+            app,
+            request_id,
+        );
+        self.render(
+            client_kind,
+            &ErrorResponse {
+                retry_after: Some(retry_after),
+                is_repeatable: true,
+                ..error
+            },
+        )
+    }
+
     /// The response to a failed upstream request.
     pub fn upstream_failed(
         &self,

@@ -44,6 +44,7 @@ mod app;
 mod basic;
 mod bearer;
 mod client;
+mod client_limits;
 mod device_binding;
 mod native;
 mod pages;
