@@ -25,9 +25,10 @@ use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{ConfigSource, Diagnosis, Loaded, SealingKey};
+use crate::auth::assertion::{AssertionAlgorithm, AssertionKey};
+use crate::config::{ConfigSource, Diagnosis, Loaded, RandomError, SealingKey, write_new_key};
 
 pub use self::check::{CheckArgs, check};
 pub use self::command_files::{CompletionsArgs, ManpagesArgs, completions, manpages};
@@ -64,7 +65,7 @@ pub enum Command {
     Test(TestArgs),
     /// Write a configuration from that of another product
     Import(ImportArgs),
-    /// Generate a key that seals cookies
+    /// Generate a key that seals cookies, or signs assertions
     Keygen(KeygenArgs),
     /// Let a running server read its configuration again
     Reload(ReloadArgs),
@@ -97,6 +98,19 @@ pub struct KeygenArgs {
     /// The file to write, which must not exist [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// A key that signs assertions for apps, in place of one that seals cookies
+    #[arg(long, value_name = "ALGORITHM", value_enum)]
+    pub assertion: Option<SigningAlgorithm>,
+}
+
+/// The algorithm of a key that signs assertions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SigningAlgorithm {
+    /// ECDSA on P-256 with SHA-256
+    Es256,
+    /// Ed25519
+    #[value(name = "eddsa")]
+    EdDsa,
 }
 
 /// The exit code of the process.
@@ -187,15 +201,19 @@ pub fn write_errors(diagnosis: &Diagnosis, output: &mut Output<'_>) -> io::Resul
 /// # Errors
 /// The output cannot be written.
 pub fn keygen(arguments: &KeygenArgs, output: &mut Output<'_>) -> io::Result<Exit> {
-    let key = match SealingKey::generate() {
-        Ok(key) => key,
-        Err(error) => return fail(output, &error),
+    let key = match arguments.assertion {
+        None => SealingKey::generate().ok().map(|key| key.to_text()),
+        Some(SigningAlgorithm::Es256) => AssertionKey::generate(AssertionAlgorithm::Es256),
+        Some(SigningAlgorithm::EdDsa) => AssertionKey::generate(AssertionAlgorithm::EdDsa),
+    };
+    let Some(key) = key else {
+        return fail(output, &RandomError);
     };
     let Some(file) = &arguments.out else {
-        output.out.write_all(key.to_text().as_bytes())?;
+        output.out.write_all(key.as_bytes())?;
         return Ok(Exit::Success);
     };
-    match key.write_new(file) {
+    match write_new_key(file, &key) {
         Ok(()) => {
             writeln!(
                 output.out,

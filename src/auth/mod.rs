@@ -2,6 +2,7 @@
 //! passwords, native apps, POST replay.
 
 pub mod app;
+pub mod assertion;
 pub mod basic;
 pub mod bearer;
 pub(in crate::auth) mod context;

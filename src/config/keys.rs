@@ -81,19 +81,27 @@ impl SealingKey {
         Zeroizing::new(format!("{PREFIX}{}\n", *encoded))
     }
 
-    /// Writes a key file with mode 0600.
+    /// Writes a key file: see [`write_new_key`].
     ///
     /// # Errors
-    /// The file cannot be written, or exists: a key that may be in use is never overwritten.
+    /// The file cannot be written, or exists.
     pub fn write_new(&self, file: &Path) -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(file)?;
-        file.write_all(self.to_text().as_bytes())?;
-        file.sync_all()
+        write_new_key(file, &self.to_text())
     }
+}
+
+/// Writes the text of a key into a file with mode 0600.
+///
+/// # Errors
+/// The file cannot be written, or exists: a key that may be in use is never overwritten.
+pub fn write_new_key(file: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 #[cfg(test)]

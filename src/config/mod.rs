@@ -16,11 +16,13 @@ mod keywords;
 mod logo;
 mod problem;
 mod raw;
+mod raw_assertion;
 mod raw_headers;
 mod raw_limits;
 mod raw_pages;
 mod raw_routes;
 mod raw_rules;
+mod raw_tls;
 mod report;
 mod rule_list_file;
 pub mod schema;
@@ -41,7 +43,7 @@ use zeroize::Zeroizing;
 
 pub use self::diagnosis::Diagnosis;
 pub use self::inputs::{Change, Inputs};
-pub use self::keys::{KeyFileError, RandomError, SealingKey};
+pub use self::keys::{KeyFileError, RandomError, SealingKey, write_new_key};
 pub use self::problem::{Problem, ProblemLocation, Severity};
 pub use self::rule_list_file::{RuleListError, RuleListFile};
 pub use self::settings::{

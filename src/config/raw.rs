@@ -8,11 +8,13 @@ use super::keywords::{
     AppLogoutMethod, AuthorizationHeader, DeviceBindingMode, Dpop, LogLevel, OpaqueTokens,
     ProviderKind, SecurityHeaders, TokenEndpointAuthMethod, WebhookSignature,
 };
+pub(super) use super::raw_assertion::{RawAssertion, RawAssertionKeys};
 pub(super) use super::raw_headers::RawHeaderEdits;
 pub(super) use super::raw_limits::{RawClientLimit, RawClientLimits, RawMaintenance};
 use super::raw_pages::RawPages;
 use super::raw_routes::RawRoute;
 use super::raw_rules::RawRule;
+pub(super) use super::raw_tls::{RawCertificate, RawTls};
 use super::values::HumanDuration;
 pub(super) use super::values::{List, Named};
 use crate::auth::app::{OnReuse, RevocationMode, Userinfo};
@@ -36,6 +38,7 @@ pub(super) struct RawConfig {
     pub(super) store: Option<RawStore>,
     pub(super) pages: Option<RawPages>,
     pub(super) maintenance: Option<RawMaintenance>,
+    pub(super) assertion: Option<RawAssertionKeys>,
     pub(super) providers: Option<Named<RawProvider>>,
     pub(super) apps: Option<Named<RawApp>>,
 }
@@ -92,22 +95,6 @@ pub(super) struct RawListener {
     pub(super) unix_socket_mode: Option<String>,
     pub(super) unix_socket_owner: Option<String>,
     pub(super) unix_socket_group: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub(super) struct RawTls {
-    pub(super) cert_file: Option<String>,
-    pub(super) key_file: Option<String>,
-    pub(super) client_ca_file: Option<String>,
-    pub(super) certificates: Option<List<RawCertificate>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub(super) struct RawCertificate {
-    pub(super) cert_file: Option<String>,
-    pub(super) key_file: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -290,6 +277,7 @@ pub(super) struct RawApp {
     pub(super) device_binding: Option<RawDeviceBinding>,
     pub(super) client_limits: Option<RawClientLimits>,
     pub(super) maintenance: Option<RawMaintenance>,
+    pub(super) assertion: Option<RawAssertion>,
 }
 
 #[derive(Default, Deserialize)]
@@ -459,7 +447,7 @@ mod tests {
             "require_registration",
             "webhooks",
         ];
-        let tables: [(&[&str], &[&str]); 28] = [
+        let tables: [(&[&str], &[&str]); 30] = [
             (&["apps", "wiki"], &SEVERAL_PROVIDERS),
             (&[], keys_of::<RawConfig>()),
             (&["server"], keys_of::<RawServer>()),
@@ -494,6 +482,8 @@ mod tests {
                 keys_of::<RawDeviceBinding>(),
             ),
             (&["maintenance"], keys_of::<RawMaintenance>()),
+            (&["assertion"], keys_of::<RawAssertionKeys>()),
+            (&["apps", "store", "assertion"], keys_of::<RawAssertion>()),
             (
                 &["apps", "store", "maintenance"],
                 keys_of::<RawMaintenance>(),

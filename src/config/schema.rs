@@ -5,10 +5,10 @@ use figment::value::{Dict, Value};
 use serde::Deserialize;
 
 use super::raw::{
-    RawApp, RawAppCookie, RawBasic, RawBearer, RawCertificate, RawClientLimit, RawClientLimits,
-    RawConfig, RawDeviceBinding, RawHeaderEdits, RawListener, RawLog, RawLoginParameters,
-    RawMaintenance, RawNative, RawProvider, RawRedis, RawRegistration, RawServer, RawSession,
-    RawSessionList, RawStore, RawTls, RawTracing, RawWebhooks,
+    RawApp, RawAppCookie, RawAssertion, RawAssertionKeys, RawBasic, RawBearer, RawCertificate,
+    RawClientLimit, RawClientLimits, RawConfig, RawDeviceBinding, RawHeaderEdits, RawListener,
+    RawLog, RawLoginParameters, RawMaintenance, RawNative, RawProvider, RawRedis, RawRegistration,
+    RawServer, RawSession, RawSessionList, RawStore, RawTls, RawTracing, RawWebhooks,
 };
 use super::raw_pages::RawPages;
 use super::raw_routes::{RawRedirect, RawRespond, RawRoute};
@@ -24,7 +24,7 @@ pub struct Table {
 }
 
 /// Every table with fixed keys.
-pub fn tables() -> [Table; 38] {
+pub fn tables() -> [Table; 40] {
     [
         table::<RawConfig>(""),
         table::<RawServer>("server"),
@@ -39,6 +39,7 @@ pub fn tables() -> [Table; 38] {
         table::<RawRedis>("store.redis"),
         table::<RawPages>("pages"),
         table::<RawMaintenance>("maintenance"),
+        table::<RawAssertionKeys>("assertion"),
         table::<RawProvider>("providers.NAME"),
         table::<RawWebhooks>("providers.NAME.webhooks"),
         table::<RawApp>("apps.NAME"),
@@ -62,6 +63,7 @@ pub fn tables() -> [Table; 38] {
         table::<RawClientLimit>("apps.NAME.client_limits.address"),
         table::<RawClientLimit>("apps.NAME.client_limits.session"),
         table::<RawMaintenance>("apps.NAME.maintenance"),
+        table::<RawAssertion>("apps.NAME.assertion"),
         table::<RawRegistration>("apps.NAME.registrations.NAME"),
         table::<RawPages>("apps.NAME.pages"),
     ]

@@ -12,6 +12,7 @@ use url::Url;
 use super::keys::SealingKey;
 use super::rule_list_file::RuleListFile;
 use crate::auth::app::AuthSettings;
+use crate::auth::assertion::AssertionKey;
 use crate::auth::session_list::ClientDetail;
 use crate::downstream::{Certificates, ListenerSettings, SocketAccess};
 use crate::limits::{ByClient, ClientLimitSettings, LimiterSettings};
@@ -57,6 +58,8 @@ pub struct Config {
     pub pages: PageSet,
     /// The file of `[maintenance]`.
     pub maintenance_file: Option<PathBuf>,
+    /// The keys of `[assertion]`. The first signs, all are published.
+    pub assertion_keys: Vec<Arc<AssertionKey>>,
     /// The lists in files that access rules use, in the order of their IDs.
     pub rule_lists: Vec<RuleListFile>,
 }

@@ -13,6 +13,7 @@ use crate::types::host_label::HostLabel;
 use crate::types::net::Origin;
 use crate::types::oauth::AppName;
 
+use super::assertion::AssertionPolicy;
 use super::background_paths::BackgroundPaths;
 use super::basic::Basic;
 use super::cors::CorsPolicy;
@@ -86,6 +87,8 @@ pub struct App {
     pub bearer: Option<BearerPolicy>,
     /// Basic authentication. `None`: no rule accepts it.
     pub basic: Option<Basic>,
+    /// Signed assertions. `None`: the app gets none.
+    pub assertion: Option<AssertionPolicy>,
 }
 
 /// How access tokens of issuers are used.
@@ -179,7 +182,7 @@ impl App {
         format!("{}/{endpoint}", self.prefix)
     }
 
-    /// Every claim that a rule or header uses, once. Only these are kept from an ID token.
+    /// Every claim that a rule, header or assertion uses, once. Only these are kept from an ID token.
     pub fn claims_in_use(&self) -> impl Iterator<Item = &str> {
         let rules = self.rules.claims();
         let headers = self.headers.iter().flat_map(HeaderTemplate::claims);
@@ -194,7 +197,12 @@ impl App {
         let templates = templates.filter(move |name| *name != "label" || !has_labels);
         // Nor is the name of the provider.
         let of_tokens = |name: &&str| *name != Claims::PROVIDER;
-        let claims: BTreeSet<&str> = rules.chain(templates).filter(of_tokens).collect();
+        let asserted = self
+            .assertion
+            .iter()
+            .flat_map(|assertion| &assertion.claims);
+        let claims = rules.chain(templates).chain(asserted.map(String::as_str));
+        let claims: BTreeSet<&str> = claims.filter(of_tokens).collect();
         claims.into_iter()
     }
 }

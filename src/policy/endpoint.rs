@@ -33,6 +33,8 @@ pub enum Endpoint {
     DeviceRegistration,
     /// Renews the proof that a browser possesses the key of its session.
     DeviceProof,
+    /// The keys that verify assertions.
+    AssertionKeys,
     /// No endpoint.
     Unknown,
 }
@@ -51,7 +53,7 @@ pub enum ResumeMode {
 
 impl Endpoint {
     /// Every endpoint, by its path below the app's `endpoint_prefix`.
-    pub const PATHS: [(&'static str, Self); 16] = [
+    pub const PATHS: [(&'static str, Self); 17] = [
         ("/login", Self::Login),
         ("/callback", Self::Callback),
         ("/logout", Self::Logout),
@@ -61,6 +63,7 @@ impl Endpoint {
         ("/form", Self::PostReplay),
         ("/device-binding/register", Self::DeviceRegistration),
         ("/device-binding/refresh", Self::DeviceProof),
+        ("/jwks.json", Self::AssertionKeys),
         ("/backchannel-logout", Self::BackchannelLogout),
         ("/frontchannel-logout", Self::FrontchannelLogout),
         ("/webhooks/fusionauth", Self::FusionAuthWebhook),
@@ -80,6 +83,7 @@ impl Endpoint {
             Self::Callback => !app.providers.are_several(),
             Self::FusionAuthWebhook => app.optional_endpoints.fusionauth_webhooks.is_some(),
             Self::DeviceRegistration | Self::DeviceProof => app.device_binding.is_some(),
+            Self::AssertionKeys => app.assertion.is_some(),
             Self::Login
             | Self::Logout
             | Self::SignedOut
@@ -93,7 +97,9 @@ impl Endpoint {
 
     pub(super) const fn counts_as_activity(self) -> bool {
         match self {
-            Self::Session | Self::DeviceRegistration | Self::DeviceProof => false,
+            Self::Session | Self::DeviceRegistration | Self::DeviceProof | Self::AssertionKeys => {
+                false
+            }
             Self::Login
             | Self::Callback
             | Self::Logout
@@ -120,6 +126,7 @@ impl Endpoint {
             | Self::FusionAuthWebhook
             | Self::DeviceRegistration
             | Self::DeviceProof
+            | Self::AssertionKeys
             | Self::Unknown => ResumeMode::ReadOnly,
         }
     }
@@ -148,6 +155,7 @@ impl FoundEndpoint {
             | Endpoint::PostReplay
             | Endpoint::DeviceRegistration
             | Endpoint::DeviceProof
+            | Endpoint::AssertionKeys
             | Endpoint::Unknown => None,
         }
     }

@@ -1,6 +1,7 @@
 //! Pure: parsed requests, routing and access policy. No I/O, no clock, no logging.
 
 pub mod app;
+pub mod assertion;
 pub mod background_paths;
 pub mod basic;
 pub mod canonical;

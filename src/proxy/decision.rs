@@ -20,7 +20,7 @@ use crate::policy::route::AppRef;
 use crate::session::validity::{LiveSession, NoSessionReason};
 use crate::types::body::Body;
 use crate::types::net::ConnectionInfo;
-use crate::upstream;
+use crate::upstream::{self, AppCredentials};
 
 impl Proxy {
     /// Handles a request to the decision listener.
@@ -157,6 +157,7 @@ impl Proxy {
             // The configuration check refuses both together.
             | Decision::RequireDeviceProof { app_ref, .. }
             | Decision::ReloadFromApp { app_ref }
+            | Decision::ShowAssertionKeys { app_ref }
             | Decision::ShowSignedOut { app_ref }
             | Decision::ShowSession { app_ref, .. }
             | Decision::ShowSessions { app_ref, .. }
@@ -188,10 +189,18 @@ impl Proxy {
             return self.app_busy(app_ref, context.info.client_kind, context.request_id());
         };
         let request_id = context.request_id();
+        // The other proxy forwards the path that the client requested.
+        let target = context.info.target.as_str();
+        let assertion = self.assertion(&permit, target);
+        let credentials = AppCredentials {
+            assertion: assertion.as_ref(),
+        };
         let changes = self
             .upstreams
             .get(app_ref, permit.path_route().map(|matched| matched.index))
-            .and_then(|upstream| upstream::edge_changes(&upstream, &permit, headers, request_id));
+            .and_then(|upstream| {
+                upstream::edge_changes(&upstream, &permit, headers, request_id, credentials)
+            });
         let Some(mut changes) = changes else {
             let reason = Reason::InvalidRequest(InvalidRequest::Repeated);
             return self.refuse_check(app_ref, reason, &context);

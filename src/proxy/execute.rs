@@ -1,7 +1,7 @@
 //! Execution of decisions: one match, one call for each variant.
 
 use http::request::Parts;
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 
 use super::Proxy;
 use super::concurrency::{AppLimit, ServerSlot, acquire};
@@ -20,7 +20,7 @@ use crate::session::validity::LiveSession;
 use crate::types::body::Body;
 use crate::types::net::ConnectionId;
 use crate::types::request_id::RequestId;
-use crate::upstream::{self, ClientPin, ForwardLimits, UpstreamError};
+use crate::upstream::{self, AppCredentials, ClientPin, ForwardLimits, UpstreamError};
 
 impl Proxy {
     pub(super) async fn execute(
@@ -147,6 +147,9 @@ impl Proxy {
             Decision::ReloadFromApp { app_ref } => {
                 responder.reload_from_app(app_ref.app, context.info, code)
             }
+            Decision::ShowAssertionKeys { .. } => {
+                responder.assertion_keys(self.assertions.jwks(), code)
+            }
             Decision::ShowSignedOut { app_ref } => self.show_signed_out(app_ref, code, &context),
             Decision::ShowSession { app_ref, live } => {
                 responder.session(app_ref.app, &live, self.auth.now(), code)
@@ -253,6 +256,7 @@ impl Proxy {
             let by_token = by_token.map(|live| self.auth.bearer.upload_session(app_ref, live));
             record.limit_upload(body, by_token.or_else(|| session.clone()))
         };
+        let assertion = self.assertion(permit, permit.target());
         let limits = ForwardLimits {
             session: session.as_ref(),
             pin: own_connection.map(|connection| ClientPin {
@@ -261,6 +265,9 @@ impl Proxy {
             }),
             request_id: record.request_id(),
             trace: record.trace(),
+            credentials: AppCredentials {
+                assertion: assertion.as_ref(),
+            },
         };
         record.upstream_started(upstream.telemetry());
         let response = upstream::forward(&upstream, permit, parts, body, limits).await;
@@ -270,6 +277,13 @@ impl Proxy {
         });
         record.upstream_finished();
         response
+    }
+
+    /// The assertion for the app, if it wants one. `target` is the path and query that the app gets.
+    pub(super) fn assertion(&self, permit: &Permit<'_>, target: &str) -> Option<HeaderValue> {
+        let now = self.auth.now();
+        self.assertions
+            .assertion(permit, target, &self.assertion_cache, now)
     }
 
     /// Logs a failed upstream request and renders its error.

@@ -36,6 +36,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, header};
 
 use crate::auth::Auth;
+use crate::auth::assertion::{AssertionCache, AssertionSigner};
 use crate::auth::bearer::authenticate::TokenCache;
 use crate::auth::session::authentication::Authentication;
 use crate::auth::session::open::SessionCache;
@@ -97,6 +98,10 @@ pub struct Proxy {
     pub limiters: Arc<Limiters>,
     /// The maintenance of the apps, shared by all workers.
     pub maintenance: Arc<Maintenance>,
+    /// Makes assertions about users for apps.
+    pub assertions: Arc<AssertionSigner>,
+    /// Assertions of this worker.
+    pub assertion_cache: AssertionCache,
     /// The factory of Doorward's own responses.
     pub responder: Arc<Responder>,
     /// The access log and metrics.

@@ -14,6 +14,7 @@ use super::stores::{log_limits, stores};
 use super::upstreams::plans;
 use crate::auth::Auth;
 use crate::auth::app::AppAuth;
+use crate::auth::assertion::{AssertionCache, AssertionSigner};
 use crate::auth::bearer::authenticate::TokenCache;
 use crate::auth::session::open::SessionCache;
 use crate::auth::session_list::{ClientDetail, SessionListSettings};
@@ -75,6 +76,7 @@ pub(super) struct Configured {
     rule_lists: Arc<RuleLists>,
     limiters: Arc<Limiters>,
     pub(super) maintenance: Arc<Maintenance>,
+    assertions: Arc<AssertionSigner>,
     log_names: LogNames,
     responder: Arc<Responder>,
 }
@@ -194,6 +196,7 @@ impl Configured {
                 &config,
                 previous.map(|previous| &*previous.maintenance),
             )),
+            assertions: Arc::new(AssertionSigner::new(config.assertion_keys.clone())),
             log_names: log_names(&config)?,
             responder: Arc::new(Responder::new(config.pages.clone())),
             admin_hosts: Arc::from(config.server.admin_hosts.as_slice()),
@@ -296,7 +299,6 @@ impl Configured {
     }
 
     fn proxy_with(&self, telemetry: RequestTelemetry, upstreams: Upstreams) -> Proxy {
-        let has_bearer = self.sites.apps().iter().any(|app| app.bearer.is_some());
         let cache_size = self.config.session_cache_size;
         Proxy {
             router: Arc::clone(&self.sites),
@@ -306,11 +308,23 @@ impl Configured {
             rule_lists: Arc::clone(&self.rule_lists),
             upstreams,
             sessions: SessionCache::new(cache_size),
-            tokens: TokenCache::new(if has_bearer { cache_size } else { 0 }),
+            tokens: TokenCache::new(self.cache_size_if(|app| app.bearer.is_some())),
             limiters: Arc::clone(&self.limiters),
             maintenance: Arc::clone(&self.maintenance),
+            assertions: Arc::clone(&self.assertions),
+            assertion_cache: AssertionCache::new(self.cache_size_if(|app| app.assertion.is_some())),
             responder: Arc::clone(&self.responder),
             telemetry,
+        }
+    }
+
+    /// The size of a cache that only some apps use: 0 if none of this configuration does.
+    fn cache_size_if(&self, uses: fn(&App) -> bool) -> usize {
+        let is_used = self.sites.apps().iter().any(|app| uses(app));
+        if is_used {
+            self.config.session_cache_size
+        } else {
+            0
         }
     }
 

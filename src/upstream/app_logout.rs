@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use super::client::Upstream;
 use super::error::UpstreamError;
 use super::forward::send;
-use super::request::ForwardRequest;
+use super::request::{AppCredentials, ForwardRequest};
 use crate::identity::header_edits::RequestFacts;
 use crate::policy::app::{App, AppLogout};
 use crate::policy::path_routes::MatchedRoute;
@@ -108,6 +108,7 @@ pub async fn send_app_logout(
         session: None,
         pin: None,
         trace: None,
+        credentials: AppCredentials::default(),
     };
     let (mut parts, body) = request.into_parts();
     let response = send(upstream, forward, &mut parts, body).await;

@@ -4,8 +4,9 @@ use http::HeaderMap;
 
 use super::client::Upstream;
 use super::forward::{ForwardLimits, upstream_request};
+use super::headers::ASSERTION;
 use super::headers::edge::EdgeChanges;
-use super::request::ForwardRequest;
+use super::request::{AppCredentials, ForwardRequest};
 use crate::identity::identity::HeaderTemplate;
 use crate::policy::decide::Permit;
 use crate::types::request_id::RequestId;
@@ -18,6 +19,7 @@ pub fn edge_changes(
     permit: &Permit<'_>,
     client: &HeaderMap,
     request_id: RequestId,
+    credentials: AppCredentials<'_>,
 ) -> Option<EdgeChanges> {
     let policy = &upstream.plan.headers;
     if policy.hides_own_cookie(client) {
@@ -28,6 +30,7 @@ pub fn edge_changes(
         pin: None,
         trace: None,
         request_id,
+        credentials,
     };
     let app = permit.app_ref().app;
     let client_header = app.bearer.iter().map(|bearer| &bearer.client_header);
@@ -37,5 +40,7 @@ pub fn edge_changes(
         route: None,
         ..upstream_request(permit, limits)
     };
-    Some(policy.edge_changes(client, &request, identity.map(HeaderTemplate::name)))
+    let identity = identity.map(HeaderTemplate::name);
+    let identity = identity.chain(app.assertion.iter().map(|_| &ASSERTION));
+    Some(policy.edge_changes(client, &request, identity))
 }

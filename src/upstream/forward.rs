@@ -18,7 +18,7 @@ use super::http1::{
     ReusePolicy, write_field, write_request_line,
 };
 use super::http2::{self, Http2Request};
-use super::request::{ClientPin, ForwardRequest};
+use super::request::{AppCredentials, ClientPin, ForwardRequest};
 use super::upgrade::{self, TunnelLimits};
 use crate::identity::header_edits::RequestFacts;
 use crate::policy::decide::Permit;
@@ -37,6 +37,8 @@ pub struct ForwardLimits<'a> {
     pub request_id: RequestId,
     /// See [`ForwardRequest::trace`].
     pub trace: Option<ForwardedTrace>,
+    /// See [`ForwardRequest::credentials`].
+    pub credentials: AppCredentials<'a>,
 }
 
 /// Forwards a permitted request to the backend and returns the response; both bodies are streamed.
@@ -80,6 +82,7 @@ pub(super) fn upstream_request<'a>(
         session: limits.session,
         pin: limits.pin,
         trace: limits.trace,
+        credentials: limits.credentials,
     }
 }
 
@@ -95,6 +98,7 @@ pub fn app_headers(
         pin: None,
         request_id,
         trace: None,
+        credentials: AppCredentials::default(),
     };
     policy.upstream_headers(client, &upstream_request(permit, limits))
 }

@@ -84,6 +84,9 @@ const NEVER_FORWARDED_PREFIXES: [&str; 5] = [
     "doorward-",
 ];
 
+/// The assertion about the user. Clients cannot send it, since its prefix is Doorward's.
+pub(super) static ASSERTION: HeaderName = HeaderName::from_static("doorward-assertion");
+
 /// End-to-end fields that `Connection` must not nominate (RFC 9110 section 7.6.1). Without them the
 /// backend would process another request than the one that was authorized.
 const NOT_NOMINABLE: [&str; 15] = [
@@ -293,6 +296,9 @@ impl HeaderPolicy {
         }
         for (name, value) in forward.identity_headers {
             put(name, value);
+        }
+        if let Some(assertion) = forward.credentials.assertion {
+            put(&ASSERTION, assertion);
         }
         self.request_edits.each_field(&forward.facts, &mut put);
         if let Some(guard) = &self.loop_guard {

@@ -45,7 +45,7 @@ pub use forward::{ForwardLimits, app_headers, forward};
 pub use headers::HeaderPolicy;
 pub use headers::edge::{EdgeChanges, EdgeField};
 pub use probe::probe;
-pub use request::{ClientPin, ForwardRequest};
+pub use request::{AppCredentials, ClientPin, ForwardRequest};
 pub use target::{
     IdleReuse, UpstreamHost, UpstreamPlan, UpstreamPlanError, UpstreamProtocol, UpstreamSettings,
 };

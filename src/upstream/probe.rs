@@ -5,7 +5,7 @@ use http::{Method, Request, StatusCode};
 use super::client::Upstream;
 use super::error::UpstreamError;
 use super::forward::send;
-use super::request::ForwardRequest;
+use super::request::{AppCredentials, ForwardRequest};
 use crate::identity::header_edits::RequestFacts;
 use crate::types::body::Body;
 use crate::types::net::Origin;
@@ -41,6 +41,7 @@ pub async fn probe(upstream: &Upstream, origin: &Origin) -> Result<StatusCode, U
         session: None,
         pin: None,
         trace: None,
+        credentials: AppCredentials::default(),
     };
     let response = send(upstream, forward, &mut parts, body).await?;
     Ok(response.status())

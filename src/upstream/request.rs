@@ -34,6 +34,15 @@ pub struct ForwardRequest<'a> {
     pub authenticated: bool,
     /// The session of an upgraded connection.
     pub session: Option<&'a StreamSession>,
+    /// What proves to the app that the request comes from Doorward.
+    pub credentials: AppCredentials<'a>,
+}
+
+/// What proves to the app that a request comes from Doorward, and for which user.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AppCredentials<'a> {
+    /// The signed assertion.
+    pub assertion: Option<&'a HeaderValue>,
 }
 
 /// A client connection and the session on it. An upstream connection that the backend authenticated

@@ -105,6 +105,22 @@ fn invalid_command_line_exits_with_64_and_help_with_0() {
 }
 
 #[test]
+fn keygen_makes_keys_that_sign_assertions() {
+    for algorithm in ["es256", "eddsa"] {
+        let printed = doorward(&["keygen", "--assertion", algorithm]);
+        assert_eq!(printed.status.code(), Some(0));
+        let key = text(&printed.stdout);
+        assert!(key.lines().all(|line| line.len() <= 64), "{algorithm}");
+        let folder = Folder::with(&format!(
+            "{GOOD}\n[assertion]\nkey_files = [\"new.key\"]\n[apps.forum.assertion]\n"
+        ));
+        folder.write("new.key", &key);
+        let loaded = folder.load(&[]).unwrap();
+        assert_eq!(loaded.config.assertion_keys.len(), 1);
+    }
+}
+
+#[test]
 fn keygen_does_not_overwrite_a_key() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("new.key");

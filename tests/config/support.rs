@@ -107,6 +107,10 @@ impl Folder {
             "tls/other-key.pem",
             &rcgen::KeyPair::generate().unwrap().serialize_pem(),
         );
+        folder.write(
+            "assertion.key",
+            &rcgen::KeyPair::generate().unwrap().serialize_pem(),
+        );
         // RSA with 1024 bits.
         folder.write("tls/weak-key.pem", include_str!("weak-key.pem"));
         folder.write("doorward.toml", text);

@@ -35,6 +35,10 @@ const BASES: [&str; 7] = [
     [apps.store.client_limits]
     address = { requests_per_second = 50 }
     session = { requests_per_second = 20 }
+    [assertion]
+    key_files = ["assertion.key"]
+    [apps.store.assertion]
+    audience = "store"
     "#,
     r#"
     [[apps.store.routes]]

@@ -210,6 +210,7 @@ fn write_file(
     let path = folder.join(&*name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let text = match key {
+        "key_files" if name.starts_with("assertion") => private_key.clone(),
         "key_files" => SealingKey::generate().unwrap().to_text().to_string(),
         "key_file" | "upstream_key_file" => private_key.clone(),
         "journal_file" => return,

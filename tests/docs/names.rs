@@ -21,7 +21,7 @@ const SESSIONS: &str = "docs/sessions.md";
 const CONCEPTS: &str = "docs/concepts.md";
 
 /// Names of protocols, formats and single fields, which are no codes of Doorward's.
-const PROTOCOL_NAMES: [&str; 122] = [
+const PROTOCOL_NAMES: [&str; 123] = [
     "absent_is_default",
     "access_denied",
     "access_token",
@@ -130,6 +130,7 @@ const PROTOCOL_NAMES: [&str; 122] = [
     "session_expires_in",
     "session_identifier",
     "slow_down",
+    "target_hash",
     "temporarily_unavailable",
     "token_claims",
     "token_endpoint",
@@ -526,7 +527,7 @@ fn endpoints_are_documented_and_no_others() {
             let path: String = span
                 .0
                 .chars()
-                .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '/'))
+                .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '/' | '.'))
                 .collect();
             // Of one of several providers.
             let path = match path.split_once("callback/") {

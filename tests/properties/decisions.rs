@@ -504,6 +504,7 @@ fn check(
         | Decision::RenewDeviceProof { .. }
         | Decision::RequireDeviceProof { .. }
         | Decision::ReloadFromApp { .. } => panic!("the app binds no session"),
+        Decision::ShowAssertionKeys { .. } => panic!("the app gets no assertion"),
         Decision::ShowSignedOut { .. } => {
             assert!(matches!(route, Route::Endpoint(_, Endpoint::SignedOut)))
         }

@@ -232,6 +232,7 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
         native: None,
         bearer: None,
         basic: None,
+        assertion: None,
         device_binding: None,
         optional_endpoints: OptionalEndpoints::default(),
         logout_return_to: Vec::new(),

@@ -15,7 +15,7 @@ use super::rule_lists::RuleListFiles;
 use super::rules::RuleContext;
 use super::session::{cookie_name, limits};
 use super::{
-    app_logout, authentication, basic, bearer, check_host, check_name, client_limits,
+    app_logout, assertion, authentication, basic, bearer, check_host, check_name, client_limits,
     device_binding, elements, header_edits, headers, maintenance, native, registrations, routes,
     rules, server, upstream, web_origins, wildcard,
 };
@@ -170,6 +170,8 @@ pub(super) fn check(
     let cors = web_origins::cors(raw.cors_origins.take(), raw.cors_credentials, at);
     let app_logout = app_logout::check(&mut raw, origin.as_ref(), &prefix, at);
     let auth = auth_settings(&raw, at);
+    let assertion = raw.assertion.take();
+    let assertion = assertion.map(|raw| assertion::check(raw, name, &at.key("assertion")));
     let client_limits = raw.client_limits.take().unwrap_or_default();
     let client_limits = client_limits::check(client_limits, &at.key("client_limits"));
     let maintenance = maintenance::check_app(
@@ -240,6 +242,7 @@ pub(super) fn check(
         native,
         bearer: bearer_policy,
         basic,
+        assertion,
     };
     Some(AppConfig {
         policy,

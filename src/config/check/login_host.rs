@@ -73,6 +73,7 @@ pub(super) fn check(
         native: None,
         bearer: None,
         basic: None,
+        assertion: None,
         request_edits: HeaderEdits::default(),
         response_edits: HeaderEdits::default(),
     };

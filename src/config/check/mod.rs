@@ -4,6 +4,7 @@
 mod across;
 mod app;
 mod app_logout;
+mod assertion;
 mod authentication;
 mod basic;
 mod bearer;
@@ -85,6 +86,9 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
     let maintenance_at = root.key("maintenance");
     let maintenance = raw.maintenance.unwrap_or_default();
     let maintenance = maintenance::check(maintenance, &maintenance_at, folder);
+    let assertion_at = root.key("assertion");
+    let assertion_keys = raw.assertion.unwrap_or_default();
+    let assertion_keys = assertion::keys(assertion_keys, &assertion_at, folder);
     let at = root.key("apps");
     let rule_lists = RuleListFiles::new(folder);
     let mut apps = Vec::new();
@@ -108,6 +112,7 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
         registrations::complete(app, &providers, &described);
         login_host::join(app, &mut login_hosts);
     }
+    assertion::check_keys(&assertion_keys, &apps, root);
     let mut server = server?;
     certificates::check(&mut server, &apps, root);
     listeners::check_hsts(&server, &apps, root);
@@ -127,6 +132,7 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
         apps,
         pages: pages.into_pages()?,
         maintenance_file: maintenance.file,
+        assertion_keys,
         rule_lists: rule_lists.into_files(),
     })
 }

@@ -172,6 +172,11 @@ pub enum Decision<'a> {
         /// The app.
         app_ref: AppRef<'a>,
     },
+    /// Return the keys that verify assertions.
+    ShowAssertionKeys {
+        /// The app.
+        app_ref: AppRef<'a>,
+    },
     /// Show the page after a logout.
     ShowSignedOut {
         /// The app.
@@ -283,6 +288,7 @@ impl Decision<'_> {
             Self::RenewDeviceProof { .. } => "device_proof",
             Self::RequireDeviceProof { unproven, .. } => unproven.code(),
             Self::ReloadFromApp { .. } => "device_proof_reload",
+            Self::ShowAssertionKeys { .. } => "assertion_keys",
             Self::ShowSignedOut { .. } => "signed_out",
             Self::ShowSession { .. } => "session",
             Self::ShowSessions { .. } => "sessions",

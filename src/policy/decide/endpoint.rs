@@ -122,6 +122,7 @@ pub(super) fn decide_endpoint<'a>(
                 target: app_ref.app.logout_target(query),
             }
         }
+        (Endpoint::AssertionKeys, _) => Decision::ShowAssertionKeys { app_ref },
         (Endpoint::SignedOut, _) => match app_ref.app.target_after_logout(query) {
             Some(target) => Decision::ReturnFromLogout { app_ref, target },
             None => Decision::ShowSignedOut { app_ref },

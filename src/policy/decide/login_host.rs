@@ -53,6 +53,7 @@ pub(super) fn decide_login_host<'a>(
         | Endpoint::PostReplay
         | Endpoint::DeviceRegistration
         | Endpoint::DeviceProof
+        | Endpoint::AssertionKeys
         | Endpoint::Unknown => refuse(Reason::NoSuchEndpoint),
     }
 }

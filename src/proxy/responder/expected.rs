@@ -36,6 +36,7 @@ impl Responder {
                 target: LogoutTarget::Listed(_),
                 ..
             }
+            | Decision::ShowAssertionKeys { .. }
             | Decision::ShowSignedOut { .. }
             | Decision::ReloadFromApp { .. }
             | Decision::ShowSession { .. }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{StatusCode, header};
 use serde_json::json;
 
 use super::Responder;
 use super::error::href;
-use super::response::{TaggedResponse, page_response, text_response};
+use super::response::{TaggedResponse, insert, page_response, text_response};
 use crate::identity::identity::Identity;
 use crate::identity::post_id::{PostId, REPLAY_FIELD};
 use crate::policy::app::App;
@@ -16,6 +16,9 @@ use crate::proxy::pages::{LogoutConfirmPage, Page, ReplayPostPage, SignedOutPage
 use crate::session::preserved_post::PreservedPost;
 use crate::session::validity::LiveSession;
 use crate::types::time::Timestamp;
+
+/// How long apps and caches may keep the keys that verify assertions.
+const KEYS_CACHING: &str = "public, max-age=300";
 
 /// A preserved POST whose replay needs the user's confirmation.
 pub struct ReplayPrompt<'p> {
@@ -132,6 +135,16 @@ impl Responder {
             code,
             response: text_response(StatusCode::OK, "application/json", body.to_string()),
         }
+    }
+
+    /// The keys that verify assertions. Apps fetch and keep them, so caches may store the response.
+    pub fn assertion_keys(&self, jwks: &str, code: &'static str) -> TaggedResponse {
+        let mut response =
+            text_response(StatusCode::OK, "application/jwk-set+json", jwks.to_owned());
+        let headers = response.headers_mut();
+        headers.remove(header::VARY);
+        insert(headers, header::CACHE_CONTROL, KEYS_CACHING);
+        TaggedResponse { code, response }
     }
 
     /// Renders a page. Paths of endpoints are always valid links, so the 500 response does not

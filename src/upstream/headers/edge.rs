@@ -106,6 +106,7 @@ mod tests {
     use super::*;
     use crate::identity::header_edits::RequestFacts;
     use crate::types::request_id::RequestId;
+    use crate::upstream::request::AppCredentials;
 
     fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -139,6 +140,7 @@ mod tests {
             session: None,
             pin: None,
             trace: None,
+            credentials: AppCredentials::default(),
         };
         let names = [HeaderName::from_static("x-forwarded-user")];
         policy().edge_changes(client, &forward, names.iter())

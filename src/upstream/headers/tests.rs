@@ -7,6 +7,7 @@ use super::*;
 use crate::identity::header_edits::RequestFacts;
 use crate::types::request_id::RequestId;
 use crate::types::trace_context::{TraceSettings, TraceSource};
+use crate::upstream::request::AppCredentials;
 
 const IDENTITY: [&str; 3] = ["x-forwarded-user", "x-user", "remote-groups"];
 const PREFIXES: [&str; 2] = ["__Host-doorward_", "__Secure-doorward_"];
@@ -34,6 +35,7 @@ fn forward(identity_headers: &[(HeaderName, HeaderValue)]) -> ForwardRequest<'_>
         session: None,
         pin: None,
         trace: None,
+        credentials: AppCredentials::default(),
     }
 }
 

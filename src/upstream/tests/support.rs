@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use super::super::client::Upstream;
 use super::super::forward::send;
-use super::super::request::{ClientPin, ForwardRequest};
+use super::super::request::{AppCredentials, ClientPin, ForwardRequest};
 use super::super::{HeaderPolicy, Tunnels, UpstreamPlan, UpstreamSettings};
 use crate::dns::Resolver;
 use crate::identity::header_edits::RequestFacts;
@@ -348,6 +348,7 @@ async fn handle(
         session: Some(session),
         pin: Some(pin),
         trace: None,
+        credentials: AppCredentials::default(),
     };
     let (mut parts, body) = request.into_parts();
     send(upstream, forward, &mut parts, Body::streamed(body))

@@ -41,6 +41,7 @@ macro_rules! errors {
 }
 
 mod app;
+mod assertion;
 mod basic;
 mod bearer;
 mod client;
