@@ -324,6 +324,10 @@ impl AppAuth {
     pub(in crate::auth) fn session_of(&self, jwt: &SessionJwt) -> Option<Session> {
         let source = claim_source(&self.provider);
         let session = Session::of(jwt, &self.app.headers, source)?;
+        let session = match self.app.passed_token {
+            Some(_) => session.passing(&jwt.jwt),
+            None => session,
+        };
         self.provider
             .record_tenant(session.identity.claims.get("tid"));
         Some(session)

@@ -26,6 +26,7 @@ pub(in crate::auth) mod session_validity;
 mod state;
 #[cfg(test)]
 mod tests;
+pub mod token_exchange;
 
 use std::sync::Arc;
 
@@ -59,6 +60,7 @@ use session::stream::StreamActivity;
 use session::writer::SessionWriter;
 use session_list::SessionList;
 use state::FlowState;
+use token_exchange::TokenExchanger;
 
 use crate::limits::ClientKey;
 use crate::policy::decide::Caller;
@@ -86,6 +88,8 @@ pub struct Auth {
     pub session_writer: Arc<SessionWriter>,
     /// Authentication by access token.
     pub bearer: BearerAuthenticator,
+    /// Tokens for apps in exchange for those of users.
+    pub token_exchanger: TokenExchanger,
     /// Authentication by user name and password.
     pub basic: BasicAuthenticator,
     /// Device-bound sessions.
@@ -219,6 +223,7 @@ impl Auth {
                 streams,
             ),
             bearer: BearerAuthenticator::new(shared(), revocations.clone(), dpop),
+            token_exchanger: TokenExchanger::new(shared()),
             basic: BasicAuthenticator::new(
                 shared(),
                 revocations.clone(),

@@ -99,6 +99,26 @@ pub(super) enum AuthorizationHeader {
 
 keywords! { AuthorizationHeader { "forward" => Forward, "remove" => Remove, } }
 
+/// `dangerously_pass_access_token`: the field in which the app gets the access token.
+#[derive(Clone, Copy)]
+pub(super) enum AccessTokenField {
+    Authorization,
+    XAccessToken,
+}
+
+keywords! {
+    AccessTokenField { "Authorization" => Authorization, "X-Access-Token" => XAccessToken, }
+}
+
+/// `dangerously_pass_id_token`: the field in which the app gets the ID token.
+#[derive(Clone, Copy)]
+pub(super) enum IdTokenField {
+    Authorization,
+    XIdToken,
+}
+
+keywords! { IdTokenField { "Authorization" => Authorization, "X-Id-Token" => XIdToken, } }
+
 /// `security_headers`: header fields for responses that lack them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum SecurityHeaders {

@@ -5,12 +5,15 @@
 use serde::Deserialize;
 
 use super::keywords::{
-    AppLogoutMethod, AuthorizationHeader, DeviceBindingMode, Dpop, LogLevel, OpaqueTokens,
-    ProviderKind, SecurityHeaders, TokenEndpointAuthMethod, WebhookSignature,
+    AccessTokenField, AppLogoutMethod, AuthorizationHeader, DeviceBindingMode, Dpop, IdTokenField,
+    LogLevel, OpaqueTokens, ProviderKind, SecurityHeaders, TokenEndpointAuthMethod,
+    WebhookSignature,
 };
 pub(super) use super::raw_assertion::{RawAssertion, RawAssertionKeys};
+use super::raw_credentials::{RawTokenExchange, RawUpstreamBasicAuth};
 pub(super) use super::raw_headers::RawHeaderEdits;
 pub(super) use super::raw_limits::{RawClientLimit, RawClientLimits, RawMaintenance};
+pub(super) use super::raw_native::RawNative;
 use super::raw_pages::RawPages;
 use super::raw_routes::RawRoute;
 use super::raw_rules::RawRule;
@@ -278,6 +281,11 @@ pub(super) struct RawApp {
     pub(super) client_limits: Option<RawClientLimits>,
     pub(super) maintenance: Option<RawMaintenance>,
     pub(super) assertion: Option<RawAssertion>,
+    pub(super) dangerously_pass_access_token: Option<AccessTokenField>,
+    pub(super) dangerously_pass_id_token: Option<IdTokenField>,
+    pub(super) upstream_basic_auth: Option<RawUpstreamBasicAuth>,
+    pub(super) upstream_bearer_file: Option<String>,
+    pub(super) token_exchange: Option<RawTokenExchange>,
 }
 
 #[derive(Default, Deserialize)]
@@ -392,20 +400,6 @@ pub(super) struct RawBearer {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
-pub(super) struct RawNative {
-    pub(super) password_grant: Option<bool>,
-    pub(super) client_id: Option<String>,
-    pub(super) inline_refresh: Option<bool>,
-    pub(super) dangerously_plain_tokens: Option<bool>,
-    pub(super) cors_origins: Option<List<String>>,
-    pub(super) failures_per_account: Option<u32>,
-    pub(super) failures_per_address: Option<u32>,
-    pub(super) max_backoff: Option<HumanDuration>,
-    pub(super) logins_per_minute: Option<u32>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct RawAppCookie {
     pub(super) name: Option<String>,
     pub(super) path: Option<String>,
@@ -439,6 +433,12 @@ mod tests {
     #[test]
     fn every_key_is_in_the_reference() {
         let reference: toml::Table = REFERENCE.parse().unwrap();
+        const EXCLUSIVE: [&str; 4] = [
+            "token_exchange",
+            "dangerously_pass_access_token",
+            "dangerously_pass_id_token",
+            "upstream_bearer_file",
+        ];
         const SEVERAL_PROVIDERS: [&str; 3] = ["providers", "password_provider", "registrations"];
         const FUSIONAUTH_KEYS: [&str; 5] = [
             "tenant_id",
@@ -516,6 +516,7 @@ mod tests {
                 ["apps", "store"] => {
                     let is_comment = REFERENCE.contains(&format!("\n# {key} = "));
                     SEVERAL_PROVIDERS.contains(&key)
+                        || EXCLUSIVE.contains(&key)
                         || key == "client_secret"
                         || key.starts_with("wildcard_") && is_comment
                 }
@@ -565,7 +566,10 @@ mod tests {
         ] {
             for key in keys {
                 let has_key = |table: &&toml::Value| table.get(key).is_some();
-                assert!(tables.iter().any(has_key), "no route has {key}");
+                assert!(
+                    tables.iter().any(has_key) || EXCLUSIVE.contains(key),
+                    "no route has {key}"
+                );
             }
         }
         let cookies = reference["apps"]["store"]["app_cookies"]

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use super::keywords::{AccessTokenField, IdTokenField};
+use super::raw_credentials::RawUpstreamBasicAuth;
 use super::raw_headers::RawHeaderEdits;
 use super::values::HumanDuration;
 use crate::upstream::UpstreamProtocol;
@@ -27,6 +29,10 @@ pub(super) struct RawRoute {
     pub(super) max_in_flight_requests: Option<u32>,
     pub(super) request_headers: Option<RawHeaderEdits>,
     pub(super) response_headers: Option<RawHeaderEdits>,
+    pub(super) dangerously_pass_access_token: Option<AccessTokenField>,
+    pub(super) dangerously_pass_id_token: Option<IdTokenField>,
+    pub(super) upstream_basic_auth: Option<RawUpstreamBasicAuth>,
+    pub(super) upstream_bearer_file: Option<String>,
     pub(super) redirect: Option<RawRedirect>,
     pub(super) respond: Option<RawRespond>,
 }

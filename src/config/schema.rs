@@ -10,6 +10,7 @@ use super::raw::{
     RawLog, RawLoginParameters, RawMaintenance, RawNative, RawProvider, RawRedis, RawRegistration,
     RawServer, RawSession, RawSessionList, RawStore, RawTls, RawTracing, RawWebhooks,
 };
+use super::raw_credentials::{RawTokenExchange, RawUpstreamBasicAuth};
 use super::raw_pages::RawPages;
 use super::raw_routes::{RawRedirect, RawRespond, RawRoute};
 use super::raw_rules::{RawCondition, RawRequire, RawRule};
@@ -24,7 +25,7 @@ pub struct Table {
 }
 
 /// Every table with fixed keys.
-pub fn tables() -> [Table; 40] {
+pub fn tables() -> [Table; 43] {
     [
         table::<RawConfig>(""),
         table::<RawServer>("server"),
@@ -64,6 +65,9 @@ pub fn tables() -> [Table; 40] {
         table::<RawClientLimit>("apps.NAME.client_limits.session"),
         table::<RawMaintenance>("apps.NAME.maintenance"),
         table::<RawAssertion>("apps.NAME.assertion"),
+        table::<RawUpstreamBasicAuth>("apps.NAME.upstream_basic_auth"),
+        table::<RawTokenExchange>("apps.NAME.token_exchange"),
+        table::<RawUpstreamBasicAuth>("apps.NAME.routes.upstream_basic_auth"),
         table::<RawRegistration>("apps.NAME.registrations.NAME"),
         table::<RawPages>("apps.NAME.pages"),
     ]

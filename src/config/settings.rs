@@ -29,7 +29,7 @@ use crate::telemetry::log::LogFormat;
 use crate::types::net::ListenAddr;
 use crate::types::oauth::ProviderName;
 use crate::types::trace_context::TraceSettings;
-use crate::upstream::UpstreamSettings;
+use crate::upstream::{UpstreamCredentials, UpstreamSettings};
 
 /// A validated configuration.
 #[derive(Clone, Debug)]
@@ -229,6 +229,8 @@ pub struct AppConfig {
     pub routes: Vec<RouteConfig>,
     /// The headers of clients that the app gets.
     pub client_headers: ClientHeaders,
+    /// Its credentials, but for routes with an upstream of their own.
+    pub credentials: UpstreamCredentials,
     /// The limits of each client.
     pub client_limits: ByClient<ClientLimitSettings>,
     /// `[apps.NAME.maintenance]`, with the defaults of `[maintenance]`.
@@ -262,6 +264,8 @@ pub struct RouteConfig {
     pub upstream: Option<UpstreamSettings>,
     /// The limit of requests in flight, if the route has its own.
     pub max_in_flight_requests: Option<usize>,
+    /// The credentials for its upstream.
+    pub credentials: UpstreamCredentials,
 }
 
 impl Registration {

@@ -37,6 +37,7 @@ pub mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod token;
+mod token_exchange;
 pub mod verified;
 
 pub use algorithm::Algorithm;
@@ -47,4 +48,5 @@ pub use dialect::Dialect;
 pub use error::{ProviderError, TokenRejected};
 pub use provider::Provider;
 pub use settings::ProviderSettings;
+pub use token_exchange::{SubjectTokenKind, TokenExchangeRequest};
 pub use verified::VerifiedToken;

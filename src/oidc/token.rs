@@ -158,6 +158,8 @@ pub enum Grant {
     Refresh,
     /// `password`.
     Password,
+    /// `urn:ietf:params:oauth:grant-type:token-exchange`.
+    Exchange,
 }
 
 /// Client authentication: form parameters, or an `Authorization` header.
@@ -316,7 +318,7 @@ fn read_error(grant: Grant, status: u16, response: &Map<String, Value>) -> Token
                 description,
                 reason,
             },
-            (Grant::Refresh | Grant::Code | Grant::Password, _) => {
+            (Grant::Refresh | Grant::Code | Grant::Password | Grant::Exchange, _) => {
                 TokenError::BadResponse("an error that is not of RFC 6749")
             }
         };

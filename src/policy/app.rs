@@ -23,6 +23,7 @@ use super::login_providers::{LoginProviders, LoginSite, ProviderIndex};
 use super::native::Native;
 use super::path_routes::PathRoutes;
 use super::rules::Rules;
+use super::token_exchange::TokenExchangePolicy;
 use crate::identity::claims::Claims;
 use crate::identity::header_edits::HeaderEdits;
 use crate::identity::identity::HeaderTemplate;
@@ -89,6 +90,19 @@ pub struct App {
     pub basic: Option<Basic>,
     /// Signed assertions. `None`: the app gets none.
     pub assertion: Option<AssertionPolicy>,
+    /// The token of the user that the app, or one of its routes, gets.
+    pub passed_token: Option<PassedToken>,
+    /// For which audience it is exchanged before. `None`: it is passed as it is.
+    pub token_exchange: Option<TokenExchangePolicy>,
+}
+
+/// A token of the user that an app gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassedToken {
+    /// The access token.
+    Access,
+    /// The ID token.
+    Id,
 }
 
 /// How access tokens of issuers are used.

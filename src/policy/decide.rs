@@ -53,6 +53,8 @@ pub struct Permit<'a> {
     info: &'a RequestInfo,
     credential: Option<Credential>,
     path_route: Option<MatchedRoute<'a>>,
+    /// Whether its rule requires a credential.
+    is_protected: bool,
     /// Path and query for the backend.
     target: Cow<'a, str>,
 }
@@ -70,6 +72,7 @@ impl<'a> Permit<'a> {
             info,
             credential,
             path_route,
+            is_protected: request.requirement.access != Access::Public,
             target,
         }
     }
@@ -87,6 +90,11 @@ impl<'a> Permit<'a> {
     /// The route of the path, if it has one of its own.
     pub const fn path_route(&self) -> Option<MatchedRoute<'a>> {
         self.path_route
+    }
+
+    /// Whether its rule requires a credential. On a public path the request may be anonymous.
+    pub const fn is_protected(&self) -> bool {
+        self.is_protected
     }
 
     /// The stable code for logs and metrics.

@@ -30,3 +30,4 @@ pub mod route;
 pub mod rule_lists;
 pub mod rules;
 pub mod throttle;
+pub mod token_exchange;

@@ -194,6 +194,8 @@ impl Proxy {
         let assertion = self.assertion(&permit, target);
         let credentials = AppCredentials {
             assertion: assertion.as_ref(),
+            // The other proxy has its own connection to the app.
+            ..AppCredentials::default()
         };
         let changes = self
             .upstreams

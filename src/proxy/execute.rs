@@ -6,10 +6,12 @@ use http::{HeaderValue, Response, StatusCode};
 use super::Proxy;
 use super::concurrency::{AppLimit, ServerSlot, acquire};
 use super::context::RequestContext;
+use super::messages::Operation;
 use super::native::NativeEndpoint;
 use super::request_telemetry::RequestRecord;
 use super::responder::TaggedResponse;
 use super::stream_limits::StreamLimits;
+use crate::auth::Unavailable;
 use crate::identity::login_link::LoginLink;
 use crate::identity::return_to::ReturnTo;
 use crate::policy::client_kind::ClientKind;
@@ -20,6 +22,7 @@ use crate::session::validity::LiveSession;
 use crate::types::body::Body;
 use crate::types::net::ConnectionId;
 use crate::types::request_id::RequestId;
+use crate::types::secret::Secret;
 use crate::upstream::{self, AppCredentials, ClientPin, ForwardLimits, UpstreamError};
 
 impl Proxy {
@@ -177,6 +180,12 @@ impl Proxy {
         let Ok(_in_flight) = acquire(slot).await else {
             return self.app_busy(app_ref, context.info.client_kind, context.request_id());
         };
+        let token = match self.token_for_app(&permit, &context.parts.headers).await {
+            Ok(token) => token,
+            Err(unavailable) => {
+                return self.no_token_for_app(app_ref, unavailable, &context);
+            }
+        };
         let is_in_grace = permit.session().is_some_and(LiveSession::is_in_grace);
         let code = if is_in_grace {
             "forward_in_grace"
@@ -192,7 +201,8 @@ impl Proxy {
             own_connection,
             ..
         } = context;
-        let exchange = self.send_upstream(&permit, parts, body, record, own_connection);
+        let exchange =
+            self.send_upstream(&permit, token.as_ref(), parts, body, record, own_connection);
         let response = server_slot
             .forwarded(slot, exchange)
             .await
@@ -204,6 +214,22 @@ impl Proxy {
             }
             Err(error) => self.upstream_failed(app_ref, info, &error, record.request_id()),
         }
+    }
+
+    /// The response if the provider gives no token for the app.
+    pub(super) fn no_token_for_app(
+        &self,
+        app_ref: AppRef<'_>,
+        unavailable: Unavailable,
+        context: &RequestContext<'_>,
+    ) -> TaggedResponse {
+        self.responder.unavailable(
+            context.info,
+            Some(app_ref),
+            unavailable,
+            Operation::SessionCheck,
+            context.request_id(),
+        )
     }
 
     /// The limiter of the app or its route, and the user or else the client that the request counts for.
@@ -223,10 +249,12 @@ impl Proxy {
         })
     }
 
-    /// Sends the request to the app's backend. `own_connection`: see [`RequestContext`].
+    /// Sends the request to the app's backend, with the token for it. `own_connection`: see
+    /// [`RequestContext`].
     pub(super) async fn send_upstream(
         &self,
         permit: &Permit<'_>,
+        token: Option<&Secret<String>>,
         parts: &mut Parts,
         body: Body,
         record: &mut RequestRecord,
@@ -267,6 +295,8 @@ impl Proxy {
             trace: record.trace(),
             credentials: AppCredentials {
                 assertion: assertion.as_ref(),
+                are_sent: permit.is_protected(),
+                token,
             },
         };
         record.upstream_started(upstream.telemetry());

@@ -18,6 +18,7 @@ mod maintenance;
 mod messages;
 mod native;
 pub mod pages;
+mod passed_token;
 mod post_replay;
 mod presented;
 mod request_body;

@@ -222,6 +222,10 @@ impl Proxy {
         let Ok(_in_flight) = acquire(slot).await else {
             return self.app_busy(app_ref, info.client_kind, request_id);
         };
+        let token = match self.token_for_app(&permit, &context.parts.headers).await {
+            Ok(token) => token,
+            Err(unavailable) => return self.no_token_for_app(app_ref, unavailable, &context),
+        };
         let replay = &self.auth.post_replay;
         let claimed = match permit.session() {
             Some(live) => {
@@ -242,6 +246,7 @@ impl Proxy {
         match self
             .send_upstream(
                 &permit,
+                token.as_ref(),
                 context.parts,
                 body,
                 context.record,

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::StartError;
 use super::compose::{log_names, trusted_proxies};
-use super::upstreams::header_policy;
+use super::upstreams::{ConfiguredRoute, header_policy};
 use crate::auth::bearer::token_identity::{IdentityHeaders, TokenIdentity};
 use crate::config::Config;
 use crate::identity::claims::{ClaimSource, Claims, UnverifiedClaims};
@@ -148,7 +148,7 @@ impl Explainer {
         let apps = config.apps.iter().map(|app| {
             let routes = app.policy.routes.all().iter().zip(&app.routes);
             let routes = routes.map(|(route, config)| RouteSettings {
-                headers: header_policy(&app.policy, app, Some(route)),
+                headers: header_policy(&app.policy, app, Some(ConfiguredRoute { route, config })),
                 upstream: config
                     .upstream
                     .as_ref()

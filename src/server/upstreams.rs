@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::StartError;
-use crate::config::AppConfig;
+use crate::config::{AppConfig, RouteConfig};
 use crate::identity::identity::HeaderTemplate;
 use crate::policy::app::App;
 use crate::policy::path_routes::PathRoute;
@@ -45,7 +45,7 @@ pub(super) fn plans(
             continue;
         };
         let upstream = for_one_worker(upstream, workers);
-        let headers = header_policy(app, settings, Some(route));
+        let headers = header_policy(app, settings, Some(ConfiguredRoute { route, config }));
         let same_address = known.entry(upstream.url.clone()).or_default();
         let mut others = same_address.iter();
         let plan = match others.find(|other| *other.settings() == upstream) {
@@ -97,11 +97,18 @@ fn for_one_worker(settings: &UpstreamSettings, workers: NonZeroUsize) -> Upstrea
     }
 }
 
+/// A route, and what is configured beside its policy.
+#[derive(Clone, Copy)]
+pub(super) struct ConfiguredRoute<'r> {
+    pub(super) route: &'r PathRoute,
+    pub(super) config: &'r RouteConfig,
+}
+
 /// The header rules of an app, or of one of its routes.
 pub(super) fn header_policy(
     app: &App,
     settings: &AppConfig,
-    route: Option<&PathRoute>,
+    route: Option<ConfiguredRoute<'_>>,
 ) -> HeaderPolicy {
     let beginnings = app.cookies.beginnings();
     let client_header = app.bearer.iter().map(|bearer| &bearer.client_header);
@@ -128,14 +135,17 @@ pub(super) fn header_policy(
         headers
     };
     let (mut requests, mut responses) = (app.request_edits.clone(), app.response_edits.clone());
-    if let Some(route) = route {
+    let mut credentials = &settings.credentials;
+    if let Some(ConfiguredRoute { route, config }) = route {
+        credentials = &config.credentials;
         requests = requests.overridden_by(&route.request_edits);
         responses = responses.overridden_by(&route.response_edits);
     }
     let headers = headers
         .editing_requests(requests)
         .editing_responses(responses)
-        .forwarding(&settings.client_headers.forwarded_identity);
+        .forwarding(&settings.client_headers.forwarded_identity)
+        .sending(credentials.clone());
     if settings.client_headers.removes_authorization {
         headers.dropping_authorization()
     } else {

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub use super::context::{Limits, ValidityContext};
 use super::device_binding::{BoundSession, DeviceBinding, Unproven};
 use super::grant::{LastActivity, RefreshGrant};
-use super::jwt::SessionJwt;
+use super::jwt::{PackedJwt, SessionJwt};
 use super::token::TokenRefusal;
 use crate::identity::authentication::UserAuthentication;
 use crate::identity::claims::ClaimSource;
@@ -16,6 +16,7 @@ use crate::identity::identity::{HeaderTemplate, Identity};
 use crate::types::oauth::{
     Generation, JwkThumbprint, KeyFingerprint, ProviderSid, SessionId, Subject,
 };
+use crate::types::secret::Secret;
 use crate::types::time::Timestamp;
 
 /// A session from its JWT cookie, with the identity headers for the app already rendered.
@@ -48,6 +49,8 @@ pub struct Session {
     pub authentication: UserAuthentication,
     /// The device that the session is bound to.
     pub device: DeviceBinding,
+    /// Its JWT, if the app gets it.
+    pub passed_jwt: Option<Secret<String>>,
 }
 
 impl Session {
@@ -73,7 +76,17 @@ impl Session {
             identity_due: jwt.identity_due,
             authentication: jwt.authentication.clone(),
             device: jwt.device.clone(),
+            passed_jwt: None,
         })
+    }
+
+    /// The session with its JWT, for an app that gets it.
+    #[must_use]
+    pub fn passing(self, jwt: &PackedJwt) -> Self {
+        Self {
+            passed_jwt: (!jwt.is_unknown()).then(|| Secret::new(jwt.unpack())),
+            ..self
+        }
     }
 
     /// The inputs of the check of its binding.

@@ -108,7 +108,10 @@ pub async fn send_app_logout(
         session: None,
         pin: None,
         trace: None,
-        credentials: AppCredentials::default(),
+        credentials: AppCredentials {
+            are_sent: true,
+            ..AppCredentials::default()
+        },
     };
     let (mut parts, body) = request.into_parts();
     let response = send(upstream, forward, &mut parts, body).await;

@@ -64,6 +64,11 @@ impl UpstreamTelemetry {
 }
 
 impl Upstream {
+    /// Whether the backend gets the token of the user.
+    pub fn takes_token(&self) -> bool {
+        self.plan.headers.takes_token()
+    }
+
     /// Creates a client without connections. It must be used on one worker's runtime only, since
     /// connections belong to the runtime that opened them.
     pub fn new(

@@ -5,11 +5,13 @@
 
 mod caching;
 pub(super) mod edge;
+mod nominated;
 
 use http::header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::connection_auth;
+use super::credentials::UpstreamCredentials;
 use super::folded_name::{folded, folds_to, has_folded_prefix};
 use super::foreign_identity;
 use super::loop_guard::{CDN_LOOP, LoopGuard};
@@ -20,6 +22,7 @@ use crate::policy::native::holds_doorward_token;
 use crate::session::cookie::pairs;
 use crate::types::request_id::X_REQUEST_ID;
 use crate::types::trace_context::{ForwardedTrace, TRACEPARENT, TRACESTATE};
+use nominated::Nominated;
 
 /// Request fields that are never forwarded, in any spelling. Proxies and frameworks trust them;
 /// Doorward sets `X-Forwarded-For`, `-Proto` and `-Host` itself. They include vendors' fields for
@@ -87,26 +90,6 @@ const NEVER_FORWARDED_PREFIXES: [&str; 5] = [
 /// The assertion about the user. Clients cannot send it, since its prefix is Doorward's.
 pub(super) static ASSERTION: HeaderName = HeaderName::from_static("doorward-assertion");
 
-/// End-to-end fields that `Connection` must not nominate (RFC 9110 section 7.6.1). Without them the
-/// backend would process another request than the one that was authorized.
-const NOT_NOMINABLE: [&str; 15] = [
-    "host",
-    "cdn-loop",
-    "cookie",
-    "authorization",
-    "content-type",
-    "content-encoding",
-    "content-language",
-    "content-range",
-    "cache-control",
-    "date",
-    "origin",
-    "referer",
-    "range",
-    "accept",
-    "user-agent",
-];
-
 /// Hop-by-hop response fields, which are not forwarded.
 static RESPONSE_HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
@@ -134,6 +117,7 @@ pub struct HeaderPolicy {
     drops_passwords: bool,
     request_edits: HeaderEdits,
     response_edits: HeaderEdits,
+    credentials: UpstreamCredentials,
 }
 
 impl HeaderPolicy {
@@ -153,6 +137,7 @@ impl HeaderPolicy {
             drops_passwords: false,
             request_edits: HeaderEdits::default(),
             response_edits: HeaderEdits::default(),
+            credentials: UpstreamCredentials::default(),
         };
         for name in NEVER_FORWARDED
             .iter()
@@ -246,6 +231,23 @@ impl HeaderPolicy {
         self
     }
 
+    /// Sends these credentials to protected paths, and removes the client's fields of these names on
+    /// every path.
+    #[must_use]
+    pub fn sending(mut self, credentials: UpstreamCredentials) -> Self {
+        if let Some(name) = credentials.token_name() {
+            self.never_forward(name.as_ref());
+        }
+        self.drops_authorization |= credentials.replace_authorization();
+        self.credentials = credentials;
+        self
+    }
+
+    /// Whether the token of the user is sent.
+    pub(super) const fn takes_token(&self) -> bool {
+        self.credentials.token.is_some()
+    }
+
     fn never_forward(&mut self, name: &[u8]) {
         let folded = folded(name);
         if self.never_forwarded.len() <= folded.len() {
@@ -299,6 +301,10 @@ impl HeaderPolicy {
         }
         if let Some(assertion) = forward.credentials.assertion {
             put(&ASSERTION, assertion);
+        }
+        if forward.credentials.are_sent {
+            self.credentials
+                .each_field(forward.credentials.token, &mut put);
         }
         self.request_edits.each_field(&forward.facts, &mut put);
         if let Some(guard) = &self.loop_guard {
@@ -455,36 +461,6 @@ impl HeaderPolicy {
 /// Whether a field of the client is that of another trace.
 fn replaces(trace: ForwardedTrace, name: &HeaderName) -> bool {
     *name == TRACEPARENT || (*name == TRACESTATE && !trace.keeps_state)
-}
-
-/// The names that `Connection` nominates.
-struct Nominated(Vec<HeaderName>);
-
-impl Nominated {
-    fn read(headers: &HeaderMap) -> Self {
-        let fields = headers.get_all(CONNECTION).iter();
-        let tokens = fields
-            .flat_map(|field| field.as_bytes().split(|byte| *byte == b','))
-            .map(<[u8]>::trim_ascii);
-        let usual = |token: &&[u8]| {
-            !token.is_empty()
-                && !token.eq_ignore_ascii_case(b"keep-alive")
-                && !token.eq_ignore_ascii_case(b"close")
-                && !token.eq_ignore_ascii_case(b"upgrade")
-        };
-        let names = tokens
-            .filter(usual)
-            .filter_map(|token| HeaderName::from_bytes(token).ok());
-        Self(names.filter(|name| !is_end_to_end(name)).collect())
-    }
-
-    fn contains(&self, name: &HeaderName) -> bool {
-        self.0.contains(name)
-    }
-}
-
-fn is_end_to_end(name: &HeaderName) -> bool {
-    NOT_NOMINABLE.contains(&name.as_str()) || name.as_str().starts_with("sec-")
 }
 
 #[cfg(test)]

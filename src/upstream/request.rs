@@ -6,6 +6,7 @@ use crate::identity::header_edits::RequestFacts;
 use crate::policy::path_routes::PathRoute;
 use crate::types::body::StreamSession;
 use crate::types::net::ConnectionId;
+use crate::types::secret::Secret;
 use crate::types::trace_context::ForwardedTrace;
 
 /// A request to forward, beside the client's headers and body.
@@ -43,6 +44,10 @@ pub struct ForwardRequest<'a> {
 pub struct AppCredentials<'a> {
     /// The signed assertion.
     pub assertion: Option<&'a HeaderValue>,
+    /// Whether the credentials of the configuration are sent, and the token.
+    pub are_sent: bool,
+    /// The token of the user.
+    pub token: Option<&'a Secret<String>>,
 }
 
 /// A client connection and the session on it. An upstream connection that the backend authenticated

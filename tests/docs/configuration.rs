@@ -69,6 +69,8 @@ const BASES: [&str; 7] = [
     r#"
     [[server.listeners]]
     address = "127.0.0.1:8081"
+    [apps.store.token_exchange]
+    audience = "https://orders.example.com"
     "#,
     r#"
     [apps.store]

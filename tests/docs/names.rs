@@ -21,7 +21,7 @@ const SESSIONS: &str = "docs/sessions.md";
 const CONCEPTS: &str = "docs/concepts.md";
 
 /// Names of protocols, formats and single fields, which are no codes of Doorward's.
-const PROTOCOL_NAMES: [&str; 123] = [
+const PROTOCOL_NAMES: [&str; 126] = [
     "absent_is_default",
     "access_denied",
     "access_token",
@@ -119,6 +119,7 @@ const PROTOCOL_NAMES: [&str; 123] = [
     "request_body_sha256",
     "request_id",
     "request_uri",
+    "requested_token_type",
     "response_mode",
     "response_type",
     "return_to",
@@ -130,6 +131,8 @@ const PROTOCOL_NAMES: [&str; 123] = [
     "session_expires_in",
     "session_identifier",
     "slow_down",
+    "subject_token",
+    "subject_token_type",
     "target_hash",
     "temporarily_unavailable",
     "token_claims",

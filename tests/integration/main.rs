@@ -9,6 +9,8 @@ mod access_conditions;
 #[cfg(test)]
 mod access_rules;
 #[cfg(test)]
+mod app_credentials;
+#[cfg(test)]
 mod assertion;
 #[cfg(test)]
 mod audit_log;

@@ -119,6 +119,7 @@ pub(crate) fn caller(
                     acr: acr.map(str::to_owned),
                 },
                 device: Default::default(),
+                passed_jwt: None,
             };
             let live = LiveSession::just_verified(Arc::new(session), START);
             match kind {

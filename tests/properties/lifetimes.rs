@@ -88,6 +88,7 @@ fn session(tokens: Tokens) -> Arc<Session> {
         identity_due: None,
         authentication: Default::default(),
         device: Default::default(),
+        passed_jwt: None,
     })
 }
 

@@ -233,6 +233,8 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
         bearer: None,
         basic: None,
         assertion: None,
+        passed_token: None,
+        token_exchange: None,
         device_binding: None,
         optional_endpoints: OptionalEndpoints::default(),
         logout_return_to: Vec::new(),

@@ -8,6 +8,7 @@ use super::super::keywords::AuthorizationHeader;
 use super::super::raw::RawApp;
 use super::super::report::{Location, quoted};
 use super::super::settings::{AppConfig, ClientHeaders};
+use super::credentials::{CredentialContext, RawCredentials};
 use super::native::PasswordLogins;
 use super::registrations::{Logins, Site};
 use super::routes::RouteContext;
@@ -16,8 +17,8 @@ use super::rules::RuleContext;
 use super::session::{cookie_name, limits};
 use super::{
     app_logout, assertion, authentication, basic, bearer, check_host, check_name, client_limits,
-    device_binding, elements, header_edits, headers, maintenance, native, registrations, routes,
-    rules, server, upstream, web_origins, wildcard,
+    credentials, device_binding, elements, header_edits, headers, maintenance, native,
+    registrations, routes, rules, server, token_exchange, upstream, web_origins, wildcard,
 };
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::policy::app::{App, OptionalEndpoints};
@@ -169,6 +170,17 @@ pub(super) fn check(
         web_origins::origins(raw.websocket_origins.take(), &at.key("websocket_origins"));
     let cors = web_origins::cors(raw.cors_origins.take(), raw.cors_credentials, at);
     let app_logout = app_logout::check(&mut raw, origin.as_ref(), &prefix, at);
+    let credential_context = CredentialContext {
+        clients: &clients,
+        identity: &names,
+        folder,
+    };
+    let raw_credentials = RawCredentials::of_app(&mut raw);
+    let mut credentials = credentials::check(raw_credentials, credential_context, at);
+    let exchange_at = at.key("token_exchange");
+    let token_exchange = raw.token_exchange.take().and_then(|raw| {
+        token_exchange::check(raw, &mut credentials, credential_context, &exchange_at)
+    });
     let auth = auth_settings(&raw, at);
     let assertion = raw.assertion.take();
     let assertion = assertion.map(|raw| assertion::check(raw, name, &at.key("assertion")));
@@ -188,10 +200,13 @@ pub(super) fn check(
         identity: &names,
         hosts: &hosts,
         upstream: upstream.as_ref(),
+        credentials: &credentials,
+        credential_context,
         folder,
     };
     let routes = routes::check(raw_routes, &route_context, &at.key("routes"));
 
+    let passed_token = credentials.passed.or(routes.passed_token);
     let origin = origin?;
     let Logins {
         providers,
@@ -243,6 +258,8 @@ pub(super) fn check(
         bearer: bearer_policy,
         basic,
         assertion,
+        passed_token,
+        token_exchange,
     };
     Some(AppConfig {
         policy,
@@ -252,6 +269,7 @@ pub(super) fn check(
         upstream: upstream?,
         routes: routes.settings,
         client_headers,
+        credentials: credentials.upstream,
         client_limits,
         maintenance,
     })

@@ -74,6 +74,8 @@ pub(super) fn check(
         bearer: None,
         basic: None,
         assertion: None,
+        passed_token: None,
+        token_exchange: None,
         request_edits: HeaderEdits::default(),
         response_edits: HeaderEdits::default(),
     };

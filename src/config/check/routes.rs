@@ -6,7 +6,11 @@ use super::super::raw_routes::RawRoute;
 use super::super::report::{Location, quoted};
 use super::super::settings::RouteConfig;
 use super::super::values::HumanDuration;
-use super::{elements, header_edits, nonzero, route_overlaps, route_responses, server, upstream};
+use super::credentials::{CheckedCredentials, CredentialContext, RawCredentials};
+use super::{
+    credentials, elements, header_edits, nonzero, route_overlaps, route_responses, server, upstream,
+};
+use crate::policy::app::PassedToken;
 use crate::policy::hosts::AppHosts;
 use crate::policy::path_routes::{PathPrefix, PathRoute, PathRoutes, RoutePath};
 use crate::upstream::{UpstreamProtocol, UpstreamSettings};
@@ -29,6 +33,10 @@ pub(super) struct RouteContext<'c> {
     pub(super) hosts: &'c AppHosts,
     /// The upstream of the app, if it is valid.
     pub(super) upstream: Option<&'c UpstreamSettings>,
+    /// The credentials of the app.
+    pub(super) credentials: &'c CheckedCredentials,
+    /// What credentials of routes are checked against.
+    pub(super) credential_context: CredentialContext<'c>,
     /// The folder of the configuration file.
     pub(super) folder: &'c Folder,
 }
@@ -37,6 +45,8 @@ pub(super) struct RouteContext<'c> {
 pub(super) struct CheckedRoutes {
     pub(super) policy: PathRoutes,
     pub(super) settings: Vec<RouteConfig>,
+    /// The token of the user that one of them passes.
+    pub(super) passed_token: Option<PassedToken>,
 }
 
 pub(super) fn check(
@@ -53,10 +63,17 @@ pub(super) fn check(
     let mut policy = PathRoutes::new(context.case_insensitive);
     let mut settings = Vec::new();
     let mut locations = Vec::new();
+    let mut passed_token = None;
     for (at, raw) in elements(raw, at) {
-        let Some(CheckedRoute { route, config }) = route(raw, context, &at) else {
+        let Some(CheckedRoute {
+            route,
+            config,
+            passed,
+        }) = route(raw, context, &at)
+        else {
             continue;
         };
+        passed_token = passed_token.or(passed);
         if let Err(other) = policy.insert(route) {
             let other = policy.all().get(other);
             let other = other.map_or("", |other| other.path.as_str());
@@ -71,12 +88,17 @@ pub(super) fn check(
     }
     route_overlaps::report_loops(&policy, &locations);
     route_overlaps::report_shared_paths(&policy, &settings, context.upstream, &locations);
-    CheckedRoutes { policy, settings }
+    CheckedRoutes {
+        policy,
+        settings,
+        passed_token,
+    }
 }
 
 struct CheckedRoute {
     route: PathRoute,
     config: RouteConfig,
+    passed: Option<PassedToken>,
 }
 
 fn route(mut raw: RawRoute, context: &RouteContext<'_>, at: &Location<'_>) -> Option<CheckedRoute> {
@@ -109,6 +131,22 @@ fn route(mut raw: RawRoute, context: &RouteContext<'_>, at: &Location<'_>) -> Op
         raw.max_in_flight_requests,
         &at.key("max_in_flight_requests"),
     );
+    let raw_credentials = RawCredentials::of_route(&mut raw);
+    let has_own = raw_credentials.keys().next().is_some();
+    if has_own && context.credentials.is_exchanged {
+        at.error(
+            "the app gets tokens by `token_exchange`, so its routes have no other credentials",
+            "remove the key of the route, or `token_exchange` of the app",
+        );
+    }
+    let credentials = if has_own {
+        credentials::check(raw_credentials, context.credential_context, at)
+    } else if raw.upstream.is_some() || has_response {
+        // Those of the app are for its own upstream.
+        CheckedCredentials::default()
+    } else {
+        context.credentials.clone()
+    };
     let (response, upstream) = if has_response {
         let response = route_responses::check(&mut raw, path.as_ref(), at);
         (Some(response?), None)
@@ -128,7 +166,9 @@ fn route(mut raw: RawRoute, context: &RouteContext<'_>, at: &Location<'_>) -> Op
         config: RouteConfig {
             upstream,
             max_in_flight_requests,
+            credentials: credentials.upstream,
         },
+        passed: credentials.passed,
     })
 }
 
@@ -187,6 +227,7 @@ fn report_unused(raw: &RawRoute, at: &Location<'_>) {
     ]
     .into_iter()
     .chain(address_keys(raw))
+    .chain(credential_keys(raw))
     {
         if is_set {
             at.key(name).error(
@@ -246,6 +287,22 @@ fn upstream_of(
     settings.tunnel_idle_timeout = stream_idle_timeout.unwrap_or(settings.tunnel_idle_timeout);
     settings.stream_max_age = stream_max_age.or(settings.stream_max_age);
     Some(settings)
+}
+
+/// The keys about credentials, and whether each is set.
+const fn credential_keys(raw: &RawRoute) -> [(&'static str, bool); 4] {
+    [
+        (
+            "dangerously_pass_access_token",
+            raw.dangerously_pass_access_token.is_some(),
+        ),
+        (
+            "dangerously_pass_id_token",
+            raw.dangerously_pass_id_token.is_some(),
+        ),
+        ("upstream_basic_auth", raw.upstream_basic_auth.is_some()),
+        ("upstream_bearer_file", raw.upstream_bearer_file.is_some()),
+    ]
 }
 
 /// The keys that describe an address, and whether each is set.

@@ -35,7 +35,7 @@ pub(in crate::oidc) fn parse(
             (Grant::Refresh, 404) if is_fusionauth_error(body) => {
                 Err(grant_rejected(status, response.as_ref()))
             }
-            (Grant::Refresh | Grant::Code | Grant::Password, _) => Err(error),
+            (Grant::Refresh | Grant::Code | Grant::Password | Grant::Exchange, _) => Err(error),
         },
         Err(TokenError::GrantRejected {
             error, description, ..

@@ -18,6 +18,7 @@ use crate::oidc::password::{PasswordError, refine_password_response};
 use crate::oidc::token::{
     Grant, Revoked, TokenError, TokenResponse, client_credentials, revocation_outcome,
 };
+use crate::oidc::token_exchange::TokenExchangeRequest;
 use crate::types::oauth::{
     AccessToken, AuthorizationCode, Password, PkceVerifier, RefreshToken, Subject,
 };
@@ -183,6 +184,21 @@ impl Provider {
                 .dialect
                 .parse_response(Grant::Password, response.status, &response.body);
         refine_password_response(parsed, &response.body)
+    }
+
+    /// Exchanges the token of a user for one of another audience (RFC 8693). One request, no retry.
+    ///
+    /// # Errors
+    /// See [`TokenError`].
+    pub async fn exchange_token(
+        &self,
+        client: &ClientSettings,
+        request: TokenExchangeRequest<'_>,
+    ) -> Result<TokenResponse, TokenError> {
+        let form = request.form();
+        let timeout = self.settings.request_timeout;
+        let response = self.token_request(Grant::Exchange, client, &form, timeout);
+        self.observed(response.await)
     }
 
     /// Revokes a refresh token (RFC 7009, or the dialect's API).

@@ -34,6 +34,7 @@ pub(super) fn session_of(identity: Identity, now: Timestamp) -> LiveSession {
             ..found
         },
         device: Default::default(),
+        passed_jwt: None,
     };
     LiveSession::just_verified(Arc::new(session), now)
 }

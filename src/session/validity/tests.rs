@@ -57,6 +57,7 @@ fn session() -> Arc<Session> {
         identity_due: None,
         authentication: Default::default(),
         device: Default::default(),
+        passed_jwt: None,
     })
 }
 

@@ -46,6 +46,7 @@ mod basic;
 mod bearer;
 mod client;
 mod client_limits;
+mod credentials;
 mod device_binding;
 mod native;
 mod pages;

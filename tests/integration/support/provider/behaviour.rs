@@ -172,6 +172,8 @@ pub struct Behaviour {
     pub refresh_refusal: Option<RefreshRefusal>,
     /// The response to every password grant: status and JSON.
     pub password_answer: Option<(u16, Value)>,
+    /// The response to a token exchange, in place of a token.
+    pub exchange_answer: Option<(u16, Value)>,
     pub password_brings_id_token: bool,
 }
 
@@ -207,6 +209,7 @@ impl Default for Behaviour {
             refreshed_sub: None,
             refresh_refusal: None,
             password_answer: None,
+            exchange_answer: None,
             password_brings_id_token: true,
         }
     }

@@ -72,6 +72,7 @@ pub(super) fn token(state: &mut State, visit: &Visit) -> Reply {
         Some("authorization_code") => exchange(state, visit, &client_id),
         Some("refresh_token") => refresh(state, visit, &client_id),
         Some("password") => password(state, visit, &client_id),
+        Some("urn:ietf:params:oauth:grant-type:token-exchange") => exchange_token(state, visit),
         _ => error(400, "unsupported_grant_type"),
     }
 }
@@ -182,6 +183,29 @@ fn password(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
         &grant,
         refresh_token,
         state.behaviour.password_brings_id_token,
+    )
+}
+
+/// RFC 8693: the new token tells what was exchanged.
+fn exchange_token(state: &State, visit: &Visit) -> Reply {
+    if let Some((status, response)) = &state.behaviour.exchange_answer {
+        return Reply::json(*status, response);
+    }
+    let [kind, audience, scope] = ["subject_token_type", "audience", "scope"]
+        .map(|name| visit.parameter(name).unwrap_or_default());
+    let Some(subject) = visit.parameter("subject_token") else {
+        return error(400, "invalid_request");
+    };
+    let kind = kind.rsplit(':').next().unwrap_or_default();
+    let tail: String = subject.chars().rev().take(8).collect();
+    Reply::json(
+        200,
+        &json!({
+            "access_token": format!("{kind}.{audience}.{scope}.{tail}"),
+            "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+            "token_type": "Bearer",
+            "expires_in": 200,
+        }),
     )
 }
 
