@@ -5,12 +5,10 @@ use std::collections::HashMap;
 
 pub use crate::types::oauth::KeyFingerprint;
 use aws_lc_rs::digest;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
-};
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::signature::{ParsedPublicKey, RsaPublicKeyComponents};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
 use super::algorithm::{Algorithm, KeyType};
@@ -34,10 +32,17 @@ pub struct KeySet {
 #[derive(Debug)]
 pub struct Key {
     kid: Option<String>,
-    key_type: KeyType,
-    algorithm: Option<Algorithm>,
     fingerprint: KeyFingerprint,
-    decoding: DecodingKey,
+    /// One for each algorithm that its type and its `alg` allow.
+    verifiers: Vec<Verifier>,
+}
+
+/// A key that was parsed for one algorithm. What verifications need beside it is computed at the
+/// first one and kept.
+#[derive(Debug)]
+struct Verifier {
+    algorithm: Algorithm,
+    key: ParsedPublicKey,
 }
 
 /// A key of the set that is not used.
@@ -191,9 +196,7 @@ impl KeySet {
 
     /// Whether a key of the set can verify signatures of this algorithm.
     pub fn supports(&self, algorithm: Algorithm) -> bool {
-        self.keys.iter().any(|key| {
-            key.key_type == algorithm.key_type() && key.algorithm.is_none_or(|own| own == algorithm)
-        })
+        self.keys.iter().any(|key| key.fits(algorithm))
     }
 
     /// The number of usable keys.
@@ -235,36 +238,53 @@ impl Key {
         if algorithm.is_some_and(|algorithm| algorithm.key_type() != key_type) {
             return Err(SkipReason::Unsupported);
         }
-        let kid = text(jwk, "kid")?.map(str::to_owned);
+        let algorithms = Algorithm::ALL.into_iter().filter(|allowed| {
+            allowed.key_type() == key_type && algorithm.is_none_or(|own| own == *allowed)
+        });
+        let verifiers = algorithms.map(|algorithm| material.parse(algorithm));
         Ok(Self {
-            kid,
-            key_type,
-            algorithm,
+            kid: text(jwk, "kid")?.map(str::to_owned),
             fingerprint: material.fingerprint,
-            decoding: material.decoding,
+            verifiers: verifiers.collect::<Result<_, _>>()?,
         })
     }
 
     /// Whether the key's type and its `alg` allow `algorithm`.
     pub(super) fn fits(&self, algorithm: Algorithm) -> bool {
-        algorithm.key_type() == self.key_type
-            && self
-                .algorithm
-                .is_none_or(|key_algorithm| key_algorithm == algorithm)
+        self.verifier(algorithm).is_some()
+    }
+
+    /// Whether `signature` is that of `message` by this key.
+    pub(super) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        let verifier = self.verifier(algorithm);
+        verifier.is_some_and(|verifier| verifier.key.verify_sig(message, signature).is_ok())
+    }
+
+    fn verifier(&self, algorithm: Algorithm) -> Option<&Verifier> {
+        let mut verifiers = self.verifiers.iter();
+        verifiers.find(|verifier| verifier.algorithm == algorithm)
     }
 
     pub(super) const fn fingerprint(&self) -> KeyFingerprint {
         self.fingerprint
     }
-
-    pub(super) const fn decoding(&self) -> &DecodingKey {
-        &self.decoding
-    }
 }
 
+/// A public key as aws-lc-rs parses it.
 struct Material {
-    decoding: DecodingKey,
+    /// RSA: X.509 `SubjectPublicKeyInfo` in DER. EC: the uncompressed point (SEC 1 section 2.3.3).
+    /// Ed25519: the key itself.
+    encoded: Vec<u8>,
     fingerprint: KeyFingerprint,
+}
+
+impl Material {
+    /// Fails for a point that is not on its curve.
+    fn parse(&self, algorithm: Algorithm) -> Result<Verifier, SkipReason> {
+        let key = ParsedPublicKey::new(algorithm.verification(), &self.encoded);
+        let key = key.map_err(|_| SkipReason::Malformed)?;
+        Ok(Verifier { algorithm, key })
+    }
 }
 
 fn is_for_signatures(jwk: &Map<String, Value>) -> Result<bool, SkipReason> {
@@ -303,8 +323,9 @@ fn rsa(jwk: &Map<String, Value>) -> Result<Material, SkipReason> {
     if !is_usable {
         return Err(SkipReason::Weak);
     }
+    let der = RsaPublicKeyComponents { n, e }.as_der();
     Ok(Material {
-        decoding: DecodingKey::from_rsa_raw_components(n, e),
+        encoded: der.map_err(|_| SkipReason::Malformed)?.as_ref().to_vec(),
         fingerprint: fingerprint(b"RSA", &[n, e]),
     })
 }
@@ -316,14 +337,9 @@ fn ec(jwk: &Map<String, Value>, coordinate_len: usize) -> Result<Material, SkipR
         return Err(SkipReason::Malformed);
     }
     let uncompressed = [&[4], x.as_slice(), y.as_slice()].concat();
-    let on_curve = match coordinate_len {
-        32 => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &uncompressed),
-        _ => ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, &uncompressed),
-    };
-    on_curve.map_err(|_| SkipReason::Malformed)?;
     Ok(Material {
-        decoding: DecodingKey::from_ec_der(&uncompressed),
         fingerprint: fingerprint(b"EC", &[&uncompressed]),
+        encoded: uncompressed,
     })
 }
 
@@ -332,10 +348,9 @@ fn ed25519(jwk: &Map<String, Value>) -> Result<Material, SkipReason> {
     if x.len() != 32 {
         return Err(SkipReason::Malformed);
     }
-    ParsedPublicKey::new(&ED25519, &x).map_err(|_| SkipReason::Malformed)?;
     Ok(Material {
-        decoding: DecodingKey::from_ed_der(&x),
         fingerprint: fingerprint(b"OKP", &[&x]),
+        encoded: x,
     })
 }
 

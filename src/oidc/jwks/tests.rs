@@ -139,3 +139,20 @@ fn parse_limits_the_number_of_keys() {
         );
     }
 }
+
+#[test]
+fn key_is_parsed_for_each_algorithm_that_it_allows() {
+    let rsa = Signer::new("rsa", Algorithm::Rs256).jwk();
+    let fitting = |key: &Value| -> Vec<&str> {
+        let key = Key::parse(key).unwrap();
+        let algorithms = Algorithm::ALL.into_iter();
+        let fitting = algorithms.filter(|algorithm| key.fits(*algorithm));
+        fitting.map(Algorithm::name).collect()
+    };
+    let all = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"];
+    assert_eq!(fitting(&rsa), all);
+    assert_eq!(fitting(&with(&rsa, "alg", Some(json!("PS384")))), ["PS384"]);
+    assert_eq!(fitting(&Signer::es256("ec").jwk()), ["ES256"]);
+    let ed25519 = Signer::new("ed", Algorithm::EdDsa).jwk();
+    assert_eq!(fitting(&ed25519), ["EdDSA"]);
+}
