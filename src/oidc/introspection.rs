@@ -43,7 +43,7 @@ pub fn parse(
         Some(_) | None => return Err(NoVerdict),
     }
     dates_in_seconds(&mut claims);
-    Ok(match check_introspected(&claims, profile, now) {
+    Ok(match check_introspected(claims, profile, now) {
         Ok(token) => Introspected::Active(Box::new(token)),
         Err(error) => Introspected::Rejected(error),
     })

@@ -92,6 +92,11 @@ impl PresentedToken {
         &self.claims
     }
 
+    /// Removes all claims.
+    pub fn take_claims(&mut self) -> Map<String, Value> {
+        std::mem::take(&mut self.claims)
+    }
+
     /// The subject.
     pub const fn subject(&self) -> &TokenSubject {
         &self.subject
@@ -147,25 +152,24 @@ pub fn check(
     }
     claims.check_times(now, profile.leeway)?;
     let expires_at = claims.required_date(Claim::Exp)?.plus(profile.leeway);
-    let token = accept(claims, Some(expires_at), Some(signed.key))?;
+    let accepted = accept(claims)?;
     // Revocations of a user apply to tokens issued before them.
-    if matches!(token.subject, TokenSubject::User(_)) {
+    if matches!(accepted.subject, TokenSubject::User(_)) {
         claims.required_date(Claim::Iat)?;
     }
-    Ok(token)
+    Ok(accepted.of(signed.claims, Some(expires_at), Some(signed.key)))
 }
 
-/// Checks an introspection response about an opaque token. `claims` is the response without
-/// `active`.
+/// Checks an introspection response about an opaque token. `response` is without `active`.
 ///
 /// # Errors
 /// The first claim that is not acceptable.
 pub(super) fn check_introspected(
-    claims: &Map<String, Value>,
+    response: Map<String, Value>,
     profile: PresentedTokenProfile<'_>,
     now: Timestamp,
 ) -> Result<PresentedToken, ClaimError> {
-    let claims = Claims::new(claims);
+    let claims = Claims::new(&response);
     access_token::check_kind(claims, None)?;
     if claims
         .get("token_type")
@@ -190,23 +194,50 @@ pub(super) fn check_introspected(
     }
     claims.check_times_if_present(now, profile.leeway)?;
     let expires_at = claims.date(Claim::Exp)?.map(|exp| exp.plus(profile.leeway));
-    accept(claims, expires_at, None)
+    Ok(accept(claims)?.of(response, expires_at, None))
 }
 
-fn accept(
-    claims: Claims<'_>,
-    expires_at: Option<Timestamp>,
-    key: Option<KeyFingerprint>,
-) -> Result<PresentedToken, ClaimError> {
-    Ok(PresentedToken {
+/// The values of the claims that both kinds of tokens share.
+struct Accepted {
+    subject: TokenSubject,
+    issued_at: Option<Timestamp>,
+    sid: Option<ProviderSid>,
+    bound_to: Option<JwkThumbprint>,
+}
+
+fn accept(claims: Claims<'_>) -> Result<Accepted, ClaimError> {
+    Ok(Accepted {
         subject: subject(claims)?,
-        expires_at,
         issued_at: claims.date(Claim::Iat)?,
         sid: claims.text(Claim::Sid)?.map(ProviderSid::new),
-        key,
         bound_to: binding(claims)?,
-        claims: claims.all().clone(),
     })
+}
+
+impl Accepted {
+    /// The token with these claims.
+    fn of(
+        self,
+        claims: Map<String, Value>,
+        expires_at: Option<Timestamp>,
+        key: Option<KeyFingerprint>,
+    ) -> PresentedToken {
+        let Self {
+            subject,
+            issued_at,
+            sid,
+            bound_to,
+        } = self;
+        PresentedToken {
+            claims,
+            subject,
+            expires_at,
+            issued_at,
+            sid,
+            key,
+            bound_to,
+        }
+    }
 }
 
 fn check_audience(audiences: &[&str], accepted: &[String]) -> Result<(), ClaimError> {

@@ -113,6 +113,9 @@ struct TokenRequest<'r> {
 }
 
 /// Authenticates requests by access token.
+///
+/// Whatever waits for the provider or the store has a future of its own on the heap, so that the
+/// future of a request with a known token, or with known keys, stays small.
 pub struct BearerAuthenticator {
     context: Arc<Context>,
     replicator: RevocationReplicator,
@@ -264,8 +267,7 @@ impl BearerAuthenticator {
         let nonce = match (live.scheme(), &token.bound_to) {
             (Scheme::DPoP, Some(key)) => {
                 let owner = app.client_key(&token.identity.subject);
-                self.check_proof(&request, presented.target, key, owner)
-                    .await?
+                Box::pin(self.check_proof(&request, presented.target, key, owner)).await?
             }
             (Scheme::Bearer | Scheme::DPoP, _) => None,
         };
@@ -315,7 +317,7 @@ impl BearerAuthenticator {
         let VerifiedJwt { issuer, token } = self.verify_jwt(request).await?;
         let provider = request.bearer.providers.get(issuer);
         let provider = provider.unwrap_or(&request.app.provider);
-        let token = Arc::new(request.token_of(&token, provider, None));
+        let token = Arc::new(request.token_of(token, provider, None));
         let cached = CachedToken { issuer, token };
         cache.0.insert(key, cached.clone());
         Ok(cached)
@@ -356,10 +358,8 @@ impl BearerAuthenticator {
                     };
                     provider.verify_presented(audience, &token).await
                 };
-                self.tasks
-                    .run(CALL_TIMEOUT, task)
-                    .await
-                    .map_err(|error| BearerError::Unavailable(error.into()))?
+                let verdict = Box::pin(self.tasks.run(CALL_TIMEOUT, task)).await;
+                verdict.map_err(|error| BearerError::Unavailable(error.into()))?
             }
         };
         match verdict {
@@ -381,11 +381,11 @@ impl BearerAuthenticator {
             None => {
                 let provider = &request.app.provider;
                 let make =
-                    |token: &PresentedToken, until| request.token_of(token, provider, Some(until));
-                introspection
-                    .introspect(request.app, request.token, request.hash, make)
-                    .await
-                    .map_err(BearerError::Unavailable)?
+                    |token: PresentedToken, until| request.token_of(token, provider, Some(until));
+                let introspecting =
+                    introspection.introspect(request.app, request.token, request.hash, make);
+                let verdict = Box::pin(introspecting).await;
+                verdict.map_err(BearerError::Unavailable)?
             }
         };
         match verdict {
@@ -400,14 +400,15 @@ impl TokenRequest<'_> {
     /// its introspection result.
     fn token_of(
         &self,
-        verified: &PresentedToken,
+        mut verified: PresentedToken,
         provider: &Arc<Provider>,
         introspected_until: Option<Timestamp>,
     ) -> Token {
         let app = &self.app.app;
+        let claims = verified.take_claims();
         let token_identity = TokenIdentity::new(
             verified.subject(),
-            verified.claims().clone(),
+            claims,
             claim_source(provider),
             IdentityHeaders {
                 templates: &app.headers,

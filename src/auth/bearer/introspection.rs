@@ -83,7 +83,7 @@ impl Introspection {
         app: &Arc<AppAuth>,
         token: &str,
         hash: TokenHash,
-        make: impl FnOnce(&PresentedToken, Timestamp) -> Token,
+        make: impl FnOnce(PresentedToken, Timestamp) -> Token,
     ) -> Result<Verdict, Unavailable> {
         let now = self.context.now();
         self.cache.remove_if(&hash, |cached| now >= cached.until);
@@ -93,7 +93,7 @@ impl Introspection {
                     Verdict::Rejected(NOT_REGISTERED)
                 }
                 Introspected::Active(token) => {
-                    Verdict::Active(Arc::new(make(&token, now.plus(self.lifetime))))
+                    Verdict::Active(Arc::new(make(*token, now.plus(self.lifetime))))
                 }
                 Introspected::Inactive => Verdict::Rejected("token_inactive"),
                 Introspected::Rejected(error) => Verdict::Rejected(error.code()),
