@@ -244,7 +244,7 @@ fn sites() -> HostRouter {
             ..LoginProvider::new(ProviderName::new("login"))
         }),
         prefix: "/.doorward".to_owned(),
-        rules: Rules::new(rules, false, AuthMethods::BOTH),
+        rules: Arc::new(Rules::new(rules, false, AuthMethods::BOTH)),
         routes: Default::default(),
         background_paths: BackgroundPaths::default(),
         stream_activity: true,

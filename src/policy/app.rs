@@ -49,7 +49,7 @@ pub struct App {
     /// Path prefix of Doorward's endpoints, such as `/.doorward`, without a trailing slash.
     pub prefix: String,
     /// Its access rules.
-    pub rules: Rules,
+    pub rules: Arc<Rules>,
     /// Its paths with upstreams of their own.
     pub routes: Arc<PathRoutes>,
     /// Paths whose requests do not reset the idle timeout.

@@ -24,6 +24,7 @@ pub mod native;
 pub mod native_request;
 pub mod path_pattern;
 pub mod path_routes;
+pub mod pattern_index;
 pub mod post_replay;
 pub mod request_info;
 pub mod route;

@@ -150,22 +150,34 @@ impl PathPattern {
 
     /// Whether it matches all paths that `other` matches. An approximation without false positives.
     pub fn covers(&self, other: &Self, case_insensitive: bool) -> bool {
-        if case_insensitive {
-            covers_all(&self.folded, &other.folded)
-        } else {
-            covers_all(&self.segments, &other.segments)
-        }
+        covers_all(
+            self.segments(case_insensitive),
+            other.segments(case_insensitive),
+        )
     }
 
     pub(super) fn matches_segments(&self, path: &[&str], case_insensitive: bool) -> bool {
-        matches_all(
-            if case_insensitive {
-                &self.folded
-            } else {
-                &self.segments
+        matches_all(self.segments(case_insensitive), path)
+    }
+
+    /// The segments before the first one with a `*`. A path matches only if it begins with them.
+    pub(super) fn literal_segments(&self, case_insensitive: bool) -> impl Iterator<Item = &str> {
+        let segments = self.segments(case_insensitive).iter();
+        segments.map_while(|segment| match segment {
+            Segment::Pieces(pieces) => match pieces.as_slice() {
+                [literal] => Some(literal.as_str()),
+                _ => None,
             },
-            path,
-        )
+            Segment::AnyNumber => None,
+        })
+    }
+
+    fn segments(&self, case_insensitive: bool) -> &[Segment] {
+        if case_insensitive {
+            &self.folded
+        } else {
+            &self.segments
+        }
     }
 }
 

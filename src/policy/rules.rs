@@ -6,6 +6,7 @@ use http::Method;
 use super::condition::Condition;
 use super::cors::CorsPolicy;
 use super::path_pattern::{PathPattern, comparable, segments_of};
+use super::pattern_index::{PatternIndex, PatternPosition};
 use crate::identity::authentication::AuthenticationRequirement;
 use crate::types::target::{PathAmbiguities, Target};
 
@@ -113,6 +114,7 @@ pub const COMBINED_RULES: &str = "combined";
 #[derive(Clone, Debug)]
 pub struct Rules {
     rules: Vec<Rule>,
+    index: PatternIndex,
     case_insensitive: bool,
     /// The requirement of a request that no rule matches.
     default: AccessRequirement,
@@ -129,9 +131,14 @@ impl Rules {
         let strictest = rules.iter().fold(default.clone(), |strictest, rule| {
             strictest.and(&rule.allow)
         });
+        let mut index = PatternIndex::new(case_insensitive);
+        for (number, rule) in rules.iter().enumerate() {
+            index.push_rule(number, &rule.paths);
+        }
         Self {
             has_cors: rules.iter().any(|rule| rule.cors.is_some()),
             rules,
+            index,
             case_insensitive,
             default,
             strictest,
@@ -198,17 +205,26 @@ impl Rules {
     fn matching(&self, method: &Method, path: &str) -> AppliedRule<'_> {
         let path = comparable(path, self.case_insensitive);
         let segments: Vec<&str> = segments_of(&path).collect();
-        let matching = self.rules.iter().enumerate().find_map(|(index, rule)| {
-            let pattern = rule
-                .names(method)
-                .then(|| rule.covering(&segments, self.case_insensitive))??;
+        let matching = self.index.first(&segments, |position| {
+            let found = self.at(position);
+            found.is_some_and(|(rule, pattern)| {
+                rule.names(method) && pattern.matches_segments(&segments, self.case_insensitive)
+            })
+        });
+        let applied = matching.and_then(|position| {
+            let (rule, pattern) = self.at(position)?;
             Some(AppliedRule::Matched {
-                number: index + 1,
+                number: position.rule + 1,
                 rule,
                 pattern,
             })
         });
-        matching.unwrap_or(AppliedRule::Default)
+        applied.unwrap_or(AppliedRule::Default)
+    }
+
+    fn at(&self, position: PatternPosition) -> Option<(&Rule, &PathPattern)> {
+        let rule = self.rules.get(position.rule)?;
+        Some((rule, rule.paths.get(position.pattern)?))
     }
 
     /// Whether a rule requires exactly this of the user's authentication.
@@ -233,13 +249,6 @@ impl Rule {
     pub fn names(&self, method: &Method) -> bool {
         let head_as_get = *method == Method::HEAD && self.methods.contains(&Method::GET);
         self.methods.is_empty() || self.methods.contains(method) || head_as_get
-    }
-
-    /// The pattern that matches the path.
-    fn covering(&self, path: &[&str], case_insensitive: bool) -> Option<&PathPattern> {
-        self.paths
-            .iter()
-            .find(|pattern| pattern.matches_segments(path, case_insensitive))
     }
 }
 

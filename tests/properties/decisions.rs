@@ -176,7 +176,7 @@ pub(crate) fn router(
             ..AllowedParameters::default()
         },
         prefix: PREFIX.to_owned(),
-        rules: Rules::new(rules, false, AuthMethods::BOTH),
+        rules: Arc::new(Rules::new(rules, false, AuthMethods::BOTH)),
         routes: Default::default(),
         background_paths: BackgroundPaths::default(),
         stream_activity: true,

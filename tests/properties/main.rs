@@ -29,4 +29,5 @@ mod patterns;
 mod proofs;
 mod provider;
 mod requests;
+mod rules;
 mod seals;

@@ -216,7 +216,7 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
             ..LoginProvider::new(ProviderName::new("login"))
         }),
         prefix: "/.doorward".to_owned(),
-        rules: Rules::new(Vec::new(), false, AuthMethods::SESSION),
+        rules: Arc::new(Rules::new(Vec::new(), false, AuthMethods::SESSION)),
         routes: Default::default(),
         background_paths: BackgroundPaths::default(),
         stream_activity: true,

@@ -107,7 +107,7 @@ pub(super) fn check(
     authentication::check_reachable(&rules, &clients, &rules_at);
     let logout_return_to = app_logout::return_targets(&mut raw, at);
     let login_parameters = authentication::check_parameters(&mut raw, &clients, at);
-    let rules = Rules::new(rules, case_insensitive, auth_methods);
+    let rules = Arc::new(Rules::new(rules, case_insensitive, auth_methods));
     let background_paths =
         rules::background_paths(raw.background_paths.take(), &at.key("background_paths"));
     let background_paths = BackgroundPaths::new(background_paths, case_insensitive);

@@ -56,7 +56,7 @@ pub(super) fn check(
         }),
         login_parameters: AllowedParameters::default(),
         prefix,
-        rules: Rules::new(Vec::new(), false, AuthMethods::SESSION),
+        rules: Arc::new(Rules::new(Vec::new(), false, AuthMethods::SESSION)),
         routes: Arc::default(),
         background_paths: BackgroundPaths::default(),
         stream_activity: false,

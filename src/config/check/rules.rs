@@ -1,5 +1,7 @@
 //! `[[apps.NAME.rules]]` and the path settings of an app: access rules.
 
+use std::collections::HashSet;
+
 use http::Method;
 
 use super::super::keywords::AuthMethod;
@@ -12,6 +14,7 @@ use super::elements;
 use super::rule_lists::RuleListFiles;
 use super::web_origins;
 use crate::policy::path_pattern::PathPattern;
+use crate::policy::pattern_index::PatternIndex;
 use crate::policy::rules::{AccessRequirement, AuthMethods, COMBINED_RULES, DEFAULT_RULE, Rule};
 use crate::types::target::{PathAmbiguities, PathAmbiguity};
 
@@ -37,6 +40,12 @@ pub(super) struct RuleContext<'c> {
     pub(super) files: &'c RuleListFiles<'c>,
 }
 
+/// The rules before the one that is checked.
+struct EarlierRules {
+    rules: Vec<Rule>,
+    index: PatternIndex,
+}
+
 /// The rules of an app, in order. A pattern that an earlier rule plainly covers is an error, because
 /// it would never match. Other patterns that never match are warnings.
 pub(super) fn check(
@@ -44,12 +53,15 @@ pub(super) fn check(
     context: &RuleContext<'_>,
     at: &Location<'_>,
 ) -> Vec<Rule> {
-    let mut rules: Vec<Rule> = Vec::new();
+    let mut earlier = EarlierRules {
+        rules: Vec::new(),
+        index: PatternIndex::new(context.case_insensitive),
+    };
+    let mut names = HashSet::new();
     for (at, raw) in elements(raw, at) {
-        let name = raw.name.inspect(|name| {
-            let is_used = |rule: &Rule| rule.name.as_ref() == Some(name);
-            check_name(name, rules.iter().any(is_used), &at.key("name"));
-        });
+        if let Some(name) = &raw.name {
+            check_name(name, !names.insert(name.clone()), &at.key("name"));
+        }
         let methods = methods(raw.methods, &at.key("methods"));
         if !methods.is_empty() && methods.iter().all(is_refused) {
             at.key("methods").warning(
@@ -69,7 +81,7 @@ pub(super) fn check(
         for (at, text) in elements(raw.paths, &at.key("paths")) {
             match PathPattern::parse(&text) {
                 Ok(pattern) => {
-                    report_unreachable(&pattern, &methods, &rules, context, &at);
+                    report_unreachable(&pattern, &methods, &earlier, context, &at);
                     paths.push(pattern);
                 }
                 Err(error) => at.error(
@@ -94,8 +106,8 @@ pub(super) fn check(
         if let Some(access) = access {
             let allow = AccessRequirement::new(access, auth_methods)
                 .requiring(authentication.unwrap_or_default());
-            rules.push(Rule {
-                name,
+            earlier.push(Rule {
+                name: raw.name,
                 paths,
                 methods,
                 allow,
@@ -103,7 +115,24 @@ pub(super) fn check(
             });
         }
     }
-    rules
+    earlier.rules
+}
+
+impl EarlierRules {
+    fn push(&mut self, rule: Rule) {
+        self.index.push_rule(self.rules.len(), &rule.paths);
+        self.rules.push(rule);
+    }
+
+    /// The patterns that may cover `pattern`, with their rules, in order.
+    fn covering(&self, pattern: &PathPattern) -> Vec<(&Rule, &PathPattern)> {
+        let positions = self.index.covering(pattern).into_iter();
+        let found = positions.filter_map(|position| {
+            let rule = self.rules.get(position.rule)?;
+            Some((rule, rule.paths.get(position.pattern)?))
+        });
+        found.collect()
+    }
 }
 
 /// A name stands for its rule in the log, beside the numbers of other rules.
@@ -157,7 +186,7 @@ pub(super) fn background_paths(raw: Option<List<String>>, at: &Location<'_>) -> 
 fn report_unreachable(
     pattern: &PathPattern,
     methods: &[Method],
-    earlier: &[Rule],
+    earlier: &EarlierRules,
     context: &RuleContext<'_>,
     at: &Location<'_>,
 ) {
@@ -167,32 +196,30 @@ fn report_unreachable(
         let (text, covering) = (quoted(text), quoted(covering));
         format!("{text} never matches, because an earlier rule has {covering}")
     };
-    let plainly = earlier
-        .iter()
-        .find_map(|rule| covering_pattern(rule, pattern, methods));
-    if let Some(covering) = plainly {
-        at.error(never(covering), HINT);
+    let earlier = earlier.covering(pattern);
+    let mut patterns = earlier.iter();
+    let plainly =
+        patterns.find(|(rule, outer)| names_all(rule, methods) && contains(outer, pattern));
+    if let Some((_, covering)) = plainly {
+        at.error(never(covering.as_str()), HINT);
         return;
     }
-    let covers = |rule: &'_ Rule, method: Option<&Method>| {
-        let names = method.map_or(rule.methods.is_empty(), |method| rule.names(method));
-        let mut paths = rule.paths.iter();
-        names
-            .then(|| paths.find(|path| path.covers(pattern, context.case_insensitive)))?
-            .map(|path| path.as_str().to_owned())
+    let covering = |method: Option<&Method>| {
+        let covering = earlier.iter().find(|(rule, outer)| {
+            method.map_or(rule.methods.is_empty(), |method| rule.names(method))
+                && outer.covers(pattern, context.case_insensitive)
+        });
+        covering.map(|(_, outer)| outer.as_str())
     };
-    let covering = |method| earlier.iter().find_map(|rule| covers(rule, method));
     let covered = if methods.is_empty() {
         covering(None)
     } else {
-        let each: Option<Vec<String>> = methods
-            .iter()
-            .map(|method| covering(Some(method)))
-            .collect();
+        let each = methods.iter().map(|method| covering(Some(method)));
+        let each: Option<Vec<&str>> = each.collect();
         each.and_then(|each| each.into_iter().next())
     };
     if let Some(covering) = covered {
-        at.warning(never(&covering), HINT);
+        at.warning(never(covering), HINT);
     }
     let below = text.strip_prefix(context.prefix);
     if below.is_some_and(|below| below.is_empty() || below.starts_with('/')) {
@@ -211,22 +238,10 @@ fn is_refused(method: &Method) -> bool {
     REFUSED_METHODS.contains(&method.as_str())
 }
 
-/// The pattern of `rule` that matches every request that `pattern` and `methods` match.
-fn covering_pattern<'r>(
-    rule: &'r Rule,
-    pattern: &PathPattern,
-    methods: &[Method],
-) -> Option<&'r str> {
-    let all_methods = rule.methods.is_empty();
-    if !all_methods
-        && (methods.is_empty() || !methods.iter().all(|method| rule.methods.contains(method)))
-    {
-        return None;
-    }
-    rule.paths
-        .iter()
-        .find(|earlier| contains(earlier, pattern))
-        .map(PathPattern::as_str)
+/// Whether `rule` has all methods of a rule with `methods`.
+fn names_all(rule: &Rule, methods: &[Method]) -> bool {
+    let lists_all = || methods.iter().all(|method| rule.methods.contains(method));
+    rule.methods.is_empty() || (!methods.is_empty() && lists_all())
 }
 
 /// Whether `outer` matches all paths that `inner` matches. An approximation without false positives.
