@@ -1,28 +1,34 @@
-//! The entry of a revocation in memory, and which sessions it concerns.
+//! The entries of revocations in memory, and which sessions they concern.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::SessionKeyRef;
 use super::event::Block;
 use crate::store::StoreTime;
-use crate::types::oauth::Subject;
 use crate::types::time::Timestamp;
 
 /// The greatest difference between the clocks of replicas. A session that started longer before a
 /// revocation by these clocks is revoked, even if the clock of the store was set back meanwhile.
 const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
 
-/// The revocation state of a name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A session whose ID was revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RevokedSession {
+    /// When it had started at the latest, by the clocks of replicas.
+    pub(super) started_until: Timestamp,
+    /// When it was revoked, by the time of the store.
+    pub(super) order: Option<StoreTime>,
+    /// When it would expire.
+    pub(super) ends_at: Timestamp,
+}
+
+/// The revoked sessions of a user, or of all users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Which sessions of a user, or of all, are revoked. For the ID of a session: when it was
-    /// revoked, so that older ones can be merged.
+    /// Which sessions are revoked.
     pub(super) bound: Bound,
     /// When the last revoked session would expire.
     pub(super) ends_at: Timestamp,
-    /// The user of a session, if known.
-    pub(super) user: Option<Arc<str>>,
     /// Until when a user may start no session.
     pub(super) block: Option<Block>,
 }
@@ -71,24 +77,23 @@ impl Bound {
     }
 }
 
-impl Entry {
-    /// A revoked session.
-    pub(super) fn of_session(user: Option<&Subject>, bound: Bound, ends_at: Timestamp) -> Self {
-        let user = user.map(Subject::as_str).filter(|user| !user.is_empty());
-        Self {
-            bound,
-            ends_at,
-            user: user.map(Arc::from),
+impl RevokedSession {
+    /// Its revocation as one of all sessions that had started before.
+    pub(super) fn as_entry(self) -> Entry {
+        Entry {
+            bound: Bound::new(self.started_until, self.order),
+            ends_at: self.ends_at,
             block: None,
         }
     }
+}
 
+impl Entry {
     /// The revoked sessions of a user, or of all users.
     pub(super) const fn of_users(bound: Bound, ends_at: Timestamp, block: Option<Block>) -> Self {
         Self {
             bound,
             ends_at,
-            user: None,
             block,
         }
     }
@@ -105,11 +110,10 @@ impl Entry {
 
     /// Both revocations of a user, or of all.
     #[must_use]
-    pub(super) fn merge(&self, other: &Self) -> Self {
+    pub(super) fn merge(self, other: Self) -> Self {
         Self {
             bound: self.bound.merge(other.bound),
             ends_at: self.ends_at.max(other.ends_at),
-            user: None,
             block: Block::last(self.block, other.block),
         }
     }

@@ -1,7 +1,8 @@
 //! The events that give a set of revocations, to publish them again.
 
-use super::entry::Entry;
+use super::entry::{Entry, RevokedSession};
 use super::index::ProviderIndex;
+use super::name_map::{NameMap, Named};
 use super::{RevocationEvent, RevokedSet};
 use crate::store::{ProviderRevocation, Revocation, UserSessions};
 use crate::types::oauth::{Issuer, ProviderSid, SessionId, Subject};
@@ -10,15 +11,16 @@ use crate::types::time::Timestamp;
 impl RevokedSet {
     /// All revocations that have not expired.
     pub fn all(&self, now: Timestamp) -> impl Iterator<Item = RevocationEvent> {
-        let sessions = self.index.sessions.iter().map(|(sid, entry)| {
-            let user = Subject::new(entry.user.as_deref().unwrap_or_default());
-            event_of(entry, Revocation::Session(SessionId::new(sid), user))
+        let sessions = self.index.sessions.iter().map(|named| {
+            let revocation =
+                Revocation::Session(SessionId::new(named.name), Subject::new(named.user));
+            event_of(named.value.as_entry(), revocation)
         });
         let others = self.index.others.iter();
         let others = others.flat_map(|(issuer, names)| names.events(Some(Issuer::new(&**issuer))));
         let everyone = self
             .everyone
-            .iter()
+            .into_iter()
             .flat_map(|entry| events_of_users(entry, Revocation::Everyone));
         sessions
             .chain(self.index.own.events(None))
@@ -35,41 +37,43 @@ impl RevokedSet {
 
     /// A lower bound of the number of events of [`Self::all`].
     pub fn count(&self, now: Timestamp) -> usize {
-        let lives = |(_, entry): &(&str, &Entry)| now < entry.ends_at;
+        let sessions = |sessions: &NameMap<RevokedSession>| {
+            let lives = |named: &Named<'_, RevokedSession>| now < named.value.ends_at;
+            sessions.iter().filter(lives).count()
+        };
         let of_provider = |names: &ProviderIndex| {
-            let sessions = names.sessions.iter().filter(lives).count();
-            sessions + names.users.iter().filter(lives).count()
+            let lives = |named: &Named<'_, Entry>| now < named.value.ends_at;
+            sessions(&names.sessions) + names.users.iter().filter(lives).count()
         };
         let others: usize = self.index.others.values().map(of_provider).sum();
         let everyone = self.everyone.iter().filter(|entry| now < entry.ends_at);
-        self.index.sessions.iter().filter(lives).count()
-            + of_provider(&self.index.own)
-            + others
-            + everyone.count()
+        sessions(&self.index.sessions) + of_provider(&self.index.own) + others + everyone.count()
     }
 }
 
 impl ProviderIndex {
     fn events(&self, issuer: Option<Issuer>) -> impl Iterator<Item = RevocationEvent> {
         let of_session = issuer.clone();
-        let sessions = self.sessions.iter().map(move |(sid, entry)| {
-            let sid = Some(ProviderSid::new(sid));
+        let sessions = self.sessions.iter().map(move |session| {
+            let sid = Some(ProviderSid::new(session.name));
             // The revocation of a user's provider session is the only source of `unnamed`.
-            let user = entry.user.as_deref();
-            let unnamed = user.and_then(|user| Some((user, self.unnamed.get(user)?)));
-            match unnamed {
-                None => event_of(entry, by_provider(of_session.as_ref(), sid, None)),
-                Some((user, unnamed)) => {
-                    let user = user_sessions(user, unnamed.bound.started_until);
+            match self.unnamed.get(session.user) {
+                None => {
+                    let revocation = by_provider(of_session.as_ref(), sid, None);
+                    event_of(session.value.as_entry(), revocation)
+                }
+                Some(unnamed) => {
+                    let started_until = unnamed.value.bound.started_until;
+                    let user = user_sessions(unnamed.name, started_until);
                     let revocation = by_provider(of_session.as_ref(), sid, Some(user));
-                    event_of(unnamed, revocation)
+                    event_of(unnamed.value, revocation)
                 }
             }
         });
-        let users = self.users.iter().flat_map(move |(subject, entry)| {
+        let users = self.users.iter().flat_map(move |user| {
             let issuer = issuer.clone();
-            events_of_users(entry, move |until| {
-                let user = user_sessions(subject, until);
+            events_of_users(user.value, move |until| {
+                let user = user_sessions(user.name, until);
                 by_provider(issuer.as_ref(), None, Some(user))
             })
         });
@@ -100,7 +104,7 @@ fn by_provider(
     }
 }
 
-fn event_of(entry: &Entry, revocation: Revocation) -> RevocationEvent {
+fn event_of(entry: Entry, revocation: Revocation) -> RevocationEvent {
     RevocationEvent {
         order: entry.bound.order,
         block: entry.block,
@@ -110,7 +114,7 @@ fn event_of(entry: &Entry, revocation: Revocation) -> RevocationEvent {
 
 /// The events of an entry of a user or of all: one that the store timed, and one that it did not.
 fn events_of_users(
-    entry: &Entry,
+    entry: Entry,
     revocation: impl Fn(Timestamp) -> Revocation,
 ) -> impl Iterator<Item = RevocationEvent> {
     let timed = event_of(entry, revocation(entry.bound.started_until));

@@ -19,8 +19,9 @@ use super::{ProviderRevocation, Revocation, StoreTime, UserSessions};
 use crate::lock::lock;
 use crate::types::oauth::{Issuer, ProviderSid, SessionId, Subject};
 use crate::types::time::Timestamp;
-use entry::{Bound, Entry};
-use index::{Kind, Name, RevocationIndex};
+use entry::{Bound, Entry, RevokedSession};
+use index::RevocationIndex;
+use name_map::{NameMap, Named, Part};
 
 pub use event::{Block, RevocationEvent};
 pub use shrink::Shrunk;
@@ -142,14 +143,16 @@ impl Revocations {
         }
     }
 
-    /// Removes expired revocations.
+    /// Removes expired revocations, in parts, so that new ones do not wait for long.
     pub fn sweep(&self, now: Timestamp) {
-        let _writing = lock(&self.writing);
-        let mut next = RevokedSet::clone(&self.snapshot.load());
-        let before = next.len();
-        next.index.retain(|entry| now < entry.ends_at);
-        if next.len() != before {
-            self.snapshot.store(Arc::new(next));
+        for part in Part::of(self.snapshot.load().len()) {
+            let _writing = lock(&self.writing);
+            let mut next = RevokedSet::clone(&self.snapshot.load());
+            let before = next.len();
+            next.index.retain_in(&part, |entry| now < entry.ends_at);
+            if next.len() != before {
+                self.snapshot.store(Arc::new(next));
+            }
         }
     }
 }
@@ -157,35 +160,31 @@ impl Revocations {
 impl RevokedSet {
     /// Whether the session is revoked.
     pub fn contains(&self, session: SessionKeyRef<'_>) -> bool {
-        let issuer = session.issuer;
-        let find = |kind, name| self.index.get(Name { issuer, kind, name });
-        let covers = |entry: &Entry| entry.covers(&session);
-        let subject = session.subject.as_str();
-        find(Kind::Session, session.sid.as_str()).is_some()
-            || find(Kind::User, subject).is_some_and(covers)
-            || match session.provider_sid {
-                Some(sid) => find(Kind::ProviderSession, sid.as_str()).is_some(),
-                None => {
-                    !session.is_access_token && find(Kind::Unnamed, subject).is_some_and(covers)
-                }
-            }
-            || self.everyone.as_ref().is_some_and(covers)
+        let covers = |users: &NameMap<Entry>| {
+            let user = users.get(session.subject.as_str());
+            user.is_some_and(|user| user.value.covers(&session))
+        };
+        let provider = self.index.provider(session.issuer);
+        self.has_session(session.sid)
+            || provider.is_some_and(|provider| {
+                covers(&provider.users)
+                    || match session.provider_sid {
+                        Some(sid) => provider.sessions.get(sid.as_str()).is_some(),
+                        None => !session.is_access_token && covers(&provider.unnamed),
+                    }
+            })
+            || self.everyone.is_some_and(|entry| entry.covers(&session))
     }
 
     /// Whether the session is revoked individually.
     pub fn has_session(&self, sid: &SessionId) -> bool {
-        self.index.get(Name::of_session(sid)).is_some()
+        self.index.sessions.get(sid.as_str()).is_some()
     }
 
     /// Whether the user of the app's own provider may not start a session at this time.
     pub fn blocks(&self, subject: &Subject, start: Timestamp) -> bool {
-        let name = Name {
-            issuer: None,
-            kind: Kind::User,
-            name: subject.as_str(),
-        };
-        let entry = self.index.get(name);
-        entry.is_some_and(|entry| entry.blocks(start))
+        let user = self.index.own.users.get(subject.as_str());
+        user.is_some_and(|user| user.value.blocks(start))
     }
 
     /// The number of revocations, without that of all sessions.
@@ -207,11 +206,15 @@ impl RevokedSet {
             block,
         } = event;
         // No session outlives its revocation, so a revoked one started at this time or before.
-        let bound = Bound::new(ends_at.minus(absolute_timeout), order);
+        let session = RevokedSession {
+            started_until: ends_at.minus(absolute_timeout),
+            order,
+            ends_at,
+        };
         let by_provider = match revocation {
             Revocation::Session(sid, subject) => {
-                let entry = Entry::of_session(Some(&subject), bound, ends_at);
-                return self.add_session(Name::of_session(&sid), entry);
+                let sessions = &mut self.index.sessions;
+                return add_session(sessions, sid.as_str(), subject.as_str(), session);
             }
             Revocation::Everyone(started_until) => {
                 let bound = Bound::new(started_until, order);
@@ -233,63 +236,67 @@ impl RevokedSet {
             Revocation::Provider(by_provider) => by_provider,
         };
         let ProviderRevocation { issuer, sid, user } = &by_provider;
-        let issuer = issuer.as_ref();
+        let provider = self.index.provider_mut(issuer.as_ref());
         let mut is_new = false;
         if let Some(sid) = sid {
-            let name = Name {
-                issuer,
-                kind: Kind::ProviderSession,
-                name: sid.as_str(),
-            };
-            let subject = user.as_ref().map(|user| &user.subject);
-            is_new |= self.add_session(name, Entry::of_session(subject, bound, ends_at));
+            let user = user.as_ref().map_or("", |user| user.subject.as_str());
+            is_new |= add_session(&mut provider.sessions, sid.as_str(), user, session);
         }
         if let Some(user) = user {
-            let name = Name {
-                issuer,
-                kind: sid.as_ref().map_or(Kind::User, |_| Kind::Unnamed),
-                name: user.subject.as_str(),
+            let users = match sid {
+                None => &mut provider.users,
+                Some(_) => &mut provider.unnamed,
             };
             let bound = Bound::new(user.started_until, order);
-            is_new |= self.add_user(name, Entry::of_users(bound, ends_at, block));
-        }
-        is_new
-    }
-
-    /// Adds the revocation of a session by its ID.
-    fn add_session(&mut self, name: Name<'_>, entry: Entry) -> bool {
-        let known = self.index.get(name);
-        let merged = known.map(|known| Entry {
-            ends_at: known.ends_at.max(entry.ends_at),
-            user: known.user.clone().or_else(|| entry.user.clone()),
-            ..known.clone()
-        });
-        self.insert_if_new(name, merged.unwrap_or(entry))
-    }
-
-    /// Adds the revocation of the sessions of a user.
-    fn add_user(&mut self, name: Name<'_>, entry: Entry) -> bool {
-        let merged = self.index.get(name).map(|known| known.merge(&entry));
-        self.insert_if_new(name, merged.unwrap_or(entry))
-    }
-
-    fn insert_if_new(&mut self, name: Name<'_>, entry: Entry) -> bool {
-        let is_new = self.index.get(name) != Some(&entry);
-        if is_new {
-            self.index.insert(name, entry);
+            let entry = Entry::of_users(bound, ends_at, block);
+            is_new |= add_user(users, user.subject.as_str(), entry);
         }
         is_new
     }
 
     fn add_everyone(&mut self, entry: Entry) -> bool {
-        let merged = match &self.everyone {
-            Some(known) => known.merge(&entry),
-            None => entry,
-        };
-        let is_new = self.everyone.as_ref() != Some(&merged);
-        self.everyone = Some(merged);
-        is_new
+        let merged = self.everyone.map_or(entry, |known| known.merge(entry));
+        self.everyone.replace(merged) != Some(merged)
     }
+}
+
+/// Adds the revocation of a session by its ID. `user` may be empty. Returns whether it was not known.
+fn add_session(
+    sessions: &mut NameMap<RevokedSession>,
+    name: &str,
+    user: &str,
+    session: RevokedSession,
+) -> bool {
+    let Some(known) = sessions.get(name) else {
+        return sessions.insert(Named {
+            name,
+            user,
+            value: session,
+        });
+    };
+    let value = RevokedSession {
+        ends_at: known.value.ends_at.max(session.ends_at),
+        ..known.value
+    };
+    let user = if known.user.is_empty() {
+        user
+    } else {
+        known.user
+    };
+    let user = user.to_owned();
+    sessions.insert(Named {
+        name,
+        user: &user,
+        value,
+    })
+}
+
+/// Adds the revocation of the sessions of a user. Returns whether it was not known.
+fn add_user(users: &mut NameMap<Entry>, name: &str, entry: Entry) -> bool {
+    let known = users.get(name);
+    let value = known.map_or(entry, |known| known.value.merge(entry));
+    let user = "";
+    users.insert(Named { name, user, value })
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@
 //! before them. So one user cannot end the sessions of others by logging in and out.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use super::RevokedSet;
-use super::entry::Entry;
-use super::index::{Kind, Name, ProviderIndex, RevocationIndex};
+use super::entry::{Entry, RevokedSession};
+use super::index::RevocationIndex;
+use super::name_map::{Named, Part};
+use super::{RevokedSet, add_user};
 use crate::types::oauth::Issuer;
 use crate::types::time::Timestamp;
 
@@ -27,7 +27,7 @@ pub struct Shrunk {
 struct SessionsOfUser {
     /// The issuer, if that is not the app's own provider.
     issuer: Option<Issuer>,
-    user: Arc<str>,
+    user: Box<str>,
     count: usize,
     merged: Entry,
 }
@@ -38,7 +38,8 @@ impl RevokedSet {
     pub(super) fn shrink(&mut self, max_entries: usize, now: Timestamp) -> Shrunk {
         let goal = max_entries - max_entries / 10;
         let mut shrunk = Shrunk::default();
-        self.index.retain(|entry| now < entry.ends_at);
+        self.index
+            .retain_in(&Part::ALL, |entry| now < entry.ends_at);
         if self.len() > goal {
             self.merge_users(goal, &mut shrunk);
         }
@@ -53,7 +54,7 @@ impl RevokedSet {
         users.retain(|of_user| of_user.count > 1);
         users.sort_by_key(|of_user| std::cmp::Reverse(of_user.count));
         let mut left = self.len();
-        let mut by_issuer: HashMap<Option<Issuer>, HashMap<Arc<str>, Entry>> = HashMap::new();
+        let mut by_issuer: HashMap<Option<Issuer>, HashMap<Box<str>, Entry>> = HashMap::new();
         for of_user in users {
             if left <= goal {
                 break;
@@ -70,34 +71,18 @@ impl RevokedSet {
     }
 
     /// Replaces the revoked sessions of users by the entries of the users.
-    fn replace_sessions(&mut self, issuer: Option<&Issuer>, merged: &HashMap<Arc<str>, Entry>) {
-        let stays = |_: &str, entry: &Entry| {
-            let user = entry.user.as_ref();
-            user.is_none_or(|user| !merged.contains_key(user))
-        };
-        let index = &mut self.index;
-        let provider = match issuer {
-            None => {
-                index.sessions.retain(stays);
-                Some(&mut index.own)
-            }
-            Some(issuer) => index.others.get_mut(issuer.as_str()),
-        };
-        if let Some(ProviderIndex {
-            sessions, unnamed, ..
-        }) = provider
-        {
-            sessions.retain(stays);
-            // Each is covered by the revocation of its user.
-            unnamed.retain(|user, _| !merged.contains_key(user));
+    fn replace_sessions(&mut self, issuer: Option<&Issuer>, merged: &HashMap<Box<str>, Entry>) {
+        let stays = |session: Named<'_, RevokedSession>| !merged.contains_key(session.user);
+        if issuer.is_none() {
+            self.index.sessions.retain(stays);
         }
+        let provider = self.index.provider_mut(issuer);
+        provider.sessions.retain(stays);
+        // Each is covered by the revocation of its user.
+        let unnamed = &mut provider.unnamed;
+        unnamed.retain(|user| !merged.contains_key(user.name));
         for (user, entry) in merged {
-            let name = Name {
-                issuer,
-                kind: Kind::User,
-                name: user,
-            };
-            self.add_user(name, entry.clone());
+            add_user(&mut provider.users, user, *entry);
         }
     }
 
@@ -107,11 +92,10 @@ impl RevokedSet {
             own,
             others,
         } = &self.index;
-        let own = sessions.iter().chain(own.sessions.iter());
-        let mut users = by_user(None, own.map(|(_, entry)| entry));
+        let mut users = by_user(None, sessions.iter().chain(own.sessions.iter()));
         for (issuer, provider) in others {
-            let sessions = provider.sessions.iter().map(|(_, entry)| entry);
-            users.extend(by_user(Some(Issuer::new(&**issuer)), sessions));
+            let issuer = Some(Issuer::new(&**issuer));
+            users.extend(by_user(issuer, provider.sessions.iter()));
         }
         users
     }
@@ -130,8 +114,8 @@ impl RevokedSet {
         let merged = self.index.entries().filter(|entry| !stays(entry));
         let merged = merged
             .map(|entry| Entry::of_users(entry.bound, entry.ends_at, None))
-            .reduce(|one, other| one.merge(&other));
-        self.index.retain(stays);
+            .reduce(Entry::merge);
+        self.index.retain_in(&Part::ALL, |entry| stays(&entry));
         if let Some(entry) = merged {
             shrunk.everyone_until = Some(until);
             self.add_everyone(entry);
@@ -142,28 +126,26 @@ impl RevokedSet {
 /// The revoked sessions at one issuer by their user, if that is known.
 fn by_user<'e>(
     issuer: Option<Issuer>,
-    sessions: impl Iterator<Item = &'e Entry>,
+    sessions: impl Iterator<Item = Named<'e, RevokedSession>>,
 ) -> Vec<SessionsOfUser> {
-    let mut users: HashMap<Arc<str>, SessionsOfUser> = HashMap::new();
+    let mut users: HashMap<&str, SessionsOfUser> = HashMap::new();
     for session in sessions {
-        let Some(user) = &session.user else {
+        let user = session.user;
+        if user.is_empty() {
             continue;
-        };
-        let entry = Entry {
-            user: None,
-            ..session.clone()
-        };
+        }
+        let entry = session.value.as_entry();
         users
-            .entry(Arc::clone(user))
+            .entry(user)
             .and_modify(|of_user| {
                 of_user.count += 1;
-                of_user.merged = of_user.merged.merge(&entry);
+                of_user.merged = of_user.merged.merge(entry);
             })
             .or_insert_with(|| SessionsOfUser {
                 issuer: issuer.clone(),
-                user: Arc::clone(user),
+                user: user.into(),
                 count: 1,
-                merged: entry.clone(),
+                merged: entry,
             });
     }
     users.into_values().collect()
