@@ -47,7 +47,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::spans::{SpanExportError, SpanRecorder};
 use crate::types::time::{Clock, SystemClock};
 use crate::upstream::UpstreamPlanError;
-use crate::worker::{Worker, WorkerListener};
+use crate::worker::Worker;
 use compose::{Configured, Process, ProcessParts, log_names};
 use listeners::Listeners;
 use operations::ServerOperations;
@@ -280,6 +280,7 @@ impl Server {
             operations,
             audit: audit_buffer,
         };
+        let mut of_workers = listeners.for_workers(number)?.into_iter();
         tasks::serve_admin(
             &background,
             listeners.admin,
@@ -290,11 +291,10 @@ impl Server {
         tasks::start_replication(&reloader, revocations_known);
         let mut workers = Vec::with_capacity(number);
         for (index, proxy) in proxies.into_iter().enumerate() {
-            let duplicates = listeners.clients.iter().map(WorkerListener::try_clone);
-            let decision = listeners.decision.as_ref().map(WorkerListener::try_clone);
+            let duplicates = of_workers.next().unwrap_or_default();
             let worker = Worker {
-                listeners: duplicates.collect::<io::Result<_>>()?,
-                decision: decision.transpose()?,
+                listeners: duplicates.clients,
+                decision: duplicates.decision,
                 proxy,
                 tunnels: Arc::clone(&reloader.process().tunnels),
                 metrics: Arc::clone(&metrics),

@@ -12,7 +12,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::downstream::{self, ConnectionIds, ConnectionSettings, Drain, Handler, Listener};
+use crate::downstream::{
+    self, ConnectionIds, ConnectionSettings, Drain, Handler, Listener, WorkerLoads,
+};
 use crate::proxy::Proxy;
 use crate::telemetry::health::Condition;
 use crate::telemetry::metrics::Metrics;
@@ -29,7 +31,7 @@ pub struct WorkerListener {
 }
 
 impl WorkerListener {
-    /// Duplicates the socket for another worker.
+    /// Duplicates the socket for a task that serves all of its connections.
     ///
     /// # Errors
     /// No file descriptor is left.
@@ -38,6 +40,19 @@ impl WorkerListener {
             listener: self.listener.try_clone()?,
             settings: self.settings.clone(),
         })
+    }
+
+    /// Duplicates the socket for each worker.
+    ///
+    /// # Errors
+    /// No file descriptor is left.
+    pub fn for_workers(&self, loads: &WorkerLoads) -> io::Result<Vec<Self>> {
+        let listeners = self.listener.for_workers(loads)?.into_iter();
+        let served = listeners.map(|listener| Self {
+            listener,
+            settings: self.settings.clone(),
+        });
+        Ok(served.collect())
     }
 }
 

@@ -16,6 +16,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::connection_registry::{Evictable, RegisteredConnection};
 use super::deadlines::Deadlines;
+use super::worker_loads::WorkerSlot;
 use crate::limits::ClientKey;
 
 /// A slot for one open connection; dropping it releases the slot.
@@ -24,6 +25,8 @@ pub(super) struct ConnectionSlot {
     open_connections: IntGauge,
     _permit: OwnedSemaphorePermit,
     registered: Option<RegisteredConnection>,
+    /// Set once the worker of the connection is chosen.
+    worker: Option<WorkerSlot>,
 }
 
 /// From so many connections of one client on, further ones have small buffers.
@@ -36,7 +39,14 @@ impl ConnectionSlot {
             open_connections: open_connections.clone(),
             _permit: permit,
             registered: None,
+            worker: None,
         }
+    }
+
+    /// Counts the connection for a worker.
+    pub(super) fn of_worker(mut self, worker: WorkerSlot) -> Self {
+        self.worker = Some(worker);
+        self
     }
 
     /// Adds the connection's registration.

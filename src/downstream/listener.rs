@@ -1,9 +1,10 @@
 //! Listeners and accept loops. A socket is bound once and duplicated for each worker. The kernel
-//! then wakes an idle worker, and closing one worker's duplicate loses no connection in the
-//! backlog.
+//! then wakes an idle worker, which passes the connection on if another worker has fewer. Closing
+//! one worker's duplicate loses no connection in the backlog.
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ use super::http1;
 use super::settings::{ConnectionSettings, ListenerSettings};
 use super::socket::{ListeningSocket, set_keepalive};
 use super::socket_activation::{ActivatedSockets, Role};
+use super::worker_balance::{AcceptedConnection, Exchange};
+use super::worker_loads::WorkerLoads;
 use crate::limits::ByteBudget;
 use crate::outage::OutageLog;
 use crate::telemetry::metrics::Metrics;
@@ -78,6 +81,7 @@ pub struct Listener {
     registry: ConnectionRegistry,
     bytes: Arc<ByteBudget>,
     ids: ConnectionIds,
+    exchange: Exchange,
 }
 
 impl Listener {
@@ -125,6 +129,7 @@ impl Listener {
             registry: ConnectionRegistry::default(),
             bytes: Arc::new(ByteBudget::new(settings.max_bytes_in_flight)),
             ids: ConnectionIds::default(),
+            exchange: Exchange::alone(),
         })
     }
 
@@ -137,6 +142,7 @@ impl Listener {
             registry: other.registry.clone(),
             bytes: Arc::clone(&other.bytes),
             ids: self.ids,
+            exchange: self.exchange,
         }
     }
 
@@ -146,17 +152,32 @@ impl Listener {
         Self { ids, ..self }
     }
 
-    /// Duplicates the socket for another worker.
+    /// Duplicates the socket for a task that serves all of its connections.
     ///
     /// # Errors
     /// No file descriptor is left.
     pub fn try_clone(&self) -> io::Result<Self> {
+        self.duplicate(Exchange::alone())
+    }
+
+    /// Duplicates the socket for each worker. Each connection is served by the worker with the
+    /// fewest.
+    ///
+    /// # Errors
+    /// No file descriptor is left.
+    pub fn for_workers(&self, loads: &WorkerLoads) -> io::Result<Vec<Self>> {
+        let exchanges = Exchange::among(loads).into_iter();
+        exchanges.map(|exchange| self.duplicate(exchange)).collect()
+    }
+
+    fn duplicate(&self, exchange: Exchange) -> io::Result<Self> {
         Ok(Self {
             socket: self.socket.try_clone()?,
             slots: Arc::clone(&self.slots),
             registry: self.registry.clone(),
             bytes: Arc::clone(&self.bytes),
             ids: ConnectionIds::default(),
+            exchange,
         })
     }
 
@@ -248,6 +269,7 @@ pub async fn serve<H: Handler>(
     let initial = settings.borrow_and_update().clone();
     let mut context = context_with(initial);
     let mut connections = JoinSet::new();
+    let mut exchange = listener.exchange;
     let outages = OutageLog::new("listener", "");
     loop {
         let accepted = tokio::select! {
@@ -258,6 +280,10 @@ pub async fn serve<H: Handler>(
                 let changed = settings.borrow_and_update().clone();
                 acceptor.set_keepalive(changed.limits.tcp_keepalive);
                 context = context_with(changed);
+                continue;
+            }
+            Some(passed) = exchange.next() => {
+                spawn(&mut connections, &context, passed);
                 continue;
             }
             accepted = acceptor.accept() => accepted,
@@ -273,24 +299,25 @@ pub async fn serve<H: Handler>(
                 continue;
             }
         };
-        let slot = tokio::select! {
-            biased;
-            slot = context.acquire_slot(&listener.slots) => slot,
-            () = drain.started() => break,
+        let mut acquiring = pin!(context.acquire_slot(&listener.slots));
+        let slot = loop {
+            tokio::select! {
+                biased;
+                slot = &mut acquiring => break slot,
+                () = drain.started() => break None,
+                // It has a slot already, perhaps the last one.
+                Some(passed) = exchange.next() => spawn(&mut connections, &context, passed),
+            }
         };
-        if let Some(slot) = slot {
-            let context = Arc::clone(&context);
-            connections.spawn(async move {
-                // Boxed separately, so that a hibernating connection does not hold the handshake's
-                // future.
-                let handshake = Box::pin(context.handshake(socket, slot)).await;
-                if let Some(connection) = handshake {
-                    connection.await;
-                }
-            });
+        let accepted = slot.map(|slot| AcceptedConnection { socket, slot });
+        if let Some(accepted) = accepted.and_then(|accepted| exchange.place(accepted)) {
+            spawn(&mut connections, &context, accepted);
         }
     }
     drop(acceptor);
+    for passed in exchange.close() {
+        spawn(&mut connections, &context, passed);
+    }
     context.handler.drain_started();
     let all_closed = async {
         if drain.was_announced() {
@@ -310,4 +337,21 @@ pub async fn serve<H: Handler>(
     }
     connections.shutdown().await;
     Ok(())
+}
+
+/// Serves a connection as a task.
+fn spawn<H: Handler>(
+    connections: &mut JoinSet<()>,
+    context: &Arc<ConnectionContext<H>>,
+    accepted: AcceptedConnection,
+) {
+    let context = Arc::clone(context);
+    connections.spawn(async move {
+        let AcceptedConnection { socket, slot } = accepted;
+        // Boxed separately, so that a hibernating connection does not hold the handshake's future.
+        let handshake = Box::pin(context.handshake(socket, slot)).await;
+        if let Some(connection) = handshake {
+            connection.await;
+        }
+    });
 }

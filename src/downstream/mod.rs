@@ -27,6 +27,8 @@ mod timer_wheel;
 mod tls;
 mod tls_error;
 mod unsent;
+mod worker_balance;
+mod worker_loads;
 
 #[cfg(test)]
 mod tests;
@@ -39,3 +41,4 @@ pub use settings::{ConnectionSettings, ListenerSettings, SocketAccess};
 pub use socket_activation::{ActivatedSockets, Role};
 pub use tls::{CertificateFiles, Certificates};
 pub use tls_error::TlsError;
+pub use worker_loads::WorkerLoads;

@@ -1,5 +1,6 @@
 //! Tests of a listener with raw bytes and with TLS and HTTP/2 clients.
 
+mod balance;
 mod client_certificates;
 mod drain;
 mod framing;

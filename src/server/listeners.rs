@@ -1,5 +1,6 @@
 //! The listeners of a process, and the settings of their connections, which a reload changes.
 
+use std::io;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -7,7 +8,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::downstream::{
     ActivatedSockets, ConnectionSettings, ListenError, Listener, ListenerSettings, Role,
-    SocketAccess,
+    SocketAccess, WorkerLoads,
 };
 use crate::worker::WorkerListener;
 
@@ -76,6 +77,33 @@ impl Listeners {
         };
         Ok((listeners, controls))
     }
+
+    /// Duplicates all but the admin listener for each worker.
+    pub(super) fn for_workers(&self, workers: usize) -> io::Result<Vec<ListenersOfWorker>> {
+        let loads = WorkerLoads::new(workers);
+        let mut of_workers = Vec::new();
+        of_workers.resize_with(workers, ListenersOfWorker::default);
+        for client in &self.clients {
+            let duplicates = client.for_workers(&loads)?;
+            for (of_worker, duplicate) in of_workers.iter_mut().zip(duplicates) {
+                of_worker.clients.push(duplicate);
+            }
+        }
+        if let Some(decision) = &self.decision {
+            let duplicates = decision.for_workers(&loads)?;
+            for (of_worker, duplicate) in of_workers.iter_mut().zip(duplicates) {
+                of_worker.decision = Some(duplicate);
+            }
+        }
+        Ok(of_workers)
+    }
+}
+
+/// The duplicates of all listeners that one worker serves.
+#[derive(Default)]
+pub(super) struct ListenersOfWorker {
+    pub(super) clients: Vec<WorkerListener>,
+    pub(super) decision: Option<WorkerListener>,
 }
 
 impl ListenerControls {
