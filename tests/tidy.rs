@@ -115,7 +115,7 @@ const PURITY_EXCEPTIONS: [(&str, &[&str]); 3] = [
 const SINGLE_OWNERS: [(&str, &[&str], &str); 12] = [
     (
         "reqwest",
-        &["src/oidc/http.rs"],
+        &["src/oidc/http.rs", "src/oidc/http/build.rs"],
         "one HTTP client calls the provider",
     ),
     ("SystemTime::now", &["src/types/time.rs"], "one clock"),

@@ -245,6 +245,13 @@ impl Folder {
         Some(self.path(name))
     }
 
+    /// The value of the variable `name` of the process, if it is text.
+    pub(super) fn variable_value(&self, name: &str) -> Option<&str> {
+        let mut known = self.variables.iter();
+        let (_, value) = known.find(|(known, _)| known == name)?;
+        value.to_str()
+    }
+
     /// The value of the variable `variable`, which a key names in place of a file.
     fn variable(&self, at: &Location<'_>, variable: &str) -> Option<Zeroizing<Vec<u8>>> {
         let mut known = self.variables.iter();

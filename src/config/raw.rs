@@ -6,8 +6,7 @@ use serde::Deserialize;
 
 use super::keywords::{
     AccessTokenField, AppLogoutMethod, AuthorizationHeader, DeviceBindingMode, Dpop, IdTokenField,
-    LogLevel, OpaqueTokens, ProviderKind, SecurityHeaders, TokenEndpointAuthMethod,
-    WebhookSignature,
+    LogLevel, OpaqueTokens, SecurityHeaders, TokenEndpointAuthMethod,
 };
 pub(super) use super::raw_assertion::{RawAssertion, RawAssertionKeys};
 use super::raw_credentials::{RawTokenExchange, RawUpstreamBasicAuth};
@@ -15,6 +14,7 @@ pub(super) use super::raw_headers::RawHeaderEdits;
 pub(super) use super::raw_limits::{RawClientLimit, RawClientLimits, RawMaintenance};
 pub(super) use super::raw_native::RawNative;
 use super::raw_pages::RawPages;
+pub(super) use super::raw_provider::{RawProvider, RawProxy, RawWebhooks};
 use super::raw_routes::RawRoute;
 use super::raw_rules::RawRule;
 pub(super) use super::raw_tls::{RawCertificate, RawTls};
@@ -23,8 +23,6 @@ pub(super) use super::values::{List, Named};
 use crate::auth::app::{OnReuse, RevocationMode, Userinfo};
 use crate::auth::session_list::ClientDetail;
 use crate::oidc::SessionTokenSource;
-use crate::oidc::fusionauth::RefreshBy;
-use crate::oidc::settings::OnStoreOutage;
 use crate::policy::client_address::ForwardedHeader;
 use crate::telemetry::log::LogFormat;
 use crate::types::oauth::ClientSecret;
@@ -163,45 +161,6 @@ pub(super) struct RawRedis {
     pub(super) sentinel_master: Option<String>,
     pub(super) sentinel_username: Option<String>,
     pub(super) sentinel_password_file: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub(super) struct RawProvider {
-    pub(super) issuer: Option<String>,
-    pub(super) discovery_url: Option<String>,
-    pub(super) title: Option<String>,
-    pub(super) logo_file: Option<String>,
-    pub(super) login_hint_domains: Option<List<String>>,
-    pub(super) login_url: Option<String>,
-    pub(super) login_endpoint_prefix: Option<String>,
-    pub(super) introspection_endpoint: Option<String>,
-    pub(super) kind: Option<ProviderKind>,
-    pub(super) ca_file: Option<String>,
-    pub(super) algorithms: Option<List<String>>,
-    pub(super) request_timeout: Option<HumanDuration>,
-    pub(super) refresh_timeout: Option<HumanDuration>,
-    pub(super) leeway: Option<HumanDuration>,
-    pub(super) on_store_outage: Option<OnStoreOutage>,
-    pub(super) dangerously_allow_http_issuer: Option<bool>,
-    pub(super) dangerously_allow_unverified_claims: Option<bool>,
-    pub(super) dangerously_allow_logout_tokens_without_exp: Option<bool>,
-    pub(super) tenant_id: Option<String>,
-    pub(super) refresh_by: Option<RefreshBy>,
-    pub(super) api_key_file: Option<String>,
-    pub(super) require_registration: Option<bool>,
-    pub(super) webhooks: Option<RawWebhooks>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub(super) struct RawWebhooks {
-    pub(super) signature: Option<WebhookSignature>,
-    pub(super) signature_secret_file: Option<String>,
-    pub(super) username: Option<String>,
-    pub(super) password_file: Option<String>,
-    pub(super) header: Option<String>,
-    pub(super) header_secret_file: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -447,7 +406,7 @@ mod tests {
             "require_registration",
             "webhooks",
         ];
-        let tables: [(&[&str], &[&str]); 30] = [
+        let tables: [(&[&str], &[&str]); 31] = [
             (&["apps", "wiki"], &SEVERAL_PROVIDERS),
             (&[], keys_of::<RawConfig>()),
             (&["server"], keys_of::<RawServer>()),
@@ -460,6 +419,7 @@ mod tests {
             (&["pages"], keys_of::<RawPages>()),
             (&["apps", "store", "pages"], keys_of::<RawPages>()),
             (&["providers", "login"], keys_of::<RawProvider>()),
+            (&["providers", "login", "proxy"], keys_of::<RawProxy>()),
             (&["providers", "members"], &FUSIONAUTH_KEYS),
             (
                 &["providers", "members", "webhooks"],
@@ -511,7 +471,10 @@ mod tests {
                 .iter()
                 .fold(&reference, |table, step| table[*step].as_table().unwrap());
             let elsewhere = |key: &str| match path {
-                ["providers", "login"] => FUSIONAUTH_KEYS.contains(&key),
+                ["providers", "login"] => {
+                    let is_comment = REFERENCE.contains(&format!("\n# {key} = "));
+                    FUSIONAUTH_KEYS.contains(&key) || key == "jwks_file" && is_comment
+                }
                 ["apps", "wiki", "registrations", "login"] => key == "client_secret",
                 ["apps", "store"] => {
                     let is_comment = REFERENCE.contains(&format!("\n# {key} = "));

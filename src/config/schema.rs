@@ -7,8 +7,9 @@ use serde::Deserialize;
 use super::raw::{
     RawApp, RawAppCookie, RawAssertion, RawAssertionKeys, RawBasic, RawBearer, RawCertificate,
     RawClientLimit, RawClientLimits, RawConfig, RawDeviceBinding, RawHeaderEdits, RawListener,
-    RawLog, RawLoginParameters, RawMaintenance, RawNative, RawProvider, RawRedis, RawRegistration,
-    RawServer, RawSession, RawSessionList, RawStore, RawTls, RawTracing, RawWebhooks,
+    RawLog, RawLoginParameters, RawMaintenance, RawNative, RawProvider, RawProxy, RawRedis,
+    RawRegistration, RawServer, RawSession, RawSessionList, RawStore, RawTls, RawTracing,
+    RawWebhooks,
 };
 use super::raw_credentials::{RawTokenExchange, RawUpstreamBasicAuth};
 use super::raw_pages::RawPages;
@@ -25,7 +26,7 @@ pub struct Table {
 }
 
 /// Every table with fixed keys.
-pub fn tables() -> [Table; 43] {
+pub fn tables() -> [Table; 44] {
     [
         table::<RawConfig>(""),
         table::<RawServer>("server"),
@@ -42,6 +43,7 @@ pub fn tables() -> [Table; 43] {
         table::<RawMaintenance>("maintenance"),
         table::<RawAssertionKeys>("assertion"),
         table::<RawProvider>("providers.NAME"),
+        table::<RawProxy>("providers.NAME.proxy"),
         table::<RawWebhooks>("providers.NAME.webhooks"),
         table::<RawApp>("apps.NAME"),
         table::<RawLoginParameters>("apps.NAME.login_parameters"),

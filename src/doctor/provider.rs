@@ -25,7 +25,8 @@ pub(super) async fn examine(
     let settings = provider.settings();
     let mut findings = Findings::about(Subject::Provider(settings.name.to_string()));
     if let Err(error) = provider.refresh_documents().await {
-        judge_failure(&error, proxy_variable.as_deref(), &mut findings);
+        let unused_variable = proxy_variable.filter(|_| !settings.proxy.is_set());
+        judge_failure(&error, settings, unused_variable.as_deref(), &mut findings);
     }
     if let Some(metadata) = provider.known_metadata() {
         judge_metadata(settings, &metadata, &mut findings);
@@ -42,7 +43,12 @@ pub(super) async fn examine(
 }
 
 /// Why documents could not be fetched.
-fn judge_failure(error: &ProviderError, proxy_variable: Option<&str>, findings: &mut Findings) {
+fn judge_failure(
+    error: &ProviderError,
+    settings: &ProviderSettings,
+    proxy_variable: Option<&str>,
+    findings: &mut Findings,
+) {
     let message = error.to_string();
     let is_unreachable = matches!(
         error,
@@ -70,6 +76,12 @@ fn judge_failure(error: &ProviderError, proxy_variable: Option<&str>, findings: 
             "open the URL: is it the provider's discovery document? Else correct `issuer`, or set \
              `discovery_url`"
         }
+        ProviderError::Unreachable { .. } | ProviderError::OutcomeUnknown { .. }
+            if settings.proxy.is_set() =>
+        {
+            "the requests go through the proxy of `proxy`: does it accept its user, and permit this \
+             host and port? Else list the host in `proxy.no_proxy`"
+        }
         ProviderError::Unreachable { .. } | ProviderError::OutcomeUnknown { .. } => {
             "fetch the URL with `curl` on this machine: is the host right, and is a firewall between?"
         }
@@ -85,7 +97,8 @@ fn judge_failure(error: &ProviderError, proxy_variable: Option<&str>, findings: 
     findings.error(error.code(), "issuer", Explained::new(message, hint));
     if let Some(variable) = proxy_variable.filter(|_| is_unreachable) {
         let message = format!("Doorward does not use the proxy of the variable `{variable}`");
-        let hint = "let this machine reach the provider directly";
+        let hint =
+            "set `proxy.from_environment = true`, or let this machine reach the provider directly";
         findings.warning("proxy_not_used", "issuer", Explained::new(message, hint));
     }
 }
@@ -99,10 +112,13 @@ fn judge_metadata(settings: &ProviderSettings, metadata: &Metadata, findings: &m
             Explained::new(error.to_string(), hint),
         );
     }
-    judge_algorithms(settings, &metadata.announced, findings);
-    judge_pkce(&metadata.announced, findings);
-    if settings.dialect.fusionauth().is_none() {
-        judge_logout(metadata, findings);
+    // Without discovery, the provider announces nothing.
+    if !settings.endpoints.without_discovery {
+        judge_algorithms(settings, &metadata.announced, findings);
+        judge_pkce(&metadata.announced, findings);
+        if settings.dialect.fusionauth().is_none() {
+            judge_logout(metadata, findings);
+        }
     }
     if settings.on_store_outage == OnStoreOutage::LocalLease {
         let message = "whether the provider accepts a refresh token more than once cannot be seen \

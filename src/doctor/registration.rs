@@ -404,7 +404,6 @@ fn needs_introspection(app: &RegisteredApp, provider: &Provider, metadata: &Meta
         bearer.introspection.is_some() && bearer.providers.contains(&provider.settings().name)
     });
     introspects
-        && provider.settings().introspection_endpoint.is_none()
         && metadata.introspection_endpoint.is_none()
         && provider.settings().dialect.fusionauth().is_none()
 }

@@ -76,6 +76,12 @@ impl<T> Cached<T> {
         self.value.load_full()
     }
 
+    /// Sets the first copy. One that was fetched in the meantime stays.
+    pub(super) fn seed(&self, value: T) {
+        self.value
+            .compare_and_swap(&None::<Arc<T>>, Some(Arc::new(value)));
+    }
+
     /// The current copy, or the result of `fetch`. Concurrent callers wait for one fetch.
     pub(super) async fn get(
         &self,

@@ -18,8 +18,8 @@ pub struct Metadata {
     pub authorization_endpoint: Url,
     /// `token_endpoint`.
     pub token_endpoint: Url,
-    /// `jwks_uri`.
-    pub jwks_uri: Url,
+    /// `jwks_uri`. Not needed if the keys are in a file.
+    pub jwks_uri: Option<Url>,
     /// `userinfo_endpoint`.
     pub userinfo_endpoint: Option<Url>,
     /// `revocation_endpoint` (RFC 7009).
@@ -131,6 +131,18 @@ impl Metadata {
         plain_http: PlainHttp,
     ) -> Result<Self, MetadataError> {
         let document = json::object(document).ok_or(MetadataError::NotJson)?;
+        Self::read(&document, issuer, plain_http)
+    }
+
+    /// Reads the members of a discovery document, as [`Self::parse`] does.
+    ///
+    /// # Errors
+    /// See [`Self::parse`].
+    pub(super) fn read(
+        document: &Map<String, Value>,
+        issuer: &Issuer,
+        plain_http: PlainHttp,
+    ) -> Result<Self, MetadataError> {
         let found = document
             .get("issuer")
             .ok_or(MetadataError::Missing("issuer"))?;
@@ -138,7 +150,7 @@ impl Metadata {
         if found != issuer.as_str() {
             return Err(issuer_mismatch(issuer, found));
         }
-        let endpoint = |name| endpoint(&document, name, plain_http);
+        let endpoint = |name| endpoint(document, name, plain_http);
         let required = |name| endpoint(name)?.ok_or(MetadataError::Missing(name));
         let mut unusable = Vec::new();
         let mut optional = |name| usable(endpoint(name), &mut unusable);
@@ -146,16 +158,16 @@ impl Metadata {
             issuer: issuer.clone(),
             authorization_endpoint: required("authorization_endpoint")?,
             token_endpoint: required("token_endpoint")?,
-            jwks_uri: required("jwks_uri")?,
+            jwks_uri: endpoint("jwks_uri")?,
             userinfo_endpoint: optional("userinfo_endpoint"),
             revocation_endpoint: optional("revocation_endpoint"),
             introspection_endpoint: optional("introspection_endpoint"),
             end_session_endpoint: optional("end_session_endpoint"),
             authorization_response_iss_parameter_supported: usable(
-                flag(&document, "authorization_response_iss_parameter_supported"),
+                flag(document, "authorization_response_iss_parameter_supported"),
                 &mut unusable,
             ),
-            announced: Announced::of(&document),
+            announced: Announced::of(document),
             unusable,
         })
     }

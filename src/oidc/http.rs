@@ -1,17 +1,17 @@
-//! HTTP client for the provider: no redirects, no proxy from the environment, no cookies, no
-//! retries, and limits on time and size. It is the only one.
+//! HTTP client for the provider: no redirects, no proxy unless configured, no cookies, no retries,
+//! and limits on time and size. It is the only one.
+
+mod build;
 
 use std::error::Error as _;
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{
-    ACCEPT, AGE, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    ACCEPT, AGE, CONTENT_TYPE, DATE, ETAG, HeaderName, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
 };
-use reqwest::{Certificate, Client, ClientBuilder, Method, RequestBuilder, Response};
+use reqwest::{Client, Method, RequestBuilder, Response};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use url::{Url, form_urlencoded};
@@ -21,6 +21,7 @@ use super::call_metrics::CallMetrics;
 use super::clock_skew::{ClockSkew, SkewChange};
 use super::discovery::PlainHttp;
 use super::error::{Endpoint, ProviderError, displayed_url};
+use super::forward_proxy::ForwardProxy;
 use super::json;
 use crate::dns::Resolver;
 use crate::telemetry::metrics::Metrics;
@@ -52,6 +53,7 @@ pub(super) struct HttpSettings {
     /// The only trusted certificate authorities, in DER; if empty, the system's.
     pub(super) certificates: Vec<Vec<u8>>,
     pub(super) plain_http: PlainHttp,
+    pub(super) proxy: ForwardProxy,
     pub(super) connect_timeout: Duration,
     pub(super) request_timeout: Duration,
     /// Maximum size of a response body in bytes.
@@ -89,6 +91,8 @@ pub(super) struct ProviderResponse {
     pub(super) retry_after: Option<Duration>,
     /// `Location`, if it is text.
     pub(super) location: Option<String>,
+    /// `ETag`, if it is text.
+    pub(super) etag: Option<String>,
     /// May contain tokens, so it is zeroized.
     pub(super) body: Zeroizing<Vec<u8>>,
 }
@@ -118,13 +122,17 @@ impl Http {
         self.skew.seconds()
     }
 
-    /// Fetches a document.
+    /// Fetches a document, unless it still has the entity tag `known` (RFC 9110 section 13.1.2).
     pub(super) async fn get(
         &self,
         endpoint: Endpoint,
         url: &Url,
+        known: Option<&str>,
     ) -> Result<ProviderResponse, ProviderError> {
-        let request = self.client(endpoint, url).await?.get(url.clone());
+        let mut request = self.client(endpoint, url).await?.get(url.clone());
+        if let Some(etag) = known {
+            request = request.header(IF_NONE_MATCH, etag);
+        }
         self.send(endpoint, url, request).await
     }
 
@@ -213,7 +221,7 @@ impl Http {
             });
         }
         self.client
-            .get_or_try_init(|| build(self.settings.clone(), self.resolver.clone()))
+            .get_or_try_init(|| build::build(self.settings.clone(), self.resolver.clone()))
             .await
     }
 
@@ -247,10 +255,12 @@ impl Http {
         self.record_date(&response);
         let status = response.status().as_u16();
         let retry_after = self.retry_after(&response);
-        let location = response.headers().get(LOCATION);
-        let location = location
-            .and_then(|url| url.to_str().ok())
-            .map(str::to_owned);
+        let text = |name: HeaderName| {
+            let value = response.headers().get(name)?;
+            value.to_str().ok().map(str::to_owned)
+        };
+        let location = text(LOCATION);
+        let etag = text(ETAG);
         let body = self.read(endpoint, url, response).await?;
         Ok(ProviderResponse {
             endpoint,
@@ -258,6 +268,7 @@ impl Http {
             status,
             retry_after,
             location,
+            etag,
             body,
         })
     }
@@ -369,49 +380,6 @@ fn encoded(form: &[(&str, &str)]) -> Bytes {
     Bytes::from_owner(text)
 }
 
-/// Builds the client on a blocking thread, because it reads the trust store.
-async fn build(settings: HttpSettings, resolver: Resolver) -> Result<Client, ProviderError> {
-    let built = tokio::task::spawn_blocking(move || match builder(&settings, &resolver)?.build() {
-        // Without a trust store, a provider on this machine is still reachable over plain http.
-        Err(_) if settings.plain_http == PlainHttp::Loopback => {
-            builder(&settings, &resolver)?.tls_certs_only([]).build()
-        }
-        built => built,
-    });
-    match built.await {
-        Ok(Ok(client)) => Ok(client),
-        Ok(Err(error)) => Err(ProviderError::Setup(cause_of(&error))),
-        Err(error) => Err(ProviderError::Setup(json::printable(
-            &error.to_string(),
-            300,
-        ))),
-    }
-}
-
-fn builder(settings: &HttpSettings, resolver: &Resolver) -> reqwest::Result<ClientBuilder> {
-    let accept = (ACCEPT, HeaderValue::from_static("application/json"));
-    let builder = Client::builder()
-        .default_headers(HeaderMap::from_iter([accept]))
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        .referer(false)
-        .https_only(settings.plain_http == PlainHttp::Never)
-        .connect_timeout(settings.connect_timeout)
-        .timeout(settings.request_timeout)
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .dns_resolver(Dns(resolver.clone()))
-        .user_agent(concat!("doorward/", env!("CARGO_PKG_VERSION")));
-    if settings.certificates.is_empty() {
-        return Ok(builder);
-    }
-    let certificates = settings
-        .certificates
-        .iter()
-        .map(|der| Certificate::from_der(der));
-    Ok(builder.tls_certs_only(certificates.collect::<Result<Vec<_>, _>>()?))
-}
-
 /// Classifies a failed request by whether anything was sent.
 fn failure(endpoint: Endpoint, url: &Url, error: reqwest::Error) -> ProviderError {
     let error = error.without_url();
@@ -448,21 +416,6 @@ fn cause_of(error: &reqwest::Error) -> String {
     json::printable(&text, 300)
 }
 
-/// Resolves host names as for apps.
-struct Dns(Resolver);
-
-impl Resolve for Dns {
-    fn resolve(&self, name: Name) -> Resolving {
-        let resolver = self.0.clone();
-        Box::pin(async move {
-            let found = resolver.resolve(name.as_str()).await?;
-            let addresses: Vec<SocketAddr> =
-                found.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
-            Ok(Box::new(addresses.into_iter()) as Addrs)
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rustls_pki_types::CertificateDer;
@@ -494,7 +447,7 @@ mod tests {
         let at = |host| Url::parse(&format!("https://{host}:{}/d", server.address.port())).unwrap();
         let url = at("login.localhost");
         let response = http(&url, vec![trusted.clone()])
-            .get(Endpoint::Discovery, &url)
+            .get(Endpoint::Discovery, &url, None)
             .await
             .unwrap();
         assert_eq!(response.ok().unwrap().as_slice(), b"{}");
@@ -506,7 +459,7 @@ mod tests {
         ] {
             let names_some = !trusted.is_empty();
             let error = http(url, trusted)
-                .get(Endpoint::Discovery, url)
+                .get(Endpoint::Discovery, url, None)
                 .await
                 .err()
                 .unwrap();
@@ -551,7 +504,7 @@ mod tests {
         let url = Url::parse("https://login.localhost:1/d").unwrap();
         let broken = vec![CertificateDer::from(vec![1, 2, 3])];
         let error = http(&url, broken)
-            .get(Endpoint::Discovery, &url)
+            .get(Endpoint::Discovery, &url, None)
             .await
             .err()
             .unwrap();

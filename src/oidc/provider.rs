@@ -1,10 +1,12 @@
 //! Identity provider client: cached discovery document and keys, and requests to the provider's
 //! endpoints.
 //!
-//! Documents are fetched when first needed, and kept while the provider is unavailable. Requests
+//! Documents are fetched when first needed, and kept while the provider is unavailable, if configured
+//! in a file also. Requests
 //! are not retried; the caller decides, because it knows what a token is worth.
 
 mod call_outcome;
+mod documents;
 mod probe;
 mod reachability;
 mod requests;
@@ -15,8 +17,9 @@ use std::time::Duration;
 
 use super::cached::{Cached, MinInterval};
 use super::circuit_breaker::CircuitBreaker;
-use super::discovery::{Metadata, PlainHttp};
-use super::error::{Endpoint, ProviderError, displayed_url};
+use super::discovery::Metadata;
+use super::document::LastCopy;
+use super::error::ProviderError;
 use super::fusionauth::tenants::VerifiedTenants;
 use super::http::Http;
 use super::jwks::KeySet;
@@ -44,6 +47,8 @@ pub struct Provider {
     http: Http,
     metadata: Cached<Metadata>,
     keys: Cached<KeySet>,
+    metadata_copy: LastCopy,
+    keys_copy: LastCopy,
     tenants: VerifiedTenants,
     /// For refreshes of sessions.
     breaker: CircuitBreaker,
@@ -88,6 +93,8 @@ impl Provider {
             http,
             metadata: Cached::empty(),
             keys: Cached::empty(),
+            metadata_copy: LastCopy::default(),
+            keys_copy: LastCopy::default(),
             tenants: VerifiedTenants::default(),
             breaker: CircuitBreaker::default(),
             plain_breaker: CircuitBreaker::default(),
@@ -106,17 +113,17 @@ impl Provider {
         &self.settings
     }
 
-    /// The metadata, if they were fetched.
+    /// The metadata, if they were fetched, or restored from the file of an earlier process.
     pub fn known_metadata(&self) -> Option<Arc<Metadata>> {
         self.metadata.current()
     }
 
-    /// The keys, if they were fetched.
+    /// The keys, if they were fetched or restored.
     pub fn keys(&self) -> Option<Arc<KeySet>> {
         self.keys.current()
     }
 
-    /// Whether metadata and keys were fetched. True from then on, also during an outage.
+    /// Whether metadata and keys are known. True from then on, also during an outage.
     pub fn was_reached(&self) -> bool {
         self.known_metadata().is_some() && self.keys().is_some()
     }
@@ -159,9 +166,10 @@ impl Provider {
         self.metadata.get(&*self.clock, self.fetch_metadata()).await
     }
 
-    /// Refreshes metadata and keys at intervals, with backoff while the provider is unavailable.
-    /// Runs forever.
+    /// Restores metadata and keys from their file, and refreshes them at intervals, with backoff while
+    /// the provider is unavailable. Runs forever.
     pub async fn keep_fresh(self: Arc<Self>) {
+        self.restore_documents().await;
         let mut backoff = INITIAL_BACKOFF;
         let mut discovered = false;
         loop {
@@ -170,6 +178,7 @@ impl Provider {
                     if !discovered {
                         tracing::info!(provider = %self.settings.name, "provider_discovered");
                     }
+                    self.save_documents().await;
                     backoff = INITIAL_BACKOFF;
                     discovered = true;
                     tokio::time::sleep(self.settings.keys_max_age.max(INITIAL_BACKOFF)).await;
@@ -220,62 +229,6 @@ impl Provider {
         metadata?;
         keys?;
         Ok(())
-    }
-
-    async fn fetch_metadata(&self) -> Result<Metadata, ProviderError> {
-        self.observed(self.load_metadata().await)
-    }
-
-    async fn load_metadata(&self) -> Result<Metadata, ProviderError> {
-        let url = self
-            .settings
-            .dialect
-            .discovery_url(&self.settings.discovery_url);
-        let document = self.http.get(Endpoint::Discovery, &url).await?.ok()?;
-        let plain_http = PlainHttp::for_provider(&url, self.settings.allow_insecure_http);
-        let metadata = Metadata::parse(&document, &self.settings.issuer, plain_http);
-        let metadata = metadata.map_err(|error| ProviderError::Metadata {
-            url: displayed_url(&url),
-            error,
-        })?;
-        self.log_unusable_members(&metadata);
-        Ok(metadata)
-    }
-
-    /// Logs each optional member that cannot be used, once as long as it stays so.
-    fn log_unusable_members(&self, metadata: &Metadata) {
-        let before = self.metadata.current();
-        let before = before.as_ref().map(|before| before.unusable.as_slice());
-        let before = before.unwrap_or_default();
-        for error in metadata
-            .unusable
-            .iter()
-            .filter(|error| !before.contains(error))
-        {
-            tracing::warn!(provider = %self.settings.name, code = error.code(), %error, "provider_member_ignored");
-        }
-    }
-
-    async fn fetch_keys(&self) -> Result<KeySet, ProviderError> {
-        self.observed(self.load_keys().await)
-    }
-
-    async fn load_keys(&self) -> Result<KeySet, ProviderError> {
-        let metadata = self.metadata().await?;
-        let document = self
-            .http
-            .get(Endpoint::Keys, &metadata.jwks_uri)
-            .await?
-            .ok()?;
-        let keys = KeySet::parse(&document).map_err(|error| ProviderError::Keys {
-            url: displayed_url(&metadata.jwks_uri),
-            error,
-        })?;
-        for skipped in keys.skipped() {
-            let kid = skipped.kid.as_deref().unwrap_or_default();
-            tracing::warn!(provider = %self.settings.name, kid, reason = skipped.reason.code(), "provider_key_skipped");
-        }
-        Ok(keys)
     }
 }
 

@@ -8,6 +8,9 @@ use url::Url;
 use super::algorithm::Algorithm;
 use super::dialect::Dialect;
 use super::discovery::{PlainHttp, default_discovery_url};
+use super::document::DocumentFile;
+use super::endpoints::EndpointSettings;
+use super::forward_proxy::ForwardProxy;
 use super::http::HttpSettings;
 use crate::identity::claims::UnverifiedClaims;
 use crate::types::oauth::{Issuer, ProviderName};
@@ -24,8 +27,12 @@ pub struct ProviderSettings {
     pub issuer: Issuer,
     /// The URL of the discovery document.
     pub discovery_url: Url,
-    /// The introspection endpoint; overrides that of the metadata.
-    pub introspection_endpoint: Option<Url>,
+    /// Endpoints that are not as in the discovery document.
+    pub endpoints: EndpointSettings,
+    /// Proxies for requests to the provider.
+    pub proxy: ForwardProxy,
+    /// The file that keeps metadata and keys.
+    pub document_file: Option<DocumentFile>,
     /// The only trusted certificate authorities; if empty, the system's.
     pub ca_certificates: Vec<CertificateDer<'static>>,
     /// The accepted signature algorithms. Each key's type limits them further.
@@ -82,7 +89,9 @@ impl ProviderSettings {
             dialect: Dialect::Standard,
             issuer,
             discovery_url,
-            introspection_endpoint: None,
+            endpoints: EndpointSettings::default(),
+            proxy: ForwardProxy::default(),
+            document_file: None,
             ca_certificates: Vec::new(),
             algorithms: Algorithm::ALL.to_vec(),
             connect_timeout: Duration::from_secs(5),
@@ -99,6 +108,16 @@ impl ProviderSettings {
         }
     }
 
+    /// Where plain http is allowed.
+    pub(super) fn plain_http(&self) -> PlainHttp {
+        let mut urls = self.endpoints.addresses();
+        let plain = urls.find(|url| url.scheme() == "http");
+        PlainHttp::for_provider(
+            plain.unwrap_or(&self.discovery_url),
+            self.allow_insecure_http,
+        )
+    }
+
     /// The settings of the provider's HTTP client.
     pub(super) fn http(&self) -> HttpSettings {
         HttpSettings {
@@ -108,7 +127,8 @@ impl ProviderSettings {
                 .iter()
                 .map(|certificate| certificate.to_vec())
                 .collect(),
-            plain_http: PlainHttp::for_provider(&self.discovery_url, self.allow_insecure_http),
+            plain_http: self.plain_http(),
+            proxy: self.proxy.clone(),
             connect_timeout: self.connect_timeout,
             request_timeout: self.request_timeout,
             body_limit: self.body_limit,

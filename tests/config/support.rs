@@ -88,6 +88,7 @@ impl Folder {
             "secrets/forum",
             "secrets/redis",
             "secrets/fusionauth",
+            "secrets/proxy",
             "secrets/webhook-password",
         ] {
             folder.write(secret, "hunter2\n");

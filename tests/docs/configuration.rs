@@ -20,6 +20,10 @@ const BASES: [&str; 7] = [
     [server.tls]
     cert_file = "tls/cert.pem"
     key_file = "tls/key.pem"
+    [providers.login]
+    metadata_file = "login.metadata"
+    [providers.login.proxy]
+    url = "http://proxy.example.com:3128"
     [[apps.store.app_cookies]]
     name = "SESSION"
     [apps.store.native]

@@ -117,6 +117,8 @@ mod provider_quirks;
 #[cfg(test)]
 mod proxying;
 #[cfg(test)]
+mod reaching_provider;
+#[cfg(test)]
 mod readiness;
 #[cfg(test)]
 mod real_provider;

@@ -167,7 +167,7 @@ proptest! {
             return Ok(());
         };
         prop_assert_eq!(document["issuer"].as_str(), Some(ISSUER));
-        let needed = [&metadata.authorization_endpoint, &metadata.token_endpoint, &metadata.jwks_uri];
+        let needed = [&metadata.authorization_endpoint, &metadata.token_endpoint];
         for url in needed.into_iter().chain(&metadata.end_session_endpoint) {
             prop_assert_eq!(url.scheme(), "https");
         }

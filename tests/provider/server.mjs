@@ -8,6 +8,9 @@
 //   audience           `aud` of JWT access tokens (default: the client's own id)
 //   access_token_ttl, id_token_ttl, refresh_token_ttl, session_ttl     seconds
 //   refresh_tokens     false: none is granted
+//   issuer             a public URL, at which TLS may be terminated (default: where it listens)
+//   fixed_host         true: the endpoints are at the issuer's address, whatever host is requested
+//   discovery          false: there is no discovery document
 // A client whose grant_types have "password" may use RFC 6749 section 4.3: names and passwords as in the login form.
 // Each line of its stdin is JSON too: {"apps_port":…} says where on 127.0.0.1 the clients are that it calls by itself
 // (back-channel logout), whatever names and ports their addresses have.
@@ -65,7 +68,8 @@ const appsAgent = new AppsAgent();
 const server = createServer();
 server.listen(0, '127.0.0.1', () => {
   const { port } = server.address();
-  const issuer = `http://${options.host ?? '127.0.0.1'}:${port}`;
+  const issuer = options.issuer ?? `http://${options.host ?? '127.0.0.1'}:${port}`;
+  const published = new URL(issuer);
   const jwtLife = options.access_token_ttl ?? 60;
 
   const resourceServer = (client) => ({
@@ -213,7 +217,18 @@ server.listen(0, '127.0.0.1', () => {
   provider.on('authorization.error', (_ctx, error) => report({ event: 'authorization.error', error: error.error, reason: error.error_description }));
   provider.on('server_error', (_ctx, error) => report({ event: 'server_error', reason: String(error?.stack ?? error) }));
 
-  server.on('request', provider.callback());
+  provider.proxy = options.issuer !== undefined;
+  const handle = provider.callback();
+  server.on('request', (request, response) => {
+    const { headers } = request;
+    if (options.fixed_host) headers.host = published.host;
+    if (options.issuer && headers.host === published.host) headers['x-forwarded-proto'] = published.protocol.slice(0, -1);
+    if (options.discovery === false && request.url.startsWith('/.well-known/')) {
+      response.writeHead(404).end();
+      return;
+    }
+    handle(request, response);
+  });
   report({ event: 'ready', port, issuer });
 });
 

@@ -126,9 +126,13 @@ impl FrontchannelLogout {
 
 /// The known origins of the provider's pages.
 fn provider_origins(app: &AppAuth) -> Vec<String> {
-    let metadata = app.provider.known_metadata();
-    let logout = metadata.and_then(|metadata| metadata.end_session_endpoint.clone());
-    let pages = [Some(app.provider.settings().discovery_url.clone()), logout];
+    let pages = match app.provider.known_metadata() {
+        Some(metadata) => [
+            Some(metadata.authorization_endpoint.clone()),
+            metadata.end_session_endpoint.clone(),
+        ],
+        None => [Some(app.provider.settings().discovery_url.clone()), None],
+    };
     let mut origins: Vec<String> = pages
         .into_iter()
         .flatten()

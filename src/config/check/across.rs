@@ -252,8 +252,12 @@ fn frontchannel(provider: &RawProvider, app: &RawApp, at: &Location<'_>) {
     let Some(app_host) = host(&app.public_url) else {
         return;
     };
-    let Some(provider_host) = host(&provider.discovery_url).or_else(|| host(&provider.issuer))
-    else {
+    let urls = [
+        &provider.end_session_endpoint,
+        &provider.discovery_url,
+        &provider.issuer,
+    ];
+    let Some(provider_host) = urls.into_iter().find_map(host) else {
         return;
     };
     // An approximation without the public suffix list: a site has at least two labels.

@@ -25,6 +25,8 @@ mod native;
 mod page_languages;
 mod pages;
 mod provider;
+mod provider_endpoints;
+mod provider_proxy;
 mod registrations;
 mod route_overlaps;
 mod route_responses;

@@ -6,7 +6,9 @@ use super::super::files::Folder;
 use super::super::keywords::ProviderKind;
 use super::super::raw::{List, RawProvider};
 use super::super::report::{Location, did_you_mean, quoted};
-use super::{check_name, elements, fusionauth, nonzero, provider_url};
+use super::{
+    check_name, elements, fusionauth, nonzero, provider_endpoints, provider_proxy, provider_url,
+};
 use crate::identity::claims::UnverifiedClaims;
 use crate::oidc::Algorithm;
 use crate::oidc::ProviderSettings;
@@ -29,15 +31,22 @@ pub(super) fn check(
     let dialect = fusionauth::dialect(&mut raw, at, folder);
     let kind = raw.kind.unwrap_or(ProviderKind::Oidc);
     let allow_http = raw.dangerously_allow_http_issuer.unwrap_or(false);
+    let endpoints = provider_endpoints::check(&mut raw, at, folder);
     let has_discovery_url = raw.discovery_url.is_some();
+    let needs_discovery_url = !has_discovery_url && !endpoints.without_discovery;
     let discovery_at = at.key("discovery_url");
-    let discovery_url = raw
-        .discovery_url
-        .and_then(|url| provider_url(&url, &discovery_at, allow_http));
-    let introspection_at = at.key("introspection_endpoint");
-    let introspection_endpoint = raw
-        .introspection_endpoint
-        .and_then(|url| provider_url(&url, &introspection_at, allow_http));
+    let discovery_url = raw.discovery_url.take();
+    let discovery_url = discovery_url.and_then(|url| provider_url(&url, &discovery_at, allow_http));
+    // Without discovery it only stands for the address of the provider.
+    let discovery_url = if endpoints.without_discovery {
+        let configured = &endpoints.configured;
+        configured.get("authorization_endpoint").cloned()
+    } else {
+        discovery_url
+    };
+    let proxy = raw.proxy.take();
+    let proxy = proxy.map(|raw| provider_proxy::check(raw, &at.key("proxy"), folder));
+    let document_file = provider_endpoints::document_file(&mut raw, at, folder);
     let issuer = at.required(
         "issuer",
         raw.issuer,
@@ -49,7 +58,7 @@ pub(super) fn check(
             kind,
             &at.key("issuer"),
             allow_http,
-            has_discovery_url,
+            needs_discovery_url,
         )
     });
     let ca = raw
@@ -100,7 +109,13 @@ pub(super) fn check(
     settings.allow_logout_tokens_without_exp = raw
         .dangerously_allow_logout_tokens_without_exp
         .unwrap_or(settings.allow_logout_tokens_without_exp);
-    settings.introspection_endpoint = introspection_endpoint;
+    if let (Some(internal), false) = (&endpoints.internal, has_discovery_url) {
+        let moved = internal.internal(&settings.discovery_url);
+        settings.discovery_url = moved.unwrap_or(settings.discovery_url);
+    }
+    settings.endpoints = endpoints;
+    settings.proxy = proxy.unwrap_or_default();
+    settings.document_file = document_file;
     settings.ca_certificates = ca.map_or(Some(Vec::new()), |ca| Some(ca?.certificates))?;
     settings.algorithms = algorithms.unwrap_or(settings.algorithms);
     settings.leeway = leeway.unwrap_or(settings.leeway);
@@ -120,7 +135,7 @@ fn issuer(
     kind: ProviderKind,
     at: &Location<'_>,
     allow_http: bool,
-    has_discovery_url: bool,
+    needs_discovery_url: bool,
 ) -> Option<Issuer> {
     if let Some(issuer) = text.strip_suffix("/.well-known/openid-configuration") {
         let hint = format!("use `{issuer}`: the discovery URL is derived from it");
@@ -132,9 +147,9 @@ fn issuer(
         ProviderKind::Oidc => false,
         ProviderKind::FusionAuth => !text.is_empty() && !text.contains("://"),
     };
-    match (is_text, has_discovery_url) {
-        (true, true) => return Some(Issuer::new(text)),
-        (true, false) => {
+    match (is_text, needs_discovery_url) {
+        (true, false) => return Some(Issuer::new(text)),
+        (true, true) => {
             let hint = "such as `https://login.example.com/.well-known/openid-configuration`";
             at.error(
                 format!(

@@ -160,7 +160,7 @@ fn failures_name_their_cause() {
             &["error provider_status issuer"],
         ),
     ] {
-        let found = found(|findings| judge_failure(&error, proxy, findings));
+        let found = found(|findings| judge_failure(&error, &settings(&[]), proxy, findings));
         assert_eq!(found, expected, "{error}");
     }
 }

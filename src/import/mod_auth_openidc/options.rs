@@ -14,30 +14,30 @@ pub const DIRECTIVES: &[KnownOption] = options! {
         "The issuer is the URL without `/.well-known/openid-configuration`";
     "OIDCProviderIssuer" Mapped [] "`providers.NAME.issuer`",
         "";
-    "OIDCProviderAuthorizationEndpoint" Missing [] "no equivalent",
-        "From the discovery document";
-    "OIDCProviderJwksUri" Missing [] "no equivalent",
-        "From the discovery document";
+    "OIDCProviderAuthorizationEndpoint" Mapped [] "`providers.NAME.authorization_endpoint`",
+        "";
+    "OIDCProviderJwksUri" Mapped [] "`providers.NAME.jwks_uri`",
+        "";
     "OIDCProviderSignedJwksUri" Missing [] "no equivalent",
         "The key set comes over TLS";
     "OIDCProviderVerifyCertFiles" Missing [] "no equivalent",
         "Keys come from the provider's key set";
-    "OIDCProviderTokenEndpoint" Missing [] "no equivalent",
-        "From the discovery document";
+    "OIDCProviderTokenEndpoint" Mapped [] "`providers.NAME.token_endpoint`",
+        "";
     "OIDCProviderTokenEndpointAuth" Mapped [] "`apps.NAME.token_endpoint_auth_method`",
         "`client_secret_basic`, `client_secret_post` or `none`. No `private_key_jwt`, `client_secret_jwt` or mutual TLS";
     "OIDCProviderTokenEndpointParams" Missing [] "no equivalent",
         "The token request has the parameters of the standard only";
-    "OIDCProviderUserInfoEndpoint" BuiltIn ["*"] "`apps.NAME.userinfo`",
-        "The address is from the discovery document";
+    "OIDCProviderUserInfoEndpoint" Mapped [] "`providers.NAME.userinfo_endpoint`",
+        "";
     "OIDCProviderCheckSessionIFrame" Missing [] "no equivalent",
         "Browsers block third-party cookies. Use back-channel logout";
-    "OIDCProviderEndSessionEndpoint" Missing [] "no equivalent",
-        "From the discovery document";
+    "OIDCProviderEndSessionEndpoint" Mapped [] "`providers.NAME.end_session_endpoint`",
+        "";
     "OIDCLogoutRequestParams" Missing [] "no equivalent",
         "The logout request has the parameters of the standard only";
-    "OIDCProviderRevocationEndpoint" Missing [] "no equivalent",
-        "From the discovery document";
+    "OIDCProviderRevocationEndpoint" Mapped [] "`providers.NAME.revocation_endpoint`",
+        "";
     "OIDCProviderPushedAuthorizationRequestEndpoint" Missing [] "no equivalent",
         "PAR is not supported";
     "OIDCProviderBackChannelLogoutSupported" BuiltIn ["On"] "always",
@@ -120,8 +120,8 @@ pub const DIRECTIVES: &[KnownOption] = options! {
         "`OIDCHTTPTimeoutShort` is mapped";
     "OIDCHTTPTimeoutShort" Mapped [] "`providers.NAME.request_timeout`",
         "";
-    "OIDCOutgoingProxy" Missing [] "no equivalent",
-        "Connections to the provider are direct";
+    "OIDCOutgoingProxy" ByHand [] "`[providers.NAME.proxy]`",
+        "The password is in a file of its own";
     "OIDCTraceParent" ByHand [] "`tracing.context`",
         "Without it a client's `traceparent` passes to the app";
     "OIDCOAuthServerMetadataURL" ByHand [] "`apps.NAME.bearer.providers`",

@@ -9,11 +9,35 @@ use super::Host;
 const METADATA: &str = "/.well-known/openid-configuration";
 const MAX_LEEWAY: u64 = 300;
 
+/// The directives for endpoints and the keys for them.
+const ENDPOINTS: [(&str, &str); 6] = [
+    (
+        "OIDCProviderAuthorizationEndpoint",
+        "authorization_endpoint",
+    ),
+    ("OIDCProviderTokenEndpoint", "token_endpoint"),
+    ("OIDCProviderJwksUri", "jwks_uri"),
+    ("OIDCProviderUserInfoEndpoint", "userinfo_endpoint"),
+    ("OIDCProviderRevocationEndpoint", "revocation_endpoint"),
+    ("OIDCProviderEndSessionEndpoint", "end_session_endpoint"),
+];
+/// The keys that are needed without discovery.
+const NEEDED: [&str; 3] = ["authorization_endpoint", "token_endpoint", "jwks_uri"];
+
 /// The provider of a virtual host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Provider {
     issuer: Option<String>,
     discovery_url: Option<String>,
+    has_metadata: bool,
+    endpoints: Vec<Endpoint>,
+}
+
+/// An endpoint by the key of its setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Endpoint {
+    key: &'static str,
+    url: String,
 }
 
 /// Maps the providers; returns the name of the provider of each host.
@@ -45,7 +69,14 @@ fn provider(import: &mut Import, scope: Option<Scope>) -> Provider {
     let from_metadata = metadata.and_then(|url| url.strip_suffix(METADATA));
     let issuer = issuer.as_ref().map(Setting::text).or(from_metadata);
     let is_default = metadata.is_none() || (issuer.is_some() && issuer == from_metadata);
+    let endpoints = ENDPOINTS.into_iter().filter_map(|(directive, key)| {
+        let setting = import.settings.take_in(directive, scope)?;
+        let url = setting.text().to_owned();
+        Some(Endpoint { key, url })
+    });
     Provider {
+        has_metadata: metadata.is_some(),
+        endpoints: endpoints.collect(),
         issuer: issuer.map(str::to_owned),
         discovery_url: metadata.filter(|_| !is_default).map(str::to_owned),
     }
@@ -70,6 +101,19 @@ fn details(import: &mut Import, name: &str, host: &Host, provider: &Provider, is
             let message = "set the issuer: the `iss` claim of the provider's tokens";
             import.decide(&section, "issuer", host.at.as_ref(), message);
         }
+    }
+    let has = |key| {
+        provider
+            .endpoints
+            .iter()
+            .any(|endpoint| endpoint.key == key)
+    };
+    if !provider.has_metadata && NEEDED.into_iter().all(has) {
+        import.document.set(&section, "discovery", false);
+    }
+    for endpoint in &provider.endpoints {
+        let url = endpoint.url.as_str();
+        import.document.set(&section, endpoint.key, url);
     }
     if let Some(url) = &provider.discovery_url {
         import.document.set(&section, "discovery_url", url.as_str());

@@ -39,8 +39,8 @@ pub const OPTIONS: &[KnownOption] = options! {
         "`private_key_jwt` is not supported, so login.gov is not";
     "jwt-key" Missing [] "no equivalent",
         "`private_key_jwt` is not supported, so login.gov is not";
-    "login-url" Missing [] "no equivalent",
-        "From the discovery document";
+    "login-url" Mapped [] "`providers.NAME.authorization_endpoint`",
+        "";
     "auth-request-response-mode" Missing ["query"] "no equivalent",
         "Always `query`";
     "oidc-audience-claim" Missing ["aud"] "no equivalent",
@@ -53,14 +53,14 @@ pub const OPTIONS: &[KnownOption] = options! {
         "Any claim";
     "oidc-issuer-url" Mapped [] "`providers.NAME.issuer`",
         "";
-    "oidc-jwks-url" Missing [] "no equivalent",
-        "From the discovery document";
+    "oidc-jwks-url" Mapped [] "`providers.NAME.jwks_uri`",
+        "";
     "oidc-public-key-file" Missing [] "no equivalent",
         "Keys come from the provider's key set";
     "oidc-enabled-signing-alg" Mapped [] "`providers.NAME.algorithms`",
         "";
-    "profile-url" Missing [] "no equivalent",
-        "From the discovery document";
+    "profile-url" Mapped [] "`providers.NAME.userinfo_endpoint`",
+        "";
     "prompt" Mapped [] "`extra_authorization_params = { prompt = \"…\" }`",
         "Login links may have it too: `login_parameters`";
     "provider-ca-file" Mapped [] "`providers.NAME.ca_file`",
@@ -71,16 +71,16 @@ pub const OPTIONS: &[KnownOption] = options! {
         "Those with OpenID Connect: `oidc`, `keycloak-oidc`, `google`, `azure`, `entra-id`, `gitlab`, `adfs`, `cidaas`";
     "pubjwk-url" Missing [] "no equivalent",
         "login.gov";
-    "redeem-url" Missing [] "no equivalent",
-        "From the discovery document";
+    "redeem-url" Mapped [] "`providers.NAME.token_endpoint`",
+        "";
     "resource" Mapped [] "`extra_authorization_params = { resource = \"…\" }`",
         "Azure AD's v1.0 endpoints. Use v2.0";
     "scope" Mapped [] "`apps.NAME.scopes`",
         "A list. `openid` is added if it is absent";
     "skip-claims-from-profile-url" Mapped [] "`apps.NAME.userinfo = \"never\"`",
         "";
-    "skip-oidc-discovery" Refused ["false"] "no equivalent",
-        "Discovery is required. `discovery_url` may name another address";
+    "skip-oidc-discovery" Mapped [] "`providers.NAME.discovery = false`",
+        "";
     "use-system-trust-store" ByHand ["false"] "no equivalent",
         "With `ca_file`: these only. Without: the system's. Put both into one file";
     "user-id-claim" ByHand [] "`[apps.NAME.headers]`",

@@ -45,6 +45,7 @@ pub(super) fn map(import: &mut Import) -> ProviderKind {
             import.decide(&PROVIDER, "ca_file", Some(&first.at), message);
         }
     }
+    endpoints(import);
     algorithms(import);
     if let Some(setting) = import.settings.take("insecure-oidc-allow-unverified-email")
         && is_true(setting.text())
@@ -99,6 +100,23 @@ fn entra(import: &mut Import, issuer: Option<SettingValue>) {
             let message = "name one tenant: `https://login.microsoftonline.com/TENANT/v2.0`. \
                            Issuers of many tenants are not supported";
             import.decide(&PROVIDER, "issuer", None, message);
+        }
+    }
+}
+
+fn endpoints(import: &mut Import) {
+    let skips_discovery = import.settings.take("skip-oidc-discovery");
+    if skips_discovery.is_some_and(|setting| is_true(setting.text())) {
+        import.document.set(&PROVIDER, "discovery", false);
+    }
+    for (option, key) in [
+        ("login-url", "authorization_endpoint"),
+        ("redeem-url", "token_endpoint"),
+        ("oidc-jwks-url", "jwks_uri"),
+        ("profile-url", "userinfo_endpoint"),
+    ] {
+        if let Some(url) = import.settings.take_value(option) {
+            import.document.set(&PROVIDER, key, url.text);
         }
     }
 }

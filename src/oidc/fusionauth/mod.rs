@@ -83,7 +83,7 @@ impl FusionAuth {
         let logout_endpoint = metadata
             .end_session_endpoint
             .clone()
-            .unwrap_or_else(|| endpoint(metadata, "/oauth2/logout"));
+            .unwrap_or_else(|| page(metadata, "/oauth2/logout"));
         let mut url = end_session_url(
             &logout_endpoint,
             LogoutRequest {
@@ -101,10 +101,20 @@ impl FusionAuth {
 
 /// The URL of an API endpoint, relative to the token endpoint, which receives the same secrets.
 pub(super) fn endpoint(metadata: &Metadata, path: &str) -> Url {
-    let mut url = metadata.token_endpoint.clone();
-    let base = url.path().strip_suffix("/oauth2/token").unwrap_or_default();
-    let path = format!("{base}{path}");
-    url.set_path(&path);
+    beside(&metadata.token_endpoint, "/oauth2/token", path)
+}
+
+/// The URL of a page, relative to the authorization endpoint, which browsers reach.
+fn page(metadata: &Metadata, path: &str) -> Url {
+    let authorization = &metadata.authorization_endpoint;
+    beside(authorization, "/oauth2/authorize", path)
+}
+
+/// The URL of `path` at the address at which `known` has the path `known_path`.
+fn beside(known: &Url, known_path: &str, path: &str) -> Url {
+    let base = known.path().strip_suffix(known_path).unwrap_or_default();
+    let mut url = known.clone();
+    url.set_path(&format!("{base}{path}"));
     url.set_query(None);
     url
 }

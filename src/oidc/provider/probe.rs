@@ -69,7 +69,9 @@ impl Provider {
             parameters: &LoginParameters::default(),
             extra: &extra,
         };
-        let url = authorize_url(&metadata.authorization_endpoint, client, request);
+        let endpoints = &self.settings.endpoints;
+        let endpoint = endpoints.for_servers(&metadata.authorization_endpoint);
+        let url = authorize_url(&endpoint, client, request);
         let response = self.http.get_page(Endpoint::Authorization, &url).await?;
         Ok(judge(
             &response,
@@ -206,6 +208,7 @@ mod tests {
             status,
             retry_after: None,
             location: Some(location.to_owned()).filter(|location| !location.is_empty()),
+            etag: None,
             body: Zeroizing::new(body.as_bytes().to_vec()),
         };
         let url = |text| Url::parse(text).unwrap();

@@ -312,16 +312,9 @@ impl Provider {
         token: &AccessToken,
     ) -> Result<Introspected, ProviderError> {
         let endpoint = Endpoint::Introspection;
-        let url = match &self.settings.introspection_endpoint {
-            Some(url) => url.clone(),
-            None => {
-                let offered = self
-                    .settings
-                    .dialect
-                    .introspection_endpoint(&*self.metadata().await?);
-                offered.ok_or(ProviderError::NotOffered { endpoint })?
-            }
-        };
+        let metadata = self.metadata().await?;
+        let offered = self.settings.dialect.introspection_endpoint(&metadata);
+        let url = offered.ok_or(ProviderError::NotOffered { endpoint })?;
         let credentials = client_credentials(client);
         let mut form = vec![
             ("token", token.expose()),

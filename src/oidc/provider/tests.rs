@@ -2,6 +2,7 @@
 
 mod clock;
 mod documents;
+mod reaching;
 mod requests;
 
 use std::cell::RefCell;

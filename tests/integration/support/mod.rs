@@ -19,6 +19,7 @@ pub mod exposition;
 pub mod faulty_store;
 pub mod fetch_metadata;
 pub mod folder;
+pub mod forward_proxy;
 pub mod gate;
 pub mod grpc;
 pub mod html;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 /// The running provider; it is stopped on drop.
 pub struct RealProvider {
     issuer: String,
+    port: u16,
     process: Child,
     // The provider receives the backends' addresses over stdin. It exits when stdin closes, so it
     // does not outlive a killed test.
@@ -69,17 +70,17 @@ impl RealProvider {
                 };
                 if event["event"] == "ready" {
                     // The test may have stopped waiting.
-                    let _nobody =
-                        ready.send(event["issuer"].as_str().unwrap_or_default().to_owned());
+                    let _nobody = ready.send(event.clone());
                 }
                 collected.lock().expect("no reader panicked").push(event);
             }
         });
-        let issuer = wait
+        let listening = wait
             .recv_timeout(Duration::from_secs(30))
             .expect("the provider's ready line");
         Self {
-            issuer,
+            issuer: listening["issuer"].as_str().expect("a URL").to_owned(),
+            port: serde_json::from_value(listening["port"].clone()).expect("a port"),
             process,
             lifeline,
             events,
@@ -89,6 +90,11 @@ impl RealProvider {
     /// The issuer identifier.
     pub fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// The port on 127.0.0.1 at which it listens, over plain http.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Sets the addresses of the apps for back-channel calls.
