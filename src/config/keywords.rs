@@ -7,9 +7,9 @@ use serde::de::{Deserializer, Error, Visitor};
 
 use crate::auth::app::{OnReuse, RevocationMode, Userinfo};
 use crate::auth::session_list::ClientDetail;
-use crate::oidc::SessionTokenSource;
 use crate::oidc::fusionauth::RefreshBy;
 use crate::oidc::settings::OnStoreOutage;
+use crate::oidc::{AssertionAudience, AssertionType, SessionTokenSource};
 use crate::policy::client_address::ForwardedHeader;
 use crate::telemetry::log::LogFormat;
 use crate::types::trace_context::TraceSource;
@@ -49,6 +49,8 @@ keywords! { LogFormat { "text" => Text, "json" => Json, } }
 keywords! { TraceSource { "off" => Off, "trusted" => Trusted, "restart" => Restart, } }
 keywords! { RefreshBy { "token" => Token, "jwt-refresh" => JwtRefresh, } }
 keywords! { SessionTokenSource { "access" => Access, "id" => Id, } }
+keywords! { AssertionAudience { "issuer" => Issuer, "token-endpoint" => TokenEndpoint, } }
+keywords! { AssertionType { "jwt-bearer" => JwtBearer, "jwt-spiffe" => JwtSpiffe, } }
 keywords! { Userinfo { "when-needed" => WhenNeeded, "never" => Never, } }
 keywords! { OnReuse { "end-session" => EndSession, "refuse" => Refuse, } }
 keywords! { RevocationMode { "fail-open" => FailOpen, "fail-closed" => FailClosed, } }
@@ -154,6 +156,9 @@ keywords! { WebhookSignature { "jwks" => Jwks, "hmac" => Hmac, } }
 pub(super) enum TokenEndpointAuthMethod {
     Basic,
     Post,
+    PrivateKeyJwt,
+    TlsClientAuth,
+    SelfSignedTlsClientAuth,
     /// A public client: no secret, PKCE only.
     None,
 }
@@ -162,6 +167,9 @@ keywords! {
     TokenEndpointAuthMethod {
         "client_secret_basic" => Basic,
         "client_secret_post" => Post,
+        "private_key_jwt" => PrivateKeyJwt,
+        "tls_client_auth" => TlsClientAuth,
+        "self_signed_tls_client_auth" => SelfSignedTlsClientAuth,
         "none" => None,
     }
 }

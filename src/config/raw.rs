@@ -22,7 +22,7 @@ use super::values::HumanDuration;
 pub(super) use super::values::{List, Named};
 use crate::auth::app::{OnReuse, RevocationMode, Userinfo};
 use crate::auth::session_list::ClientDetail;
-use crate::oidc::SessionTokenSource;
+use crate::oidc::{AssertionAudience, AssertionType, SessionTokenSource};
 use crate::policy::client_address::ForwardedHeader;
 use crate::telemetry::log::LogFormat;
 use crate::types::oauth::ClientSecret;
@@ -199,6 +199,12 @@ pub(super) struct RawApp {
     pub(super) client_secret_file: Option<String>,
     pub(super) client_secret: Option<ClientSecret>,
     pub(super) token_endpoint_auth_method: Option<TokenEndpointAuthMethod>,
+    pub(super) client_key_file: Option<String>,
+    pub(super) client_key_id: Option<String>,
+    pub(super) client_cert_file: Option<String>,
+    pub(super) client_assertion_file: Option<String>,
+    pub(super) client_assertion_type: Option<AssertionType>,
+    pub(super) client_assertion_audience: Option<AssertionAudience>,
     pub(super) scopes: Option<List<String>>,
     pub(super) extra_authorization_params: Option<Named<String>>,
     pub(super) login_parameters: Option<RawLoginParameters>,
@@ -266,6 +272,12 @@ pub(super) struct RawRegistration {
     pub(super) client_secret_file: Option<String>,
     pub(super) client_secret: Option<ClientSecret>,
     pub(super) token_endpoint_auth_method: Option<TokenEndpointAuthMethod>,
+    pub(super) client_key_file: Option<String>,
+    pub(super) client_key_id: Option<String>,
+    pub(super) client_cert_file: Option<String>,
+    pub(super) client_assertion_file: Option<String>,
+    pub(super) client_assertion_type: Option<AssertionType>,
+    pub(super) client_assertion_audience: Option<AssertionAudience>,
     pub(super) scopes: Option<List<String>>,
     pub(super) extra_authorization_params: Option<Named<String>>,
     pub(super) session_jwt: Option<SessionTokenSource>,
@@ -280,6 +292,12 @@ impl RawRegistration {
             client_secret_file: app.client_secret_file.take(),
             client_secret: app.client_secret.take(),
             token_endpoint_auth_method: app.token_endpoint_auth_method.take(),
+            client_key_file: app.client_key_file.take(),
+            client_key_id: app.client_key_id.take(),
+            client_cert_file: app.client_cert_file.take(),
+            client_assertion_file: app.client_assertion_file.take(),
+            client_assertion_type: app.client_assertion_type.take(),
+            client_assertion_audience: app.client_assertion_audience.take(),
             scopes: app.scopes.take(),
             extra_authorization_params: app.extra_authorization_params.take(),
             session_jwt: app.session_jwt.take(),
@@ -296,6 +314,21 @@ impl RawRegistration {
             (
                 "token_endpoint_auth_method",
                 self.token_endpoint_auth_method.is_some(),
+            ),
+            ("client_key_file", self.client_key_file.is_some()),
+            ("client_key_id", self.client_key_id.is_some()),
+            ("client_cert_file", self.client_cert_file.is_some()),
+            (
+                "client_assertion_file",
+                self.client_assertion_file.is_some(),
+            ),
+            (
+                "client_assertion_type",
+                self.client_assertion_type.is_some(),
+            ),
+            (
+                "client_assertion_audience",
+                self.client_assertion_audience.is_some(),
             ),
             ("scopes", self.scopes.is_some()),
             (
@@ -399,6 +432,15 @@ mod tests {
             "upstream_bearer_file",
         ];
         const SEVERAL_PROVIDERS: [&str; 3] = ["providers", "password_provider", "registrations"];
+        const REPLACES_SECRET: [&str; 7] = [
+            "token_endpoint_auth_method",
+            "client_key_file",
+            "client_key_id",
+            "client_cert_file",
+            "client_assertion_file",
+            "client_assertion_type",
+            "client_assertion_audience",
+        ];
         const FUSIONAUTH_KEYS: [&str; 5] = [
             "tenant_id",
             "refresh_by",
@@ -475,12 +517,15 @@ mod tests {
                     let is_comment = REFERENCE.contains(&format!("\n# {key} = "));
                     FUSIONAUTH_KEYS.contains(&key) || key == "jwks_file" && is_comment
                 }
-                ["apps", "wiki", "registrations", "login"] => key == "client_secret",
+                ["apps", "wiki", "registrations", "login"] => {
+                    key == "client_secret" || REPLACES_SECRET.contains(&key)
+                }
                 ["apps", "store"] => {
                     let is_comment = REFERENCE.contains(&format!("\n# {key} = "));
                     SEVERAL_PROVIDERS.contains(&key)
                         || EXCLUSIVE.contains(&key)
                         || key == "client_secret"
+                        || REPLACES_SECRET.contains(&key) && is_comment
                         || key.starts_with("wildcard_") && is_comment
                 }
                 // Only for a Unix socket, or in place of other keys, so they are comments.

@@ -275,10 +275,14 @@ fn judge_secret(
     announced: &Announced,
     findings: &mut Findings,
 ) {
-    let (method, key) = match &app.client.token_auth {
-        ClientAuth::Basic(_) => ("client_secret_basic", "client_secret_file"),
-        ClientAuth::Post(_) => ("client_secret_post", "client_secret_file"),
-        ClientAuth::None => ("none", "client_id"),
+    let auth = &app.client.token_auth;
+    let method = auth.method(announced.client_auth_methods.as_deref());
+    let key = match auth {
+        ClientAuth::Secret(_) | ClientAuth::Basic(_) | ClientAuth::Post(_) => "client_secret_file",
+        ClientAuth::SignedAssertion(_) => "client_key_file",
+        ClientAuth::AssertionFile(_) => "client_assertion_file",
+        ClientAuth::Tls(_) => "client_cert_file",
+        ClientAuth::None => "client_id",
     };
     let is_announced = announced
         .client_auth_methods
@@ -295,8 +299,7 @@ fn judge_secret(
     match verdict {
         ClientVerdict::Accepted => {}
         ClientVerdict::Rejected(error) => {
-            let hint =
-                "compare client, secret and `token_endpoint_auth_method` with the registration";
+            let hint = "compare client, secret or key, and `token_endpoint_auth_method` with the registration";
             let message = format!("the token endpoint rejects the client with `{method}`: {error}");
             findings.error("client_secret_rejected", key, Explained::new(message, hint));
         }

@@ -19,6 +19,8 @@ pub struct Announced {
     pub grant_types: Option<Vec<String>>,
     /// `token_endpoint_auth_methods_supported`.
     pub client_auth_methods: Option<Vec<String>>,
+    /// `token_endpoint_auth_signing_alg_values_supported`.
+    pub client_auth_algorithms: Option<Vec<String>>,
     /// `id_token_signing_alg_values_supported`.
     pub id_token_algorithms: Option<Vec<String>>,
     /// `code_challenge_methods_supported`.
@@ -35,6 +37,7 @@ impl Announced {
             scopes: list("scopes_supported"),
             grant_types: list("grant_types_supported"),
             client_auth_methods: list("token_endpoint_auth_methods_supported"),
+            client_auth_algorithms: list("token_endpoint_auth_signing_alg_values_supported"),
             id_token_algorithms: list("id_token_signing_alg_values_supported"),
             code_challenge_methods: list("code_challenge_methods_supported"),
             backchannel_logout: document.get("backchannel_logout_supported")

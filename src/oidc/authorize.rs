@@ -97,7 +97,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::oidc::client::ClientAuth;
+    use crate::oidc::ClientAuth;
     use crate::types::oauth::ClientId;
 
     fn client() -> ClientSettings {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::client_auth::ClientAuth;
 use crate::identity::authentication::AuthenticationRequirement;
 use crate::identity::login_link::LoginParameters;
-use crate::types::oauth::{ClientId, ClientSecret};
+use crate::types::oauth::ClientId;
 
 /// One app's registration at its provider.
 #[derive(Clone, Debug)]
@@ -73,17 +74,6 @@ impl ClientSettings {
             ..parameters.clone()
         }
     }
-}
-
-/// `token_endpoint_auth_method` (OpenID Connect Core section 9), with its secret.
-#[derive(Clone, Debug)]
-pub enum ClientAuth {
-    /// `client_secret_basic`: in the `Authorization` header.
-    Basic(ClientSecret),
-    /// `client_secret_post`: in the form.
-    Post(ClientSecret),
-    /// `none`: a public client, with PKCE only.
-    None,
 }
 
 /// Which token is a session's JWT.

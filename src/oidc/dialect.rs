@@ -167,7 +167,7 @@ impl Dialect {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oidc::client::ClientAuth;
+    use crate::oidc::ClientAuth;
     use crate::oidc::discovery::PlainHttp;
     use crate::oidc::testing::verified;
     use crate::types::oauth::Issuer;

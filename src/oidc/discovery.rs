@@ -1,6 +1,8 @@
 //! Provider metadata: the discovery document (OpenID Connect Discovery 1.0 section 3, RFC 8414).
 //! PURE.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -8,6 +10,9 @@ use super::announced::Announced;
 use super::json;
 use crate::types::net::is_loopback_host;
 use crate::types::oauth::Issuer;
+
+/// The member with the endpoints for clients with certificates.
+pub(super) const MTLS_ALIASES: &str = "mtls_endpoint_aliases";
 
 /// The members of the discovery document that Doorward uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +33,8 @@ pub struct Metadata {
     pub introspection_endpoint: Option<Url>,
     /// `end_session_endpoint` (OpenID Connect RP-Initiated Logout 1.0).
     pub end_session_endpoint: Option<Url>,
+    /// `mtls_endpoint_aliases`: endpoints for clients with certificates (RFC 8705 section 5).
+    pub mtls_aliases: BTreeMap<&'static str, Url>,
     /// Whether every authorization response contains `iss` (RFC 9207).
     pub authorization_response_iss_parameter_supported: bool,
     /// The announced capabilities, for diagnosis.
@@ -163,6 +170,7 @@ impl Metadata {
             revocation_endpoint: optional("revocation_endpoint"),
             introspection_endpoint: optional("introspection_endpoint"),
             end_session_endpoint: optional("end_session_endpoint"),
+            mtls_aliases: mtls_aliases(document, plain_http, &mut unusable),
             authorization_response_iss_parameter_supported: usable(
                 flag(document, "authorization_response_iss_parameter_supported"),
                 &mut unusable,
@@ -171,6 +179,29 @@ impl Metadata {
             unusable,
         })
     }
+}
+
+/// The endpoints that get requests with client authentication.
+const CLIENT_ENDPOINTS: [&str; 3] = [
+    "token_endpoint",
+    "revocation_endpoint",
+    "introspection_endpoint",
+];
+
+fn mtls_aliases(
+    document: &Map<String, Value>,
+    plain_http: PlainHttp,
+    unusable: &mut Vec<MetadataError>,
+) -> BTreeMap<&'static str, Url> {
+    let aliases = document.get(MTLS_ALIASES).and_then(Value::as_object);
+    let Some(aliases) = aliases else {
+        return BTreeMap::new();
+    };
+    let known = CLIENT_ENDPOINTS.into_iter().filter_map(|name| {
+        let alias = usable(endpoint(aliases, name, plain_http), unusable);
+        Some((name, alias?))
+    });
+    known.collect()
 }
 
 /// The value of an optional member, or its default if it cannot be used.

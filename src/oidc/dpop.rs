@@ -277,7 +277,7 @@ fn matches_url(htu: &str, origin: &Origin, path: &str) -> bool {
 
 /// The thumbprint of a parsed public key: its required members in lexicographic order (RFC 7638
 /// section 3).
-fn thumbprint(jwk: &Value) -> Option<JwkThumbprint> {
+pub(super) fn thumbprint(jwk: &Value) -> Option<JwkThumbprint> {
     let text = |name| jwk.get(name).and_then(Value::as_str);
     let required: &[&str] = match text("kty")? {
         "RSA" => &["e", "kty", "n"],

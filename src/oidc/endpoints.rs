@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::discovery::MTLS_ALIASES;
 use crate::types::oauth::Issuer;
 
 /// Members that browsers are sent to.
@@ -66,25 +67,46 @@ impl EndpointSettings {
     /// configured ones. Members that are no URLs are left to the validation.
     pub(super) fn complete(&self, document: &mut Map<String, Value>) {
         if let Some(internal) = &self.internal {
-            let mut replace = |name: &str, moved: &dyn Fn(&Url) -> Option<Url>| {
-                let Some(member) = document.get_mut(name) else {
-                    return;
-                };
-                let url = member.as_str().and_then(|text| Url::parse(text).ok());
-                if let Some(url) = url.and_then(|url| moved(&url)) {
-                    *member = Value::from(String::from(url));
-                }
-            };
             for name in FOR_SERVERS {
-                replace(name, &|url| internal.internal(url));
+                replace(document, name, |url| internal.internal(url));
             }
             for name in FOR_BROWSERS {
-                replace(name, &|url| internal.public(url));
+                replace(document, name, |url| internal.public(url));
             }
         }
         for (name, url) in &self.configured {
             document.insert((*name).to_owned(), url.as_str().into());
         }
+        let aliases = document.get_mut(MTLS_ALIASES);
+        let Some(aliases) = aliases.and_then(Value::as_object_mut) else {
+            return;
+        };
+        aliases.retain(|name, _| !self.configured.contains_key(name.as_str()));
+        if let Some(internal) = &self.internal {
+            for name in FOR_SERVERS {
+                replace(aliases, name, |url| internal.internal(url));
+            }
+        }
+    }
+
+    /// The URL of an endpoint as the provider knows it.
+    pub(super) fn published(&self, url: &Url) -> Url {
+        let public = self
+            .internal
+            .as_ref()
+            .and_then(|internal| internal.public(url));
+        public.unwrap_or_else(|| url.clone())
+    }
+}
+
+/// Replaces the member `name` if it is a URL that `moved` moves.
+fn replace(members: &mut Map<String, Value>, name: &str, moved: impl Fn(&Url) -> Option<Url>) {
+    let Some(member) = members.get_mut(name) else {
+        return;
+    };
+    let url = member.as_str().and_then(|text| Url::parse(text).ok());
+    if let Some(url) = url.and_then(|url| moved(&url)) {
+        *member = Value::from(String::from(url));
     }
 }
 

@@ -49,6 +49,21 @@ impl Endpoint {
             Self::Version => "version",
         }
     }
+
+    /// Its name in the metadata, if it gets requests with client authentication.
+    pub(super) const fn client_member(self) -> Option<&'static str> {
+        match self {
+            Self::Token => Some("token_endpoint"),
+            Self::Revocation => Some("revocation_endpoint"),
+            Self::Introspection => Some("introspection_endpoint"),
+            Self::Discovery
+            | Self::Keys
+            | Self::Authorization
+            | Self::UserInfo
+            | Self::JwtRefresh
+            | Self::Version => None,
+        }
+    }
 }
 
 impl fmt::Display for Endpoint {
@@ -78,6 +93,9 @@ pub enum ProviderError {
     /// system.
     #[error("the HTTP client for the provider could not be set up: {0}")]
     Setup(String),
+    /// The assertion that authenticates the client cannot be read or signed, so nothing was sent.
+    #[error("there is no client assertion: {0}")]
+    ClientAssertion(String),
     /// The URL is neither https nor allowed plain http.
     #[error("the provider's {endpoint} endpoint is not at an https address: {url}")]
     Insecure {
@@ -111,7 +129,10 @@ pub enum ProviderError {
         cause: String,
     },
     /// An unexpected status; redirects are not followed and count as one.
-    #[error("the provider's {endpoint} endpoint {url} responded with status {status}")]
+    #[error(
+        "the provider's {endpoint} endpoint {url} responded with status {status}{}",
+        error.as_deref().map_or_else(String::new, |error| format!(": {error}"))
+    )]
     Status {
         /// The endpoint.
         endpoint: Endpoint,
@@ -119,6 +140,8 @@ pub enum ProviderError {
         url: String,
         /// The HTTP status.
         status: u16,
+        /// `error` and `error_description` (RFC 6749 section 5.2), safe to display.
+        error: Option<String>,
     },
     /// The body is larger than the limit.
     #[error(
@@ -184,6 +207,7 @@ impl ProviderError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Setup(_) => "provider_client_setup",
+            Self::ClientAssertion(_) => "client_assertion_missing",
             Self::Insecure { .. } => "provider_insecure",
             Self::Unreachable { .. } => "provider_unreachable",
             Self::CircuitOpen => "provider_circuit_open",

@@ -9,15 +9,17 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT, AGE, CONTENT_TYPE, DATE, ETAG, HeaderName, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
+    ACCEPT, AGE, AUTHORIZATION, CONTENT_TYPE, DATE, ETAG, HeaderName, IF_NONE_MATCH, LOCATION,
+    RETRY_AFTER,
 };
 use reqwest::{Client, Method, RequestBuilder, Response};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
 use super::call_metrics::CallMetrics;
+use super::client_auth::TlsIdentity;
 use super::clock_skew::{ClockSkew, SkewChange};
 use super::discovery::PlainHttp;
 use super::error::{Endpoint, ProviderError, displayed_url};
@@ -33,12 +35,19 @@ use crate::types::time::{Clock, Timestamp};
 /// reused, it is unknown whether a token request was processed.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_millis(1500);
 
+/// The most client certificates with a client of their own.
+const MAX_IDENTITIES: usize = 64;
+
+/// The longest error of a response that is shown, in characters.
+const MAX_ERROR: usize = 300;
+
 /// The media type of forms.
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// The HTTP client of one provider. Built at first use, because loading the trust store is slow.
 pub(super) struct Http {
     client: OnceCell<Client>,
+    identified: Mutex<Vec<IdentifiedClient>>,
     settings: HttpSettings,
     clock: Arc<dyn Clock>,
     resolver: Resolver,
@@ -60,6 +69,24 @@ pub(super) struct HttpSettings {
     pub(super) body_limit: usize,
     /// The leeway for clock skew.
     pub(super) leeway: Duration,
+}
+
+/// A client with a certificate.
+struct IdentifiedClient {
+    identity: Arc<TlsIdentity>,
+    client: Client,
+}
+
+/// A form, as the token endpoint and its like expect it.
+#[derive(Clone, Copy)]
+pub(super) struct FormRequest<'f> {
+    pub(super) endpoint: Endpoint,
+    pub(super) url: &'f Url,
+    pub(super) form: &'f [(&'f str, &'f str)],
+    pub(super) authorization: Option<&'f str>,
+    /// The client certificate.
+    pub(super) identity: Option<&'f Arc<TlsIdentity>>,
+    pub(super) timeout: Duration,
 }
 
 /// A request with its own method, headers or media type.
@@ -102,6 +129,7 @@ impl Http {
     pub(super) fn new(settings: HttpSettings, clock: Arc<dyn Clock>, resolver: Resolver) -> Self {
         Self {
             client: OnceCell::new(),
+            identified: Mutex::new(Vec::new()),
             skew: ClockSkew::unknown(settings.leeway),
             settings,
             clock,
@@ -162,23 +190,21 @@ impl Http {
         self.send(endpoint, url, request).await
     }
 
-    /// Posts a form, with an optional `Authorization` header.
+    /// Posts a form.
     pub(super) async fn post(
         &self,
-        endpoint: Endpoint,
-        url: &Url,
-        form: &[(&str, &str)],
-        authorization: Option<&str>,
-        timeout: Duration,
+        form: FormRequest<'_>,
     ) -> Result<ProviderResponse, ProviderError> {
-        let request = self
-            .client(endpoint, url)
-            .await?
-            .post(url.clone())
-            .timeout(timeout);
-        let mut request = request.header(CONTENT_TYPE, FORM).body(encoded(form));
-        if let Some(value) = authorization {
-            request = request.header(reqwest::header::AUTHORIZATION, value);
+        let FormRequest { endpoint, url, .. } = form;
+        let client = match form.identity {
+            Some(identity) => self.identified_client(endpoint, url, identity).await?,
+            None => self.client(endpoint, url).await?.clone(),
+        };
+        let request = client.post(url.clone()).timeout(form.timeout);
+        let request = request.header(CONTENT_TYPE, FORM);
+        let mut request = request.body(encoded(form.form));
+        if let Some(value) = form.authorization {
+            request = request.header(AUTHORIZATION, value);
         }
         self.send(endpoint, url, request).await
     }
@@ -214,15 +240,48 @@ impl Http {
     }
 
     async fn client(&self, endpoint: Endpoint, url: &Url) -> Result<&Client, ProviderError> {
-        if !self.settings.plain_http.permits(url) {
-            return Err(ProviderError::Insecure {
-                endpoint,
-                url: displayed_url(url),
-            });
-        }
+        self.check_scheme(endpoint, url)?;
         self.client
-            .get_or_try_init(|| build::build(self.settings.clone(), self.resolver.clone()))
+            .get_or_try_init(|| build::build(self.settings.clone(), self.resolver.clone(), None))
             .await
+    }
+
+    /// The client with this certificate, which has connections of its own.
+    async fn identified_client(
+        &self,
+        endpoint: Endpoint,
+        url: &Url,
+        identity: &Arc<TlsIdentity>,
+    ) -> Result<Client, ProviderError> {
+        self.check_scheme(endpoint, url)?;
+        let mut known = self.identified.lock().await;
+        let mut found = known.iter().filter(|known| known.identity == *identity);
+        if let Some(found) = found.next() {
+            return Ok(found.client.clone());
+        }
+        let settings = self.settings.clone();
+        let identity = Arc::clone(identity);
+        let client =
+            build::build(settings, self.resolver.clone(), Some(Arc::clone(&identity))).await?;
+        if known.len() >= MAX_IDENTITIES {
+            // Certificates that were renewed.
+            known.clear();
+        }
+        known.push(IdentifiedClient {
+            identity,
+            client: client.clone(),
+        });
+        Ok(client)
+    }
+
+    fn check_scheme(&self, endpoint: Endpoint, url: &Url) -> Result<(), ProviderError> {
+        if self.settings.plain_http.permits(url) {
+            return Ok(());
+        }
+        Err(ProviderError::Insecure {
+            endpoint,
+            url: displayed_url(url),
+        })
     }
 
     async fn send(
@@ -359,11 +418,21 @@ impl ProviderResponse {
         if self.status == 200 {
             return Ok(self.body);
         }
-        Err(ProviderError::Status {
+        Err(self.unexpected_status())
+    }
+
+    /// The error of this response.
+    pub(super) fn unexpected_status(self) -> ProviderError {
+        let body = json::object(&self.body).unwrap_or_default();
+        let texts = ["error", "error_description"].map(|name| body.get(name)?.as_str());
+        let texts: Vec<&str> = texts.into_iter().flatten().collect();
+        let error = json::printable(&texts.join(": "), MAX_ERROR);
+        ProviderError::Status {
             endpoint: self.endpoint,
             url: self.url,
             status: self.status,
-        })
+            error: Some(error).filter(|error| !error.is_empty()),
+        }
     }
 }
 
@@ -493,7 +562,14 @@ mod tests {
         .unwrap();
         let timeout = Duration::from_secs(10);
         let result = http(&url, vec![trusted])
-            .post(Endpoint::Token, &url, &[("a", "b")], None, timeout)
+            .post(FormRequest {
+                endpoint: Endpoint::Token,
+                url: &url,
+                form: &[("a", "b")],
+                authorization: None,
+                identity: None,
+                timeout,
+            })
             .await;
         assert_eq!(result.err().unwrap().code(), "provider_unreachable");
     }

@@ -14,6 +14,8 @@ pub mod callback;
 mod circuit_breaker;
 pub mod claims;
 mod client;
+mod client_auth;
+mod client_key;
 mod clock_skew;
 pub mod crypto;
 pub mod device_proof;
@@ -45,7 +47,12 @@ pub mod verified;
 
 pub use algorithm::Algorithm;
 pub use announced::Announced;
-pub use client::{ClientAuth, ClientSettings, SessionTokenSource};
+pub use client::{ClientSettings, SessionTokenSource};
+pub use client_auth::{
+    AssertionAudience, AssertionFile, AssertionType, ClientAuth, SignedAssertion, TlsClient,
+    TlsIdentity, is_jwt,
+};
+pub use client_key::{ClientKey, ParseClientKeyError};
 pub use crypto::install_crypto;
 pub use dialect::Dialect;
 pub use error::{ProviderError, TokenRejected};

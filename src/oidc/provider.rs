@@ -6,6 +6,7 @@
 //! are not retried; the caller decides, because it knows what a token is worth.
 
 mod call_outcome;
+mod client_requests;
 mod documents;
 mod probe;
 mod reachability;

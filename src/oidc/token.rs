@@ -1,21 +1,15 @@
-//! Token endpoint (RFC 6749 sections 3.2, 4.1.3 and 6): client authentication and token responses.
-//! PURE.
+//! Responses of the token endpoint (RFC 6749 sections 4.1.3, 5 and 6). PURE.
 //!
 //! A rejected grant ends a session. Everything else does not: a configuration error, an outage, an
 //! invalid response.
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value};
-use url::Url;
-use zeroize::Zeroizing;
-
-use super::client::{ClientAuth, ClientSettings};
-use super::error::{Endpoint, ProviderError, displayed_url};
+use super::error::ProviderError;
+use super::http::ProviderResponse;
 use super::json;
 use crate::types::oauth::{AccessToken, IdToken, ProviderSid, RefreshToken};
+use serde_json::{Map, Value};
 
 /// Maximum token lifetime: ten years. Longer ones are capped.
 const MAX_LIFETIME: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
@@ -65,8 +59,14 @@ pub enum TokenError {
     },
     /// The provider does not accept this client or this kind of request, or its `error` is unknown.
     /// Never ends a session.
-    #[error("the provider rejected the client: `{error}`{}", described(description.as_deref()))]
+    #[error(
+        "the provider rejected the client{}: `{error}`{}",
+        method.map_or_else(String::new, |method| format!(" ({method})")),
+        described(description.as_deref())
+    )]
     ClientRejected {
+        /// The method of client authentication.
+        method: Option<&'static str>,
         /// `error`, or `http_` and the status if there was none.
         error: String,
         /// `error_description`, safe to display.
@@ -120,6 +120,14 @@ impl TokenError {
         }
     }
 
+    /// The same error, with the method of client authentication.
+    pub(super) fn with_client_auth(mut self, by: &'static str) -> Self {
+        if let Self::ClientRejected { method, .. } = &mut self {
+            *method = Some(by);
+        }
+        self
+    }
+
     /// The same error, with the `Retry-After` of its response.
     pub(super) fn with_retry_after(mut self, response: Option<Duration>) -> Self {
         if let Self::Unavailable { retry_after, .. } = &mut self {
@@ -136,6 +144,7 @@ impl From<ProviderError> for TokenError {
             ProviderError::TooLarge { .. } => Self::BadResponse("larger than the limit"),
             ProviderError::Setup(_)
             | ProviderError::Insecure { .. }
+            | ProviderError::ClientAssertion(_)
             | ProviderError::Unreachable { .. }
             | ProviderError::CircuitOpen
             | ProviderError::Status { .. }
@@ -160,40 +169,6 @@ pub enum Grant {
     Password,
     /// `urn:ietf:params:oauth:grant-type:token-exchange`.
     Exchange,
-}
-
-/// Client authentication: form parameters, or an `Authorization` header.
-pub(super) struct ClientCredentials<'c> {
-    pub(super) parameters: Vec<(&'static str, &'c str)>,
-    pub(super) authorization: Option<Zeroizing<String>>,
-}
-
-/// Client authentication for a request to the token, revocation or introspection endpoint.
-pub(super) fn client_credentials(client: &ClientSettings) -> ClientCredentials<'_> {
-    let id = client.client_id.as_str();
-    match &client.token_auth {
-        ClientAuth::Basic(secret) => ClientCredentials {
-            parameters: Vec::new(),
-            authorization: Some(basic(id, secret.expose())),
-        },
-        ClientAuth::Post(secret) => ClientCredentials {
-            parameters: vec![("client_id", id), ("client_secret", secret.expose())],
-            authorization: None,
-        },
-        ClientAuth::None => ClientCredentials {
-            parameters: vec![("client_id", id)],
-            authorization: None,
-        },
-    }
-}
-
-/// HTTP Basic credentials. ID and secret are form-encoded first (RFC 6749 section 2.3.1), so they
-/// may contain `:` and `%`.
-fn basic(id: &str, secret: &str) -> Zeroizing<String> {
-    let encode =
-        |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let pair = Zeroizing::new(format!("{}:{}", encode(id), encode(secret)));
-    Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())))
 }
 
 /// Parses a response of the token endpoint to `grant`.
@@ -304,6 +279,7 @@ fn read_error(grant: Grant, status: u16, response: &Map<String, Value>) -> Token
         let error = format!("http_{status}");
         return match (grant, status) {
             (_, 401) => TokenError::ClientRejected {
+                method: None,
                 error,
                 description,
                 reason,
@@ -333,12 +309,14 @@ fn read_error(grant: Grant, status: u16, response: &Map<String, Value>) -> Token
         | "invalid_dpop_proof"
         | "use_dpop_nonce"
         | "not_licensed" => TokenError::ClientRejected {
+            method: None,
             error,
             description,
             reason,
         },
         "temporarily_unavailable" | "server_error" | "slow_down" => unavailable(status, response),
         name if grant == Grant::Refresh && !ends_session(name) => TokenError::ClientRejected {
+            method: None,
             error,
             description,
             reason,
@@ -381,26 +359,17 @@ fn unavailable(status: u16, response: &Map<String, Value>) -> TokenError {
     }
 }
 
-/// Parses a revocation response. A 2xx means success; some errors mean that the provider cannot
-/// revoke this token type.
-pub(super) fn revocation_outcome(
-    url: &Url,
-    status: u16,
-    body: &[u8],
-) -> Result<Revoked, ProviderError> {
-    let unsupported = json::object(body).is_some_and(|response| {
-        response
-            .get("error")
-            .is_some_and(|e| e == "unsupported_token_type")
+/// Reads a revocation response. A 2xx means success; some errors mean that the provider cannot revoke
+/// this token type.
+pub(super) fn revocation_outcome(response: ProviderResponse) -> Result<Revoked, ProviderError> {
+    let unsupported = json::object(&response.body).is_some_and(|body| {
+        let error = body.get("error");
+        error.is_some_and(|error| error == "unsupported_token_type")
     });
-    match status {
+    match response.status {
         200..=299 => Ok(Revoked::Done),
         400 | 503 if unsupported => Ok(Revoked::NotOffered),
-        _ => Err(ProviderError::Status {
-            endpoint: Endpoint::Revocation,
-            url: displayed_url(url),
-            status,
-        }),
+        _ => Err(response.unexpected_status()),
     }
 }
 

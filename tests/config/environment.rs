@@ -35,7 +35,7 @@ fn environment_overrides_the_file() {
     assert!(!config.log.access);
     assert_eq!(store.policy.limits.idle.as_secs(), 300);
     assert!(
-        matches!(&forum.registrations[0].client.token_auth, ClientAuth::Basic(secret) if secret.expose() == "12345")
+        matches!(&forum.registrations[0].client.token_auth, ClientAuth::Secret(secret) if secret.expose() == "12345")
     );
     assert_eq!(store.policy.headers.len(), 1);
     assert_eq!(
@@ -175,7 +175,7 @@ fn variables_alone_are_a_configuration() {
     assert_eq!(app.policy.name.as_str(), "my-store");
     assert_eq!(app.registrations[0].provider.as_str(), "company-login");
     assert!(
-        matches!(&app.registrations[0].client.token_auth, ClientAuth::Basic(secret) if secret.expose() == "a-secret-of-this-test-only")
+        matches!(&app.registrations[0].client.token_auth, ClientAuth::Secret(secret) if secret.expose() == "a-secret-of-this-test-only")
     );
     assert_eq!(app.policy.headers.len(), 1);
     assert!(app.policy.rules.claims().any(|claim| claim == "roles"));

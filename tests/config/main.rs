@@ -45,7 +45,7 @@ fn valid_file_is_loaded() {
         "https://store.example.com/.doorward/callback"
     );
     assert!(
-        matches!(&store.registrations[0].client.token_auth, ClientAuth::Basic(secret) if secret.expose() == "hunter2")
+        matches!(&store.registrations[0].client.token_auth, ClientAuth::Secret(secret) if secret.expose() == "hunter2")
     );
     assert!(matches!(
         forum.registrations[0].client.token_auth,
@@ -230,7 +230,7 @@ fn secret_files_are_checked() {
         folder.write("store.secret", text);
         let store = folder.load(&[]).unwrap().config.apps.pop().unwrap();
         assert!(
-            matches!(&store.registrations[0].client.token_auth, ClientAuth::Basic(secret) if secret.expose() == "hunter2")
+            matches!(&store.registrations[0].client.token_auth, ClientAuth::Secret(secret) if secret.expose() == "hunter2")
         );
     }
     fs::set_permissions(

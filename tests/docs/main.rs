@@ -26,5 +26,6 @@ mod examples;
 mod imports;
 mod links;
 mod names;
+mod protocol_names;
 mod readme;
 mod source;

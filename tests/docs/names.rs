@@ -10,6 +10,7 @@ use doorward::telemetry::metrics::Metrics;
 use doorward::types::net::Origin;
 
 use super::book::{Page, page, pages};
+use super::protocol_names::PROTOCOL_NAMES;
 use super::source::{Literals, is_code, literals};
 
 const CODES: &str = "docs/operations/codes.md";
@@ -19,136 +20,6 @@ const SESSION_LIST: &str = "docs/operations/sessions.md";
 const METRICS: &str = "docs/operations/metrics.md";
 const SESSIONS: &str = "docs/sessions.md";
 const CONCEPTS: &str = "docs/concepts.md";
-
-/// Names of protocols, formats and single fields, which are no codes of Doorward's.
-const PROTOCOL_NAMES: [&str; 126] = [
-    "absent_is_default",
-    "access_denied",
-    "access_token",
-    "account_disabled",
-    "account_selection_required",
-    "acr_values",
-    "admin_listen",
-    "all_proxy",
-    "aof_enabled",
-    "as_number",
-    "association_required",
-    "at_hash",
-    "auth_time",
-    "authentication_expired",
-    "authorization_code",
-    "authorization_endpoint",
-    "authorization_response_iss_parameter_supported",
-    "backchannel_logout_supported",
-    "c_hash",
-    "change_password_id",
-    "client_id",
-    "client_ip",
-    "client_secret",
-    "client_secret_basic",
-    "client_secret_post",
-    "code_challenge",
-    "code_challenge_method",
-    "code_challenge_methods_supported",
-    "code_verifier",
-    "compare_and_swap",
-    "connected_slaves",
-    "decision_listen",
-    "device_bound",
-    "device_token",
-    "email_not_verified",
-    "email_verified",
-    "end_session_endpoint",
-    "error_codes",
-    "error_description",
-    "error_reason",
-    "expired_token",
-    "expires_at",
-    "expires_in",
-    "family_name",
-    "given_name",
-    "grant_type",
-    "grant_types_supported",
-    "http_401",
-    "http_proxy",
-    "https_proxy",
-    "id_token",
-    "id_token_hint",
-    "id_token_signing_alg_values_supported",
-    "idle_expires_in",
-    "include_site",
-    "insufficient_scope",
-    "introspection_endpoint",
-    "invalid_dpop_proof",
-    "invalid_grant",
-    "invalid_request",
-    "invalid_target",
-    "invalid_token",
-    "jwks_uri",
-    "jwt_expires_in",
-    "jwt_refresh",
-    "key_ops",
-    "log_state",
-    "login_hint",
-    "login_required",
-    "login_url",
-    "logout_hint",
-    "logout_token",
-    "logout_url",
-    "max_age",
-    "maxmemory_policy",
-    "mfa_registration_required",
-    "mfa_required",
-    "middle_name",
-    "mod_auth_openidc",
-    "offline_access",
-    "password_change_required",
-    "password_expired",
-    "password_leaked",
-    "phone_number",
-    "phone_number_verified",
-    "post_logout_redirect_uri",
-    "preferred_username",
-    "put_if_absent",
-    "read_since",
-    "redirect_uri",
-    "redis_version",
-    "refresh_token",
-    "refresh_token_id",
-    "refresh_url",
-    "request_body_sha256",
-    "request_id",
-    "request_uri",
-    "requested_token_type",
-    "response_mode",
-    "response_type",
-    "return_to",
-    "revocation_endpoint",
-    "s_hash",
-    "scopes_supported",
-    "select_account",
-    "server_error",
-    "session_expires_in",
-    "session_identifier",
-    "slow_down",
-    "subject_token",
-    "subject_token_type",
-    "target_hash",
-    "temporarily_unavailable",
-    "token_claims",
-    "token_endpoint",
-    "token_endpoint_auth_methods_supported",
-    "token_type",
-    "token_type_hint",
-    "token_use",
-    "two_factor_id",
-    "two_factor_methods",
-    "ui_locales",
-    "unauthorized_client",
-    "unsupported_token_type",
-    "use_dpop_nonce",
-    "userinfo_endpoint",
-];
 
 #[test]
 fn codes_events_and_metrics_are_documented_and_no_others() {
@@ -404,13 +275,13 @@ fn cookies_are_documented_and_no_others() {
 }
 
 fn is_cookie(name: &str) -> bool {
-    cookie_names("http://localhost")
-        .iter()
-        .any(|known| name == known.trim_end_matches('_'))
+    let mut known = cookie_names("http://localhost").into_iter();
+    known.any(|known| name == known.trim_end_matches('_'))
 }
 
 fn cookie_names(origin: &str) -> Vec<String> {
-    let names = CookieNames::new("doorward", &Origin::parse(origin).unwrap());
+    let origin = Origin::parse(origin).unwrap();
+    let names = CookieNames::new("doorward", &origin, &Default::default());
     vec![
         names.jwt,
         names.refresh,

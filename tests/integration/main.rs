@@ -37,6 +37,8 @@ mod check_online;
 #[cfg(test)]
 mod client_address;
 #[cfg(test)]
+mod client_authentication;
+#[cfg(test)]
 mod client_limits;
 #[cfg(test)]
 #[cfg(feature = "demo")]

@@ -9,13 +9,16 @@
 //   access_token_ttl, id_token_ttl, refresh_token_ttl, session_ttl     seconds
 //   refresh_tokens     false: none is granted
 //   issuer             a public URL, at which TLS may be terminated (default: where it listens)
+//   tls                { cert, key, ca }: it serves https; `ca` is the authority of client certificates
+//   client_auth_methods  the accepted methods (default: those of the package)
 //   fixed_host         true: the endpoints are at the issuer's address, whatever host is requested
 //   discovery          false: there is no discovery document
 // A client whose grant_types have "password" may use RFC 6749 section 4.3: names and passwords as in the login form.
 // Each line of its stdin is JSON too: {"apps_port":…} says where on 127.0.0.1 the clients are that it calls by itself
 // (back-channel logout), whatever names and ports their addresses have.
 // The package stays at 8.x: every 9.x needs a newer Node than Debian 12's (18), 8.8 runs on 18, 20 and 22.
-import { Agent, createServer } from 'node:http';
+import { Agent, createServer as createHttpServer } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { createInterface } from 'node:readline';
 import Provider, { errors } from 'oidc-provider';
@@ -65,10 +68,13 @@ class AppsAgent extends Agent {
 }
 const appsAgent = new AppsAgent();
 
-const server = createServer();
+// A client may show a certificate, of any authority.
+const server = options.tls
+  ? createHttpsServer({ ...options.tls, requestCert: true, rejectUnauthorized: false })
+  : createHttpServer();
 server.listen(0, '127.0.0.1', () => {
   const { port } = server.address();
-  const issuer = options.issuer ?? `http://${options.host ?? '127.0.0.1'}:${port}`;
+  const issuer = options.issuer ?? `${options.tls ? 'https' : 'http'}://${options.host ?? '127.0.0.1'}:${port}`;
   const published = new URL(issuer);
   const jwtLife = options.access_token_ttl ?? 60;
 
@@ -81,6 +87,7 @@ server.listen(0, '127.0.0.1', () => {
   });
   const provider = new Provider(issuer, {
     clients: options.clients,
+    ...(options.client_auth_methods && { clientAuthMethods: options.client_auth_methods }),
     jwks: { keys: [key('rsa', { modulusLength: 2048 }, 'RS256'), key('ec', { namedCurve: 'P-256' }, 'ES256')] },
     cookies: { keys: [randomBytes(24).toString('hex')] },
     claims: {
@@ -111,6 +118,16 @@ server.listen(0, '127.0.0.1', () => {
       clientCredentials: { enabled: true },
       dPoP: { enabled: true },
       backchannelLogout: { enabled: true },
+      mTLS: {
+        enabled: Boolean(options.tls),
+        tlsClientAuth: true,
+        selfSignedTlsClientAuth: true,
+        getCertificate: (ctx) => ctx.socket.getPeerX509Certificate(),
+        certificateAuthorized: (ctx) => ctx.socket.authorized,
+        certificateSubjectMatches: (ctx, property, expected) =>
+          property === 'tls_client_auth_san_dns' &&
+          ctx.socket.getPeerX509Certificate().subjectAltName === `DNS:${expected}`,
+      },
       rpInitiatedLogout: {
         enabled: true,
         logoutSource: async (ctx, form) => {

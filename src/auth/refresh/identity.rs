@@ -123,6 +123,7 @@ const fn is_transient(error: &ProviderError) -> bool {
             *status >= 500 || matches!(*status, 408 | 425 | 429)
         }
         ProviderError::Setup(_)
+        | ProviderError::ClientAssertion(_)
         | ProviderError::Insecure { .. }
         | ProviderError::Metadata { .. }
         | ProviderError::Keys { .. }

@@ -185,6 +185,7 @@ impl SessionRevoker {
                 match error {
                     ProviderError::Unreachable { .. } => TokenRevocation::Unreachable,
                     ProviderError::Setup(_)
+                    | ProviderError::ClientAssertion(_)
                     | ProviderError::Insecure { .. }
                     | ProviderError::CircuitOpen
                     | ProviderError::OutcomeUnknown { .. }

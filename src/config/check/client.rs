@@ -2,14 +2,13 @@
 
 use url::Url;
 
-use super::super::files::{Folder, is_example_secret};
-use super::super::keywords::TokenEndpointAuthMethod;
+use super::super::files::Folder;
 use super::super::raw::{List, Named, RawRegistration};
 use super::super::report::{Location, quoted};
-use super::elements;
+use super::{client_auth, elements};
 use crate::oidc::authorize::is_reserved;
-use crate::oidc::{ClientAuth, ClientSettings, SessionTokenSource};
-use crate::types::oauth::{ClientId, ClientSecret};
+use crate::oidc::{ClientSettings, SessionTokenSource};
+use crate::types::oauth::ClientId;
 
 const SCOPES: [&str; 4] = ["openid", "email", "profile", "offline_access"];
 
@@ -35,7 +34,7 @@ pub(super) fn check(
         }
         is_valid
     });
-    let token_endpoint_auth_method = authentication(raw, at, folder);
+    let token_endpoint_auth_method = client_auth::check(raw, at, folder);
     let scopes = scopes(raw.scopes.take(), &at.key("scopes"));
     let extra_authorization_params = params(
         raw.extra_authorization_params.take(),
@@ -50,76 +49,6 @@ pub(super) fn check(
     settings.audiences = audiences.unwrap_or(settings.audiences);
     settings.session_jwt = raw.session_jwt.unwrap_or(SessionTokenSource::Id);
     Some(settings)
-}
-
-fn authentication(
-    raw: &mut RawRegistration,
-    at: &Location<'_>,
-    folder: &Folder,
-) -> Option<ClientAuth> {
-    let has_secret = raw.client_secret.is_some() || raw.client_secret_file.is_some();
-    let secret = secret(raw, at, folder);
-    let method = raw.token_endpoint_auth_method.unwrap_or(if has_secret {
-        TokenEndpointAuthMethod::Basic
-    } else {
-        TokenEndpointAuthMethod::None
-    });
-    match (method, has_secret) {
-        (TokenEndpointAuthMethod::Basic, true) => secret.map(ClientAuth::Basic),
-        (TokenEndpointAuthMethod::Post, true) => secret.map(ClientAuth::Post),
-        (TokenEndpointAuthMethod::None, false) => Some(ClientAuth::None),
-        (TokenEndpointAuthMethod::Basic | TokenEndpointAuthMethod::Post, false) => {
-            let hint = "set `client_secret_file`, or `\"none\"` for a public client";
-            at.key("token_endpoint_auth_method")
-                .error("this method needs a client secret", hint);
-            None
-        }
-        (TokenEndpointAuthMethod::None, true) => {
-            let hint = "remove the secret, or use `\"client_secret_basic\"`";
-            at.key("token_endpoint_auth_method")
-                .error("`none` sends no client secret, but one is set", hint);
-            None
-        }
-    }
-}
-
-fn secret(raw: &mut RawRegistration, at: &Location<'_>, folder: &Folder) -> Option<ClientSecret> {
-    let (inline, file) = (raw.client_secret.take(), raw.client_secret_file.take());
-    let inline_at = at.key("client_secret");
-    if inline.is_some() && file.is_some() {
-        inline_at.error(
-            "`client_secret_file` is set too",
-            "keep one of the two, preferably the file",
-        );
-    } else if inline
-        .as_ref()
-        .is_some_and(|secret| !is_example_secret(secret.expose()))
-        && !inline_at.is_from_environment()
-    {
-        let hint = "put it into a separate file, and set `client_secret_file`";
-        inline_at.warning("the secret is readable in the configuration file", hint);
-    }
-    if let Some(name) = file {
-        let text = folder.secret(&at.key("client_secret_file"), &name)?;
-        return Some(ClientSecret::new(text.as_str()));
-    }
-    inline.filter(|secret| {
-        let is_valid = !secret.expose().trim().is_empty();
-        if !is_valid {
-            inline_at.error(
-                "the client secret is empty",
-                "remove the key for a public client",
-            );
-        }
-        let is_example = is_example_secret(secret.expose());
-        if is_example {
-            inline_at.error(
-                "the client secret is copied from an example",
-                "set the secret that the provider gave you, preferably in `client_secret_file`",
-            );
-        }
-        is_valid && !is_example
-    })
 }
 
 fn scopes(raw: Option<List<String>>, at: &Location<'_>) -> Vec<String> {

@@ -10,6 +10,7 @@ mod basic;
 mod bearer;
 mod certificates;
 mod client;
+mod client_auth;
 mod client_limits;
 mod conditions;
 mod credentials;

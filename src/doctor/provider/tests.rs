@@ -129,6 +129,7 @@ fn failures_name_their_cause() {
         endpoint: Endpoint::Discovery,
         url: "https://login.example.com/d".to_owned(),
         status: 404,
+        error: None,
     };
     for (error, proxy, expected) in [
         (

@@ -109,6 +109,7 @@ fn authorization_responses_are_judged_with_the_token_endpoint() {
 #[test]
 fn token_responses_tell_whether_the_client_is_accepted() {
     let rejected = |error: &str| TokenError::ClientRejected {
+        method: None,
         error: error.to_owned(),
         description: None,
         reason: None,
@@ -153,7 +154,7 @@ fn token_responses_tell_whether_the_client_is_accepted() {
 #[test]
 fn announced_authentication_matters_only_if_the_client_is_not_accepted() {
     let announced = Announced {
-        client_auth_methods: Some(vec!["client_secret_post".to_owned()]),
+        client_auth_methods: Some(vec!["private_key_jwt".to_owned()]),
         ..Announced::default()
     };
     let app = registered(SECRET);

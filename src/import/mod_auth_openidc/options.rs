@@ -25,7 +25,7 @@ pub const DIRECTIVES: &[KnownOption] = options! {
     "OIDCProviderTokenEndpoint" Mapped [] "`providers.NAME.token_endpoint`",
         "";
     "OIDCProviderTokenEndpointAuth" Mapped [] "`apps.NAME.token_endpoint_auth_method`",
-        "`client_secret_basic`, `client_secret_post` or `none`. No `private_key_jwt`, `client_secret_jwt` or mutual TLS";
+        "`client_secret_basic`, `client_secret_post` or `none`. `private_key_jwt` and `tls_client_auth` need `client_key_file`. No `client_secret_jwt`";
     "OIDCProviderTokenEndpointParams" Missing [] "no equivalent",
         "The token request has the parameters of the standard only";
     "OIDCProviderUserInfoEndpoint" Mapped [] "`providers.NAME.userinfo_endpoint`",

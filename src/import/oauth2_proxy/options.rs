@@ -35,10 +35,10 @@ pub const OPTIONS: &[KnownOption] = options! {
         "The issuer is always verified";
     "insecure-oidc-skip-nonce" Refused ["false"] "no equivalent",
         "The nonce is always verified";
-    "jwt-key-file" Missing [] "no equivalent",
-        "`private_key_jwt` is not supported, so login.gov is not";
-    "jwt-key" Missing [] "no equivalent",
-        "`private_key_jwt` is not supported, so login.gov is not";
+    "jwt-key-file" ByHand [] "`apps.NAME.client_key_file`",
+        "`client_assertion_audience = \"token-endpoint\"` for login.gov";
+    "jwt-key" ByHand [] "`apps.NAME.client_key_file`",
+        "`client_assertion_audience = \"token-endpoint\"` for login.gov";
     "login-url" Mapped [] "`providers.NAME.authorization_endpoint`",
         "";
     "auth-request-response-mode" Missing ["query"] "no equivalent",

@@ -96,11 +96,7 @@ impl FusionAuth {
             .await?;
         match response.status {
             200..=299 => Ok(Revoked::Done),
-            status => Err(ProviderError::Status {
-                endpoint: revocation,
-                url: response.url,
-                status,
-            }),
+            _ => Err(response.unexpected_status()),
         }
     }
 

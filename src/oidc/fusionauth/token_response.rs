@@ -85,6 +85,7 @@ pub(in crate::oidc) fn parse_jwt_refresh(
         }
         400 | 404 if is_fusionauth_error(body) => Err(grant_rejected(status, response.as_ref())),
         401 | 403 => Err(TokenError::ClientRejected {
+            method: None,
             error: format!("http_{status}"),
             description: None,
             reason: None,
@@ -114,6 +115,7 @@ fn refined(
             reason,
         },
         Meaning::ClientRejected => TokenError::ClientRejected {
+            method: None,
             error,
             description,
             reason,

@@ -1,13 +1,15 @@
 //! Builds the HTTP client of a provider: trust, proxies, timeouts and name resolution.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
-use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, NoProxy, Proxy};
 
 use super::{HttpSettings, POOL_IDLE_TIMEOUT, cause_of};
 use crate::dns::Resolver;
+use crate::oidc::client_auth::TlsIdentity;
 use crate::oidc::discovery::PlainHttp;
 use crate::oidc::error::ProviderError;
 use crate::oidc::forward_proxy::{ForwardProxy, ProxyServer};
@@ -17,13 +19,23 @@ use crate::oidc::json;
 pub(super) async fn build(
     settings: HttpSettings,
     resolver: Resolver,
+    identity: Option<Arc<TlsIdentity>>,
 ) -> Result<Client, ProviderError> {
-    let built = tokio::task::spawn_blocking(move || match builder(&settings, &resolver)?.build() {
-        // Without a trust store, a provider on this machine is still reachable over plain http.
-        Err(_) if settings.plain_http == PlainHttp::Loopback => {
-            builder(&settings, &resolver)?.tls_certs_only([]).build()
+    let built = tokio::task::spawn_blocking(move || {
+        let builder = || -> reqwest::Result<ClientBuilder> {
+            let builder = builder(&settings, &resolver)?;
+            Ok(match &identity {
+                Some(identity) => builder.identity(Identity::from_pem(identity.pem.expose())?),
+                None => builder,
+            })
+        };
+        match builder()?.build() {
+            // Without a trust store, a provider on this machine is still reachable over plain http.
+            Err(_) if settings.plain_http == PlainHttp::Loopback => {
+                builder()?.tls_certs_only([]).build()
+            }
+            built => built,
         }
-        built => built,
     });
     match built.await {
         Ok(Ok(client)) => Ok(client),

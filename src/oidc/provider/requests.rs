@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::Provider;
+use super::client_requests::ClientRequest;
 use super::verification::Audience;
 use crate::oidc::circuit_breaker::{Change, CircuitBreaker};
 use crate::oidc::client::ClientSettings;
@@ -15,9 +16,7 @@ use crate::oidc::http::ProviderResponse;
 use crate::oidc::introspection::{self, Introspected};
 use crate::oidc::json;
 use crate::oidc::password::{PasswordError, refine_password_response};
-use crate::oidc::token::{
-    Grant, Revoked, TokenError, TokenResponse, client_credentials, revocation_outcome,
-};
+use crate::oidc::token::{Grant, Revoked, TokenError, TokenResponse, revocation_outcome};
 use crate::oidc::token_exchange::TokenExchangeRequest;
 use crate::types::oauth::{
     AccessToken, AuthorizationCode, Password, PkceVerifier, RefreshToken, Subject,
@@ -42,6 +41,7 @@ impl Provider {
             Some(_) | None => self.token_url(),
         }
     }
+
     /// Exchanges a code for tokens (RFC 6749 section 4.1.3, RFC 7636 section 4.5). One request, no
     /// retry.
     ///
@@ -227,27 +227,18 @@ impl Provider {
         let Some(url) = &metadata.revocation_endpoint else {
             return Ok(Revoked::NotOffered);
         };
-        let credentials = client_credentials(client);
-        let mut form = vec![
+        let form = [
             ("token", token.expose()),
             ("token_type_hint", "refresh_token"),
         ];
-        form.extend(&credentials.parameters);
-        let authorization = credentials
-            .authorization
-            .as_ref()
-            .map(|value| value.as_str());
-        let response = self
-            .http
-            .post(
-                Endpoint::Revocation,
-                url,
-                &form,
-                authorization,
-                self.settings.request_timeout,
-            )
-            .await?;
-        revocation_outcome(url, response.status, &response.body)
+        let request = ClientRequest {
+            endpoint: Endpoint::Revocation,
+            client,
+            url,
+            form: &form,
+            timeout: self.settings.request_timeout,
+        };
+        revocation_outcome(self.send_as_client(request).await?)
     }
 
     /// Fetches the claims of the token's user (OpenID Connect Core section 5.3).
@@ -315,27 +306,19 @@ impl Provider {
         let metadata = self.metadata().await?;
         let offered = self.settings.dialect.introspection_endpoint(&metadata);
         let url = offered.ok_or(ProviderError::NotOffered { endpoint })?;
-        let credentials = client_credentials(client);
         let mut form = vec![
             ("token", token.expose()),
             ("token_type_hint", "access_token"),
         ];
-        form.extend(&credentials.parameters);
         form.extend(self.settings.dialect.parameters());
-        let authorization = credentials
-            .authorization
-            .as_ref()
-            .map(|value| value.as_str());
-        let response = self
-            .http
-            .post(
-                endpoint,
-                &url,
-                &form,
-                authorization,
-                self.settings.request_timeout,
-            )
-            .await?;
+        let request = ClientRequest {
+            endpoint,
+            client,
+            url: &url,
+            form: &form,
+            timeout: self.settings.request_timeout,
+        };
+        let response = self.send_as_client(request).await?;
         let profile = self.profile(Audience {
             client_id: &client.client_id,
             audiences,
@@ -361,6 +344,7 @@ impl Provider {
             .dialect
             .parse_response(grant, response.status, &response.body)
             .map_err(|error| error.with_retry_after(response.retry_after))
+            .map_err(|error| error.with_client_auth(self.client_auth_method(client)))
     }
 
     async fn post_token(
@@ -371,27 +355,19 @@ impl Provider {
     ) -> Result<ProviderResponse, TokenError> {
         // Without metadata nothing was sent to the token endpoint, whatever the error says.
         let metadata = self.metadata().await.map_err(TokenError::Unreachable)?;
-        let credentials = client_credentials(client);
         let dialect_parameters = self.settings.dialect.parameters();
         let form: Vec<(&str, &str)> = grant_form
             .iter()
             .copied()
-            .chain(credentials.parameters.iter().copied())
             .chain(dialect_parameters)
             .collect();
-        let authorization = credentials
-            .authorization
-            .as_ref()
-            .map(|value| value.as_str());
-        Ok(self
-            .http
-            .post(
-                Endpoint::Token,
-                &metadata.token_endpoint,
-                &form,
-                authorization,
-                timeout,
-            )
-            .await?)
+        let request = ClientRequest {
+            endpoint: Endpoint::Token,
+            client,
+            url: &metadata.token_endpoint,
+            form: &form,
+            timeout,
+        };
+        Ok(self.send_as_client(request).await?)
     }
 }

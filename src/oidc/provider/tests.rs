@@ -1,5 +1,6 @@
 //! Tests of the provider client against a fake provider, over real connections.
 
+mod client_auth;
 mod clock;
 mod documents;
 mod reaching;
@@ -13,7 +14,6 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::*;
-use crate::oidc::client::{ClientAuth, ClientSettings};
 use crate::oidc::error::TokenRejected;
 use crate::oidc::id_token::IdTokenExpectation;
 use crate::oidc::install_crypto;
@@ -22,6 +22,7 @@ use crate::oidc::presented_token::PresentedToken;
 use crate::oidc::testing::{FakeProvider, ReceivedRequest, Reply, Signer, jwks, with};
 use crate::oidc::token::{Revoked, TokenError, TokenResponse};
 use crate::oidc::verified::VerifiedToken;
+use crate::oidc::{ClientAuth, ClientSettings};
 use crate::types::oauth::{
     AccessToken, AuthorizationCode, ClientId, ClientSecret, IdToken, Issuer, PkceVerifier,
     ProviderName, RefreshToken, Subject,

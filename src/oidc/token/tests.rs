@@ -1,15 +1,11 @@
 //! Token response tests: standard responses, and variations of providers.
 
 use serde_json::json;
-use url::Url;
+use zeroize::Zeroizing;
 
 use super::*;
+use crate::oidc::error::Endpoint;
 use crate::oidc::testing::with;
-use crate::types::oauth::{ClientId, ClientSecret};
-
-fn url() -> Url {
-    Url::parse("https://login.example.com/revoke").unwrap()
-}
 
 fn response() -> Value {
     json!({"access_token": "at", "token_type": "Bearer", "expires_in": 3600, "refresh_token": "rt", "id_token": "id"})
@@ -254,46 +250,28 @@ fn error_text_has_the_providers_description() {
 }
 
 #[test]
-fn client_credentials_follow_the_auth_method() {
-    let redirect_uri = Url::parse("https://a.example/cb").unwrap();
-    let client = |auth| ClientSettings::new(ClientId::new("a:b"), auth, redirect_uri.clone());
-    let secret = || ClientSecret::new("p%s w\u{f6}rd");
-    let basic = client(ClientAuth::Basic(secret()));
-    let credentials = client_credentials(&basic);
-    let encoded = STANDARD.encode("a%3Ab:p%25s+w%C3%B6rd");
-    assert_eq!(
-        credentials.authorization.unwrap().as_str(),
-        format!("Basic {encoded}")
-    );
-    assert!(credentials.parameters.is_empty());
-    let post = client(ClientAuth::Post(secret()));
-    assert_eq!(
-        client_credentials(&post).parameters,
-        [("client_id", "a:b"), ("client_secret", "p%s w\u{f6}rd")]
-    );
-    let public = client(ClientAuth::None);
-    assert_eq!(
-        client_credentials(&public).parameters,
-        [("client_id", "a:b")]
-    );
-    assert!(
-        !format!("{basic:?}").contains("p%s"),
-        "secrets are redacted"
-    );
-}
-
-#[test]
 fn revocation_outcome_distinguishes_results() {
-    let unsupported = br#"{"error":"unsupported_token_type"}"#;
-    assert_eq!(revocation_outcome(&url(), 200, b"").unwrap(), Revoked::Done);
-    assert_eq!(
-        revocation_outcome(&url(), 400, unsupported).unwrap(),
-        Revoked::NotOffered
-    );
+    let outcome = |status, body: &str| {
+        revocation_outcome(ProviderResponse {
+            endpoint: Endpoint::Revocation,
+            url: String::from("https://login.example.com/revoke"),
+            status,
+            retry_after: None,
+            location: None,
+            etag: None,
+            body: Zeroizing::new(body.as_bytes().to_vec()),
+        })
+    };
+    let unsupported = r#"{"error":"unsupported_token_type"}"#;
+    assert_eq!(outcome(200, "").unwrap(), Revoked::Done);
+    assert_eq!(outcome(400, unsupported).unwrap(), Revoked::NotOffered);
     for (status, body) in [(400, "{}"), (401, ""), (500, ""), (302, "")] {
-        assert!(
-            revocation_outcome(&url(), status, body.as_bytes()).is_err(),
-            "{status}"
-        );
+        assert!(outcome(status, body).is_err(), "{status}");
     }
+    let described = r#"{"error":"invalid_client","error_description":"no\nclient"}"#;
+    let error = outcome(401, described).unwrap_err().to_string();
+    assert!(
+        error.ends_with("status 401: invalid_client: noclient"),
+        "{error}"
+    );
 }

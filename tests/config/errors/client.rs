@@ -24,7 +24,22 @@ errors! {
         at "\"client_secret_post\"", "needs a client secret", hint "client_secret_file";
     public_client_with_secret_is_rejected:
         "scopes" => "token_endpoint_auth_method = \"none\"\nscopes",
-        at "\"none\"", "one is set", hint "client_secret_basic";
+        at "\"store.secret\"", "does not use this key", hint "token_endpoint_auth_method";
+    key_and_assertion_exclude_each_other:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nclient_key_file = \"tls/key.pem\"\nclient_assertion_file = \"a\"",
+        at "\"a\"", "`client_key_file` is set too", hint "keep one";
+    private_key_jwt_without_key_is_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\ntoken_endpoint_auth_method = \"private_key_jwt\"",
+        at "\"private_key_jwt\"", "needs a key or an assertion", hint "client_assertion_file";
+    tls_client_auth_without_certificate_is_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\ntoken_endpoint_auth_method = \"tls_client_auth\"\nclient_key_file = \"tls/key.pem\"",
+        at "forum", "`client_cert_file` is missing", hint "PEM";
+    assertion_that_is_no_jwt_is_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nclient_assertion_file = \"store.secret\"",
+        at "\"store.secret\"", "holds no JWT", hint "base64url";
+    client_key_that_is_none_is_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nclient_key_file = \"tls/cert.pem\"",
+        at "\"tls/cert.pem\"", "no valid private key", hint "openssl genpkey";
     scopes_without_openid_are_rejected:
         "[\"openid\", \"email\"]" => "[\"email\"]",
         at "[\"email\"]", "`openid` is missing", hint "ID token";
