@@ -24,6 +24,7 @@ use crate::session::login_host::{
     HandoverParameter, HostStateParameter, LoginRequestParameter, SignedInCookie,
 };
 use crate::session::native::{DeviceToken, NativeAccess, NativeRefresh};
+use crate::session::posted_response::PostedResponseParameter;
 use crate::session::preserved_post::StoredPost;
 use crate::session::seal::{Binding, KeyRing, Seal};
 use crate::session::validity::Session;
@@ -140,6 +141,8 @@ pub struct Seals {
     pub attempt: Seal<AttemptCookie>,
     /// The `state` parameter.
     pub state: Seal<StateParameter>,
+    /// An authorization response that came as a form.
+    pub posted_response: Seal<PostedResponseParameter>,
     /// The request of an app to its login host. Sealed for the login host.
     pub login_request: Seal<LoginRequestParameter>,
     /// `state` at a login host.
@@ -192,6 +195,7 @@ impl Seals {
             hint: Seal::new(Arc::clone(ring), &binding),
             attempt: Seal::new(Arc::clone(ring), &binding),
             state: Seal::new(Arc::clone(ring), &binding),
+            posted_response: Seal::new(Arc::clone(ring), &binding),
             login_request: Seal::new(Arc::clone(ring), &binding),
             host_state: Seal::new(Arc::clone(ring), &binding),
             handover: Seal::new(Arc::clone(ring), &binding),

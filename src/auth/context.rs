@@ -1,18 +1,22 @@
 //! The state that all flows share: the apps, the stores, the clock, the background runtime and the observer.
 
+use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use quick_cache::sync::Cache;
+use url::Url;
 
 use super::app::AppAuth;
 use super::error::{CALL_TIMEOUT, Unavailable};
 use super::events::Observer;
+use super::random;
 use super::session_id::new_session_id;
 use crate::oidc::discovery::Metadata;
 use crate::policy::login_providers::{LoginSite, ProviderIndex};
 use crate::policy::route::AppRef;
 use crate::runtime::{BackgroundRuntime, TaskError};
+use crate::session::posted_response::{PARAMETER, PostedResponse, authorization_response};
 use crate::store::{Cursor, Outbox, Store, StoreError};
 use crate::types::host_label::HostLabel;
 use crate::types::oauth::{AppName, ProviderName, SessionId};
@@ -308,6 +312,56 @@ impl Context {
             .await?;
         fetched.map_err(|error| {
             tracing::debug!(app = %app.app.name, code = error.code(), %error, "provider_discovery_failed");
+            Unavailable::of_provider(error.code())
+        })
+    }
+
+    /// Seals the form of an authorization response into a query for the same endpoint.
+    pub(in crate::auth) fn sealed_response(
+        &self,
+        app_ref: AppRef<'_>,
+        form: String,
+    ) -> Option<String> {
+        let app = self.app(app_ref)?;
+        let posted = PostedResponse {
+            form,
+            received_at: self.now(),
+        };
+        let seal = &app.seals.posted_response;
+        let sealed = seal.seal(&posted, random::bytes().ok()?)?;
+        Some(format!("{PARAMETER}{sealed}"))
+    }
+
+    /// The authorization response of a callback.
+    pub(in crate::auth) fn authorization_response<'q>(
+        &self,
+        app: &AppAuth,
+        query: &'q str,
+    ) -> Option<Cow<'q, str>> {
+        authorization_response(query, &app.seals.posted_response, self.now())
+    }
+
+    /// The URL of an authorization request for the browser: `request`, or a reference to it at the
+    /// provider (RFC 9126).
+    pub(in crate::auth) async fn pushed_authorization(
+        &self,
+        app: &Arc<AppAuth>,
+        metadata: &Metadata,
+        request: Url,
+    ) -> Result<Url, Unavailable> {
+        let is_required = metadata.require_pushed_authorization_requests;
+        if !app.client.pushed_authorization.applies(is_required) {
+            return Ok(request);
+        }
+        let pushing = Arc::clone(app);
+        let pushed = self.anonymous_tasks.run(CALL_TIMEOUT, async move {
+            let AppAuth {
+                provider, client, ..
+            } = &*pushing;
+            provider.push_authorization(client, &request).await
+        });
+        pushed.await?.map_err(|error| {
+            tracing::debug!(app = %app.app.name, code = error.code(), %error, "authorization_not_pushed");
             Unavailable::of_provider(error.code())
         })
     }

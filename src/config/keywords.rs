@@ -9,7 +9,9 @@ use crate::auth::app::{OnReuse, RevocationMode, Userinfo};
 use crate::auth::session_list::ClientDetail;
 use crate::oidc::fusionauth::RefreshBy;
 use crate::oidc::settings::OnStoreOutage;
-use crate::oidc::{AssertionAudience, AssertionType, SessionTokenSource};
+use crate::oidc::{
+    AssertionAudience, AssertionType, PushedAuthorization, ResponseMode, SessionTokenSource,
+};
 use crate::policy::client_address::ForwardedHeader;
 use crate::telemetry::log::LogFormat;
 use crate::types::trace_context::TraceSource;
@@ -50,6 +52,8 @@ keywords! { TraceSource { "off" => Off, "trusted" => Trusted, "restart" => Resta
 keywords! { RefreshBy { "token" => Token, "jwt-refresh" => JwtRefresh, } }
 keywords! { SessionTokenSource { "access" => Access, "id" => Id, } }
 keywords! { AssertionAudience { "issuer" => Issuer, "token-endpoint" => TokenEndpoint, } }
+keywords! { ResponseMode { "query" => Query, "form_post" => FormPost, } }
+keywords! { PushedAuthorization { "when-required" => WhenRequired, "always" => Always, } }
 keywords! { AssertionType { "jwt-bearer" => JwtBearer, "jwt-spiffe" => JwtSpiffe, } }
 keywords! { Userinfo { "when-needed" => WhenNeeded, "never" => Never, } }
 keywords! { OnReuse { "end-session" => EndSession, "refuse" => Refuse, } }

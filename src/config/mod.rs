@@ -23,6 +23,7 @@ mod raw_limits;
 mod raw_native;
 mod raw_pages;
 mod raw_provider;
+mod raw_registration;
 mod raw_routes;
 mod raw_rules;
 mod raw_tls;

@@ -15,6 +15,7 @@ pub(super) use super::raw_limits::{RawClientLimit, RawClientLimits, RawMaintenan
 pub(super) use super::raw_native::RawNative;
 use super::raw_pages::RawPages;
 pub(super) use super::raw_provider::{RawProvider, RawProxy, RawWebhooks};
+pub(super) use super::raw_registration::RawRegistration;
 use super::raw_routes::RawRoute;
 use super::raw_rules::RawRule;
 pub(super) use super::raw_tls::{RawCertificate, RawTls};
@@ -22,7 +23,9 @@ use super::values::HumanDuration;
 pub(super) use super::values::{List, Named};
 use crate::auth::app::{OnReuse, RevocationMode, Userinfo};
 use crate::auth::session_list::ClientDetail;
-use crate::oidc::{AssertionAudience, AssertionType, SessionTokenSource};
+use crate::oidc::{
+    AssertionAudience, AssertionType, PushedAuthorization, ResponseMode, SessionTokenSource,
+};
 use crate::policy::client_address::ForwardedHeader;
 use crate::telemetry::log::LogFormat;
 use crate::types::oauth::ClientSecret;
@@ -207,6 +210,9 @@ pub(super) struct RawApp {
     pub(super) client_assertion_audience: Option<AssertionAudience>,
     pub(super) scopes: Option<List<String>>,
     pub(super) extra_authorization_params: Option<Named<String>>,
+    pub(super) pushed_authorization: Option<PushedAuthorization>,
+    pub(super) response_mode: Option<ResponseMode>,
+    pub(super) resources: Option<List<String>>,
     pub(super) login_parameters: Option<RawLoginParameters>,
     pub(super) logout_return_to: Option<List<String>>,
     pub(super) session_jwt: Option<SessionTokenSource>,
@@ -263,87 +269,30 @@ pub(super) struct RawDeviceBinding {
     pub(super) pending_window: Option<HumanDuration>,
 }
 
-/// The registration of an app at one provider: `[apps.NAME.registrations.PROVIDER]`, or the keys of the
-/// same names of an app with one provider.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub(super) struct RawRegistration {
-    pub(super) client_id: Option<String>,
-    pub(super) client_secret_file: Option<String>,
-    pub(super) client_secret: Option<ClientSecret>,
-    pub(super) token_endpoint_auth_method: Option<TokenEndpointAuthMethod>,
-    pub(super) client_key_file: Option<String>,
-    pub(super) client_key_id: Option<String>,
-    pub(super) client_cert_file: Option<String>,
-    pub(super) client_assertion_file: Option<String>,
-    pub(super) client_assertion_type: Option<AssertionType>,
-    pub(super) client_assertion_audience: Option<AssertionAudience>,
-    pub(super) scopes: Option<List<String>>,
-    pub(super) extra_authorization_params: Option<Named<String>>,
-    pub(super) session_jwt: Option<SessionTokenSource>,
-    pub(super) audiences: Option<List<String>>,
-}
-
-impl RawRegistration {
-    /// Takes the keys out of the table of an app.
-    pub(super) fn of_app(app: &mut RawApp) -> Self {
-        Self {
-            client_id: app.client_id.take(),
-            client_secret_file: app.client_secret_file.take(),
-            client_secret: app.client_secret.take(),
-            token_endpoint_auth_method: app.token_endpoint_auth_method.take(),
-            client_key_file: app.client_key_file.take(),
-            client_key_id: app.client_key_id.take(),
-            client_cert_file: app.client_cert_file.take(),
-            client_assertion_file: app.client_assertion_file.take(),
-            client_assertion_type: app.client_assertion_type.take(),
-            client_assertion_audience: app.client_assertion_audience.take(),
-            scopes: app.scopes.take(),
-            extra_authorization_params: app.extra_authorization_params.take(),
-            session_jwt: app.session_jwt.take(),
-            audiences: app.audiences.take(),
+impl RawApp {
+    /// Takes the keys of its registration, for an app with one provider.
+    pub(super) fn take_registration(&mut self) -> RawRegistration {
+        RawRegistration {
+            client_id: self.client_id.take(),
+            client_secret_file: self.client_secret_file.take(),
+            client_secret: self.client_secret.take(),
+            token_endpoint_auth_method: self.token_endpoint_auth_method.take(),
+            client_key_file: self.client_key_file.take(),
+            client_key_id: self.client_key_id.take(),
+            client_cert_file: self.client_cert_file.take(),
+            client_assertion_file: self.client_assertion_file.take(),
+            client_assertion_type: self.client_assertion_type.take(),
+            client_assertion_audience: self.client_assertion_audience.take(),
+            scopes: self.scopes.take(),
+            extra_authorization_params: self.extra_authorization_params.take(),
+            pushed_authorization: self.pushed_authorization.take(),
+            response_mode: self.response_mode.take(),
+            resources: self.resources.take(),
+            session_jwt: self.session_jwt.take(),
+            audiences: self.audiences.take(),
         }
     }
 
-    /// The keys that are set.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &'static str> {
-        let keys = [
-            ("client_id", self.client_id.is_some()),
-            ("client_secret_file", self.client_secret_file.is_some()),
-            ("client_secret", self.client_secret.is_some()),
-            (
-                "token_endpoint_auth_method",
-                self.token_endpoint_auth_method.is_some(),
-            ),
-            ("client_key_file", self.client_key_file.is_some()),
-            ("client_key_id", self.client_key_id.is_some()),
-            ("client_cert_file", self.client_cert_file.is_some()),
-            (
-                "client_assertion_file",
-                self.client_assertion_file.is_some(),
-            ),
-            (
-                "client_assertion_type",
-                self.client_assertion_type.is_some(),
-            ),
-            (
-                "client_assertion_audience",
-                self.client_assertion_audience.is_some(),
-            ),
-            ("scopes", self.scopes.is_some()),
-            (
-                "extra_authorization_params",
-                self.extra_authorization_params.is_some(),
-            ),
-            ("session_jwt", self.session_jwt.is_some()),
-            ("audiences", self.audiences.is_some()),
-        ];
-        let set = keys.into_iter().filter(|(_, is_set)| *is_set);
-        set.map(|(key, _)| key)
-    }
-}
-
-impl RawApp {
     /// The names of the providers of its logins.
     pub(super) fn login_providers(&self) -> impl Iterator<Item = &str> {
         let several = self.providers.iter().flatten().flatten();

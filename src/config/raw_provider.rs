@@ -25,6 +25,7 @@ pub(super) struct RawProvider {
     pub(super) userinfo_endpoint: Option<String>,
     pub(super) revocation_endpoint: Option<String>,
     pub(super) introspection_endpoint: Option<String>,
+    pub(super) pushed_authorization_request_endpoint: Option<String>,
     pub(super) end_session_endpoint: Option<String>,
     pub(super) internal_base: Option<String>,
     pub(super) metadata_file: Option<String>,

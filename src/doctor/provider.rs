@@ -93,6 +93,7 @@ fn judge_failure(
         | ProviderError::TooLarge { .. }
         | ProviderError::NotOffered { .. }
         | ProviderError::OtherSubject { .. }
+        | ProviderError::NoRequestUri { .. }
         | ProviderError::NoVerdict { .. } => "",
     };
     findings.error(error.code(), "issuer", Explained::new(message, hint));

@@ -3,7 +3,7 @@
 
 use url::Url;
 
-use super::client::ClientSettings;
+use super::client::{ClientSettings, ResponseMode};
 use crate::identity::login_link::LoginParameters;
 use crate::types::oauth::{Nonce, State};
 
@@ -60,6 +60,10 @@ pub fn authorize_url(
         ("code_challenge", request.code_challenge),
         ("code_challenge_method", "S256"),
     ];
+    let response_mode = match client.response_mode {
+        ResponseMode::Query => None,
+        ResponseMode::FormPost => Some(("response_mode", "form_post")),
+    };
     let of_login = client.login_parameters(request.parameters).pairs();
     let of_login = of_login.iter().map(|(name, value)| (*name, value.as_str()));
     let of_provider = request.extra.iter().copied();
@@ -73,6 +77,8 @@ pub fn authorize_url(
         .filter(|(name, _)| !is_reserved(name) && extra.iter().all(|(other, _)| other != name));
     let parameters: Vec<(&str, &str)> = required
         .into_iter()
+        .chain(response_mode)
+        .chain(client.resource_parameters())
         .chain(configured)
         .chain(extra.iter().copied())
         .collect();

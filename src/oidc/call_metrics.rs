@@ -9,13 +9,14 @@ use crate::telemetry::metrics::Metrics;
 use crate::types::oauth::ProviderName;
 
 /// The endpoints that a running server calls.
-const ENDPOINTS: [Endpoint; 7] = [
+const ENDPOINTS: [Endpoint; 8] = [
     Endpoint::Discovery,
     Endpoint::Keys,
     Endpoint::Token,
     Endpoint::UserInfo,
     Endpoint::Revocation,
     Endpoint::Introspection,
+    Endpoint::PushedAuthorization,
     Endpoint::JwtRefresh,
 ];
 

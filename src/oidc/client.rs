@@ -23,6 +23,12 @@ pub struct ClientSettings {
     /// Extra parameters for the authorization endpoint; reserved ones are ignored
     /// ([`super::authorize::is_reserved`]).
     pub extra_authorization_params: Vec<(String, String)>,
+    /// How the provider returns authorization responses.
+    pub response_mode: ResponseMode,
+    /// When authorization requests are pushed.
+    pub pushed_authorization: PushedAuthorization,
+    /// `resource`: the APIs for which tokens are requested (RFC 8707).
+    pub resources: Vec<String>,
     /// Accepted `aud` values of access tokens.
     pub audiences: Vec<String>,
     /// Which token is the session's JWT.
@@ -40,6 +46,9 @@ impl ClientSettings {
             scopes: vec![String::from("openid")],
             redirect_uri,
             extra_authorization_params: Vec::new(),
+            response_mode: ResponseMode::Query,
+            pushed_authorization: PushedAuthorization::WhenRequired,
+            resources: Vec::new(),
             session_jwt: SessionTokenSource::Access,
         }
     }
@@ -63,6 +72,12 @@ impl ClientSettings {
         }
     }
 
+    /// The `resource` parameters of authorization and token requests.
+    pub(super) fn resource_parameters(&self) -> impl Iterator<Item = (&str, &str)> {
+        let resources = self.resources.iter();
+        resources.map(|resource| ("resource", resource.as_str()))
+    }
+
     /// The parameters of a login, with what every login requires.
     #[must_use]
     pub fn login_parameters(&self, parameters: &LoginParameters) -> LoginParameters {
@@ -72,6 +87,36 @@ impl ClientSettings {
             // The configuration check rules out that no `acr` fulfils both.
             authentication: both.unwrap_or_else(|| of_login.clone()),
             ..parameters.clone()
+        }
+    }
+}
+
+/// `response_mode` (OAuth 2.0 Multiple Response Type Encoding Practices, OAuth 2.0 Form Post Response
+/// Mode).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseMode {
+    /// In the query of a redirect, the default of the code flow.
+    Query,
+    /// In a form that the browser posts.
+    FormPost,
+}
+
+/// When authorization requests are pushed to the provider (RFC 9126).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PushedAuthorization {
+    /// If the metadata require it.
+    WhenRequired,
+    /// Always.
+    Always,
+}
+
+impl PushedAuthorization {
+    /// Whether requests are pushed. `is_required` is the metadata's
+    /// `require_pushed_authorization_requests`.
+    pub const fn applies(self, is_required: bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::WhenRequired => is_required,
         }
     }
 }

@@ -109,6 +109,11 @@ impl ClientAuth {
         }
     }
 
+    /// Whether the form of a request does not name the client.
+    pub(super) fn is_by_header(&self, announced: Option<&[String]>) -> bool {
+        self.method(announced) == "client_secret_basic"
+    }
+
     /// The certificate of requests to the provider.
     pub(super) const fn identity(&self) -> Option<&Arc<TlsIdentity>> {
         match self {

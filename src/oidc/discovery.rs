@@ -33,6 +33,10 @@ pub struct Metadata {
     pub introspection_endpoint: Option<Url>,
     /// `end_session_endpoint` (OpenID Connect RP-Initiated Logout 1.0).
     pub end_session_endpoint: Option<Url>,
+    /// `pushed_authorization_request_endpoint` (RFC 9126).
+    pub par_endpoint: Option<Url>,
+    /// Whether each authorization request must be pushed.
+    pub require_pushed_authorization_requests: bool,
     /// `mtls_endpoint_aliases`: endpoints for clients with certificates (RFC 8705 section 5).
     pub mtls_aliases: BTreeMap<&'static str, Url>,
     /// Whether every authorization response contains `iss` (RFC 9207).
@@ -170,6 +174,11 @@ impl Metadata {
             revocation_endpoint: optional("revocation_endpoint"),
             introspection_endpoint: optional("introspection_endpoint"),
             end_session_endpoint: optional("end_session_endpoint"),
+            par_endpoint: optional("pushed_authorization_request_endpoint"),
+            require_pushed_authorization_requests: usable(
+                flag(document, "require_pushed_authorization_requests"),
+                &mut unusable,
+            ),
             mtls_aliases: mtls_aliases(document, plain_http, &mut unusable),
             authorization_response_iss_parameter_supported: usable(
                 flag(document, "authorization_response_iss_parameter_supported"),
@@ -182,10 +191,11 @@ impl Metadata {
 }
 
 /// The endpoints that get requests with client authentication.
-const CLIENT_ENDPOINTS: [&str; 3] = [
+const CLIENT_ENDPOINTS: [&str; 4] = [
     "token_endpoint",
     "revocation_endpoint",
     "introspection_endpoint",
+    "pushed_authorization_request_endpoint",
 ];
 
 fn mtls_aliases(

@@ -13,12 +13,13 @@ use crate::types::oauth::Issuer;
 const FOR_BROWSERS: [&str; 2] = ["authorization_endpoint", "end_session_endpoint"];
 
 /// Members that Doorward sends requests to.
-const FOR_SERVERS: [&str; 5] = [
+const FOR_SERVERS: [&str; 6] = [
     "token_endpoint",
     "jwks_uri",
     "userinfo_endpoint",
     "revocation_endpoint",
     "introspection_endpoint",
+    "pushed_authorization_request_endpoint",
 ];
 
 /// Where the endpoints of a provider are.

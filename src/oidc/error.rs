@@ -28,6 +28,8 @@ pub enum Endpoint {
     Revocation,
     /// `introspection_endpoint`.
     Introspection,
+    /// `pushed_authorization_request_endpoint`.
+    PushedAuthorization,
     /// FusionAuth's `/api/jwt/refresh`.
     JwtRefresh,
     /// FusionAuth's `/api/system/version`, which only a diagnosis calls.
@@ -45,6 +47,7 @@ impl Endpoint {
             Self::UserInfo => "userinfo",
             Self::Revocation => "revocation",
             Self::Introspection => "introspection",
+            Self::PushedAuthorization => "par",
             Self::JwtRefresh => "jwt_refresh",
             Self::Version => "version",
         }
@@ -56,6 +59,7 @@ impl Endpoint {
             Self::Token => Some("token_endpoint"),
             Self::Revocation => Some("revocation_endpoint"),
             Self::Introspection => Some("introspection_endpoint"),
+            Self::PushedAuthorization => Some("pushed_authorization_request_endpoint"),
             Self::Discovery
             | Self::Keys
             | Self::Authorization
@@ -192,6 +196,14 @@ pub enum ProviderError {
         /// The URL.
         url: String,
     },
+    /// The response to a pushed authorization request has no usable `request_uri`.
+    #[error(
+        "the provider's response to a pushed authorization request has no usable `request_uri` ({url})"
+    )]
+    NoRequestUri {
+        /// The URL.
+        url: String,
+    },
     /// The introspection response is invalid.
     #[error("{error} ({url})")]
     NoVerdict {
@@ -219,6 +231,7 @@ impl ProviderError {
             Self::Keys { error, .. } => error.code(),
             Self::NotOffered { .. } => "provider_endpoint_missing",
             Self::OtherSubject { .. } => "userinfo_subject_mismatch",
+            Self::NoRequestUri { .. } => "par_response_malformed",
             Self::NoVerdict { .. } => "introspection_malformed",
         }
     }

@@ -47,7 +47,7 @@ pub mod verified;
 
 pub use algorithm::Algorithm;
 pub use announced::Announced;
-pub use client::{ClientSettings, SessionTokenSource};
+pub use client::{ClientSettings, PushedAuthorization, ResponseMode, SessionTokenSource};
 pub use client_auth::{
     AssertionAudience, AssertionFile, AssertionType, ClientAuth, SignedAssertion, TlsClient,
     TlsIdentity, is_jwt,

@@ -9,6 +9,7 @@ mod call_outcome;
 mod client_requests;
 mod documents;
 mod probe;
+mod pushed_authorization;
 mod reachability;
 mod requests;
 mod verification;

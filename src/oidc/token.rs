@@ -153,6 +153,7 @@ impl From<ProviderError> for TokenError {
             | ProviderError::Keys { .. }
             | ProviderError::NotOffered { endpoint: _ }
             | ProviderError::OtherSubject { .. }
+            | ProviderError::NoRequestUri { .. }
             | ProviderError::NoVerdict { .. } => Self::Unreachable(error),
         }
     }

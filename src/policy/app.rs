@@ -123,6 +123,8 @@ pub struct OptionalEndpoints {
     pub frontchannel_logout: bool,
     /// Shows users their sessions.
     pub sessions: bool,
+    /// Accepts authorization responses as forms.
+    pub posted_callback: bool,
 }
 
 /// How the app's own session is ended when a user logs out or another user logs in.

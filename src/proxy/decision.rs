@@ -148,6 +148,7 @@ impl Proxy {
             | Decision::ConfirmLogout { app_ref, .. }
             | Decision::Logout { app_ref, .. }
             | Decision::ReturnFromLogout { app_ref, .. }
+            | Decision::RelayLoginResponse { app_ref }
             | Decision::BackchannelLogout { app_ref }
             | Decision::Native { app_ref, .. }
             | Decision::FrontchannelLogout { app_ref }

@@ -114,6 +114,9 @@ impl Proxy {
             Decision::ReturnFromLogout { app_ref, target } => {
                 responder.return_from_logout(app_ref.app, &target, code)
             }
+            Decision::RelayLoginResponse { app_ref } => {
+                self.relay_login_response(app_ref, code, context).await
+            }
             Decision::BackchannelLogout { app_ref } => {
                 self.backchannel_logout(app_ref, code, context).await
             }

@@ -1,10 +1,14 @@
 //! Browser login: redirects to the provider, the callback, and the page about a login loop.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
 use super::Proxy;
 use super::context::RequestContext;
+use super::logout::is_form;
 use super::messages::Operation;
+use super::request_body::{BodyLimits, ReadBodyError};
 use super::responder::TaggedResponse;
 use crate::auth::login::callback::{CallbackRequest, FailedLogin, LoginOutcome};
 use crate::auth::login::{LoginFailure, LoginLoop};
@@ -15,6 +19,12 @@ use crate::policy::decide::Caller;
 use crate::policy::route::AppRef;
 use crate::session::validity::NoSessionReason;
 use crate::types::request_id::RequestId;
+
+/// It becomes a part of a URL.
+const RESPONSE_LIMITS: BodyLimits = BodyLimits {
+    max_bytes: 8 * 1024,
+    timeout: Duration::from_secs(5),
+};
 
 impl Proxy {
     /// Redirects to the provider, or shows the error page if logins loop.
@@ -59,6 +69,29 @@ impl Proxy {
         let last = context.cookies.get(&app.cookies.provider);
         let last = last.and_then(|name| app.providers.named(name));
         self.responder.provider_choice(app, link, last, code)
+    }
+
+    /// Handles the form with the provider's authorization response.
+    pub(super) async fn relay_login_response(
+        &self,
+        app_ref: AppRef<'_>,
+        code: &'static str,
+        mut context: RequestContext<'_>,
+    ) -> TaggedResponse {
+        let is_form = is_form(&context.parts.headers);
+        let form = match context.read_body(RESPONSE_LIMITS).await {
+            Err(ReadBodyError::Busy) => return self.server_busy(app_ref, &context),
+            form => form.ok().filter(|_| is_form),
+        };
+        let form = form.and_then(|form| String::from_utf8(form.to_vec()).ok());
+        // A form that cannot be read is answered as an empty one is: by the page of a failed login.
+        let form = form.unwrap_or_default();
+        let path = context.info.target.path();
+        let location = self.auth.login.sealed_response(app_ref, form);
+        let location = location.map(|query| format!("{path}?{query}"));
+        let location = location.as_deref().unwrap_or(path);
+        self.responder
+            .redirect(StatusCode::SEE_OTHER, location, code)
     }
 
     /// Handles the provider's redirect to the callback endpoint.

@@ -150,7 +150,7 @@ impl Proxy {
 }
 
 /// Whether the body is a form (OpenID Connect Back-Channel Logout section 2.5).
-fn is_form(headers: &HeaderMap) -> bool {
+pub(super) fn is_form(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default();

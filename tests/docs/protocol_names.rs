@@ -1,6 +1,6 @@
 //! Names of protocols, formats and single fields, which are no codes of Doorward's.
 
-pub(crate) const PROTOCOL_NAMES: [&str; 129] = [
+pub(crate) const PROTOCOL_NAMES: [&str; 131] = [
     "absent_is_default",
     "access_denied",
     "access_token",
@@ -46,6 +46,7 @@ pub(crate) const PROTOCOL_NAMES: [&str; 129] = [
     "expires_at",
     "expires_in",
     "family_name",
+    "form_post",
     "given_name",
     "grant_type",
     "grant_types_supported",
@@ -101,6 +102,7 @@ pub(crate) const PROTOCOL_NAMES: [&str; 129] = [
     "request_body_sha256",
     "request_id",
     "request_uri",
+    "require_pushed_authorization_requests",
     "response_mode",
     "response_type",
     "return_to",

@@ -1,5 +1,5 @@
-//! Each method of client authentication against the certified provider from npm, which requires it: a
-//! login, a refresh and a revocation.
+//! Each method of client authentication, pushed authorization requests and resources, against the
+//! certified provider from npm, which requires them: a login, a refresh and a revocation.
 
 use std::fs;
 use std::process::Command;
@@ -121,6 +121,7 @@ struct Running {
     provider: RealProvider,
     folder: Folder,
     browser: Browser,
+    port: u16,
     server: Option<Server>,
     _backend: Backend,
 }
@@ -140,6 +141,7 @@ impl Running {
             provider,
             folder,
             browser,
+            port,
             server: Some(server),
             _backend: backend,
         }
@@ -193,6 +195,76 @@ fn accepts(folder: &Folder, expected: Option<&str>) {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn pushed_authorization_requests_that_the_provider_requires() {
+    let pem = key_pem();
+    let mut method = Method::new("private_key_jwt", "client_key_file = \"client.pem\"");
+    method.client["jwks"] = json!({"keys": [public_jwk(&pem)]});
+    method.provider["require_par"] = true.into();
+    method.files.push(("client.pem", pem));
+    journey(&method, &Authority::fresh()).await;
+}
+
+#[tokio::test]
+async fn pushed_authorization_requests_that_the_client_requires() {
+    let lines = format!(
+        "client_secret = \"{}\"\npushed_authorization = \"always\"",
+        secret_of("store")
+    );
+    let mut method = Method::new("client_secret_basic", &lines);
+    method.client["client_secret"] = secret_of("store").into();
+    method.client["require_pushed_authorization_requests"] = true.into();
+    journey(&method, &Authority::fresh()).await;
+}
+
+#[tokio::test]
+async fn responses_as_forms() {
+    let secret = secret_of("store");
+    let lines = format!("client_secret = \"{secret}\"\nresponse_mode = \"form_post\"");
+    let mut method = Method::new("client_secret_basic", &lines);
+    method.client["client_secret"] = secret.into();
+    let mut running = Running::start(&method, &Authority::fresh());
+    let browser = &mut running.browser;
+    let form = browser.visit(CART).await;
+    let login = [("username", "alice"), ("password", "alice")];
+    let response = browser.submit(&form, &login).await;
+    assert!(
+        response
+            .url
+            .query()
+            .is_none_or(|query| !query.contains("code=")),
+        "{response}"
+    );
+    let page = browser.submit(&response, &[]).await;
+    assert_eq!((page.status(), page.url.as_str()), (200, CART), "{page}");
+    let is_relayed = |url: &url::Url| {
+        url.query()
+            .is_some_and(|query| query.starts_with("response="))
+    };
+    let relayed = page.chain.iter().find(|one| is_relayed(&one.url));
+    let relayed = relayed.expect("the redirect with the sealed response");
+    let mut thief = Browser::new(Arc::new(SystemClock)).with_port(80, running.port);
+    let stolen = thief.step(relayed.url.as_str()).await;
+    assert_ne!(
+        stolen.status(),
+        200,
+        "the response is for one browser: {stolen}"
+    );
+}
+
+#[tokio::test]
+async fn resource_that_each_request_must_have() {
+    let resource = "https://api.example.com";
+    let lines = format!(
+        "client_secret = \"{}\"\nresources = [\"{resource}\"]\naudiences = [\"{resource}\"]",
+        secret_of("store")
+    );
+    let mut method = Method::new("client_secret_basic", &lines);
+    method.client["client_secret"] = secret_of("store").into();
+    method.provider["resources"] = json!([resource]);
+    journey(&method, &Authority::fresh()).await;
 }
 
 fn key_pem() -> String {

@@ -344,6 +344,7 @@ fn check(
                     | Decision::LogoutEverywhere { .. }
                     | Decision::ShowSignedOut { .. }
                     | Decision::BackchannelLogout { .. }
+                    | Decision::RelayLoginResponse { .. }
                     | Decision::Refuse(_)
             ),
             "a login host has no app and no session: {decision:?}"
@@ -403,6 +404,11 @@ fn check(
             );
             check_login_link(link, *reason, route, caller);
         }
+        Decision::RelayLoginResponse { app_ref } => assert!(
+            info.method == Method::POST
+                && app_ref.app.optional_endpoints.posted_callback
+                && matches!(route, Route::Endpoint(_, Endpoint::Callback))
+        ),
         Decision::ConfirmPostReplay { .. } => {
             assert!(is_signed_in && matches!(route, Route::Endpoint(_, Endpoint::PostReplay)))
         }
@@ -568,7 +574,7 @@ proptest! {
         let ambiguities = [PathAmbiguity::DoubleSlash, PathAmbiguity::Semicolon, PathAmbiguity::EncodedPercent];
         let allowed = if allows_ambiguities { &ambiguities[..] } else { &[] };
         let allowed = allowed.iter().fold(PathAmbiguities::NONE, |all, ambiguity| all.with(*ambiguity));
-        let router = router(rules, allowed, OptionalEndpoints { fusionauth_webhooks: has_endpoints.then(ProviderIndex::default), frontchannel_logout: has_endpoints, sessions: has_endpoints }, several_providers);
+        let router = router(rules, allowed, OptionalEndpoints { fusionauth_webhooks: has_endpoints.then(ProviderIndex::default), frontchannel_logout: has_endpoints, sessions: has_endpoints, posted_callback: has_endpoints }, several_providers);
         let mut request = Request::builder().method(method).uri(&path).header("host", host);
         for (name, value) in lines { request = request.header(name, value); }
         let Ok((parts, ())) = request.body(()).map(Request::into_parts) else { return Ok(()) };

@@ -9,6 +9,8 @@
 //   access_token_ttl, id_token_ttl, refresh_token_ttl, session_ttl     seconds
 //   refresh_tokens     false: none is granted
 //   issuer             a public URL, at which TLS may be terminated (default: where it listens)
+//   require_par        true: authorization requests must be pushed
+//   resources          the accepted `resource` values, of which each request must have one (with "jwt" access tokens)
 //   tls                { cert, key, ca }: it serves https; `ca` is the authority of client certificates
 //   client_auth_methods  the accepted methods (default: those of the package)
 //   fixed_host         true: the endpoints are at the issuer's address, whatever host is requested
@@ -118,6 +120,7 @@ server.listen(0, '127.0.0.1', () => {
       clientCredentials: { enabled: true },
       dPoP: { enabled: true },
       backchannelLogout: { enabled: true },
+      pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: options.require_par === true },
       mTLS: {
         enabled: Boolean(options.tls),
         tlsClientAuth: true,
@@ -138,9 +141,12 @@ server.listen(0, '127.0.0.1', () => {
       },
       resourceIndicators: {
         enabled: options.access_token === 'jwt',
-        defaultResource: () => 'urn:doorward:app',
-        useGrantedResource: () => true,
-        getResourceServerInfo: (_ctx, _resource, client) => resourceServer(client),
+        defaultResource: () => (options.resources ? undefined : 'urn:doorward:app'),
+        useGrantedResource: () => !options.resources,
+        getResourceServerInfo: (_ctx, resource, client) => {
+          if (options.resources && !options.resources.includes(resource)) throw new errors.InvalidTarget();
+          return { ...resourceServer(client), ...(options.resources && { audience: resource }) };
+        },
       },
     },
     extraTokenClaims: (_ctx, token) => (token.accountId ? claimsOf(token.accountId) : undefined),
@@ -153,7 +159,9 @@ server.listen(0, '127.0.0.1', () => {
       if (found) return found;
       const grant = new oidc.provider.Grant({ clientId: oidc.client.clientId, accountId: oidc.session.accountId });
       grant.addOIDCScope('openid offline_access email profile groups');
-      grant.addResourceScope('urn:doorward:app', 'email profile groups');
+      for (const resource of options.resources ?? ['urn:doorward:app']) {
+        grant.addResourceScope(resource, 'email profile groups');
+      }
       await grant.save();
       return grant;
     },

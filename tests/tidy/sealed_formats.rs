@@ -23,6 +23,7 @@ const PURPOSES: [&str; 29] = [
     "native access token",
     "native device token",
     "native refresh token",
+    "posted authorization response",
     "refresh token",
     "reload command",
     "return target",

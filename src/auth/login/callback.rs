@@ -100,6 +100,11 @@ pub struct CallbackRequest<'r> {
 }
 
 impl Login {
+    /// A query for the callback that stands for the form of an authorization response.
+    pub fn sealed_response(&self, app_ref: AppRef<'_>, form: String) -> Option<String> {
+        self.context.sealed_response(app_ref, form)
+    }
+
     /// Finishes the login of a callback.
     pub async fn finish(&self, app_ref: AppRef<'_>, request: CallbackRequest<'_>) -> LoginOutcome {
         let Some(app) = &self.context.app(app_ref) else {
@@ -134,7 +139,9 @@ impl Login {
             metadata.map_err(|outage| FailedLogin::early(LoginFailure::Unavailable(outage)))?;
         let requires_iss = metadata.authorization_response_iss_parameter_supported;
         let issuer = &app.provider.settings().issuer;
-        let callback = Callback::parse(request.query, issuer, requires_iss)
+        let response = self.context.authorization_response(app, request.query);
+        let response = response.ok_or_else(|| FailedLogin::early(LoginFailure::StateInvalid))?;
+        let callback = Callback::parse(&response, issuer, requires_iss)
             .map_err(|error| FailedLogin::early(error.into()))?;
         let state = app.seals.state.open(callback.state.expose());
         let state = state.ok_or_else(|| FailedLogin::early(LoginFailure::StateInvalid))?;

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use url::Url;
+
 use super::browser::Browser;
 use super::{Login, loop_guard};
 use crate::auth::app::AppAuth;
@@ -54,6 +56,21 @@ struct NewAttempt<'a> {
     return_to: &'a str,
     parameters: &'a LoginParameters,
     before: LoginContext,
+}
+
+/// An attempt whose authorization request is not pushed yet.
+struct StartedAttempt {
+    destination: Destination,
+    set_cookies: SetCookieHeaders,
+    browser: BrowserHash,
+}
+
+/// Where an attempt leads.
+enum Destination {
+    /// To the login host, with a sealed request.
+    LoginHost(String),
+    /// To the provider, with an authorization request.
+    Provider(Url),
 }
 
 impl Login {
@@ -124,9 +141,22 @@ impl Login {
             id,
             before,
         };
-        let start = self
+        let started = self
             .new_attempt(app, request_cookies, &metadata, attempt)
             .ok_or(Unavailable::internal("internal_error"))?;
+        let location = match started.destination {
+            Destination::LoginHost(url) => url,
+            Destination::Provider(request) => {
+                let context = &self.context;
+                let url = context.pushed_authorization(app, &metadata, request);
+                url.await?.into()
+            }
+        };
+        let start = LoginStart {
+            location,
+            set_cookies: started.set_cookies,
+            browser: started.browser,
+        };
         let outcome = if before.restarts == 0 {
             "first"
         } else {
@@ -144,7 +174,7 @@ impl Login {
         request_cookies: &RequestCookies<'_>,
         metadata: &Metadata,
         attempt: NewAttempt<'_>,
-    ) -> Option<LoginStart> {
+    ) -> Option<StartedAttempt> {
         let NewAttempt {
             id,
             return_to,
@@ -172,8 +202,8 @@ impl Login {
             browser: hash,
         };
         let attempt = app.seals.attempt.seal(&attempt, random::bytes().ok()?)?;
-        let location = match &app.login_provider().site {
-            LoginSite::Through(_) => self.login_host_url(app, state)?,
+        let destination = match &app.login_provider().site {
+            LoginSite::Through(_) => Destination::LoginHost(self.login_host_url(app, state)?),
             LoginSite::Own | LoginSite::Host => {
                 let state = State::new(app.seals.state.seal(&state, random::bytes().ok()?)?);
                 let request = AuthorizeRequest {
@@ -183,7 +213,8 @@ impl Login {
                     parameters,
                     extra: &app.provider.settings().dialect.parameters(),
                 };
-                authorize_url(&metadata.authorization_endpoint, &app.client, request).into()
+                let endpoint = &metadata.authorization_endpoint;
+                Destination::Provider(authorize_url(endpoint, &app.client, request))
             }
         };
 
@@ -201,8 +232,8 @@ impl Login {
             .filter_map(|id| names.expire(&name(id), &path));
         set_cookies.extend(expired);
         set_cookies.extend(browser.set_cookie(app));
-        Some(LoginStart {
-            location,
+        Some(StartedAttempt {
+            destination,
             set_cookies,
             browser: hash,
         })

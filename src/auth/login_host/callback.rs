@@ -82,7 +82,9 @@ impl LoginHost {
         let metadata = metadata.map_err(|outage| early(LoginFailure::Unavailable(outage)))?;
         let requires_iss = metadata.authorization_response_iss_parameter_supported;
         let issuer = &host.provider.settings().issuer;
-        let callback = Callback::parse(request.query, issuer, requires_iss)
+        let response = self.context.authorization_response(host, request.query);
+        let response = response.ok_or_else(|| early(LoginFailure::StateInvalid))?;
+        let callback = Callback::parse(&response, issuer, requires_iss)
             .map_err(|error| early(error.into()))?;
         let state = host.seals.host_state.open(callback.state.expose());
         let state = state.ok_or_else(|| early(LoginFailure::StateInvalid))?;

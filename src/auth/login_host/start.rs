@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use url::Url;
+
 use super::{FailedHostLogin, LoginHost, LoginTarget};
 use crate::auth::app::AppAuth;
 use crate::auth::error::Unavailable;
@@ -116,25 +118,31 @@ impl LoginHost {
         step: AuthorizationStep,
     ) -> Result<HostRedirect, Unavailable> {
         let metadata = self.context.provider_metadata(app).await?;
-        let redirect = self.redirect_to(
+        let request = self.authorization_request(
             &metadata.authorization_endpoint,
             host,
             app,
             request_cookies,
             step,
         );
-        redirect.ok_or(Unavailable::internal("internal_error"))
+        let request = request.ok_or(Unavailable::internal("internal_error"))?;
+        let context = &self.context;
+        let url = context.pushed_authorization(app, &metadata, request.url);
+        Ok(HostRedirect {
+            location: url.await?.into(),
+            set_cookies: request.set_cookies,
+        })
     }
 
     /// `None`: no randomness, or a failed seal.
-    fn redirect_to(
+    fn authorization_request(
         &self,
-        endpoint: &url::Url,
+        endpoint: &Url,
         host: &AppAuth,
         app: &AppAuth,
         request_cookies: &RequestCookies<'_>,
         step: AuthorizationStep,
-    ) -> Option<HostRedirect> {
+    ) -> Option<AuthorizationRequest> {
         let nonce = Nonce::new(random::random_id().ok()?);
         let verifier = PkceVerifier::from_entropy(random::bytes().ok()?);
         let browser = Browser::of_request(host, request_cookies)?;
@@ -157,11 +165,17 @@ impl LoginHost {
             parameters: &parameters,
             extra: &app.provider.settings().dialect.parameters(),
         };
-        Some(HostRedirect {
-            location: authorize_url(endpoint, &app.client, request).into(),
+        Some(AuthorizationRequest {
+            url: authorize_url(endpoint, &app.client, request),
             set_cookies: browser.set_cookie(host).into_iter().collect(),
         })
     }
+}
+
+/// An authorization request that is not pushed yet.
+struct AuthorizationRequest {
+    url: Url,
+    set_cookies: SetCookieHeaders,
 }
 
 /// An authorization request that is about to be made.

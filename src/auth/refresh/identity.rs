@@ -129,6 +129,7 @@ const fn is_transient(error: &ProviderError) -> bool {
         | ProviderError::Keys { .. }
         | ProviderError::NotOffered { .. }
         | ProviderError::OtherSubject { .. }
+        | ProviderError::NoRequestUri { .. }
         | ProviderError::NoVerdict { .. } => false,
     }
 }

@@ -196,6 +196,7 @@ impl SessionRevoker {
                     | ProviderError::Keys { .. }
                     | ProviderError::NotOffered { .. }
                     | ProviderError::OtherSubject { .. }
+                    | ProviderError::NoRequestUri { .. }
                     | ProviderError::NoVerdict { .. } => TokenRevocation::Failed,
                 }
             }

@@ -157,6 +157,7 @@ pub(super) fn check(
         // Set when the providers and the session list are known.
         fusionauth_webhooks: None,
         sessions: false,
+        posted_callback: false,
     };
     let max_preserved_post = preserve_post_max_bytes(
         raw.preserve_post_max_bytes,

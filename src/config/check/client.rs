@@ -36,6 +36,7 @@ pub(super) fn check(
     });
     let token_endpoint_auth_method = client_auth::check(raw, at, folder);
     let scopes = scopes(raw.scopes.take(), &at.key("scopes"));
+    let resources = resources(raw, at);
     let extra_authorization_params = params(
         raw.extra_authorization_params.take(),
         &at.key("extra_authorization_params"),
@@ -46,6 +47,11 @@ pub(super) fn check(
         ClientSettings::new(ClientId::new(id?), token_endpoint_auth_method?, callback?);
     settings.scopes = scopes;
     settings.extra_authorization_params = extra_authorization_params;
+    settings.resources = resources;
+    settings.response_mode = raw.response_mode.unwrap_or(settings.response_mode);
+    settings.pushed_authorization = raw
+        .pushed_authorization
+        .unwrap_or(settings.pushed_authorization);
     settings.audiences = audiences.unwrap_or(settings.audiences);
     settings.session_jwt = raw.session_jwt.unwrap_or(SessionTokenSource::Id);
     Some(settings)
@@ -109,6 +115,30 @@ fn params(raw: Option<Named<String>>, at: &Location<'_>) -> Vec<(String, String)
         }
     }
     params
+}
+
+/// The `resource` parameters: absolute URIs without a fragment (RFC 8707 section 2).
+fn resources(raw: &mut RawRegistration, at: &Location<'_>) -> Vec<String> {
+    let is_extra = |params: &Named<String>| params.contains_key("resource");
+    let at_list = at.key("resources");
+    if raw.resources.is_some()
+        && raw
+            .extra_authorization_params
+            .as_ref()
+            .is_some_and(is_extra)
+    {
+        let hint = "remove the parameter: `resources` is sent with each request";
+        at_list.error("`extra_authorization_params` has a `resource` too", hint);
+    }
+    let resources = elements(raw.resources.take(), &at_list).filter(|(at, resource)| {
+        let is_uri = Url::parse(resource).is_ok_and(|uri| uri.fragment().is_none());
+        if !is_uri {
+            let hint = "an absolute URI without a fragment, such as `\"https://api.example.com\"`";
+            at.error(format!("{} is not a resource", quoted(resource)), hint);
+        }
+        is_uri
+    });
+    resources.map(|(_, resource)| resource).collect()
 }
 
 /// Parameters whose effect is checked in the ID token must be understood.

@@ -113,6 +113,7 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
     }
     for app in &mut apps {
         app.policy.optional_endpoints.sessions = session_list.has_page;
+        registrations::offer_posted_callback(app);
         fusionauth::offer_webhooks(app, &providers);
         registrations::complete(app, &providers, &described);
         login_host::join(app, &mut login_hosts);

@@ -60,6 +60,7 @@ fn take(raw: &mut RawProvider, name: &str) -> Option<String> {
         "userinfo_endpoint" => raw.userinfo_endpoint.take(),
         "revocation_endpoint" => raw.revocation_endpoint.take(),
         "introspection_endpoint" => raw.introspection_endpoint.take(),
+        "pushed_authorization_request_endpoint" => raw.pushed_authorization_request_endpoint.take(),
         "end_session_endpoint" => raw.end_session_endpoint.take(),
         _ => None,
     }

@@ -5,11 +5,11 @@ use url::Url;
 
 use super::super::files::Folder;
 use super::super::logo;
-use super::super::raw::{RawApp, RawProvider, RawRegistration};
+use super::super::raw::{RawApp, RawProvider};
 use super::super::report::{Location, did_you_mean, quoted};
 use super::super::settings::{AppConfig, Registration};
 use super::{client, elements, is_host};
-use crate::oidc::{ClientSettings, ProviderSettings};
+use crate::oidc::{ClientSettings, ProviderSettings, ResponseMode};
 use crate::policy::login_providers::{LoginProvider, LoginProviders, ProviderIndex};
 use crate::types::logo::Logo;
 use crate::types::net::Origin;
@@ -82,7 +82,7 @@ pub(super) fn check(
         raw.provider.take(),
         "the name of a table under `[providers]`",
     );
-    let mut registration = RawRegistration::of_app(raw);
+    let mut registration = raw.take_registration();
     let client = client::check(&mut registration, site.callback("callback"), at, folder);
     let (name, client) = (ProviderName::new(name?), client?);
     let providers = LoginProviders::one(LoginProvider::new(name.clone()));
@@ -103,7 +103,7 @@ fn check_several(
         at.key("provider")
             .error("`providers` is set too", "keep one of the two");
     }
-    for key in RawRegistration::of_app(raw).keys() {
+    for key in raw.take_registration().keys() {
         at.key(key).error(
             "each of several providers has a registration of its own",
             "move it to a table such as `[apps.NAME.registrations.PROVIDER]`",
@@ -221,6 +221,13 @@ pub(super) fn describe(
             .map(|(_, domain)| domain)
             .collect(),
     }
+}
+
+/// Offers the callback to forms if a provider sends them.
+pub(super) fn offer_posted_callback(app: &mut AppConfig) {
+    let mut registrations = app.registrations.iter();
+    app.policy.optional_endpoints.posted_callback =
+        registrations.any(|one| one.client.response_mode == ResponseMode::FormPost);
 }
 
 /// Completes the providers of an app with what their own tables say.

@@ -38,8 +38,8 @@ pub const DIRECTIVES: &[KnownOption] = options! {
         "The logout request has the parameters of the standard only";
     "OIDCProviderRevocationEndpoint" Mapped [] "`providers.NAME.revocation_endpoint`",
         "";
-    "OIDCProviderPushedAuthorizationRequestEndpoint" Missing [] "no equivalent",
-        "PAR is not supported";
+    "OIDCProviderPushedAuthorizationRequestEndpoint" Mapped [] "`providers.NAME.pushed_authorization_request_endpoint`",
+        "";
     "OIDCProviderBackChannelLogoutSupported" BuiltIn ["On"] "always",
         "`endpoint_prefix` + `/backchannel-logout`";
     "OIDCProviderRegistrationEndpointJson" Missing [] "no equivalent",

@@ -10,7 +10,7 @@ const METADATA: &str = "/.well-known/openid-configuration";
 const MAX_LEEWAY: u64 = 300;
 
 /// The directives for endpoints and the keys for them.
-const ENDPOINTS: [(&str, &str); 6] = [
+const ENDPOINTS: [(&str, &str); 7] = [
     (
         "OIDCProviderAuthorizationEndpoint",
         "authorization_endpoint",
@@ -20,6 +20,10 @@ const ENDPOINTS: [(&str, &str); 6] = [
     ("OIDCProviderUserInfoEndpoint", "userinfo_endpoint"),
     ("OIDCProviderRevocationEndpoint", "revocation_endpoint"),
     ("OIDCProviderEndSessionEndpoint", "end_session_endpoint"),
+    (
+        "OIDCProviderPushedAuthorizationRequestEndpoint",
+        "pushed_authorization_request_endpoint",
+    ),
 ];
 /// The keys that are needed without discovery.
 const NEEDED: [&str; 3] = ["authorization_endpoint", "token_endpoint", "jwks_uri"];

@@ -69,9 +69,12 @@ impl Provider {
             parameters: &LoginParameters::default(),
             extra: &extra,
         };
-        let endpoints = &self.settings.endpoints;
-        let endpoint = endpoints.for_servers(&metadata.authorization_endpoint);
-        let url = authorize_url(&endpoint, client, request);
+        let mut url = authorize_url(&metadata.authorization_endpoint, client, request);
+        let is_required = metadata.require_pushed_authorization_requests;
+        if client.pushed_authorization.applies(is_required) {
+            url = self.push_authorization(client, &url).await?;
+        }
+        let url = self.settings.endpoints.for_servers(&url);
         let response = self.http.get_page(Endpoint::Authorization, &url).await?;
         Ok(judge(
             &response,

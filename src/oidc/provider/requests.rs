@@ -360,6 +360,7 @@ impl Provider {
             .iter()
             .copied()
             .chain(dialect_parameters)
+            .chain(client.resource_parameters())
             .collect();
         let request = ClientRequest {
             endpoint: Endpoint::Token,

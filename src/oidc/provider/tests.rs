@@ -3,6 +3,7 @@
 mod client_auth;
 mod clock;
 mod documents;
+mod pushed_authorization;
 mod reaching;
 mod requests;
 

@@ -114,6 +114,11 @@ pub enum Decision<'a> {
         /// The target.
         target: LogoutTarget,
     },
+    /// Redirect the form with the provider's authorization response to the same endpoint.
+    RelayLoginResponse {
+        /// The app or login host.
+        app_ref: AppRef<'a>,
+    },
     /// Handle a logout token from the provider (OpenID Connect Back-Channel Logout).
     BackchannelLogout {
         /// The app.
@@ -279,6 +284,7 @@ impl Decision<'_> {
             Self::ConfirmLogout { .. } => "confirm_logout",
             Self::Logout { .. } => "logout",
             Self::ReturnFromLogout { .. } => "returned_from_logout",
+            Self::RelayLoginResponse { .. } => "login_response_posted",
             Self::BackchannelLogout { .. } => "backchannel_logout",
             Self::Native { call, .. } => call.code(),
             Self::CorsPreflight { .. } => "cors_preflight",

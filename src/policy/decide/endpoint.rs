@@ -71,6 +71,11 @@ pub(super) fn decide_endpoint<'a>(
             }
         }
         (Endpoint::Sessions, caller) => decide_sessions(request, caller),
+        (Endpoint::Callback, _)
+            if info.method == Method::POST && app_ref.app.optional_endpoints.posted_callback =>
+        {
+            Decision::RelayLoginResponse { app_ref }
+        }
         (Endpoint::BackchannelLogout, _) if info.method == Method::POST => {
             Decision::BackchannelLogout { app_ref }
         }

@@ -23,6 +23,9 @@ pub(super) fn decide_login_host<'a>(
     let is_page = is_get || info.method == Method::HEAD;
     let is_post = info.method == Method::POST;
     match endpoint {
+        Endpoint::Callback if is_post && app_ref.app.optional_endpoints.posted_callback => {
+            Decision::RelayLoginResponse { app_ref }
+        }
         Endpoint::Login | Endpoint::Callback if !is_get => refuse(Reason::MethodNotAllowed("GET")),
         Endpoint::Login => match info.client_kind {
             ClientKind::Navigation => Decision::StartHostLogin { app_ref },

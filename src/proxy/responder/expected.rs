@@ -28,7 +28,9 @@ impl Responder {
                 target: LogoutTarget::Page(_),
                 ..
             } => Some(StatusCode::FOUND),
-            Decision::PreservePost { .. } => Some(StatusCode::SEE_OTHER),
+            Decision::PreservePost { .. } | Decision::RelayLoginResponse { .. } => {
+                Some(StatusCode::SEE_OTHER)
+            }
             Decision::RedirectToCanonicalOrigin { .. } => Some(StatusCode::PERMANENT_REDIRECT),
             Decision::CorsPreflight { .. } => Some(StatusCode::NO_CONTENT),
             Decision::ConfirmLogout { .. }

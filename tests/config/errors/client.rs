@@ -58,4 +58,10 @@ errors! {
     empty_audiences_are_rejected:
         "scopes" => "audiences = []\nscopes",
         at "[]", "no audience is listed", hint "client ID";
+    relative_resource_is_rejected:
+        "scopes" => "resources = [\"api\"]\nscopes",
+        at "\"api\"", "`api` is not a resource", hint "absolute URI";
+    resource_as_a_parameter_too_is_rejected:
+        "prompt = \"login\" }" => "resource = \"https://a.example\" }\nresources = [\"https://a.example\"]",
+        at "[\"https://a.example\"]", "has a `resource` too", hint "remove the parameter";
 }
