@@ -48,7 +48,7 @@ def _client():
 TLS = _client()
 
 
-def _connect(proxy):
+def connect(proxy):
     connection = socket.create_connection(("127.0.0.1", proxy.port), timeout=20)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return TLS.wrap_socket(connection, server_hostname=PUBLIC_HOST) if proxy.tls else connection
@@ -190,7 +190,7 @@ def download(process, proxy):
     request = f"GET /public/large HTTP/1.1\r\nHost: {PUBLIC_HOST}\r\nConnection: close\r\n\r\n"
     buffer, received = bytearray(256 * 1024), 0
     before = process.cpu_seconds()
-    with _connect(proxy) as connection:
+    with connect(proxy) as connection:
         connection.sendall(request.encode())
         with contextlib.suppress(ssl.SSLEOFError):
             while count := connection.recv_into(buffer):
@@ -211,7 +211,7 @@ def memory(process, proxy, steps):
     try:
         for step in steps:
             while len(open_ones) < step:
-                connection = _connect(proxy)
+                connection = connect(proxy)
                 open_ones.append(connection)
                 connection.sendall(request)
                 received = b""
