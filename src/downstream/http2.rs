@@ -21,6 +21,7 @@ use super::connection_context::{ConnectionContext, Handler};
 use super::deadlines::ReadPhase;
 use super::streams::{StreamProgress, StreamTracker, TrackedBody, TrackedSocket};
 use super::unsent::{CountedBody, UnsentData};
+use super::write_buffer::BufferedSocket;
 use crate::types::body::Body;
 use crate::types::net::ConnectionInfo;
 
@@ -71,6 +72,7 @@ pub(super) async fn serve<S, H>(
     } else {
         WINDOW
     };
+    let socket = BufferedSocket::new(TrackedSocket::new(stream, &streams), &unsent);
     let max_fields = settings.max_header_count;
     let max_pending_resets = settings.max_http2_streams.max(MIN_PENDING_RESETS);
     let service = service_fn(move |request: Request<Incoming>| {
@@ -94,12 +96,11 @@ pub(super) async fn serve<S, H>(
         .max_pending_accept_reset_streams(usize::try_from(max_pending_resets).ok())
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)
         .max_send_buf_size(MAX_SEND_BUFFER);
-    let mut connection =
-        pin!(builder.serve_connection(TokioIo::new(TrackedSocket::new(stream, &streams)), service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket.share()), service));
 
     let quiet_after = tokio::select! {
         biased;
-        ended = connection.as_mut() => return log_end(&context, info, ended),
+        ended = socket.run(connection.as_mut()) => return log_end(&context, info, ended),
         () = streams.reset_flood() => {
             tracing::debug!(peer = info.peer.map(display), "http2_reset_flood");
             context.count_error("http2_resets");
@@ -117,7 +118,7 @@ pub(super) async fn serve<S, H>(
     // The requests in flight are answered. A client may ignore the GOAWAY.
     let ended = tokio::select! {
         biased;
-        ended = connection.as_mut() => ended,
+        ended = socket.run(connection.as_mut()) => ended,
         () = streams.reset_flood() => {
             context.count_error("http2_resets");
             Ok(())

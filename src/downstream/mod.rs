@@ -29,6 +29,7 @@ mod tls_error;
 mod unsent;
 mod worker_balance;
 mod worker_loads;
+mod write_buffer;
 
 #[cfg(test)]
 mod tests;

@@ -81,17 +81,27 @@ impl UnsentData {
     }
 
     fn count(&self, data: Bytes) -> UnsentBytes {
-        let charge = data.len() + CHUNK_BYTES;
-        self.0.bytes.fetch_add(charge, Ordering::SeqCst);
-        self.0.budget.take(self.0.client, charge);
         UnsentBytes {
+            _charge: self.charge(data.len() + CHUNK_BYTES),
             data,
-            charge,
+        }
+    }
+
+    /// Counts so many bytes.
+    pub(super) fn charge(&self, bytes: usize) -> Charge {
+        self.take(bytes);
+        Charge {
+            bytes,
             unsent: self.clone(),
         }
     }
 
-    fn sent(&self, charge: usize) {
+    fn take(&self, bytes: usize) {
+        self.0.bytes.fetch_add(bytes, Ordering::SeqCst);
+        self.0.budget.take(self.0.client, bytes);
+    }
+
+    fn give_back(&self, sent: usize) {
         let Shared {
             budget,
             client,
@@ -99,8 +109,8 @@ impl UnsentData {
             is_awaited,
             waiting,
         } = &*self.0;
-        budget.give_back(*client, charge);
-        bytes.fetch_sub(charge, Ordering::SeqCst);
+        budget.give_back(*client, sent);
+        bytes.fetch_sub(sent, Ordering::SeqCst);
         if is_awaited.swap(false, Ordering::SeqCst) {
             let waiting = std::mem::take(&mut *lock(waiting));
             waiting.into_iter().for_each(Waker::wake);
@@ -108,11 +118,34 @@ impl UnsentData {
     }
 }
 
+/// Bytes that count as unsent until this is dropped.
+pub(super) struct Charge {
+    bytes: usize,
+    unsent: UnsentData,
+}
+
+impl Charge {
+    /// Counts so many bytes instead.
+    pub(super) fn set(&mut self, bytes: usize) {
+        let before = std::mem::replace(&mut self.bytes, bytes);
+        if bytes > before {
+            self.unsent.take(bytes - before);
+        } else if bytes < before {
+            self.unsent.give_back(before - bytes);
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
 /// A chunk of response data, which is unsent until it is dropped.
 pub(super) struct UnsentBytes {
     data: Bytes,
-    charge: usize,
-    unsent: UnsentData,
+    _charge: Charge,
 }
 
 impl Buf for UnsentBytes {
@@ -126,12 +159,6 @@ impl Buf for UnsentBytes {
 
     fn advance(&mut self, count: usize) {
         self.data.advance(count);
-    }
-}
-
-impl Drop for UnsentBytes {
-    fn drop(&mut self) {
-        self.unsent.sent(self.charge);
     }
 }
 
