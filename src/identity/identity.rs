@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
 use super::claims::Claims;
+use crate::telemetry::caller_names::CallerNames;
 use crate::types::host_label::HostLabel;
 use crate::types::oauth::{ClientId, Subject};
 
@@ -18,6 +19,8 @@ pub struct Identity {
     pub claims: Claims,
     /// The identity headers.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The names in the logs.
+    pub log_names: CallerNames,
 }
 
 impl Identity {
@@ -31,6 +34,7 @@ impl Identity {
             subject,
             claims,
             headers,
+            log_names: CallerNames::default(),
         }
     }
 
@@ -52,6 +56,7 @@ impl Identity {
             subject,
             claims,
             headers,
+            log_names: CallerNames::default(),
         }
     }
 }

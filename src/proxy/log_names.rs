@@ -9,7 +9,8 @@ use crate::auth::session_list::UserNames;
 use crate::identity::claims::Claims;
 use crate::identity::identity::{HeaderTemplate, Identity};
 use crate::policy::decide::Caller;
-use crate::types::oauth::{SessionId, Subject};
+use crate::telemetry::caller_names::Names;
+use crate::types::oauth::Subject;
 use crate::types::secret::Secret;
 
 /// The domain of the key, which is derived from a sealing key.
@@ -70,6 +71,23 @@ impl LogNames {
         }
     }
 
+    /// Names the caller of a request: see [`Identity::log_names`]. `None` for an anonymous request.
+    pub fn name_caller(&self, caller: &Caller) -> Option<Arc<Identity>> {
+        let session = match caller {
+            Caller::Anonymous(_) => return None,
+            Caller::Authenticated(live) | Caller::NativeSession(live) | Caller::Basic(live) => {
+                &live.session().sid
+            }
+            Caller::Bearer(live) => &live.token().name,
+        };
+        let identity = identity_of(caller)?;
+        identity.log_names.get_or_make(|| Names {
+            user: self.user(&identity.subject, Some(&identity.claims)),
+            session: session.log_name(),
+        });
+        Some(Arc::clone(identity))
+    }
+
     fn hash(&self, subject: &Subject) -> String {
         let tag = hmac::sign(&self.key, subject.as_str().as_bytes());
         // A collision would need billions of users.
@@ -89,31 +107,14 @@ fn claims_of(subject: &Subject) -> Claims {
     Claims::new(Map::from_iter([sub]), Map::new())
 }
 
-/// The caller of a request, as its entry names it.
-#[derive(Debug)]
-pub struct LoggedCaller {
-    /// The session, or the name of the access token.
-    pub session: SessionId,
-    /// The user or OAuth client.
-    pub identity: Arc<Identity>,
-}
-
-impl LoggedCaller {
-    /// `None` for an anonymous request.
-    pub fn of(caller: &Caller) -> Option<Self> {
-        match caller {
-            Caller::Anonymous(_) => None,
-            Caller::Authenticated(live) | Caller::NativeSession(live) | Caller::Basic(live) => {
-                Some(Self {
-                    session: live.session().sid.clone(),
-                    identity: Arc::clone(&live.session().identity),
-                })
-            }
-            Caller::Bearer(live) => Some(Self {
-                session: live.token().name.clone(),
-                identity: Arc::clone(&live.token().identity),
-            }),
+/// The identity of the caller. `None` for an anonymous request.
+pub fn identity_of(caller: &Caller) -> Option<&Arc<Identity>> {
+    match caller {
+        Caller::Anonymous(_) => None,
+        Caller::Authenticated(live) | Caller::NativeSession(live) | Caller::Basic(live) => {
+            Some(&live.session().identity)
         }
+        Caller::Bearer(live) => Some(&live.token().identity),
     }
 }
 

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::log_names::{LogNames, LoggedCaller};
 use crate::policy::explanation::Denial;
 use crate::telemetry::access::{AccessBuffer, AccessEntry, RequestTimes};
 use crate::telemetry::audit::{AuditBuffer, AuditEvent, AuditedRequest};
+use crate::telemetry::caller_names::Names;
 use crate::telemetry::spans::SpanRecorder;
 use crate::types::time::Clock;
 
@@ -34,7 +34,7 @@ pub(super) struct LoggedRequest<'a> {
     pub(super) app: Option<&'a str>,
     /// The provider, if the app has several.
     pub(super) provider: Option<&'a str>,
-    pub(super) caller: Option<&'a LoggedCaller>,
+    pub(super) caller: Option<&'a Names>,
     pub(super) client: Option<IpAddr>,
     pub(super) method: &'a str,
     pub(super) host: &'a str,
@@ -57,18 +57,14 @@ impl RequestLogs {
     }
 
     /// Writes the entries of a request.
-    pub(super) fn write(&self, names: &LogNames, request: LoggedRequest<'_>) {
+    pub(super) fn write(&self, request: LoggedRequest<'_>) {
         let denial = request.denial.filter(|denial| !denial.asks_for_credentials);
         let audit = self.audit.as_ref().zip(denial);
         if self.access.is_none() && audit.is_none() {
             return;
         }
-        let user = request.caller.and_then(|caller| {
-            let identity = &caller.identity;
-            names.user(&identity.subject, Some(&identity.claims))
-        });
-        let session = request.caller.map(|caller| caller.session.log_name());
-        let (user, session) = (user.as_deref(), session.as_deref());
+        let user = request.caller.and_then(|caller| caller.user.as_deref());
+        let session = request.caller.map(|caller| caller.session.as_str());
         if let Some((audit, denial)) = audit {
             audit.write(&AuditEvent {
                 is_warning: true,

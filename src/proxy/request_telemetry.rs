@@ -18,13 +18,14 @@ use worker::WorkerTelemetry;
 
 use super::concurrency::REQUEST_BYTES;
 use super::event_stream::end_with_drain;
-use super::log_names::{LogNames, LoggedCaller};
+use super::log_names::LogNames;
 use super::request_logs::{LoggedRequest, RequestLogs};
 use super::request_spans::RequestSpans;
 use super::responder::TaggedResponse;
 use super::stream_limits::{LimitChecker, StreamLimits};
 use super::upload_observer::{LimitedUploadObserver, UploadObserver};
 use crate::auth::Unavailable;
+use crate::identity::identity::Identity;
 use crate::limits::{Reservation, UploadProgress};
 use crate::policy::decide::Caller;
 use crate::policy::explanation::Denial;
@@ -172,7 +173,8 @@ pub struct RequestRecord {
     /// The provider that the request belongs to, if its app has several.
     provider: Option<ProviderName>,
     client: Option<IpAddr>,
-    caller: Option<LoggedCaller>,
+    /// The identity of the caller, with its names in the logs.
+    caller: Option<Arc<Identity>>,
     /// Why it was refused.
     denial: Option<Denial>,
     /// The upstream that the request was sent to.
@@ -308,8 +310,9 @@ impl RequestRecord {
         let Ok(caller) = caller else {
             return;
         };
-        if self.shared.worker.logs.name_callers() {
-            self.caller = LoggedCaller::of(caller);
+        let Shared { worker, configured } = &*self.shared;
+        if worker.logs.name_callers() {
+            self.caller = configured.names.name_caller(caller);
         }
         // Refused passwords are counted where passwords are checked.
         if let Caller::Anonymous(reason) = caller
@@ -423,7 +426,10 @@ impl RequestRecord {
                 .map(|trace| trace.context.trace_id.as_str()),
             app: app.map(|(name, _)| name.as_str()),
             provider: self.provider.as_ref().map(ProviderName::as_str),
-            caller: self.caller.as_ref(),
+            caller: self
+                .caller
+                .as_ref()
+                .and_then(|caller| caller.log_names.get()),
             client: self.client,
             method: self.method.as_ref().map_or("", Method::as_str),
             host: &self.host,
@@ -445,8 +451,7 @@ impl RequestRecord {
             let sent_after = self.sent.map(|sent| sent.duration_since(self.started));
             spans.end(&request, sent_after);
         }
-        let Shared { worker, configured } = &*self.shared;
-        worker.logs.write(&configured.names, request);
+        self.shared.worker.logs.write(request);
     }
 
     /// The parts of the time until the response head. Without an upstream the whole response is Doorward's,

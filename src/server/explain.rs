@@ -33,7 +33,7 @@ use crate::policy::route::{AppRef, AppRoute, Endpoint, HostRouter, Route};
 use crate::policy::rule_lists::RuleLists;
 use crate::policy::rules::{Access, AppliedRule};
 use crate::proxy::Responder;
-use crate::proxy::log_names::{LogNames, LoggedCaller};
+use crate::proxy::log_names::{LogNames, identity_of};
 use crate::session::validity::NoSessionReason;
 use crate::types::net::ListenerKind;
 use crate::types::oauth::{ProviderName, Subject};
@@ -226,7 +226,7 @@ impl Explainer {
         let path_route = self.path_route(&route, &info);
         let now = SystemClock.now();
         let caller = self.caller(caller, &route, &parts.headers, now)?;
-        let identity = LoggedCaller::of(&caller).map(|caller| caller.identity);
+        let identity = identity_of(&caller).cloned();
         let is_user = !matches!(&caller, Caller::Bearer(live) if !live.token().is_user);
         let context = AccessContext {
             lists: &self.lists,

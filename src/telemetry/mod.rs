@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod caller_names;
 pub mod certificates;
 mod entry;
 pub mod entry_log;
