@@ -5,6 +5,7 @@
 //! events and long downloads therefore do not occupy a concurrency limit. An upload counts only
 //! while it arrives: if it stalls, it gives its slot to a request that waits for one.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -159,11 +160,12 @@ impl<'l> ServerSlot<'l> {
     }
 
     /// Runs the exchange of a forwarded request with its app. `None`: its upload stalled and was
-    /// aborted for a queued request.
+    /// aborted for a queued request. Pinned by the caller, because the exchange is large and this
+    /// future would hold it once for each use.
     pub(super) async fn forwarded<T>(
         &self,
         by_app: Option<AppLimit<'_>>,
-        exchange: impl Future<Output = T>,
+        exchange: Pin<&mut impl Future<Output = T>>,
     ) -> Option<T> {
         let upload = self.upload.as_ref().filter(|upload| !upload.has_ended());
         let Some(upload) = upload else {

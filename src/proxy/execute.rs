@@ -1,5 +1,7 @@
 //! Execution of decisions: one match, one call for each variant.
 
+use std::pin::pin;
+
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
 
@@ -204,13 +206,13 @@ impl Proxy {
             own_connection,
             ..
         } = context;
-        let exchange =
-            self.send_upstream(&permit, token.as_ref(), parts, body, record, own_connection);
-        let response = server_slot
-            .forwarded(slot, exchange)
-            .await
-            .unwrap_or(Err(UpstreamError::RequestStalled));
-        match response {
+        let response = {
+            let token = token.as_ref();
+            let exchange =
+                pin!(self.send_upstream(&permit, token, parts, body, record, own_connection));
+            server_slot.forwarded(slot, exchange).await
+        };
+        match response.unwrap_or(Err(UpstreamError::RequestStalled)) {
             Ok(response) => TaggedResponse { code, response },
             Err(_) if record.upload_was_cut() => {
                 self.upload_cut(app_ref, info.client_kind, record.request_id())

@@ -417,7 +417,7 @@ impl Proxy {
 struct ReceivedRequest {
     parts: Parts,
     body: Body,
-    record: RequestRecord,
+    record: Box<RequestRecord>,
     /// The peer that sent it. `None` on a Unix domain socket.
     peer: Option<IpAddr>,
     /// See [`RequestContext`].
@@ -430,7 +430,7 @@ struct ReceivedRequest {
 
 /// A request with its response, which is not recorded yet.
 struct Answered {
-    record: RequestRecord,
+    record: Box<RequestRecord>,
     response: TaggedResponse,
 }
 
@@ -439,7 +439,7 @@ struct RoutedRequest {
     info: RequestInfo,
     parts: Parts,
     body: Body,
-    record: RequestRecord,
+    record: Box<RequestRecord>,
     /// See [`RequestContext`].
     own_connection: Option<ConnectionId>,
     /// See [`RequestContext`].

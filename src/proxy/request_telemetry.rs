@@ -129,10 +129,10 @@ impl RequestTelemetry {
             .inc();
     }
 
-    /// Starts the record of a request.
-    pub fn begin(&self, method: Option<&Method>, connection: ConnectionInfo) -> RequestRecord {
+    /// Starts the record of a request. Boxed, because it is large and passes through all stages.
+    pub fn begin(&self, method: Option<&Method>, connection: ConnectionInfo) -> Box<RequestRecord> {
         let request_id = self.0.worker.next_number();
-        RequestRecord {
+        Box::new(RequestRecord {
             shared: Arc::clone(&self.0),
             request_id: RequestId::new(request_id),
             started: Instant::now(),
@@ -156,7 +156,7 @@ impl RequestTelemetry {
             memory: None,
             limits: StreamLimits::default(),
             is_recorded: false,
-        }
+        })
     }
 }
 
@@ -367,7 +367,7 @@ impl RequestRecord {
     }
 
     /// Records the response at the end of its body.
-    pub fn close(mut self, response: TaggedResponse) -> Response<Body> {
+    pub fn close(mut self: Box<Self>, response: TaggedResponse) -> Response<Body> {
         if let Some(memory) = &mut self.memory {
             // The head of the request is no longer held.
             memory.shrink_to(REQUEST_BYTES);

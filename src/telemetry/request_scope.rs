@@ -14,7 +14,8 @@ use crate::types::request_id::RequestId;
 use crate::types::trace_context::TraceId;
 
 tokio::task_local! {
-    static SCOPE: RequestScope;
+    /// Boxed, because it is swapped in and out at each poll.
+    static SCOPE: Box<RequestScope>;
 }
 
 /// The request that events refer to.
@@ -69,12 +70,12 @@ impl CallTimes {
 }
 
 impl RequestScope {
-    const fn new(request: Option<RequestTag>, span: Option<ActiveSpan>) -> Self {
-        Self {
+    fn new(request: Option<RequestTag>, span: Option<ActiveSpan>) -> Box<Self> {
+        Box::new(Self {
             request,
             calls: OnceCell::new(),
             span: RefCell::new(span),
-        }
+        })
     }
 
     fn calls(&self) -> &Arc<CallSums> {
@@ -101,7 +102,10 @@ pub fn in_same_request<F: Future>(task: F) -> impl Future<Output = F::Output> {
         }
         inner
     });
-    SCOPE.scope(scope.unwrap_or(RequestScope::new(None, None)), task)
+    SCOPE.scope(
+        scope.unwrap_or_else(|_| RequestScope::new(None, None)),
+        task,
+    )
 }
 
 /// The request that the current task works for.

@@ -11,7 +11,7 @@ use crate::types::body::{BodyEnd, BodyError, BodyObserver};
 /// Observes a response body, cuts it when its limits are reached, and records the request at its
 /// end.
 pub(super) struct ResponseObserver {
-    pub(super) record: RequestRecord,
+    pub(super) record: Box<RequestRecord>,
     pub(super) code: &'static str,
     pub(super) status: u16,
     pub(super) bytes_out: u64,
