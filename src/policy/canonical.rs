@@ -1,22 +1,24 @@
 //! Canonical form: brings an HTTP/2 request into the form of an HTTP/1.1 request (RFC 9113 section
 //! 8.3), so that later stages handle one form only. Requests that have no such form are rejected.
 
-use http::header::{CONTENT_LENGTH, COOKIE, HOST, TE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
 
 use super::request_info::{InvalidRequest, check_method};
 
 /// Connection-specific headers. A request with one is malformed (RFC 9113 section 8.2.2).
-const OF_THE_CONNECTION: [&str; 5] = [
-    "connection",
-    "transfer-encoding",
-    "upgrade",
-    "keep-alive",
-    "proxy-connection",
+static OF_THE_CONNECTION: [HeaderName; 5] = [
+    CONNECTION,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
 ];
 
-/// Brings a request into canonical form. An HTTP/1 request already has it.
+/// Brings a request into canonical form. An HTTP/1 request already has it. `Cookie` fields stay as
+/// they are: browsers send one for each cookie (RFC 9113 section 8.2.3). All are read, and those that
+/// are forwarded become one.
 ///
 /// # Errors
 /// [`InvalidRequest`]: no host or several, a user name in the host, a scheme other than `http` and
@@ -35,13 +37,12 @@ pub fn canonical(parts: &mut Parts) -> Result<(), InvalidRequest> {
     if te_is_more
         || OF_THE_CONNECTION
             .iter()
-            .any(|name| parts.headers.contains_key(*name))
+            .any(|name| parts.headers.contains_key(name))
     {
         return Err(InvalidRequest::ConnectionField);
     }
     set_host(parts)?;
     unify_length(&mut parts.headers)?;
-    join_cookies(&mut parts.headers);
     Ok(())
 }
 
@@ -122,23 +123,6 @@ fn unify_length(headers: &mut HeaderMap) -> Result<(), InvalidRequest> {
     Ok(())
 }
 
-/// Joins `Cookie` fields: browsers send one for each cookie, which improves compression (RFC 9113
-/// section 8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let mut crumbs = headers.get_all(COOKIE).iter();
-    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else {
-        return;
-    };
-    let mut joined = [first.as_bytes(), second.as_bytes()].join(&b"; "[..]);
-    for crumb in crumbs {
-        joined.extend_from_slice(b"; ");
-        joined.extend_from_slice(crumb.as_bytes());
-    }
-    if let Ok(joined) = HeaderValue::try_from(joined) {
-        headers.insert(COOKIE, joined);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use http::Request;
@@ -202,15 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn cookie_fields_are_joined_in_order() {
+    fn cookie_fields_stay_separate_and_in_order() {
         let crumbs = [
             ("cookie", "a=b"),
             ("x-a", "1"),
             ("cookie", " c=d; e=f"),
             ("cookie", "g=h"),
         ];
-        assert_eq!(field(HERE, &crumbs, "cookie"), ["a=b; c=d; e=f; g=h"]);
-        assert_eq!(field(HERE, &[("cookie", "a=b")], "cookie"), ["a=b"]);
+        assert_eq!(field(HERE, &crumbs, "cookie"), ["a=b", "c=d; e=f", "g=h"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! set and expire them. A long value is split into a limited number of chunks. Name prefixes and
 //! the rule that two different values count as none are the protection against cookie tossing.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -171,31 +172,55 @@ pub fn pairs(field: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 /// The cookies of a request, parsed once.
 #[derive(Debug)]
 pub struct RequestCookies<'r> {
-    pairs: Vec<(&'r str, &'r str)>,
+    pairs: Vec<Cookie<'r>>,
+}
+
+/// A cookie. Its value may be no text, because browsers send an app's own cookies as they were set.
+#[derive(Clone, Copy, Debug)]
+struct Cookie<'r> {
+    name: &'r str,
+    value: &'r [u8],
+}
+
+impl<'r> Cookie<'r> {
+    fn parse(pair: &'r [u8]) -> Option<Self> {
+        let (name, value) = pair.split_at_checked(memchr::memchr(b'=', pair)?)?;
+        Some(Self {
+            name: std::str::from_utf8(name).ok()?,
+            value: value.get(1..)?,
+        })
+    }
+
+    fn text(self) -> Option<&'r str> {
+        std::str::from_utf8(self.value).ok()
+    }
 }
 
 /// Maximum number of cookies that are parsed; more are ignored.
 const MAX_COOKIES: usize = 256;
 
+/// The usual number of cookies.
+const USUAL_COOKIES: usize = 8;
+
 impl<'r> RequestCookies<'r> {
-    /// Parses the `Cookie` headers. A pair that is not `name=value` in UTF-8 is skipped, because
-    /// browsers send an app's own cookies as they were set. Only ASCII whitespace is trimmed: to
-    /// browsers, a name that begins with other whitespace is a different name, without the
-    /// protection of a `__Host-` prefix.
-    pub fn read(fields: &'r [HeaderValue]) -> Self {
-        let pairs = fields
-            .iter()
-            .flat_map(pairs)
-            .filter_map(|pair| {
-                let (name, value) = pair.split_at_checked(memchr::memchr(b'=', pair)?)?;
-                Some((
-                    std::str::from_utf8(name).ok()?,
-                    std::str::from_utf8(value.get(1..)?).ok()?,
-                ))
-            })
-            .take(MAX_COOKIES)
-            .collect();
-        Self { pairs }
+    /// Parses the `Cookie` headers. A pair that is not `name=value` is skipped. Only ASCII whitespace
+    /// is trimmed: to browsers, a name that begins with other whitespace is a different name, without
+    /// the protection of a `__Host-` prefix.
+    pub fn read(fields: impl IntoIterator<Item = &'r HeaderValue>) -> Self {
+        let mut parsed = Vec::new();
+        for pair in fields.into_iter().flat_map(pairs) {
+            let Some(cookie) = Cookie::parse(pair) else {
+                continue;
+            };
+            if parsed.len() == MAX_COOKIES {
+                break;
+            }
+            if parsed.is_empty() {
+                parsed.reserve(USUAL_COOKIES);
+            }
+            parsed.push(cookie);
+        }
+        Self { pairs: parsed }
     }
 
     /// No cookies.
@@ -203,21 +228,32 @@ impl<'r> RequestCookies<'r> {
         Self { pairs: Vec::new() }
     }
 
+    fn named(&self, name: &str) -> impl Iterator<Item = Cookie<'r>> {
+        let pairs = self.pairs.iter().copied();
+        pairs.filter(move |cookie| cookie.name == name)
+    }
+
     /// The value of a cookie. Two different values of one name count as none, against cookie
-    /// tossing.
+    /// tossing. A value that is not UTF-8 counts as no cookie.
     pub fn get(&self, name: &str) -> Option<&'r str> {
-        let mut values = self
-            .pairs
-            .iter()
-            .filter(|(found, _)| *found == name)
-            .map(|(_, value)| *value);
+        let mut values = self.named(name).filter_map(Cookie::text);
         let first = values.next()?;
         values.all(|value| value == first).then_some(first)
     }
 
+    /// As [`Self::get`], except that a value that is alone need not be UTF-8.
+    pub fn get_bytes(&self, name: &str) -> Option<&'r [u8]> {
+        let mut values = self.named(name);
+        let first = values.next()?;
+        match values.next() {
+            None => Some(first.value),
+            Some(_) => self.get(name).map(str::as_bytes),
+        }
+    }
+
     /// Whether there is a cookie of this name, also if it has several values.
     pub fn has(&self, name: &str) -> bool {
-        self.pairs.iter().any(|(found, _)| *found == name)
+        self.named(name).any(|cookie| cookie.text().is_some())
     }
 
     /// The cookies whose names start with `prefix`, in the order of the request.
@@ -225,14 +261,14 @@ impl<'r> RequestCookies<'r> {
         &self,
         prefix: &str,
     ) -> impl DoubleEndedIterator<Item = (&'r str, &'r str)> {
-        self.pairs
-            .iter()
-            .copied()
-            .filter(move |(name, _)| name.starts_with(prefix))
+        let pairs = self.pairs.iter();
+        pairs
+            .filter(move |cookie| cookie.name.starts_with(prefix))
+            .filter_map(|cookie| Some((cookie.name, cookie.text()?)))
     }
 
     /// The value of a cookie that may be chunked. A value in one chunk is borrowed.
-    pub fn get_chunked(&self, name: &str) -> Option<std::borrow::Cow<'r, str>> {
+    pub fn get_chunked(&self, name: &str) -> Option<Cow<'r, str>> {
         let first = self.get(name)?;
         let Some(dot) = memchr::memchr(b'.', first.as_bytes()) else {
             return Some(first.into());
@@ -249,10 +285,22 @@ impl<'r> RequestCookies<'r> {
         }
         Some(whole.into())
     }
+
+    /// As [`Self::get_chunked`], except that a value in one chunk need not be UTF-8.
+    pub fn get_chunked_bytes(&self, name: &str) -> Option<Cow<'r, [u8]>> {
+        let first = self.get_bytes(name)?;
+        if memchr::memchr(b'.', first).is_none() {
+            return Some(first.into());
+        }
+        let whole = self.get_chunked(name)?;
+        Some(Cow::Owned(whole.into_owned().into_bytes()))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn names(origin: &str) -> CookieNames {
@@ -436,5 +484,57 @@ mod tests {
         assert!(cookies.has("c"));
         assert_eq!(cookies.get("e"), Some("4"));
         assert_eq!(cookies.get("a"), None);
+    }
+
+    /// The cookies as text, without those that are not UTF-8.
+    fn as_text(fields: &[HeaderValue]) -> Vec<(String, String)> {
+        let fields = fields.iter().map(HeaderValue::as_bytes);
+        let pairs = fields.flat_map(|field| field.split(|byte| *byte == b';'));
+        let texts = pairs.filter_map(|pair| std::str::from_utf8(pair.trim_ascii()).ok());
+        let split = texts.filter_map(|text| text.split_once('='));
+        split
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn cookies_of_any_bytes_are_found_as_in_text(
+            fields in prop::collection::vec("((a|c|c[.]1)=(2[.])?(a|\u{e9}|\\?){0,3}( ?; ?)?){0,4}", 0..4),
+        ) {
+            let value = |field: String| {
+                let bytes = field.into_bytes().into_iter();
+                let bytes = bytes.map(|byte| if byte == b'?' { 0xff } else { byte });
+                HeaderValue::from_bytes(&bytes.collect::<Vec<_>>()).unwrap()
+            };
+            let fields: Vec<HeaderValue> = fields.into_iter().map(value).collect();
+            let (cookies, expected) = (RequestCookies::read(&fields), as_text(&fields));
+            for name in ["a", "c", "c.1", ""] {
+                let named = expected.iter().filter(|(found, _)| found == name);
+                let mut values: Vec<&str> = named.map(|(_, value)| value.as_str()).collect();
+                prop_assert_eq!(cookies.has(name), !values.is_empty());
+                values.dedup();
+                let text = cookies.get(name);
+                prop_assert_eq!(text, (values.len() == 1).then(|| values[0]));
+                let bytes = cookies.get_bytes(name).filter(|bytes| bytes.is_ascii() || text.is_some());
+                prop_assert_eq!(bytes, text.map(str::as_bytes));
+                let whole = cookies.get_chunked_bytes(name).filter(|whole| std::str::from_utf8(whole).is_ok());
+                let chunked = cookies.get_chunked(name);
+                prop_assert_eq!(whole.as_deref(), chunked.as_deref().map(str::as_bytes));
+            }
+        }
+
+        #[test]
+        fn cookies_in_several_fields_are_those_of_one_field(
+            pairs in prop::collection::vec("(a|c|c[.]1)=(2[.])?[a-z]{0,3}", 0..8),
+        ) {
+            let one = headers(&[&pairs.join("; ")]);
+            let several = headers(&pairs.iter().map(String::as_str).collect::<Vec<_>>());
+            let (one, several) = (RequestCookies::read(&one), RequestCookies::read(&several));
+            for name in ["a", "c", "c.1"] {
+                prop_assert_eq!(one.get_chunked_bytes(name), several.get_chunked_bytes(name));
+                prop_assert_eq!(one.has(name), several.has(name));
+            }
+        }
     }
 }

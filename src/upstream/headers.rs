@@ -381,25 +381,25 @@ impl HeaderPolicy {
 
     /// The client's cookies without Doorward's, as one field; `None` if there are no others.
     pub(super) fn app_cookies(&self, client: &HeaderMap) -> Option<HeaderValue> {
-        let mut fields = client.get_all(COOKIE).iter();
-        let first = fields.next()?;
-        if fields.next().is_none() && !pairs(first).any(|pair| self.is_doorward_cookie(pair)) {
+        let fields = client.get_all(COOKIE);
+        let mut several = fields.iter();
+        let first = several.next()?;
+        let mut is_unchanged = several.next().is_none();
+        let mut kept = Vec::new();
+        for pair in fields.iter().flat_map(pairs) {
+            if self.is_doorward_cookie(pair) {
+                is_unchanged = false;
+            } else if !pair.is_empty() {
+                kept.push(pair);
+            }
+        }
+        if is_unchanged {
             return Some(first.clone());
         }
-        let app_pairs = client
-            .get_all(COOKIE)
-            .iter()
-            .flat_map(pairs)
-            .filter(|pair| !self.is_doorward_cookie(pair));
-        let joined = app_pairs
-            .filter(|pair| !pair.is_empty())
-            .collect::<Vec<_>>()
-            .join(&b"; "[..]);
-        if joined.is_empty() {
-            None
-        } else {
-            HeaderValue::from_bytes(&joined).ok()
+        if kept.is_empty() {
+            return None;
         }
+        HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok()
     }
 
     /// Prefixes are compared case-insensitively, as browsers do for `__Host-` and `__Secure-`. A

@@ -504,3 +504,15 @@ fn trace_replaces_the_fields_of_the_client() {
         assert_eq!(state, None);
     }
 }
+
+proptest! {
+    #[test]
+    fn cookies_in_several_fields_are_forwarded_as_in_one(
+        pairs in prop::collection::vec("(__Host-doorward_)?[a-c]{1,3}=[a-z]{0,4}", 1..8),
+    ) {
+        let joined = pairs.join("; ");
+        let several: Vec<_> = pairs.iter().map(|pair| ("cookie", pair.as_str())).collect();
+        let forwarded = |fields: &[(&str, &str)]| policy().app_cookies(&map(fields));
+        prop_assert_eq!(forwarded(&several), forwarded(&[("cookie", &joined)]));
+    }
+}
