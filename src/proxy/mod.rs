@@ -40,7 +40,7 @@ use crate::auth::Auth;
 use crate::auth::assertion::{AssertionCache, AssertionSigner};
 use crate::auth::bearer::authenticate::TokenCache;
 use crate::auth::session::authentication::Authentication;
-use crate::auth::session::open::SessionCache;
+use crate::auth::session::cache::SessionCache;
 use crate::auth::session::writer::UpdateTarget;
 use crate::auth::session_list::ClientOfRequest;
 use crate::limits::{ClientKey, on_behalf_of};

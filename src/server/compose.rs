@@ -16,7 +16,7 @@ use crate::auth::Auth;
 use crate::auth::app::AppAuth;
 use crate::auth::assertion::{AssertionCache, AssertionSigner};
 use crate::auth::bearer::authenticate::TokenCache;
-use crate::auth::session::open::SessionCache;
+use crate::auth::session::cache::SessionCache;
 use crate::auth::session_list::{ClientDetail, SessionListSettings};
 use crate::config::{AppConfig, Config};
 use crate::dns::Resolver;

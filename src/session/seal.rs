@@ -122,12 +122,20 @@ pub struct Binding {
 /// Seals and opens payloads of one purpose for one app.
 pub struct Seal<P> {
     ring: Arc<KeyRing>,
-    associated: Vec<u8>,
+    associated: Arc<[u8]>,
     purpose: PhantomData<fn() -> P>,
 }
 
 /// The nonce and tag of a seal, which identify it as a hash of its content would.
 pub type SealId = [u8; NONCE + TAG];
+
+/// A text that a seal has opened. The same text opens to the same payload, by the same keys, for the
+/// same purpose and app: a cached payload needs no further decryption.
+pub struct OpenedText {
+    ring: Arc<KeyRing>,
+    associated: Arc<[u8]>,
+    text: Box<[u8]>,
+}
 
 /// An opened seal: authenticated plaintext.
 #[derive(Debug)]
@@ -154,7 +162,7 @@ impl<P: Purpose> Seal<P> {
         }
         Self {
             ring,
-            associated,
+            associated: associated.into(),
             purpose: PhantomData,
         }
     }
@@ -177,7 +185,7 @@ impl<P: Purpose> Seal<P> {
     }
 
     fn associated_at(&self, location: &str) -> Vec<u8> {
-        let mut associated = self.associated.clone();
+        let mut associated = self.associated.to_vec();
         add_part(&mut associated, location);
         associated
     }
@@ -246,6 +254,22 @@ impl<P: Purpose> Seal<P> {
             stamp,
             key_age,
         })
+    }
+
+    /// Remembers a text that this seal has just opened.
+    pub fn remember(&self, text: &str) -> OpenedText {
+        OpenedText {
+            ring: Arc::clone(&self.ring),
+            associated: Arc::clone(&self.associated),
+            text: text.as_bytes().into(),
+        }
+    }
+
+    /// Whether this seal has opened the same text.
+    pub fn has_opened(&self, opened: &OpenedText, text: &[u8]) -> bool {
+        Arc::ptr_eq(&opened.ring, &self.ring)
+            && opened.associated == self.associated
+            && *opened.text == *text
     }
 
     /// Whether it opens `text`.
@@ -358,6 +382,36 @@ mod tests {
         for other in others {
             assert!(sealer::<Note>(ring(), &other).open(&text).is_none());
         }
+    }
+
+    #[test]
+    fn only_the_seal_that_opened_a_text_has_opened_it() {
+        let ring = Arc::new(KeyRing::new(key(1), vec![]));
+        let seal = Seal::<Note>::new(Arc::clone(&ring), &binding());
+        let text = seal.seal(&"x".into(), [0; 12]).unwrap();
+        let opened = seal.remember(&text);
+        assert!(seal.has_opened(&opened, text.as_bytes()));
+        assert!(
+            Seal::<Note>::new(Arc::clone(&ring), &binding()).has_opened(&opened, text.as_bytes())
+        );
+        for at in 0..text.len() {
+            let mut changed = text.clone().into_bytes();
+            changed[at] ^= 1;
+            assert!(!seal.has_opened(&opened, &changed), "changed at {at}");
+            assert!(
+                !seal.has_opened(&opened, &text.as_bytes()[..at]),
+                "cut at {at}"
+            );
+        }
+        let other = Binding {
+            origin: "https://forum.example.com".into(),
+            ..binding()
+        };
+        let text = text.as_bytes();
+        assert!(!Seal::<Note>::new(Arc::clone(&ring), &other).has_opened(&opened, text));
+        assert!(!Seal::<Other>::new(ring, &binding()).has_opened(&opened, text));
+        let reloaded = KeyRing::new(key(1), vec![]);
+        assert!(!sealer::<Note>(reloaded, &binding()).has_opened(&opened, text));
     }
 
     #[test]

@@ -12,8 +12,9 @@ use crate::auth::bearer::dpop::{DpopTarget, DpopVerifier};
 use crate::auth::context::Context;
 use crate::auth::revocation::replication::RevocationReplicator;
 use crate::auth::session::authentication::{Authentication, SessionUpdate};
+use crate::auth::session::cache::SessionCache;
 use crate::auth::session::key_rotation::KeyRotation;
-use crate::auth::session::open::{OpenedSession, SessionCache, SessionOpener};
+use crate::auth::session::open::{OpenedSession, SessionOpener};
 use crate::auth::session::writer::SessionWriter;
 use crate::auth::session_validity::{SessionValidity, key_of_jwt};
 use crate::policy::decide::Caller;
@@ -74,16 +75,13 @@ impl NativeAuthenticator {
         let token = credentials.access_token;
         let sealed = token.strip_prefix(NativeAccess::PREFIX).unwrap_or_default();
         let seal = &app.seals.native_access;
-        let opened = self.opener.open(app, position, seal, sealed, cache, now);
-        let Some(OpenedSession {
-            session,
-            key_age,
-            is_new,
-            ..
-        }) = opened
-        else {
+        let opened = self
+            .opener
+            .open(app, position, seal, sealed.as_bytes(), cache, now);
+        let Some(OpenedSession { cached, is_new }) = opened else {
             return rejected(credentials, UNKNOWN);
         };
+        let (session, key_age) = (Arc::clone(&cached.session), cached.key_age);
         let bound_to = session.bound_to.clone();
         if bound_to.is_some() && mode == ResumeMode::ReadOnly {
             // Public paths do not verify proofs.

@@ -9,11 +9,10 @@ use crate::auth::error::FailureCause;
 use crate::auth::refresh::single_flight::TokenRefresher;
 use crate::auth::revocation::replication::RevocationReplicator;
 use crate::auth::session::authentication::{Authentication, SessionUpdate};
+use crate::auth::session::cache::SessionCache;
 use crate::auth::session::device_gate::DeviceGate;
 use crate::auth::session::key_rotation::KeyRotation;
-use crate::auth::session::open::{
-    SessionCache, SessionOpener, open_jwt, open_refresh, opens_jwt, opens_refresh,
-};
+use crate::auth::session::open::{SessionOpener, open_jwt, open_refresh, opens_jwt, opens_refresh};
 use crate::auth::session::outage_grace::{GraceFailures, OutageGrace, StaleRequest};
 use crate::auth::session::stream::StreamActivity;
 use crate::auth::session_validity::{SessionValidity, is_known_key};
@@ -255,12 +254,12 @@ impl SessionAuthenticator {
         now: Timestamp,
     ) -> OpenedCookies {
         let names = &app.app.cookies;
-        let opened = cookies.get_chunked(&names.jwt).and_then(|value| {
+        let opened = cookies.get_chunked_bytes(&names.jwt).and_then(|value| {
             self.opener
                 .open(app, position, &app.seals.jwt, &value, cache, now)
         });
         let valid = opened.as_ref().filter(|opened| {
-            let session = &opened.session;
+            let session = &opened.cached.session;
             now < session.valid_until && session.key.is_none_or(|key| is_known_key(app, &key))
         });
         let jwt_is_valid = valid.is_some();
@@ -270,17 +269,19 @@ impl SessionAuthenticator {
             None => open_refresh(app, cookies),
         };
         let is_new = opened.as_ref().is_some_and(|opened| opened.is_new);
-        let (jwt, key_age) = match opened {
-            Some(opened) => (Some(opened.session), Some(opened.key_age)),
-            None => (None, None),
+        let cached = opened.map(|opened| opened.cached);
+        let activity = match (&cached, &refresh) {
+            (None, None) => None,
+            (Some(cached), _) => cookies
+                .get_bytes(&names.activity)
+                .and_then(|value| cached.activity(&app.seals.activity, value)),
+            (None, Some(_)) => cookies
+                .get(&names.activity)
+                .and_then(|value| app.seals.activity.open(value)),
         };
-        let activity = if jwt.is_some() || refresh.is_some() {
-            let value = cookies.get(&names.activity);
-            value.and_then(|value| app.seals.activity.open(value))
-        } else {
-            None
-        };
-        let is_unreadable = |name: &str, opened: bool| cookies.has(name) && !opened;
+        let key_age = cached.as_ref().map(|cached| cached.key_age);
+        let jwt = cached.map(|cached| Arc::clone(&cached.session));
+        let is_unreadable = |name: &str, opened: bool| !opened && cookies.has(name);
         let unreadable = is_unreadable(&names.jwt, jwt.is_some())
             || (!jwt_is_valid && is_unreadable(&names.refresh, refresh.is_some()));
         OpenedCookies {

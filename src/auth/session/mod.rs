@@ -2,6 +2,7 @@
 
 pub mod authenticate;
 pub mod authentication;
+pub mod cache;
 pub mod cookies;
 pub(in crate::auth) mod device_gate;
 pub(in crate::auth) mod key_rotation;

@@ -1,70 +1,25 @@
 //! Decrypts session cookies and native access tokens. Parsed sessions are cached per worker.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
-
-use quick_cache::sync::Cache;
+use std::sync::Arc;
 
 use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
 use crate::auth::refresh::generations::NewestGenerations;
 use crate::auth::refresh::revoke::{RevocableSession, SessionKey};
 use crate::auth::refresh::rotations::Rotations;
+use crate::auth::session::cache::{CachedSession, SessionCache};
 use crate::session::cookie::RequestCookies;
 use crate::session::grant::RefreshGrant;
 use crate::session::jwt::SessionJwt;
-use crate::session::seal::{KeyAge, Purpose, Seal, SealId, read_payload};
-use crate::session::validity::Session;
+use crate::session::seal::{Purpose, Seal, read_payload};
 use crate::types::oauth::{Generation, SessionId};
 use crate::types::time::Timestamp;
 
-/// Sessions by position of the app and seal: a cached session is not parsed again, and its identity headers are
-/// built once. One cache per worker.
-pub struct SessionCache(Cache<(usize, SealId), Arc<CachedSession>>);
-
-/// How long after a failure the store is told again that a client has its tokens.
-const CONFIRMATION_RETRY_INTERVAL: Duration = Duration::from_secs(1);
-
-/// A parsed session, and the refresh cookie that was found to belong to it.
-struct CachedSession {
-    session: Arc<Session>,
-    refresh: OnceLock<SealHead>,
-    /// From when the next request confirms the generation again, in seconds since the epoch. 0 if
-    /// there is nothing to repeat.
-    confirm_from: AtomicU64,
-}
-
-impl CachedSession {
-    fn retry_confirmation(&self, now: Timestamp) {
-        let from = now.plus(CONFIRMATION_RETRY_INTERVAL).secs();
-        self.confirm_from.store(from, Ordering::Relaxed);
-    }
-
-    /// Whether a failed confirmation is to be repeated. True for one caller.
-    fn takes_confirmation(&self, now: Timestamp) -> bool {
-        let from = self.confirm_from.load(Ordering::Relaxed);
-        from != 0 && from <= now.secs() && self.confirm_from.swap(0, Ordering::Relaxed) != 0
-    }
-}
-
-/// The beginning of a sealed cookie: it contains the nonce, so that no two seals have the same.
-type SealHead = [u8; 26];
-
-impl SessionCache {
-    /// Creates a cache of at most `sessions` entries.
-    pub fn new(sessions: usize) -> Self {
-        Self(Cache::new(sessions))
-    }
-}
-
-/// A decrypted session, and the age of the key that sealed it.
+/// A decrypted session.
 pub(in crate::auth) struct OpenedSession {
-    pub(in crate::auth) session: Arc<Session>,
-    pub(in crate::auth) key_age: KeyAge,
+    pub(in crate::auth) cached: Arc<CachedSession>,
     /// Whether it was not in the cache.
     pub(in crate::auth) is_new: bool,
-    cached: Arc<CachedSession>,
 }
 
 impl OpenedSession {
@@ -76,17 +31,15 @@ impl OpenedSession {
         app: &AppAuth,
         cookies: &RequestCookies<'_>,
     ) -> Option<RefreshGrant> {
-        let value = cookies.get(&app.app.cookies.refresh)?;
-        let head = value.as_bytes().first_chunk::<26>()?;
-        if self.cached.refresh.get() == Some(head) {
+        let value = cookies.get_bytes(&app.app.cookies.refresh)?;
+        if self.cached.owns_refresh(value) {
             return None;
         }
         let refresh = open_refresh(app, cookies)?;
-        if refresh.sid != self.session.sid {
+        if refresh.sid != self.cached.session.sid {
             return Some(refresh);
         }
-        // Another tab may have set it meanwhile.
-        let _ = self.cached.refresh.set(*head);
+        self.cached.set_refresh(value);
         None
     }
 }
@@ -108,45 +61,35 @@ impl SessionOpener {
         }
     }
 
-    /// The session of a sealed token of the app at this position. A cached session is returned
-    /// without parsing.
+    /// The session of a sealed token of the app at this position. A token in the cache is not
+    /// decrypted again.
     pub(in crate::auth) fn open<P: Purpose<Payload = SessionJwt>>(
         &self,
         app: &Arc<AppAuth>,
         position: usize,
         seal: &Seal<P>,
-        text: &str,
+        text: &[u8],
         cache: &SessionCache,
         now: Timestamp,
     ) -> Option<OpenedSession> {
-        let mut buffer = Vec::with_capacity(text.len());
-        let opened = seal.open_into(text, &mut buffer)?;
-        let (key, key_age) = ((position, opened.stamp), opened.key_age);
-        if let Some(cached) = cache.0.get(&key) {
+        if let Some(cached) = cache.get(position, seal, text) {
             if cached.takes_confirmation(now) {
                 self.confirm_generation(app, &cached, now);
             }
             return Some(OpenedSession {
-                session: Arc::clone(&cached.session),
-                key_age,
-                is_new: false,
                 cached,
+                is_new: false,
             });
         }
+        let text = std::str::from_utf8(text).ok()?;
+        let mut buffer = Vec::with_capacity(text.len());
+        let opened = seal.open_into(text, &mut buffer)?;
         let session = app.session_of(&read_payload::<P>(&opened)?)?;
-        let session = Arc::new(session);
-        let cached = Arc::new(CachedSession {
-            session: Arc::clone(&session),
-            refresh: OnceLock::new(),
-            confirm_from: AtomicU64::new(0),
-        });
-        cache.0.insert(key, Arc::clone(&cached));
+        let cached = cache.insert(position, seal, text, session, opened.key_age);
         self.confirm_generation(app, &cached, now);
         Some(OpenedSession {
-            session,
-            key_age,
-            is_new: true,
             cached,
+            is_new: true,
         })
     }
 

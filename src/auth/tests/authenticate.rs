@@ -7,7 +7,7 @@ use super::provider::{Scripted, ScriptedProvider, Tokens};
 use super::{Options, Setup};
 use crate::auth::refresh::revoke::SessionKey;
 use crate::auth::session::authentication::{Authentication, SessionUpdate};
-use crate::auth::session::open::{SessionCache, open_jwt};
+use crate::auth::session::open::open_jwt;
 use crate::auth::session::writer::UpdateTarget;
 use crate::policy::decide::Caller;
 use crate::policy::route::ResumeMode;
@@ -16,7 +16,7 @@ use crate::types::oauth::Generation;
 
 impl Browser {
     /// Authenticates a request and handles the response.
-    async fn request(&mut self, setup: &Setup, mode: ResumeMode) -> &'static str {
+    pub(super) async fn request(&mut self, setup: &Setup, mode: ResumeMode) -> &'static str {
         let authentication = self.authenticate(setup, mode).await;
         let result = caller_of(&authentication);
         let header = self.header();
@@ -37,11 +37,10 @@ impl Browser {
     async fn authenticate(&self, setup: &Setup, mode: ResumeMode) -> Authentication {
         let header = self.header();
         let cookies = RequestCookies::read(&header);
-        let cache = SessionCache::new(10);
         let app_ref = setup.app_ref();
         setup
             .sessions
-            .authenticate(app_ref, &cookies, mode, &cache)
+            .authenticate(app_ref, &cookies, mode, &setup.cache)
             .await
     }
 

@@ -13,7 +13,7 @@ use crate::types::net::Origin;
 use crate::types::oauth::{Generation, SessionId, Subject};
 
 /// The app of `setup` with a wildcard, and at two of its hosts.
-fn at_hosts(app: &AppAuth) -> [AppAuth; 2] {
+pub(super) fn at_hosts(app: &AppAuth) -> [AppAuth; 2] {
     let mut wildcard = (*app.app).clone();
     wildcard.origin = Origin::parse("https://*.apps.example.com").unwrap();
     wildcard.hosts = AppHosts::Wildcard(Wildcard {

@@ -10,6 +10,7 @@ mod redeem;
 mod refresh;
 mod replicas;
 mod revocation;
+mod session_cache;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::auth::refresh::rotations::Rotations;
 use crate::auth::refresh::single_flight::{RefreshHandle, TokenRefresher};
 use crate::auth::revocation::replication::RevocationReplicator;
 use crate::auth::session::authenticate::SessionAuthenticator;
+use crate::auth::session::cache::SessionCache;
 use crate::auth::session::key_rotation::KeyRotation;
 use crate::auth::session::open::SessionOpener;
 use crate::auth::session::stream::StreamActivity;
@@ -82,6 +84,7 @@ struct Setup {
     refresher: Arc<TokenRefresher>,
     revoker: SessionRevoker,
     app: Arc<AppAuth>,
+    cache: SessionCache,
     clock: Arc<ManualClock>,
 }
 
@@ -177,6 +180,7 @@ impl Setup {
             context,
             revoker,
             app,
+            cache: SessionCache::new(10),
             clock,
         }
     }
