@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use http::{HeaderMap, header};
 use ipnet::IpNet;
 
+use crate::types::digits::push_address;
+
 /// Peers whose forwarding header is trusted. None by default.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies {
@@ -153,10 +155,15 @@ impl ClientAddress {
 fn forwarded_for(chain: &[IpAddr]) -> String {
     match chain {
         [] => "unknown".to_owned(),
-        [one] => one.to_string(),
-        several => {
-            let texts: Vec<_> = several.iter().rev().map(ToString::to_string).collect();
-            texts.join(", ")
+        chain => {
+            let mut text = Vec::with_capacity(15 * chain.len());
+            for (at, address) in chain.iter().rev().enumerate() {
+                if at > 0 {
+                    text.extend_from_slice(b", ");
+                }
+                push_address(&mut text, *address);
+            }
+            String::from_utf8(text).unwrap_or_default()
         }
     }
 }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::log_format::LogFormat;
+use crate::types::digits::{last_digit, push_address, push_number};
 use crate::types::time::Timestamp;
 
 /// The most that an entry holds of one text from the client, in bytes before escaping.
@@ -163,48 +164,14 @@ fn escaped(out: &mut Vec<u8>, value: &str) {
     }
 }
 
-fn push_address(out: &mut Vec<u8>, address: IpAddr) {
-    match address {
-        IpAddr::V4(address) => {
-            for (at, octet) in address.octets().into_iter().enumerate() {
-                if at > 0 {
-                    out.push(b'.');
-                }
-                push_number(out, octet.into());
-            }
-        }
-        // Writing to a Vec cannot fail; addresses need no escaping.
-        IpAddr::V6(address) => drop(write!(out, "{address}")),
-    }
-}
-
-/// Writes a number. `std::fmt` takes five times as long, and an entry has ten numbers.
-pub(super) fn push_number(out: &mut Vec<u8>, mut number: u64) {
-    let start = out.len();
-    loop {
-        out.push(digit(number));
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    if let Some(written) = out.get_mut(start..) {
-        written.reverse();
-    }
-}
-
 /// The last `N` digits, with leading zeros.
 fn push_digits<const N: usize>(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [b'0'; N];
     for slot in digits.iter_mut().rev() {
-        *slot = digit(number);
+        *slot = last_digit(number);
         number /= 10;
     }
     out.extend_from_slice(&digits);
-}
-
-const fn digit(number: u64) -> u8 {
-    b'0' + (number % 10) as u8
 }
 
 /// RFC 3339 in UTC.

@@ -9,7 +9,8 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::entry::{push_number, push_time};
+use super::entry::push_time;
+use crate::types::digits::push_number;
 use crate::types::time::Timestamp;
 
 /// How long one connection attempt and one write may take.

@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod color;
+pub mod digits;
 pub mod files;
 pub mod host_label;
 pub mod logo;

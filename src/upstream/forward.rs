@@ -247,14 +247,14 @@ impl Http1Exchange<'_> {
     fn write_head(&self, out: &mut Vec<u8>) {
         let plan = &self.upstream.plan;
         write_request_line(out, &self.client.method, self.request.target);
-        write_field(out, &HOST, &plan.host_of(self.request));
+        write_field(out, &HOST, plan.host_of(self.request));
         plan.headers
             .each_upstream_field(&self.client.headers, self.request, |name, value| {
                 write_field(out, name, value)
             });
         let upgrade = self.upgrade.then(upgrade::fields).into_iter().flatten();
         for (name, value) in self.framing.field().into_iter().chain(upgrade) {
-            write_field(out, &name, &value);
+            write_field(out, &name, (&value).into());
         }
         out.extend_from_slice(b"\r\n");
     }

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::connection_auth;
 use super::credentials::UpstreamCredentials;
+use super::field_value::FieldValue;
 use super::folded_name::{folded, folds_to, has_folded_prefix};
 use super::foreign_identity;
 use super::loop_guard::{CDN_LOOP, LoopGuard};
@@ -269,7 +270,7 @@ impl HeaderPolicy {
         let mut headers =
             HeaderMap::with_capacity(client.len() + forward.identity_headers.len() + 7);
         self.each_upstream_field(client, forward, |name, value| {
-            headers.append(name.clone(), value.clone());
+            headers.append(name.clone(), value.to_header_value());
         });
         headers
     }
@@ -279,7 +280,7 @@ impl HeaderPolicy {
         &self,
         client: &HeaderMap,
         forward: &ForwardRequest<'_>,
-        mut put: impl FnMut(&HeaderName, &HeaderValue),
+        mut put: impl FnMut(&HeaderName, FieldValue<'_>),
     ) {
         let nominated = Nominated::read(client);
         for (name, value) in client {
@@ -290,29 +291,33 @@ impl HeaderPolicy {
                 || (*name == AUTHORIZATION && !self.forwards_authorization(value))
                 || nominated.contains(name);
             if !dropped {
-                put(name, value);
+                put(name, value.into());
             }
         }
         if let Some(cookies) = self.app_cookies(client) {
-            put(&COOKIE, &cookies);
+            put(&COOKIE, (&cookies).into());
         }
         for (name, value) in forward.identity_headers {
-            put(name, value);
+            put(name, value.into());
         }
         if let Some(assertion) = forward.credentials.assertion {
-            put(&ASSERTION, assertion);
+            put(&ASSERTION, assertion.into());
         }
         if forward.credentials.are_sent {
+            let token = forward.credentials.token;
             self.credentials
-                .each_field(forward.credentials.token, &mut put);
+                .each_field(token, |name, value| put(name, value.into()));
         }
-        self.request_edits.each_field(&forward.facts, &mut put);
+        self.request_edits
+            .each_field(&forward.facts, |name, value| put(name, value.into()));
         if let Some(guard) = &self.loop_guard {
-            put(&CDN_LOOP, guard.id());
+            put(&CDN_LOOP, guard.id().into());
         }
-        put(&X_REQUEST_ID, &forward.facts.request_id.header_value());
+        if let Some(value) = FieldValue::text(forward.facts.request_id.as_str()) {
+            put(&X_REQUEST_ID, value);
+        }
         if let Some(trace) = forward.trace {
-            put(&TRACEPARENT, &trace.context.header_value());
+            put(&TRACEPARENT, (&trace.context.header_value()).into());
         }
         for (name, value) in [
             (
@@ -328,17 +333,17 @@ impl HeaderPolicy {
                 forward.forwarded_host,
             ),
         ] {
-            if let Ok(value) = HeaderValue::from_str(value) {
-                put(&name, &value);
+            if let Some(value) = FieldValue::text(value) {
+                put(&name, value);
             }
         }
         let stripped = forward.route.map(|route| route.strip_prefix.as_str());
         if let Some(prefix) = stripped.filter(|prefix| !prefix.is_empty())
-            && let Ok(value) = HeaderValue::from_str(prefix)
+            && let Some(value) = FieldValue::text(prefix)
         {
             put(
                 &const { HeaderName::from_static("x-forwarded-prefix") },
-                &value,
+                value,
             );
         }
     }

@@ -12,6 +12,7 @@ mod dial;
 mod dial_record;
 mod edge;
 mod error;
+mod field_value;
 mod folded_name;
 mod foreign_identity;
 mod forward;

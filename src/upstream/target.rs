@@ -14,6 +14,7 @@ use rustls_platform_verifier::BuilderVerifierExt as _;
 use super::address::{HostPort, UpstreamUrl};
 use super::client_certificate::ClientCertificate;
 use super::dial_record::{DialRecord, LastDial};
+use super::field_value::FieldValue;
 use super::headers::HeaderPolicy;
 use super::public_urls::PublicUrls;
 use super::request::ForwardRequest;
@@ -299,22 +300,22 @@ impl UpstreamPlan {
     }
 
     /// The `Host` field of a request.
-    pub(super) fn host_of(&self, request: &ForwardRequest<'_>) -> HeaderValue {
+    pub(super) fn host_of<'v>(&'v self, request: &ForwardRequest<'v>) -> FieldValue<'v> {
         match &self.settings.host {
             UpstreamHost::Client => {
-                HeaderValue::from_str(request.forwarded_host).unwrap_or_else(|_| self.host.clone())
+                FieldValue::text(request.forwarded_host).unwrap_or((&self.host).into())
             }
-            UpstreamHost::Upstream => self.host.clone(),
-            UpstreamHost::Fixed(host) => host.clone(),
+            UpstreamHost::Upstream => (&self.host).into(),
+            UpstreamHost::Fixed(host) => host.into(),
         }
     }
 
     /// Changes the header fields of a response.
     pub(super) fn sanitize_response(&self, headers: &mut HeaderMap, request: &ForwardRequest<'_>) {
         if let Some(route) = request.route {
-            let host = self.host_of(request);
+            let own = [FieldValue::from(&self.host), self.host_of(request)];
             let urls = PublicUrls {
-                own: [&self.host, &host].map(|own| own.to_str().unwrap_or_default()),
+                own: own.map(|own| own.as_str().unwrap_or_default()),
                 scheme: request.forwarded_proto,
                 authority: request.forwarded_host,
                 route,

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use httparse::{ParserConfig, Status};
 
+use crate::upstream::field_value::FieldValue;
+
 /// Maximum number of fields in a response head.
 const MAX_FIELDS: usize = 128;
 
@@ -29,7 +31,11 @@ pub(in crate::upstream) fn write_request_line(out: &mut Vec<u8>, method: &Method
 }
 
 /// Writes a header field.
-pub(in crate::upstream) fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+pub(in crate::upstream) fn write_field(
+    out: &mut Vec<u8>,
+    name: &HeaderName,
+    value: FieldValue<'_>,
+) {
     out.extend_from_slice(name.as_str().as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value.as_bytes());
