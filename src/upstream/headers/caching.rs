@@ -17,7 +17,9 @@ static CACHE_CONTROL_OVERRIDES: [HeaderName; 7] = [
 /// Adds `private`, which keeps a response out of shared caches, also one that would be cached
 /// heuristically (RFC 9111 section 5.2.2).
 pub(super) fn make_private(headers: &mut HeaderMap) {
-    for name in &CACHE_CONTROL_OVERRIDES {
+    let is_override = |name: &&HeaderName| CACHE_CONTROL_OVERRIDES.contains(name);
+    let overrides: Vec<HeaderName> = headers.keys().filter(is_override).cloned().collect();
+    for name in overrides {
         headers.remove(name);
     }
     if !headers.contains_key(CACHE_CONTROL) {

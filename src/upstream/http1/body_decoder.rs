@@ -67,12 +67,9 @@ impl BodyDecoder {
         } = head;
         let chunked = is_chunked(headers)?;
         let length = content_length(headers);
-        headers.remove(CONTENT_LENGTH);
         let keep_alive = keeps_alive(headers, *version);
         if *method == Method::HEAD || *status == StatusCode::NOT_MODIFIED {
-            if let Some(length) = length? {
-                headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-            }
+            set_length(headers, length?);
             return Ok(ResponseFraming {
                 decoder: Self::Length(0),
                 keep_alive: keep_alive && (*method == Method::HEAD || !chunked),
@@ -81,6 +78,7 @@ impl BodyDecoder {
         if *status == StatusCode::NO_CONTENT {
             // A body that is announced although there must be none may still arrive, possibly late.
             let announces_body = chunked || !matches!(length, Ok(None | Some(0)));
+            set_length(headers, None);
             return Ok(ResponseFraming {
                 decoder: Self::Length(0),
                 keep_alive: keep_alive && !announces_body,
@@ -90,20 +88,20 @@ impl BodyDecoder {
             if *version == Version::HTTP_10 {
                 return Err("chunked coding in HTTP/1.0".to_owned());
             }
+            set_length(headers, None);
             // RFC 9112 section 6.3: both fields together may be response smuggling.
             return Ok(ResponseFraming {
                 decoder: Self::Chunked(ChunkState::SizeLine),
                 keep_alive: keep_alive && matches!(length, Ok(None)),
             });
         }
-        Ok(match length? {
-            Some(length) => {
-                headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-                ResponseFraming {
-                    decoder: Self::Length(length),
-                    keep_alive,
-                }
-            }
+        let length = length?;
+        set_length(headers, length);
+        Ok(match length {
+            Some(length) => ResponseFraming {
+                decoder: Self::Length(length),
+                keep_alive,
+            },
             None => ResponseFraming {
                 decoder: Self::UntilClose,
                 keep_alive: false,
@@ -250,6 +248,23 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, String> {
         }
     }
     Ok(agreed)
+}
+
+/// Leaves one `Content-Length` of this value, in canonical form, or none. `length` is the one on which
+/// all fields agree.
+fn set_length(headers: &mut HeaderMap, length: Option<u64>) {
+    let Some(length) = length else {
+        headers.remove(CONTENT_LENGTH);
+        return;
+    };
+    let mut fields = headers.get_all(CONTENT_LENGTH).iter();
+    let is_canonical = match (fields.next().map(HeaderValue::as_bytes), fields.next()) {
+        (Some(digits), None) => digits == b"0" || !digits.starts_with(b"0"),
+        (Some(_) | None, _) => false,
+    };
+    if !is_canonical {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
 }
 
 /// Whether the connection persists (RFC 9112 section 9.3).
