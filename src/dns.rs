@@ -187,6 +187,14 @@ impl Resolver {
         self.resolve(host).await
     }
 
+    /// How long the known addresses of `host` are used. `None` if there are none.
+    pub(crate) fn valid_for(&self, host: &str) -> Option<Duration> {
+        match lock(&self.0.names).get(host)? {
+            Entry::Known { until, .. } => Some(until.since(self.0.clock.now()).max(MIN_TTL)),
+            Entry::InFlight(_) => None,
+        }
+    }
+
     /// Returns a known answer, joins the lookup in flight, or starts one.
     fn begin(&self, host: &str) -> Step {
         let now = self.0.clock.now();

@@ -103,6 +103,18 @@ pub struct UpstreamStatus {
     pub last_dial: Option<&'static str>,
     /// The seconds since then.
     pub seconds_ago: Option<u64>,
+    /// The addresses of the app and its routes, if there are several.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub addresses: BTreeMap<String, AddressStatus>,
+}
+
+/// One of several addresses of an upstream.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct AddressStatus {
+    /// `working`, `on_trial`, `ejected` or `unhealthy`.
+    pub state: &'static str,
+    /// Requests whose response is not complete.
+    pub in_flight: usize,
 }
 
 /// The whole report.

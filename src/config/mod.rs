@@ -19,6 +19,7 @@ mod raw;
 mod raw_assertion;
 mod raw_credentials;
 mod raw_headers;
+mod raw_health_check;
 mod raw_limits;
 mod raw_native;
 mod raw_pages;

@@ -11,6 +11,7 @@ use super::keywords::{
 pub(super) use super::raw_assertion::{RawAssertion, RawAssertionKeys};
 use super::raw_credentials::{RawTokenExchange, RawUpstreamBasicAuth};
 pub(super) use super::raw_headers::RawHeaderEdits;
+pub(super) use super::raw_health_check::RawHealthCheck;
 pub(super) use super::raw_limits::{RawClientLimit, RawClientLimits, RawMaintenance};
 pub(super) use super::raw_native::RawNative;
 use super::raw_pages::RawPages;
@@ -20,7 +21,7 @@ use super::raw_routes::RawRoute;
 use super::raw_rules::RawRule;
 pub(super) use super::raw_tls::{RawCertificate, RawTls};
 use super::values::HumanDuration;
-pub(super) use super::values::{List, Named};
+pub(super) use super::values::{List, Named, OneOrMany};
 use crate::auth::app::{OnReuse, RevocationMode, Userinfo};
 use crate::auth::session_list::ClientDetail;
 use crate::oidc::{
@@ -179,7 +180,7 @@ pub(super) struct RawApp {
     pub(super) wildcard_labels: Option<List<String>>,
     pub(super) wildcard_max_hosts: Option<u32>,
     pub(super) dangerously_allow_http_public_url: Option<bool>,
-    pub(super) upstream: Option<String>,
+    pub(super) upstream: Option<OneOrMany>,
     pub(super) upstream_protocol: Option<UpstreamProtocol>,
     pub(super) upstream_ping_interval: Option<HumanDuration>,
     pub(super) upstream_max_connections: Option<u32>,
@@ -191,6 +192,9 @@ pub(super) struct RawApp {
     pub(super) upstream_key_file: Option<String>,
     pub(super) upstream_server_name: Option<String>,
     pub(super) upstream_host: Option<String>,
+    pub(super) upstream_address_timeout: Option<HumanDuration>,
+    pub(super) upstream_max_ejected_percent: Option<u32>,
+    pub(super) upstream_retry_statuses: Option<List<u32>>,
     pub(super) authorization_header: Option<AuthorizationHeader>,
     pub(super) dangerously_forward_headers: Option<List<String>>,
     pub(super) connect_timeout: Option<HumanDuration>,
@@ -257,6 +261,7 @@ pub(super) struct RawApp {
     pub(super) upstream_basic_auth: Option<RawUpstreamBasicAuth>,
     pub(super) upstream_bearer_file: Option<String>,
     pub(super) token_exchange: Option<RawTokenExchange>,
+    pub(super) health_check: Option<RawHealthCheck>,
 }
 
 #[derive(Default, Deserialize)]
@@ -397,7 +402,7 @@ mod tests {
             "require_registration",
             "webhooks",
         ];
-        let tables: [(&[&str], &[&str]); 31] = [
+        let tables: [(&[&str], &[&str]); 32] = [
             (&["apps", "wiki"], &SEVERAL_PROVIDERS),
             (&[], keys_of::<RawConfig>()),
             (&["server"], keys_of::<RawServer>()),
@@ -450,6 +455,10 @@ mod tests {
             (
                 &["apps", "store", "client_limits", "session"],
                 keys_of::<RawClientLimit>(),
+            ),
+            (
+                &["apps", "store", "health_check"],
+                keys_of::<RawHealthCheck>(),
             ),
             (
                 &["apps", "wiki", "registrations", "login"],

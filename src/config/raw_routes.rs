@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::keywords::{AccessTokenField, IdTokenField};
 use super::raw_credentials::RawUpstreamBasicAuth;
 use super::raw_headers::RawHeaderEdits;
-use super::values::HumanDuration;
+use super::values::{HumanDuration, OneOrMany};
 use crate::upstream::UpstreamProtocol;
 
 /// `[[apps.NAME.routes]]`
@@ -13,7 +13,7 @@ use crate::upstream::UpstreamProtocol;
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct RawRoute {
     pub(super) path: Option<String>,
-    pub(super) upstream: Option<String>,
+    pub(super) upstream: Option<OneOrMany>,
     pub(super) upstream_protocol: Option<UpstreamProtocol>,
     pub(super) upstream_host: Option<String>,
     pub(super) upstream_ca_file: Option<String>,

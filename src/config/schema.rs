@@ -6,9 +6,9 @@ use serde::Deserialize;
 
 use super::raw::{
     RawApp, RawAppCookie, RawAssertion, RawAssertionKeys, RawBasic, RawBearer, RawCertificate,
-    RawClientLimit, RawClientLimits, RawConfig, RawDeviceBinding, RawHeaderEdits, RawListener,
-    RawLog, RawLoginParameters, RawMaintenance, RawNative, RawProvider, RawProxy, RawRedis,
-    RawRegistration, RawServer, RawSession, RawSessionList, RawStore, RawTls, RawTracing,
+    RawClientLimit, RawClientLimits, RawConfig, RawDeviceBinding, RawHeaderEdits, RawHealthCheck,
+    RawListener, RawLog, RawLoginParameters, RawMaintenance, RawNative, RawProvider, RawProxy,
+    RawRedis, RawRegistration, RawServer, RawSession, RawSessionList, RawStore, RawTls, RawTracing,
     RawWebhooks,
 };
 use super::raw_credentials::{RawTokenExchange, RawUpstreamBasicAuth};
@@ -26,7 +26,7 @@ pub struct Table {
 }
 
 /// Every table with fixed keys.
-pub fn tables() -> [Table; 44] {
+pub fn tables() -> [Table; 45] {
     [
         table::<RawConfig>(""),
         table::<RawServer>("server"),
@@ -70,6 +70,7 @@ pub fn tables() -> [Table; 44] {
         table::<RawUpstreamBasicAuth>("apps.NAME.upstream_basic_auth"),
         table::<RawTokenExchange>("apps.NAME.token_exchange"),
         table::<RawUpstreamBasicAuth>("apps.NAME.routes.upstream_basic_auth"),
+        table::<RawHealthCheck>("apps.NAME.health_check"),
         table::<RawRegistration>("apps.NAME.registrations.NAME"),
         table::<RawPages>("apps.NAME.pages"),
     ]

@@ -5,13 +5,57 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, Visitor};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
 /// A list. An element with an error is `None`, so that the others keep their index.
 pub(super) type List<T> = Vec<Option<T>>;
 
 /// A table with free names. A value with an error is `None`.
 pub(super) type Named<T> = BTreeMap<String, Option<T>>;
+
+/// One text, or a list of texts.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum OneOrMany {
+    One(String),
+    Many(List<String>),
+}
+
+impl OneOrMany {
+    /// The texts. An element with an error is left out.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        let (one, many) = match self {
+            Self::One(text) => (Some(text), None),
+            Self::Many(texts) => (None, Some(texts)),
+        };
+        let many = many.into_iter().flatten().flatten();
+        one.into_iter().chain(many).map(String::as_str)
+    }
+}
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = OneOrMany;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an array of strings")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<OneOrMany, E> {
+                Ok(OneOrMany::One(text.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, texts: A) -> Result<OneOrMany, A::Error> {
+                List::deserialize(SeqAccessDeserializer::new(texts)).map(OneOrMany::Many)
+            }
+        }
+
+        deserializer.deserialize_any(Reader)
+    }
+}
 
 /// The longest accepted duration: ten years.
 const MAX: Duration = Duration::from_secs(3650 * 24 * 60 * 60);

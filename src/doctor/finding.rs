@@ -91,6 +91,18 @@ impl Findings {
         self.list
     }
 
+    /// Adds other findings, with `prefix` before their messages.
+    pub(super) fn extend(&mut self, others: Self, prefix: Option<&str>) {
+        let others = others.list.into_iter().map(|finding| Finding {
+            message: match prefix {
+                Some(prefix) => format!("{prefix}: {}", finding.message),
+                None => finding.message,
+            },
+            ..finding
+        });
+        self.list.extend(others);
+    }
+
     /// `key` is relative to the table of the subject.
     pub(super) fn error(&mut self, code: &'static str, key: &str, explained: Explained) {
         self.add(Severity::Error, code, key, explained);

@@ -18,7 +18,7 @@ use crate::config::AppConfig;
 use crate::dns::Resolver;
 use crate::server::upstream_plan;
 use crate::telemetry::metrics::Metrics;
-use crate::types::net::is_loopback_host;
+use crate::types::net::{Origin, is_loopback_host};
 use crate::upstream::{
     HeaderPolicy, Tunnels, Upstream, UpstreamError, UpstreamPlan, UpstreamSettings, UpstreamUrl,
     probe,
@@ -64,21 +64,39 @@ pub(super) async fn examine(app: AppConfig, parts: ClientParts) -> Vec<Finding> 
         }
     };
     let origin = &app.policy.origin;
-    let response = probe(&parts.client(plan), origin).await;
-    judge_response(&response, &mut findings);
-    if response.is_ok() && !is_local(&app.upstream.url) {
-        let bare = UpstreamSettings {
-            client_certificate: None,
-            ..app.upstream.clone()
-        };
-        let name = app.policy.name.as_str();
-        if let Ok(plan) = UpstreamPlan::new(name, bare, HeaderPolicy::new([], &[])) {
-            let bypass = probe(&parts.client(plan), origin).await;
-            let has_certificate = app.upstream.client_certificate.is_some();
-            judge_bypass(&bypass, has_certificate, &mut findings);
-        }
+    let addresses = plan.each_address(&parts.resolver).await;
+    let is_one = addresses.len() == 1;
+    for plan in addresses {
+        let mut of_address = Findings::about(Subject::App(app.policy.name.to_string()));
+        judge_address(&plan, origin, &parts, &mut of_address).await;
+        let prefix = if is_one { None } else { Some(plan.address()) };
+        findings.extend(of_address, prefix.as_deref());
     }
     findings.into_list()
+}
+
+/// Sends both requests to one address.
+async fn judge_address(
+    plan: &Arc<UpstreamPlan>,
+    origin: &Origin,
+    parts: &ClientParts,
+    findings: &mut Findings,
+) {
+    let response = probe(&parts.client(Arc::clone(plan)), origin).await;
+    judge_response(&response, findings);
+    let settings = plan.settings();
+    if response.is_err() || is_local(&settings.url) {
+        return;
+    }
+    let has_certificate = settings.client_certificate.is_some();
+    let bare = UpstreamSettings {
+        client_certificate: None,
+        ..settings.clone()
+    };
+    if let Ok(bare) = UpstreamPlan::new(plan.app(), bare, HeaderPolicy::new([], &[])) {
+        let bypass = probe(&parts.client(bare.at_address_of(plan)), origin).await;
+        judge_bypass(&bypass, has_certificate, findings);
+    }
 }
 
 /// Whether browsers can find the host, as far as this machine's DNS knows.

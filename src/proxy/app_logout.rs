@@ -24,9 +24,10 @@ impl Proxy {
         if let Some(logout) = &app_logout.logout
             && let Ok(route) = app_ref.app.routes.find(&logout.target)
             && let index = route.map(|matched| matched.index)
-            && let Some(upstream) = self.upstreams.get(app_ref, index)
+            && let Some(mut upstream) = self.upstreams.get(app_ref, index)
         {
-            let request = upstream::send_app_logout(&upstream, app_ref.app, logout, route, client);
+            let request =
+                upstream::send_app_logout(&mut upstream, app_ref.app, logout, route, client);
             let outcome = match tokio::time::timeout(TIMEOUT, request).await {
                 Ok(None) => "no_app_session",
                 Ok(Some(Ok(response))) => {

@@ -260,13 +260,13 @@ impl Proxy {
         &self,
         permit: &Permit<'_>,
         token: Option<&Secret<String>>,
-        parts: &mut Parts,
+        parts: &Parts,
         body: Body,
         record: &mut RequestRecord,
         own_connection: Option<ConnectionId>,
     ) -> Result<Response<Body>, UpstreamError> {
         let app_ref = permit.app_ref();
-        let upstream = self
+        let mut upstream = self
             .upstreams
             .get(app_ref, permit.path_route().map(|matched| matched.index))
             .ok_or(UpstreamError::NotForwardable("its app"))?;
@@ -305,12 +305,12 @@ impl Proxy {
             },
         };
         record.upstream_started(upstream.telemetry());
-        let response = upstream::forward(&upstream, permit, parts, body, limits).await;
+        let response = upstream::forward(&mut upstream, permit, parts, body, limits).await;
         record.limit_stream(StreamLimits {
             session,
             max_age: upstream.stream_max_age(),
         });
-        record.upstream_finished();
+        record.upstream_finished(upstream.telemetry());
         response
     }
 

@@ -351,8 +351,12 @@ impl RequestRecord {
         self.sent = Some(Instant::now());
     }
 
-    /// The upstream responded or failed.
-    pub fn upstream_finished(&mut self) {
+    /// The upstream responded or failed, at this address if there are several.
+    pub fn upstream_finished(&mut self, upstream: &Arc<UpstreamTelemetry>) {
+        let is_known = self.sent_to.as_ref();
+        if !is_known.is_some_and(|known| Arc::ptr_eq(known, upstream)) {
+            self.sent_to = Some(Arc::clone(upstream));
+        }
         self.upstream = self.sent.map(|sent| sent.elapsed());
     }
 

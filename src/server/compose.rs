@@ -11,7 +11,7 @@ use super::certificates::CertificateReports;
 use super::observe::{MetricsObserver, NamedLimiters, refresh_gauges, refresh_maintenance};
 use super::providers::{UsedProvider, providers};
 use super::stores::{log_limits, stores};
-use super::upstreams::plans;
+use super::upstreams::{plans, refresh_upstream_gauges};
 use crate::auth::Auth;
 use crate::auth::app::AppAuth;
 use crate::auth::assertion::{AssertionCache, AssertionSigner};
@@ -41,7 +41,7 @@ use crate::telemetry::audit::AuditBuffer;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::spans::SpanRecorder;
 use crate::types::time::{Clock, Timestamp};
-use crate::upstream::{AppPlans, Tunnels, Upstreams};
+use crate::upstream::{AppPlans, ClientParts, Tunnels, Upstreams, keep_checked};
 
 /// Frequent decisions, whose counters are cached.
 const FREQUENT_DECISIONS: [&str; 3] = ["forward", "start_login", "no_session"];
@@ -240,10 +240,23 @@ impl Configured {
         self.auth.session_list.configure(settings, renames);
     }
 
-    /// Starts to keep the documents of new providers fresh, and reports on certificates.
+    /// Starts to keep the documents of new providers and the addresses of new upstreams up to date, and
+    /// reports on certificates.
     pub(super) fn start_tasks(&self, process: &Process) {
         for provider in &self.providers {
             provider.keep_fresh(&process.runtime);
+        }
+        let runtime = process.runtime.handle();
+        let parts = ClientParts {
+            resolver: process.resolver.clone(),
+            tunnels: Arc::clone(&process.tunnels),
+            metrics: Arc::clone(&process.metrics),
+        };
+        for (app, plans) in self.config.apps.iter().zip(&self.plans) {
+            for plan in plans.all() {
+                plan.keep_resolved(runtime, &process.resolver);
+                keep_checked(plan, &app.policy.origin, runtime, &parts);
+            }
         }
         self.certificates.report_due();
     }
@@ -262,6 +275,7 @@ impl Configured {
         let providers = self.providers.iter().map(|used| &*used.provider);
         refresh_gauges(&self.auth, providers, &limiters, metrics);
         refresh_maintenance(&self.maintenance.state(), &self.config.apps, metrics);
+        refresh_upstream_gauges(&self.plans, metrics);
     }
 
     /// The request handler of one worker.

@@ -39,7 +39,7 @@ use crate::types::net::ListenerKind;
 use crate::types::oauth::{ProviderName, Subject};
 use crate::types::request_id::{RequestId, X_REQUEST_ID};
 use crate::types::time::{Clock, SystemClock, Timestamp};
-use crate::upstream::{HeaderPolicy, UpstreamUrl, app_headers};
+use crate::upstream::{HeaderPolicy, UpstreamSettings, UpstreamUrl, app_headers};
 
 use presumed::{session_of, token_of};
 
@@ -67,8 +67,8 @@ struct AppSettings {
 
 struct RouteSettings {
     headers: HeaderPolicy,
-    /// The address. `None` if Doorward answers.
-    upstream: Option<UpstreamUrl>,
+    /// The addresses. Empty if Doorward answers.
+    upstreams: Vec<UpstreamUrl>,
 }
 
 /// The server's decision about a request, with its reasons.
@@ -149,10 +149,12 @@ impl Explainer {
             let routes = app.policy.routes.all().iter().zip(&app.routes);
             let routes = routes.map(|(route, config)| RouteSettings {
                 headers: header_policy(&app.policy, app, Some(ConfiguredRoute { route, config })),
-                upstream: config
+                upstreams: config
                     .upstream
-                    .as_ref()
-                    .map(|settings| settings.url.clone()),
+                    .iter()
+                    .flat_map(UpstreamSettings::urls)
+                    .cloned()
+                    .collect(),
             });
             // By the provider of the app. Of several, each has its own.
             let registrations = app.registrations.iter();
@@ -361,8 +363,10 @@ impl Explainer {
             Some(OwnResponse::Respond(_)) => "response".to_owned(),
             None => {
                 let app = self.apps.get(app_ref.index)?;
-                let upstream = app.routes.get(matched.index)?.upstream.as_ref()?;
-                format!("{upstream}{}", matched.forwarded(&info.target))
+                let upstreams = app.routes.get(matched.index)?.upstreams.iter();
+                let path = matched.forwarded(&info.target);
+                let urls: Vec<_> = upstreams.map(|url| format!("{url}{path}")).collect();
+                urls.join(" or ")
             }
         };
         Some(ExplainedRoute {

@@ -1,12 +1,14 @@
 //! Readiness: the state of a configuration's dependencies.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::compose::Configured;
 use crate::admin::readiness::{
-    ConfigurationStatus, Dependencies, MaintenanceStatus, RevocationStatus, StoreStatus,
-    UpstreamStatus,
+    AddressStatus, ConfigurationStatus, Dependencies, MaintenanceStatus, RevocationStatus,
+    StoreStatus, UpstreamStatus,
 };
+use crate::upstream::AppPlans;
 
 /// The current state, without any call, `elapsed` after the start of the process.
 pub(super) fn dependencies(
@@ -25,6 +27,7 @@ pub(super) fn dependencies(
         let status = UpstreamStatus {
             last_dial: last.map(|dial| dial.error.unwrap_or("ok")),
             seconds_ago: last.map(|dial| dial.age.as_secs()),
+            addresses: addresses(plans),
         };
         (plan.app().to_owned(), status)
     });
@@ -45,4 +48,17 @@ pub(super) fn dependencies(
         providers: providers.collect(),
         upstreams: upstreams.collect(),
     }
+}
+
+/// The addresses of the app and its routes, where there are several.
+fn addresses(plans: &AppPlans) -> BTreeMap<String, AddressStatus> {
+    let members = plans.all().flat_map(|plan| plan.member_statuses());
+    let addresses = members.map(|member| {
+        let status = AddressStatus {
+            state: member.state,
+            in_flight: member.in_flight,
+        };
+        (member.address, status)
+    });
+    addresses.collect()
 }

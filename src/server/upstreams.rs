@@ -9,6 +9,7 @@ use crate::config::{AppConfig, RouteConfig};
 use crate::identity::identity::HeaderTemplate;
 use crate::policy::app::App;
 use crate::policy::path_routes::PathRoute;
+use crate::telemetry::metrics::Metrics;
 use crate::upstream::{AppPlans, HeaderPolicy, UpstreamPlan, UpstreamSettings, UpstreamUrl};
 
 /// The plans of an app and its routes. The limit of connections is divided among the workers. The
@@ -23,6 +24,7 @@ pub(super) fn plans(
     let mut before = previous.iter();
     let before = before.find(|before| before.app.app() == name);
     let before: Vec<_> = before.iter().flat_map(|before| before.all()).collect();
+    let addresses = by_url(&before);
     let main = plan(app, settings, workers, &before)?;
     let mut plans = AppPlans {
         app: main,
@@ -30,7 +32,7 @@ pub(super) fn plans(
     };
     // Routes with the same backend share its connections.
     let mut known: HashMap<UpstreamUrl, Vec<Arc<UpstreamPlan>>> = HashMap::new();
-    for plan in before.into_iter().chain([&plans.app]) {
+    for plan in before.iter().copied().chain([&plans.app]) {
         let same_address = known.entry(plan.settings().url.clone()).or_default();
         if same_address
             .iter()
@@ -51,7 +53,7 @@ pub(super) fn plans(
         let plan = match others.find(|other| *other.settings() == upstream) {
             Some(same) => same.with_headers(headers),
             None => {
-                let plan = new_plan(app, upstream, headers)?;
+                let plan = new_plan(app, upstream, headers, &addresses)?;
                 same_address.push(Arc::clone(&plan));
                 plan
             }
@@ -74,20 +76,37 @@ pub(crate) fn plan(
     if let Some(before) = same.find(|before| *before.settings() == upstream) {
         return Ok(before.with_headers(headers));
     }
-    let plan = new_plan(app, upstream, headers)?;
+    let plan = new_plan(app, upstream, headers, &by_url(previous))?;
     Ok(match previous.first() {
         Some(before) => plan.continuing(before),
         None => plan,
     })
 }
 
+/// A plan with other settings than those of the app before. Addresses that are in `known` continue.
 fn new_plan(
     app: &App,
     settings: UpstreamSettings,
     headers: HeaderPolicy,
+    known: &PlansByUrl<'_>,
 ) -> Result<Arc<UpstreamPlan>, StartError> {
-    UpstreamPlan::new(app.name.as_str(), settings, headers)
-        .map_err(|error| StartError::Upstream(app.name.to_string(), error))
+    let plan = UpstreamPlan::new(app.name.as_str(), settings, headers)
+        .map_err(|error| StartError::Upstream(app.name.to_string(), error))?;
+    for before in plan.settings().urls().filter_map(|url| known.get(url)) {
+        plan.keep_addresses_of(before);
+    }
+    Ok(plan)
+}
+
+/// A plan with each address.
+type PlansByUrl<'p> = HashMap<&'p UpstreamUrl, &'p Arc<UpstreamPlan>>;
+
+fn by_url<'p>(plans: &[&'p Arc<UpstreamPlan>]) -> PlansByUrl<'p> {
+    let urls = plans.iter().flat_map(|plan| {
+        let urls = plan.settings().urls();
+        urls.map(|url| (url, *plan))
+    });
+    urls.collect()
 }
 
 fn for_one_worker(settings: &UpstreamSettings, workers: NonZeroUsize) -> UpstreamSettings {
@@ -102,6 +121,22 @@ fn for_one_worker(settings: &UpstreamSettings, workers: NonZeroUsize) -> Upstrea
 pub(super) struct ConfiguredRoute<'r> {
     pub(super) route: &'r PathRoute,
     pub(super) config: &'r RouteConfig,
+}
+
+/// Sets the gauges by address. Addresses that are gone have none.
+pub(super) fn refresh_upstream_gauges(plans: &[AppPlans], metrics: &Metrics) {
+    metrics.upstream_address_up.reset();
+    metrics.upstream_address_requests_in_flight.reset();
+    for plan in plans.iter().flat_map(AppPlans::all) {
+        for member in plan.member_statuses() {
+            let labels = [plan.app(), &member.address];
+            let up = metrics.upstream_address_up.with_label_values(&labels);
+            up.set(i64::from(member.is_up));
+            let in_flight = &metrics.upstream_address_requests_in_flight;
+            let in_flight = in_flight.with_label_values(&labels);
+            in_flight.set(i64::try_from(member.in_flight).unwrap_or(i64::MAX));
+        }
+    }
 }
 
 /// The header rules of an app, or of one of its routes.

@@ -252,6 +252,16 @@ metric_families! {
     /// Attempts to connect to one address of the app that failed or were overtaken by another.
     pub upstream_address_failures: IntCounterVec =
         "doorward_upstream_address_failures_total", ["app"];
+    /// 1 if one of several addresses of the app gets requests, 0 if it is ejected or unhealthy.
+    pub upstream_address_up: IntGaugeVec = "doorward_upstream_address_up", ["app", "address"];
+    /// Requests to one of several addresses of the app whose response is not complete.
+    pub upstream_address_requests_in_flight: IntGaugeVec =
+        "doorward_upstream_address_requests_in_flight", ["app", "address"];
+    /// Ejections of one of several addresses of the app.
+    pub upstream_ejections: IntCounterVec =
+        "doorward_upstream_ejections_total", ["app", "upstream"];
+    /// Requests that were sent to another address after this one.
+    pub upstream_retries: IntCounterVec = "doorward_upstream_retries_total", ["app", "upstream"];
     /// Lookups of host names, by outcome.
     pub dns_lookups: IntCounterVec = "doorward_dns_lookups_total", ["outcome"];
     /// Idle connections to apps that are kept for one client, because of NTLM or Negotiate.

@@ -14,6 +14,7 @@ mod path_ambiguity;
 mod percent_encoding;
 pub mod request_id;
 pub mod secret;
+pub(crate) mod split_mix;
 pub mod target;
 pub mod time;
 pub mod trace_context;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::split_mix::split_mix;
+
 /// The header of the trace and the caller's span.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -111,7 +113,7 @@ impl TraceSettings {
 impl TraceContext {
     /// A new trace.
     fn new(number: u64, sampling_ratio: f64) -> Self {
-        let [high, low, span] = [0, 1, 2].map(|at| mixed(number, at));
+        let [high, low, span] = [0, 1, 2].map(|at| split_mix(number, at));
         let mut trace_id = [0; 32];
         let (first, second) = trace_id.split_at_mut(16);
         write_hex(first, high);
@@ -199,7 +201,7 @@ impl SpanId {
     /// An ID that looks random, different for each number.
     pub fn of_number(number: u64) -> Self {
         let mut digits = [0; 16];
-        write_hex(&mut digits, mixed(number, 0).max(1));
+        write_hex(&mut digits, split_mix(number, 0).max(1));
         Self(digits)
     }
 
@@ -288,14 +290,6 @@ fn write_hex(out: &mut [u8], number: u64) {
             b'a' + half - 10
         };
     }
-}
-
-/// Bits of `number` that look random (SplitMix64).
-const fn mixed(number: u64, at: u64) -> u64 {
-    let mut bits = number.wrapping_add(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(at + 1));
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
 }
 
 /// Whether random `bits` are in the first `ratio` of all.

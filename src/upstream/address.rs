@@ -1,10 +1,13 @@
 //! Addresses of backends.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use url::Url;
+
+use crate::types::net::is_loopback_host;
 
 /// A backend's address: `http://127.0.0.1:3000`, `https://app.internal` or `unix:/run/app.sock`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -84,6 +87,34 @@ impl fmt::Display for UpstreamUrl {
             Self::Http(address) => write!(f, "http://{}", address.authority(80)),
             Self::Https(address) => write!(f, "https://{}", address.authority(443)),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl UpstreamUrl {
+    /// The host, if its addresses must be looked up.
+    pub(super) fn name_to_resolve(&self) -> Option<&str> {
+        let host = match self {
+            Self::Http(address) | Self::Https(address) => address.bare_host(),
+            Self::Unix(_) => return None,
+        };
+        let is_known = host.parse::<IpAddr>().is_ok() || is_loopback_host(host);
+        (!is_known).then_some(host)
+    }
+
+    /// The URL with an address in place of the host.
+    pub(super) fn at_ip(&self, ip: IpAddr) -> Self {
+        let at_ip = |address: &HostPort| HostPort {
+            host: match ip {
+                IpAddr::V4(ip) => ip.to_string(),
+                IpAddr::V6(ip) => format!("[{ip}]"),
+            },
+            port: address.port,
+        };
+        match self {
+            Self::Http(address) => Self::Http(at_ip(address)),
+            Self::Https(address) => Self::Https(at_ip(address)),
+            Self::Unix(path) => Self::Unix(path.clone()),
         }
     }
 }

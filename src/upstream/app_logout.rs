@@ -8,9 +8,9 @@ use std::borrow::Cow;
 use http::header::{ACCEPT_LANGUAGE, COOKIE, ORIGIN, REFERER, SET_COOKIE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 
-use super::client::Upstream;
+use super::by_label::UpstreamHandle;
 use super::error::UpstreamError;
-use super::forward::send;
+use super::failover::send_to_any;
 use super::request::{AppCredentials, ForwardRequest};
 use crate::identity::header_edits::RequestFacts;
 use crate::policy::app::{App, AppLogout};
@@ -51,7 +51,7 @@ pub struct LoggingOut<'r> {
 /// # Errors
 /// See [`UpstreamError`].
 pub async fn send_app_logout(
-    upstream: &Upstream,
+    upstream: &mut UpstreamHandle<'_>,
     app: &App,
     logout: &AppLogout,
     route: Option<MatchedRoute<'_>>,
@@ -113,8 +113,8 @@ pub async fn send_app_logout(
             ..AppCredentials::default()
         },
     };
-    let (mut parts, body) = request.into_parts();
-    let response = send(upstream, forward, &mut parts, body).await;
+    let (parts, body) = request.into_parts();
+    let response = send_to_any(upstream, forward, &parts, body).await;
     Some(response.map(|response| {
         let mut remaining = MAX_COOKIE_BYTES;
         let cookies = response

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use prometheus::{IntCounter, IntGauge};
 use quick_cache::sync::Cache;
 
-use super::client::Upstream;
+use super::client::{ClientParts, Upstream};
+use super::group::{Balanced, Group, MemberClient};
 use super::target::{BackendId, UpstreamPlan};
 use super::upgrade::Tunnels;
 use crate::dns::Resolver;
@@ -57,18 +58,11 @@ impl AppUpstreams {
     }
 }
 
-/// The settings that all clients share.
-#[derive(Clone, Debug)]
-struct ClientParts {
-    resolver: Resolver,
-    tunnels: Arc<Tunnels>,
-    metrics: Arc<Metrics>,
-}
-
 /// The clients of one plan.
 #[derive(Debug)]
 enum PlanUpstreams {
     One(Upstream),
+    Several(Box<Group>),
     ByLabel(Box<LabelUpstreams>),
 }
 
@@ -76,6 +70,7 @@ impl PlanUpstreams {
     fn plan(&self) -> &Arc<UpstreamPlan> {
         match self {
             Self::One(upstream) => &upstream.plan,
+            Self::Several(group) => group.plan(),
             Self::ByLabel(by_label) => &by_label.plan,
         }
     }
@@ -84,6 +79,7 @@ impl PlanUpstreams {
     fn with_plan(&self, plan: &Arc<UpstreamPlan>) -> Self {
         match self {
             Self::One(upstream) => Self::One(upstream.with_plan(Arc::clone(plan))),
+            Self::Several(group) => Self::Several(Box::new(group.with_plan(plan))),
             Self::ByLabel(by_label) => Self::ByLabel(Box::new(by_label.with_plan(plan))),
         }
     }
@@ -157,6 +153,8 @@ pub struct UpstreamHandle<'a>(Handle<'a>);
 enum Handle<'a> {
     One(&'a Upstream),
     ByLabel(Arc<LabelUpstream>),
+    Member(Arc<MemberClient>),
+    Several(Balanced),
 }
 
 impl Deref for UpstreamHandle<'_> {
@@ -166,6 +164,18 @@ impl Deref for UpstreamHandle<'_> {
         match &self.0 {
             Handle::One(upstream) => upstream,
             Handle::ByLabel(by_label) => &by_label.upstream,
+            Handle::Member(member) => &member.upstream,
+            Handle::Several(balanced) => &balanced.chosen.upstream,
+        }
+    }
+}
+
+impl UpstreamHandle<'_> {
+    /// The addresses to choose from, if there are several.
+    pub(super) fn balanced(&mut self) -> Option<&mut Balanced> {
+        match &mut self.0 {
+            Handle::Several(balanced) => Some(balanced),
+            Handle::One(_) | Handle::ByLabel(_) | Handle::Member(_) => None,
         }
     }
 }
@@ -187,7 +197,7 @@ impl Upstreams {
         let before = ByBackend::new();
         let apps = plans
             .iter()
-            .map(|plans| parts.app(plans, &before))
+            .map(|plans| app_upstreams(&parts, plans, &before))
             .collect();
         Self { apps, parts }
     }
@@ -198,7 +208,8 @@ impl Upstreams {
     pub fn with_plans(&self, plans: &[AppPlans]) -> Self {
         let before = self.apps.iter().flat_map(AppUpstreams::all);
         let before: ByBackend<'_> = before.map(|plan| (plan.plan().backend(), plan)).collect();
-        let apps = plans.iter().map(|plans| self.parts.app(plans, &before));
+        let apps = plans.iter();
+        let apps = apps.map(|plans| app_upstreams(&self.parts, plans, &before));
         Self {
             apps: apps.collect(),
             parts: self.parts.clone(),
@@ -215,6 +226,13 @@ impl Upstreams {
         };
         let by_label = match clients {
             PlanUpstreams::One(upstream) => return Some(UpstreamHandle(Handle::One(upstream))),
+            PlanUpstreams::Several(group) => {
+                let view = group.view();
+                return Some(UpstreamHandle(match view.only() {
+                    Some(member) => Handle::Member(Arc::clone(member)),
+                    None => Handle::Several(Balanced::new(view)?),
+                }));
+            }
             PlanUpstreams::ByLabel(by_label) => by_label,
         };
         let label = app_ref.app.hosts.label()?;
@@ -231,44 +249,45 @@ impl Upstreams {
     }
 }
 
-impl ClientParts {
-    /// The clients of an app. Those for the same backend share its connections, also with those
-    /// `before`.
-    fn app(&self, plans: &AppPlans, before: &ByBackend<'_>) -> AppUpstreams {
-        let app = self.plan(&plans.app, before.get(&plans.app.backend()).copied());
-        let mut routes: Vec<Option<PlanUpstreams>> = Vec::with_capacity(plans.routes.len());
-        // The first route of each backend.
-        let mut first: HashMap<BackendId, usize> = HashMap::new();
-        for (index, plan) in plans.routes.iter().enumerate() {
-            let client = plan.as_ref().map(|plan| {
-                let backend = plan.backend();
-                let first = *first.entry(backend).or_insert(index);
-                let same = if backend == plans.app.backend() {
-                    Some(&app)
-                } else {
-                    let of_route = routes.get(first).and_then(Option::as_ref);
-                    of_route.or_else(|| before.get(&backend).copied())
-                };
-                self.plan(plan, same)
-            });
-            routes.push(client);
-        }
-        AppUpstreams { app, routes }
+/// The clients of an app. Those for the same backend share its connections, also with those
+/// `before`.
+fn app_upstreams(parts: &ClientParts, plans: &AppPlans, before: &ByBackend<'_>) -> AppUpstreams {
+    let same = before.get(&plans.app.backend()).copied();
+    let app = plan_upstreams(parts, &plans.app, same);
+    let mut routes: Vec<Option<PlanUpstreams>> = Vec::with_capacity(plans.routes.len());
+    // The first route of each backend.
+    let mut first: HashMap<BackendId, usize> = HashMap::new();
+    for (index, plan) in plans.routes.iter().enumerate() {
+        let client = plan.as_ref().map(|plan| {
+            let backend = plan.backend();
+            let first = *first.entry(backend).or_insert(index);
+            let same = if backend == plans.app.backend() {
+                Some(&app)
+            } else {
+                let of_route = routes.get(first).and_then(Option::as_ref);
+                of_route.or_else(|| before.get(&backend).copied())
+            };
+            plan_upstreams(parts, plan, same)
+        });
+        routes.push(client);
     }
+    AppUpstreams { app, routes }
+}
 
-    /// The clients of a plan: with the connections of the clients `same`, which have the same backend.
-    fn plan(&self, plan: &Arc<UpstreamPlan>, same: Option<&PlanUpstreams>) -> PlanUpstreams {
-        match (same, plan.max_labels()) {
-            (Some(same), _) => same.with_plan(plan),
-            (None, None) => PlanUpstreams::One(self.client(Arc::clone(plan))),
-            (None, Some(max)) => {
-                PlanUpstreams::ByLabel(Box::new(LabelUpstreams::new(plan, max, &self.metrics)))
-            }
+/// The clients of a plan: with the connections of the clients `same`, which have the same backend.
+fn plan_upstreams(
+    parts: &ClientParts,
+    plan: &Arc<UpstreamPlan>,
+    same: Option<&PlanUpstreams>,
+) -> PlanUpstreams {
+    match (same, plan.max_labels()) {
+        (Some(same), _) => same.with_plan(plan),
+        (None, None) if plan.members.is_always_one() => {
+            PlanUpstreams::One(parts.client(Arc::clone(plan)))
         }
-    }
-
-    fn client(&self, plan: Arc<UpstreamPlan>) -> Upstream {
-        let (resolver, tunnels) = (self.resolver.clone(), Arc::clone(&self.tunnels));
-        Upstream::new(plan, resolver, tunnels, &self.metrics)
+        (None, None) => PlanUpstreams::Several(Box::new(Group::new(plan, parts))),
+        (None, Some(max)) => {
+            PlanUpstreams::ByLabel(Box::new(LabelUpstreams::new(plan, max, &parts.metrics)))
+        }
     }
 }

@@ -12,7 +12,8 @@ use super::dial::Dialer;
 use super::error::{UpstreamError, WithCause};
 use super::http1::{Connection, IdlePool, PinnedPool, ReusePolicy};
 use super::http2::{ConnectionSlots, H2Pool};
-use super::target::{UpstreamPlan, UpstreamProtocol};
+use super::settings::UpstreamProtocol;
+use super::target::UpstreamPlan;
 use super::upgrade::Tunnels;
 use crate::dns::Resolver;
 use crate::telemetry::metrics::Metrics;
@@ -41,9 +42,27 @@ pub struct UpstreamTelemetry {
     /// The address in logs.
     pub address: String,
     /// The address as a label of metrics.
-    label: String,
+    pub(super) label: String,
     /// Time until the response head.
     pub duration: Histogram,
+}
+
+/// What all clients of one runtime share.
+#[derive(Clone, Debug)]
+pub struct ClientParts {
+    /// Resolves their host names.
+    pub resolver: Resolver,
+    /// All upgraded connections.
+    pub tunnels: Arc<Tunnels>,
+    /// Their metrics.
+    pub metrics: Arc<Metrics>,
+}
+
+impl ClientParts {
+    pub(super) fn client(&self, plan: Arc<UpstreamPlan>) -> Upstream {
+        let (resolver, tunnels) = (self.resolver.clone(), Arc::clone(&self.tunnels));
+        Upstream::new(plan, resolver, tunnels, &self.metrics)
+    }
 }
 
 impl UpstreamTelemetry {
@@ -56,7 +75,7 @@ impl UpstreamTelemetry {
         }
         let labels = [plan.app.as_str(), &label];
         Self {
-            address: plan.settings.url.to_string(),
+            address: plan.address(),
             duration: metrics.upstream_duration.with_label_values(&labels),
             label,
         }
@@ -139,18 +158,20 @@ impl Upstream {
         self.plan.settings.stream_max_age
     }
 
-    /// Counts a failed request, and notes whether the backend works.
-    pub(super) fn record_outcome(&self, error: Option<&UpstreamError>) {
-        let outages = &self.plan.outages;
-        let Some(error) = error else {
-            outages.succeeded();
-            return;
-        };
+    /// Counts a failed attempt.
+    pub(super) fn count_error(&self, error: &UpstreamError) {
         self.errors
             .with_label_values(&[self.plan.app.as_str(), &self.telemetry.label, error.code()])
             .inc();
-        if !error.is_by_client() {
-            outages.failed(error.code(), &WithCause(error));
+    }
+
+    /// Notes by the outcome of a request whether the backend works.
+    pub(super) fn record_outcome(&self, error: Option<&UpstreamError>) {
+        let outages = &self.plan.outages;
+        match error {
+            None => outages.succeeded(),
+            Some(error) if error.is_by_client() => {}
+            Some(error) => outages.failed(error.code(), &WithCause(error)),
         }
     }
 

@@ -24,7 +24,8 @@ use self::addresses::AddressHistory;
 use self::race::Race;
 use super::address::{HostPort, UpstreamUrl};
 use super::error::UpstreamError;
-use super::target::{Tls, UpstreamPlan, UpstreamProtocol};
+use super::settings::UpstreamProtocol;
+use super::target::{Tls, UpstreamPlan};
 use crate::dns::Resolver;
 use crate::telemetry::metrics::Metrics;
 
@@ -90,6 +91,9 @@ impl Dialer {
             }
             UpstreamUrl::Http(address) | UpstreamUrl::Https(address) => address,
         };
+        if let Some(ip) = self.plan.ip {
+            return self.connect(&[ip], address, protocol, deadline).await;
+        }
         let host = address.bare_host();
         let known = within(deadline, self.resolver.resolve(host)).await?;
         let error = match self.connect(&known, address, protocol, deadline).await {

@@ -1,6 +1,7 @@
-//! Forwarding of permitted requests. Requests without an upgrade use HTTP/2 if the backend is
+//! Forwarding of permitted requests to one address. Requests without an upgrade use HTTP/2 if the backend is
 //! configured for it.
 
+use std::io;
 use std::sync::Arc;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, UPGRADE};
@@ -39,20 +40,6 @@ pub struct ForwardLimits<'a> {
     pub trace: Option<ForwardedTrace>,
     /// See [`ForwardRequest::credentials`].
     pub credentials: AppCredentials<'a>,
-}
-
-/// Forwards a permitted request to the backend and returns the response; both bodies are streamed.
-///
-/// # Errors
-/// See [`UpstreamError`].
-pub fn forward<'a>(
-    upstream: &'a Upstream,
-    permit: &'a Permit<'a>,
-    client: &'a mut Parts,
-    body: Body,
-    limits: ForwardLimits<'a>,
-) -> impl Future<Output = Result<Response<Body>, UpstreamError>> + Send {
-    send(upstream, upstream_request(permit, limits), client, body)
 }
 
 /// The upstream request of a permitted request.
@@ -103,30 +90,69 @@ pub fn app_headers(
     policy.upstream_headers(client, &upstream_request(permit, limits))
 }
 
-/// Sends a request and records its outcome.
+/// The body of a request. Another attempt can send it as long as none has begun to.
+pub(super) enum PendingBody {
+    Unread(Body),
+    /// For HTTP/1.1. `None` if there is no body.
+    Encoded(Option<RequestBodyWriter>),
+}
+
+impl PendingBody {
+    /// Takes the body, and leaves none.
+    fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Encoded(None))
+    }
+
+    /// Takes the body as it was received. `None` if it was encoded.
+    fn unread(&mut self) -> Option<Body> {
+        match self.take() {
+            Self::Unread(body) => Some(body),
+            Self::Encoded(None) => Some(Body::empty()),
+            Self::Encoded(Some(_)) => None,
+        }
+    }
+
+    /// Takes the body for HTTP/1.1.
+    fn encoded(&mut self, framing: Framing) -> Option<RequestBodyWriter> {
+        match self.take() {
+            Self::Unread(body) => RequestBodyWriter::new(framing, body),
+            Self::Encoded(writer) => writer,
+        }
+    }
+}
+
+/// Sends a request to the only address and records its outcome.
 pub(super) async fn send(
     upstream: &Upstream,
     request: ForwardRequest<'_>,
-    client: &mut Parts,
+    client: &Parts,
     body: Body,
 ) -> Result<Response<Body>, UpstreamError> {
-    let response = exchange(upstream, &request, client, body).await;
+    let framing = Framing::of(client, &body);
+    let mut body = PendingBody::Unread(body);
+    let response = exchange(upstream, &request, client, framing, &mut body).await;
+    let response = response.map_err(UpstreamError::from);
+    if let Err(error) = &response {
+        upstream.count_error(error);
+    }
     upstream.record_outcome(response.as_ref().err());
     response
 }
 
-async fn exchange(
+/// Sends a request to one address. The `body` is left if nothing of the request was sent.
+pub(super) async fn exchange(
     upstream: &Upstream,
     request: &ForwardRequest<'_>,
-    client: &mut Parts,
-    body: Body,
-) -> Result<Response<Body>, UpstreamError> {
-    check_target(&client.method, request.target)?;
+    client: &Parts,
+    framing: Framing,
+    body: &mut PendingBody,
+) -> Result<Response<Body>, Failure> {
+    check_target(&client.method, request.target).map_err(Failure::Failed)?;
     if upstream.plan.headers.is_loop(&client.headers) {
-        return Err(UpstreamError::Loop);
+        return Err(Failure::Failed(UpstreamError::Loop));
     }
-    let framing = Framing::of(client, &body);
-    let is_upgrade = upgrade::is_upgrade_request(client, &body);
+    let has_no_body = matches!(framing, Framing::None | Framing::Zero);
+    let is_upgrade = has_no_body && upgrade::is_upgrade_request(client);
     let repeatable = framing == Framing::None && client.method.is_safe();
     let reuse = match (is_upgrade, repeatable) {
         (true, _) => ReusePolicy::Fresh,
@@ -140,19 +166,23 @@ async fn exchange(
         && !binds_connection
         && let Some(pool) = &upstream.h2_pool
         && !is_upgrade
-        && let Some(stream) = Box::pin(pool.stream(&upstream.plan)).await?
+        && let Some(stream) = Box::pin(pool.stream(&upstream.plan)).await.map_err(Failure::Unsent)?
     {
         let request = Http2Request {
             request,
             client,
-            body,
+            body: body.unread().ok_or_else(|| {
+                // HTTP/1.1 to another address came first.
+                let error = io::Error::other("its body is encoded for HTTP/1.1");
+                Failure::Failed(UpstreamError::ConnectionClosed(error))
+            })?,
         };
         // Boxed, so that an HTTP/1.1 request does not carry this future.
-        return Box::pin(http2::send(&upstream.plan, pool, request, stream)).await;
+        let response = Box::pin(http2::send(&upstream.plan, pool, request, stream));
+        return response.await.map_err(http2_failure);
     }
-    let upgrade = is_upgrade
-        .then(|| client.extensions.remove::<OnUpgrade>())
-        .flatten();
+    let upgrade = is_upgrade.then(|| client.extensions.get::<OnUpgrade>().cloned());
+    let upgrade = upgrade.flatten();
     let exchange = Http1Exchange {
         upstream,
         client,
@@ -160,27 +190,44 @@ async fn exchange(
         framing,
         upgrade: upgrade.is_some(),
     };
-    let mut request_body = RequestBodyWriter::new(framing, body);
     let mut is_bound = binds_connection || pinned.is_some();
     let mut connection = match pinned {
         Some(connection) => connection,
-        None => upstream.acquire(reuse).await?,
+        None => upstream.acquire(reuse).await.map_err(Failure::Unsent)?,
     };
+    let mut request_body = body.encoded(framing);
     let mut head = exchange.run(&mut connection, &mut request_body).await;
     // The backend closed the idle connection: retry once on a new one.
     let retry = match &head {
         Err(Failure::Unsent(_)) => connection.is_reused,
-        Err(Failure::NoResponse(_)) => connection.is_reused && repeatable,
+        Err(Failure::NoResponse(error)) => {
+            let was_closed = matches!(error, UpstreamError::ConnectionClosed(_));
+            was_closed && connection.is_reused && repeatable
+        }
         Ok(_) | Err(Failure::Failed(_)) => false,
     };
     if retry {
         // Releases its slot, which may be the last.
         drop(connection);
         is_bound = binds_connection;
-        connection = upstream.acquire(ReusePolicy::Fresh).await?;
+        connection = match upstream.acquire(ReusePolicy::Fresh).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                *body = PendingBody::Encoded(request_body);
+                return Err(Failure::Unsent(error));
+            }
+        };
         head = exchange.run(&mut connection, &mut request_body).await;
     }
-    let head = head?;
+    let head = match head {
+        Ok(head) => head,
+        Err(failure) => {
+            if matches!(failure, Failure::Unsent(_)) {
+                *body = PendingBody::Encoded(request_body);
+            }
+            return Err(failure);
+        }
+    };
     let is_offered =
         head.status == StatusCode::UNAUTHORIZED && connection_auth::is_offered(&head.headers);
     let returns_to = if is_bound || is_offered {
@@ -194,7 +241,27 @@ async fn exchange(
         request_body,
         returns_to,
     };
-    exchange.respond(head, used, upgrade)
+    exchange
+        .respond(head, used, upgrade)
+        .map_err(Failure::Failed)
+}
+
+/// The failure of a request over HTTP/2, which may have been sent, and whose body is gone.
+fn http2_failure(error: UpstreamError) -> Failure {
+    match error {
+        UpstreamError::Saturated
+        | UpstreamError::Unresolved(_)
+        | UpstreamError::ConnectRefused(_)
+        | UpstreamError::ConnectTimeout
+        | UpstreamError::Tls(_)
+        | UpstreamError::ResponseTimeout
+        | UpstreamError::ConnectionClosed(_) => Failure::NoResponse(error),
+        UpstreamError::NotForwardable(_)
+        | UpstreamError::Loop
+        | UpstreamError::BadResponse(_)
+        | UpstreamError::RequestStalled
+        | UpstreamError::RequestBodyAborted => Failure::Failed(error),
+    }
 }
 
 /// A connection whose response head was read.

@@ -4,7 +4,8 @@ use http::{Method, Request, StatusCode};
 
 use super::client::Upstream;
 use super::error::UpstreamError;
-use super::forward::send;
+use super::forward::{PendingBody, exchange, send};
+use super::framing::Framing;
 use super::request::{AppCredentials, ForwardRequest};
 use crate::identity::header_edits::RequestFacts;
 use crate::types::body::Body;
@@ -20,11 +21,34 @@ const CLIENT: &str = "127.0.0.1";
 /// # Errors
 /// See [`UpstreamError`].
 pub async fn probe(upstream: &Upstream, origin: &Origin) -> Result<StatusCode, UpstreamError> {
+    let (parts, body) = get().into_parts();
+    let response = send(upstream, anonymous("/", origin), &parts, body).await?;
+    Ok(response.status())
+}
+
+/// The same for `target`, without a trace in the outages and errors of the app.
+pub(super) async fn check(
+    upstream: &Upstream,
+    origin: &Origin,
+    target: &str,
+) -> Result<StatusCode, UpstreamError> {
+    let (parts, body) = get().into_parts();
+    let framing = Framing::of(&parts, &body);
+    let mut body = PendingBody::Unread(body);
+    let request = anonymous(target, origin);
+    let response = exchange(upstream, &request, &parts, framing, &mut body).await?;
+    Ok(response.status())
+}
+
+fn get() -> Request<Body> {
     let mut request = Request::new(Body::empty());
     *request.method_mut() = Method::GET;
-    let (mut parts, body) = request.into_parts();
-    let forward = ForwardRequest {
-        target: "/",
+    request
+}
+
+fn anonymous<'a>(target: &'a str, origin: &'a Origin) -> ForwardRequest<'a> {
+    ForwardRequest {
+        target,
         route: None,
         identity_headers: &[],
         facts: RequestFacts {
@@ -42,7 +66,5 @@ pub async fn probe(upstream: &Upstream, origin: &Origin) -> Result<StatusCode, U
         pin: None,
         trace: None,
         credentials: AppCredentials::default(),
-    };
-    let response = send(upstream, forward, &mut parts, body).await?;
-    Ok(response.status())
+    }
 }

@@ -1,8 +1,8 @@
-//! Upstream configuration: a backend's address, timeouts and TLS. Validated once when the
-//! configuration is loaded, and shared by all workers.
+//! Upstream plan: a backend's settings, validated once when the configuration is loaded, with what is built
+//! from them in advance. All workers share it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 use rustls::client::Resumption;
@@ -10,15 +10,18 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
+use tokio::runtime::Handle;
 
 use super::address::{HostPort, UpstreamUrl};
 use super::client_certificate::ClientCertificate;
 use super::dial_record::{DialRecord, LastDial};
 use super::field_value::FieldValue;
 use super::headers::HeaderPolicy;
+use super::members::{MemberId, MemberStatus, Members};
 use super::public_urls::PublicUrls;
 use super::request::ForwardRequest;
-use super::template::ByLabel;
+use super::settings::{UpstreamHost, UpstreamSettings};
+use crate::dns::Resolver;
 use crate::outage::OutageLog;
 use crate::types::host_label::HostLabel;
 
@@ -26,105 +29,6 @@ use crate::types::host_label::HostLabel;
 pub(super) const ALPN_H2: &[u8] = b"h2";
 /// ALPN protocol ID of HTTP/1.1 (RFC 7301 section 6).
 const ALPN_HTTP1: &[u8] = b"http/1.1";
-
-/// The `Host` field of requests to a backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UpstreamHost {
-    /// The public host.
-    Client,
-    /// The backend's own.
-    Upstream,
-    /// This host, with a port if it has one.
-    Fixed(HeaderValue),
-}
-
-/// The protocol of a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpstreamProtocol {
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2. Over TLS it is negotiated by ALPN, with HTTP/1.1 as the fallback; without TLS it
-    /// needs prior knowledge (RFC 9113 section 3.3).
-    Http2,
-}
-
-/// The settings of one backend. Connection limits are per worker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamSettings {
-    /// The address.
-    pub url: UpstreamUrl,
-    /// The addresses by label of a wildcard host, in place of `url`.
-    pub by_label: Option<ByLabel>,
-    /// The protocol.
-    pub protocol: UpstreamProtocol,
-    /// For name resolution, connection and TLS handshake, and for waiting for a free connection.
-    pub connect_timeout: Duration,
-    /// From the last byte of the request that the backend accepted to the response head.
-    pub response_timeout: Duration,
-    /// How long either side may be silent within a body.
-    pub body_idle_timeout: Duration,
-    /// How long an upgraded connection (WebSocket) may be idle.
-    pub tunnel_idle_timeout: Duration,
-    /// Maximum duration of an upgraded connection or a response body.
-    pub stream_max_age: Option<Duration>,
-    /// How long an idle HTTP/1.1 connection can be used again.
-    pub reuse: IdleReuse,
-    /// Idle time after which an HTTP/2 connection is closed. Middleboxes may have dropped it
-    /// silently by then.
-    pub http2_idle_timeout: Duration,
-    /// Maximum number of idle connections in the pool. If it is less than the number of concurrent
-    /// requests, connections are closed and reopened under load.
-    pub max_idle: usize,
-    /// Maximum number of connections.
-    pub max_connections: usize,
-    /// Maximum number of concurrent requests on an HTTP/2 connection, if the backend does not
-    /// permit less.
-    pub max_http2_streams: usize,
-    /// Idle time after which TCP keepalive probes are sent. Without one, none are sent.
-    pub tcp_keepalive: Option<Duration>,
-    /// Maximum size of a response head in bytes; at least 8192.
-    pub max_header_bytes: usize,
-    /// The `Host` field of requests.
-    pub host: UpstreamHost,
-    /// Trusted CA certificates (PEM), instead of the system's.
-    pub ca_certificates: Option<Vec<u8>>,
-    /// The name for SNI and certificate verification, instead of the address's host.
-    pub server_name: Option<ServerName<'static>>,
-    /// The client certificate for mutual TLS.
-    pub client_certificate: Option<Arc<ClientCertificate>>,
-    /// Interval of HTTP/2 PING frames while requests are in flight.
-    pub ping_interval: Option<Duration>,
-    /// How long the backend may take to acknowledge a PING.
-    pub ping_timeout: Duration,
-}
-
-/// Maximum idle times of pooled HTTP/1.1 connections. The backend may close an idle connection just
-/// when it is used again, and a request that cannot be repeated fails then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IdleReuse {
-    /// For requests that can be repeated.
-    pub repeatable: Duration,
-    /// For all others.
-    pub unrepeatable: Duration,
-}
-
-impl IdleReuse {
-    /// For backends that close idle connections after two seconds, as many do.
-    pub const DEFAULT: Self = Self {
-        repeatable: Duration::from_millis(1500),
-        unrepeatable: Duration::from_millis(200),
-    };
-
-    /// For a backend that keeps idle connections for longer than `limit`. Requests that cannot be
-    /// repeated keep a distance from its end.
-    #[must_use]
-    pub fn up_to(limit: Duration) -> Self {
-        Self {
-            repeatable: limit,
-            unrepeatable: limit / 2,
-        }
-    }
-}
 
 /// A backend's validated settings, with everything that can be built from them in advance.
 #[derive(Clone, Debug)]
@@ -134,6 +38,9 @@ pub struct UpstreamPlan {
     pub(super) headers: HeaderPolicy,
     pub(super) host: HeaderValue,
     pub(super) tls: Option<Tls>,
+    /// The only address of the host that is used. `None`: any.
+    pub(super) ip: Option<IpAddr>,
+    pub(super) members: Arc<Members>,
     pub(super) dial_record: Arc<DialRecord>,
     pub(super) outages: Arc<OutageLog>,
 }
@@ -165,36 +72,6 @@ pub enum UpstreamPlanError {
     Tls(#[from] rustls::Error),
 }
 
-impl UpstreamSettings {
-    /// The default settings for a backend at `url`.
-    pub const fn at(url: UpstreamUrl) -> Self {
-        Self {
-            url,
-            by_label: None,
-            protocol: UpstreamProtocol::Http1,
-            connect_timeout: Duration::from_secs(5),
-            response_timeout: Duration::from_secs(60),
-            body_idle_timeout: Duration::from_secs(300),
-            tunnel_idle_timeout: Duration::from_secs(3600),
-            stream_max_age: None,
-            reuse: IdleReuse::DEFAULT,
-            http2_idle_timeout: Duration::from_secs(60),
-            max_idle: 256,
-            max_connections: 10_000,
-            // The minimum that RFC 9113 section 6.5.2 recommends to servers.
-            max_http2_streams: 100,
-            tcp_keepalive: Some(Duration::from_secs(60)),
-            max_header_bytes: 64 * 1024,
-            host: UpstreamHost::Client,
-            ca_certificates: None,
-            server_name: None,
-            client_certificate: None,
-            ping_interval: None,
-            ping_timeout: Duration::from_secs(10),
-        }
-    }
-}
-
 impl UpstreamPlan {
     /// Validates the settings of the app's backend.
     ///
@@ -205,25 +82,72 @@ impl UpstreamPlan {
         settings: UpstreamSettings,
         headers: HeaderPolicy,
     ) -> Result<Arc<Self>, UpstreamPlanError> {
-        let (authority, tls) = match &settings.url {
-            UpstreamUrl::Http(address) => (address.authority(80), None),
+        let tls = match &settings.url {
+            UpstreamUrl::Https(address) => Some(Tls::new(address, &settings)?),
+            UpstreamUrl::Http(_) | UpstreamUrl::Unix(_) => None,
+        };
+        let app: String = app.into();
+        let plan = Self {
+            outages: Arc::new(OutageLog::new("upstream", app.clone())),
+            members: Arc::new(Members::new(&app, &settings)),
+            app,
+            host: HeaderValue::from_static("localhost"),
+            settings,
+            headers,
+            tls,
+            ip: None,
+            dial_record: Arc::default(),
+        };
+        for url in &plan.settings.other_urls {
+            plan.at_url(url.clone())?;
+        }
+        plan.at_url(plan.settings.url.clone()).map(Arc::new)
+    }
+
+    /// The same settings at another address.
+    fn at_url(&self, url: UpstreamUrl) -> Result<Self, UpstreamPlanError> {
+        let authority = match &url {
+            UpstreamUrl::Http(address) => address.authority(80),
+            UpstreamUrl::Https(address) => address.authority(443),
+            UpstreamUrl::Unix(_) => "localhost".to_owned(),
+        };
+        let tls = match &url {
             UpstreamUrl::Https(address) => {
-                (address.authority(443), Some(Tls::new(address, &settings)?))
+                let name = server_name(address, &self.settings)?;
+                self.tls.clone().map(|tls| Tls { name, ..tls })
             }
-            UpstreamUrl::Unix(_) => ("localhost".to_owned(), None),
+            UpstreamUrl::Http(_) | UpstreamUrl::Unix(_) => None,
         };
         let host =
             HeaderValue::from_str(&authority).map_err(|_| UpstreamPlanError::Host(authority))?;
-        let app: String = app.into();
-        Ok(Arc::new(Self {
-            outages: Arc::new(OutageLog::new("upstream", app.clone())),
-            app,
-            settings,
-            headers,
+        Ok(Self {
+            settings: UpstreamSettings {
+                url,
+                ..self.settings.clone()
+            },
             host,
             tls,
-            dial_record: Arc::default(),
-        }))
+            ..self.clone()
+        })
+    }
+
+    /// The same settings at one of several addresses.
+    pub(super) fn at_member(&self, id: &MemberId) -> Result<Arc<Self>, UpstreamPlanError> {
+        let mut plan = self.at_url(id.url.clone())?;
+        plan.ip = id.ip;
+        // A URL with a name of one address has no other to fall back to.
+        if id.ip.is_some() || !self.settings.other_urls.is_empty() {
+            plan.settings.connect_timeout = self.settings.address_timeout;
+        }
+        Ok(Arc::new(plan))
+    }
+
+    /// Keeps what is known of the addresses that `previous` has too.
+    pub fn keep_addresses_of(&self, previous: &Self) {
+        // What one check found is nothing to another.
+        if self.settings.health_check == previous.settings.health_check {
+            self.members.continue_from(&previous.members);
+        }
     }
 
     /// The same plan for an app whose outages were logged so far by `previous`.
@@ -240,6 +164,14 @@ impl UpstreamPlan {
     pub fn with_headers(&self, headers: HeaderPolicy) -> Arc<Self> {
         Arc::new(Self {
             headers,
+            ..self.clone()
+        })
+    }
+
+    /// The same plan, whose attempts to connect are not seen in [`Self::last_dial`].
+    pub(super) fn with_own_dial_record(&self) -> Arc<Self> {
+        Arc::new(Self {
+            dial_record: Arc::default(),
             ..self.clone()
         })
     }
@@ -273,30 +205,7 @@ impl UpstreamPlan {
     /// The same backend settings at the address for `label`. `None` if it is no valid address.
     pub(super) fn at_label(&self, label: &HostLabel) -> Option<Arc<Self>> {
         let url = self.settings.by_label.as_ref()?.template.at_label(label)?;
-        let (authority, tls) = match &url {
-            UpstreamUrl::Http(address) => (address.authority(80), None),
-            UpstreamUrl::Https(address) => {
-                let name = match &self.settings.server_name {
-                    Some(name) => name.clone(),
-                    None => ServerName::try_from(address.bare_host().to_owned()).ok()?,
-                };
-                let tls = self.tls.clone()?;
-                (address.authority(443), Some(Tls { name, ..tls }))
-            }
-            UpstreamUrl::Unix(_) => ("localhost".to_owned(), None),
-        };
-        Some(Arc::new(Self {
-            app: self.app.clone(),
-            settings: UpstreamSettings {
-                url,
-                ..self.settings.clone()
-            },
-            headers: self.headers.clone(),
-            host: HeaderValue::try_from(authority).ok()?,
-            tls,
-            dial_record: Arc::clone(&self.dial_record),
-            outages: Arc::clone(&self.outages),
-        }))
+        self.at_url(url).ok().map(Arc::new)
     }
 
     /// The `Host` field of a request.
@@ -330,6 +239,46 @@ impl UpstreamPlan {
         self.dial_record.last()
     }
 
+    /// The plans for each address, once the names are looked up.
+    pub async fn each_address(&self, resolver: &Resolver) -> Vec<Arc<Self>> {
+        self.members.resolve(resolver).await;
+        let members = self.members.current();
+        let plans = members.all().iter();
+        plans
+            .filter_map(|member| self.at_member(&member.id).ok())
+            .collect()
+    }
+
+    /// This plan at the address of `other`.
+    #[must_use]
+    pub fn at_address_of(&self, other: &Self) -> Arc<Self> {
+        Arc::new(Self {
+            ip: other.ip,
+            ..self.clone()
+        })
+    }
+
+    /// The address, for logs.
+    pub fn address(&self) -> String {
+        match self.ip {
+            Some(ip) => self.settings.url.at_ip(ip).to_string(),
+            None => self.settings.url.to_string(),
+        }
+    }
+
+    /// The addresses, if there are several.
+    pub fn member_statuses(&self) -> Vec<MemberStatus> {
+        self.members.statuses()
+    }
+
+    /// Keeps the addresses of names up to date, until no plan uses them.
+    pub fn keep_resolved(&self, runtime: &Handle, resolver: &Resolver) {
+        // Each label of a wildcard host has a name of its own.
+        if self.settings.by_label.is_none() {
+            self.members.keep_resolved(runtime, resolver);
+        }
+    }
+
     /// The name of the app.
     pub fn app(&self) -> &str {
         &self.app
@@ -343,11 +292,7 @@ impl UpstreamPlan {
 
 impl Tls {
     fn new(address: &HostPort, settings: &UpstreamSettings) -> Result<Self, UpstreamPlanError> {
-        let name = match &settings.server_name {
-            Some(name) => name.clone(),
-            None => ServerName::try_from(address.bare_host().to_owned())
-                .map_err(|_| UpstreamPlanError::Host(address.host.clone()))?,
-        };
+        let name = server_name(address, settings)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder =
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
@@ -373,6 +318,18 @@ impl Tls {
             http2: Arc::new(http2),
             name,
         })
+    }
+}
+
+/// The name for SNI and certificate verification.
+fn server_name(
+    address: &HostPort,
+    settings: &UpstreamSettings,
+) -> Result<ServerName<'static>, UpstreamPlanError> {
+    match &settings.server_name {
+        Some(name) => Ok(name.clone()),
+        None => ServerName::try_from(address.bare_host().to_owned())
+            .map_err(|_| UpstreamPlanError::Host(address.host.clone())),
     }
 }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
-use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use prometheus::{IntCounterVec, IntGauge};
@@ -18,7 +17,7 @@ use tokio::time::sleep;
 
 use super::tunnel::{self, Activity, TunnelEnd};
 use crate::telemetry::metrics::Metrics;
-use crate::types::body::{Body, StreamSession};
+use crate::types::body::StreamSession;
 
 /// How often a tunnel checks whether its session is still valid.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
@@ -122,11 +121,10 @@ impl Tunnels {
 }
 
 /// Whether this is a valid WebSocket upgrade request. Any other request is forwarded without an
-/// upgrade.
-pub(super) fn is_upgrade_request(parts: &Parts, body: &Body) -> bool {
+/// upgrade. It must not have a body.
+pub(super) fn is_upgrade_request(parts: &Parts) -> bool {
     parts.method == Method::GET
         && parts.version == Version::HTTP_11
-        && body.is_end_stream()
         && is_websocket_upgrade(&parts.headers)
 }
 

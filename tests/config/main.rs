@@ -463,6 +463,19 @@ fn unix_sockets_are_addresses() {
     assert!(problems(&itself)[0].message.contains("doorward itself"));
 }
 
+#[test]
+fn upstream_is_one_address_or_a_list() {
+    let list = "[\"http://127.0.0.1:4000\", \"unix:/run/forum.sock\"]";
+    let text = GOOD.replace("\"http://127.0.0.1:4000\"", list);
+    let config = Folder::with(&text).load(&[]).unwrap().config;
+    let urls: Vec<_> = config.apps[0].upstream.urls().collect();
+    let expected = ["http://127.0.0.1:4000", "unix:/run/forum.sock"];
+    assert_eq!(urls, expected.map(|url| url.parse().unwrap()).each_ref());
+    let variables = [("DOORWARD_APPS__FORUM__UPSTREAM", list)];
+    let config = Folder::with(GOOD).load(&variables).unwrap().config;
+    assert_eq!(config.apps[0].upstream.urls().count(), 2);
+}
+
 /// The keys and messages of the warnings about a file.
 fn warnings(text: &str) -> Vec<(String, String)> {
     let found = problems(text);

@@ -30,6 +30,8 @@ const BASES: [&str; 7] = [
     password_grant = true
     [apps.store.bearer]
     opaque_tokens = "introspect"
+    [apps.store.health_check]
+    path = "/health"
     [[apps.store.rules]]
     paths = ["/a"]
     allow = "public"

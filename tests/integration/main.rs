@@ -145,6 +145,8 @@ mod sessions_page;
 #[cfg(test)]
 mod several_providers;
 #[cfg(test)]
+mod several_upstreams;
+#[cfg(test)]
 mod shared_store;
 #[cfg(test)]
 mod step_up;

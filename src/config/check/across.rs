@@ -412,23 +412,23 @@ fn app_cookies(raw: &RawConfig, root: &Location<'_>) {
 fn upstreams(raw: &RawConfig, root: &Location<'_>) {
     let listeners = listeners(raw);
     for (at, _, app) in apps(raw, root) {
-        let own = app
-            .upstream
-            .as_deref()
-            .map(|upstream| (at.clone(), upstream));
+        let own = app.upstream.as_ref();
+        let own = own.map(|upstream| (at.clone(), upstream));
         let routes = app.routes.iter().flatten().enumerate();
         let of_routes = routes.filter_map(|(index, route)| {
-            let upstream = route.as_ref()?.upstream.as_deref()?;
+            let upstream = route.as_ref()?.upstream.as_ref()?;
             Some((at.key("routes").index(index), upstream))
         });
         for (at, upstream) in own.into_iter().chain(of_routes) {
-            if listeners
-                .iter()
-                .any(|listener| is_at(upstream, listener.address))
-            {
+            let mut addresses = upstream.texts();
+            let is_own = |address: &&str| {
+                let mut listeners = listeners.iter();
+                listeners.any(|listener| is_at(address, listener.address))
+            };
+            if let Some(address) = addresses.find(is_own) {
                 let hint = "set the address of the app, or change `server.listen`";
                 at.key("upstream").error(
-                    format!("{} is the address of doorward itself", quoted(upstream)),
+                    format!("{} is the address of doorward itself", quoted(address)),
                     hint,
                 );
             }

@@ -18,6 +18,7 @@ mod device_binding;
 mod fusionauth;
 mod header_edits;
 mod headers;
+mod health_check;
 mod listeners;
 mod log;
 mod login_host;

@@ -1,7 +1,7 @@
 //! Checks among the routes of an app: redirects to themselves, and paths of an upstream that several
 //! requested paths lead to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::report::{Location, quoted};
 use super::super::settings::RouteConfig;
@@ -26,6 +26,7 @@ pub(super) fn report_loops(routes: &PathRoutes, locations: &[Location<'_>]) {
 }
 
 /// The paths of an address that a route leads to.
+#[derive(Clone)]
 struct Reached {
     /// Its index. `None` is the app's own `upstream`.
     index: Option<usize>,
@@ -80,7 +81,9 @@ pub(super) fn report_shared_paths(
             forwarded: String::new(),
             has_descendants: true,
         };
-        by_address.entry(&upstream.url).or_default().push(reached);
+        for url in upstream.urls() {
+            by_address.entry(url).or_default().push(reached.clone());
+        }
     }
     for (index, (route, config)) in routes.all().iter().zip(settings).enumerate() {
         if let Some(upstream) = &config.upstream {
@@ -90,16 +93,22 @@ pub(super) fn report_shared_paths(
                 forwarded: comparable(&route.forwarded_literal()),
                 has_descendants: route.path.has_descendants(),
             };
-            by_address.entry(&upstream.url).or_default().push(reached);
+            for url in upstream.urls() {
+                by_address.entry(url).or_default().push(reached.clone());
+            }
         }
     }
+    // Routes may share several addresses.
+    let mut reported = HashSet::new();
     for sharing in by_address.values() {
         for one in sharing.iter().filter(|one| one.replaces()) {
             let mut others = sharing.iter().filter(|other| other.index != one.index);
             let overlapping =
                 others.find(|other| other.overlaps(one, routes) || one.overlaps(other, routes));
             let at = one.index.and_then(|index| locations.get(index));
-            if let (Some(other), Some(at)) = (overlapping, at) {
+            if let (Some(other), Some(at)) = (overlapping, at)
+                && reported.insert(one.index)
+            {
                 let other = match other.public.as_str() {
                     "" => "/",
                     public => public,

@@ -268,6 +268,9 @@ fn upstream_of(
         let has_pings = own.protocol == UpstreamProtocol::Http2;
         UpstreamSettings {
             url: own.url,
+            other_urls: own.other_urls,
+            // The path of the check is one of the app.
+            health_check: None,
             by_label: own.by_label,
             protocol: own.protocol,
             host: own.host,

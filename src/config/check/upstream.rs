@@ -2,20 +2,23 @@
 
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use rustls_pki_types::ServerName;
 
 use super::super::files::Folder;
-use super::super::raw::RawApp;
+use super::super::raw::{OneOrMany, RawApp};
 use super::super::report::{Location, quoted};
 use super::super::values::HumanDuration;
-use super::{check_host, nonzero, server, upstream_tls, wildcard};
+use super::{check_host, elements, health_check, nonzero, server, upstream_tls, wildcard};
 use crate::policy::hosts::AppHosts;
 use crate::policy::request_info::is_host_and_port;
 use crate::types::net::is_loopback_host;
 use crate::upstream::{
-    IdleReuse, LABEL, UpstreamHost, UpstreamProtocol, UpstreamSettings, UpstreamUrl,
+    ByLabel, IdleReuse, LABEL, UpstreamHost, UpstreamProtocol, UpstreamSettings, UpstreamUrl,
 };
+
+/// The most addresses of an upstream.
+const MAX_ADDRESSES: usize = 64;
 
 pub(super) fn check(
     mut raw: RawApp,
@@ -23,20 +26,16 @@ pub(super) fn check(
     at: &Location<'_>,
     folder: &Folder,
 ) -> Option<UpstreamSettings> {
-    let url = at.required(
+    let addresses = at.required(
         "upstream",
         raw.upstream.take(),
         "the address of the app, such as `http://127.0.0.1:3000`",
     );
-    let at_url = at.key("upstream");
-    let by_label = match &url {
-        Some(text) => wildcard::by_label(text, hosts, &at_url),
-        None => Some(None),
-    };
-    // Every label gives an address of the same form.
-    let url = url.map(|text| text.replace(LABEL, "label"));
-    let url = url.and_then(|text| address(&text, &at_url));
-    let tls = upstream_tls::check(&mut raw, url.as_ref(), at, folder);
+    let addresses = addresses.map(|raw| addresses_of(raw, hosts, &at.key("upstream")));
+    let url = addresses
+        .as_ref()
+        .and_then(|addresses| addresses.url.as_ref());
+    let tls = upstream_tls::check(&mut raw, url, at, folder);
     let protocol = raw.upstream_protocol.unwrap_or(UpstreamProtocol::Http1);
     let ping_interval = raw
         .upstream_ping_interval
@@ -54,12 +53,22 @@ pub(super) fn check(
         .stream_max_age
         .map(|duration| nonzero(duration, &at.key("stream_max_age")));
 
+    let balancing = balancing(&mut raw, at);
+    let health_check = raw.health_check.take();
+    let health_check = health_check.map(|raw| health_check::check(raw, &at.key("health_check")));
     let host = upstream_host(raw.upstream_host.take(), &at.key("upstream_host"));
     let limits = upstream_limits(&raw, protocol, at);
 
-    let mut settings = UpstreamSettings::at(url?);
+    let addresses = addresses?;
+    let mut settings = UpstreamSettings::at(addresses.url?);
     limits.apply_to(&mut settings);
-    settings.by_label = by_label?;
+    balancing.apply_to(&mut settings);
+    settings.other_urls = addresses.others;
+    settings.health_check = match health_check {
+        Some(check) => Some(check?),
+        None => None,
+    };
+    settings.by_label = addresses.by_label?;
     let tls = tls?;
     settings.ca_certificates = tls.ca_certificates;
     settings.client_certificate = tls.client_certificate;
@@ -73,6 +82,108 @@ pub(super) fn check(
     settings.tunnel_idle_timeout = stream_idle_timeout.unwrap_or(settings.tunnel_idle_timeout);
     settings.stream_max_age = stream_max_age;
     Some(settings)
+}
+
+/// The addresses of an upstream.
+struct Addresses {
+    /// The first one, if it is valid.
+    url: Option<UpstreamUrl>,
+    others: Vec<UpstreamUrl>,
+    /// `None` if it is not valid.
+    by_label: Option<Option<ByLabel>>,
+}
+
+fn addresses_of(raw: OneOrMany, hosts: &AppHosts, at: &Location<'_>) -> Addresses {
+    let list = match raw {
+        OneOrMany::One(text) => {
+            // Every label gives an address of the same form.
+            let url = address(&text.replace(LABEL, "label"), at);
+            return Addresses {
+                url,
+                others: Vec::new(),
+                by_label: wildcard::by_label(&text, hosts, at),
+            };
+        }
+        OneOrMany::Many(list) => list,
+    };
+    if list.is_empty() {
+        at.error("no address is listed", "list one or more");
+    } else if list.len() > MAX_ADDRESSES {
+        at.error("too many addresses", format!("at most {MAX_ADDRESSES}"));
+    }
+    let mut urls: Vec<UpstreamUrl> = Vec::new();
+    for (at, text) in elements(Some(list), at) {
+        if text.contains(LABEL) {
+            let hint = "a wildcard host has one upstream, with one address for each label";
+            at.error(format!("`{LABEL}` is not possible in a list"), hint);
+            continue;
+        }
+        let Some(url) = address(&text, &at) else {
+            continue;
+        };
+        let uses_tls = |url: &UpstreamUrl| matches!(url, UpstreamUrl::Https(_));
+        if urls.contains(&url) {
+            at.error(format!("{} is listed twice", quoted(&text)), "remove one");
+        } else if urls
+            .first()
+            .is_some_and(|first| uses_tls(first) != uses_tls(&url))
+        {
+            let hint = "`https` for all of them or for none";
+            at.error("the addresses do not all use TLS", hint);
+        } else {
+            urls.push(url);
+        }
+    }
+    let mut urls = urls.into_iter();
+    Addresses {
+        url: urls.next(),
+        others: urls.collect(),
+        by_label: Some(None),
+    }
+}
+
+/// How requests are spread among several addresses. `None` is the default.
+struct Balancing {
+    address_timeout: Option<Duration>,
+    max_ejected_percent: Option<u32>,
+    retry_statuses: Vec<StatusCode>,
+}
+
+fn balancing(raw: &mut RawApp, at: &Location<'_>) -> Balancing {
+    let at_percent = at.key("upstream_max_ejected_percent");
+    let at_statuses = at.key("upstream_retry_statuses");
+    let statuses = elements(raw.upstream_retry_statuses.take(), &at_statuses);
+    Balancing {
+        address_timeout: raw
+            .upstream_address_timeout
+            .map(|duration| nonzero(duration, &at.key("upstream_address_timeout"))),
+        max_ejected_percent: raw
+            .upstream_max_ejected_percent
+            .map(|percent| server::bounded(Some(percent), &at_percent, "percent", 50, 0..=100)),
+        retry_statuses: statuses
+            .filter_map(|(at, number)| {
+                let status = u16::try_from(number).ok();
+                let status = status.and_then(|number| StatusCode::from_u16(number).ok());
+                let status = status.filter(StatusCode::is_server_error);
+                if status.is_none() {
+                    let message = format!("{} is not the status of an error", quoted(number));
+                    at.error(message, "500 to 599, such as 503");
+                }
+                status
+            })
+            .collect(),
+    }
+}
+
+impl Balancing {
+    fn apply_to(self, settings: &mut UpstreamSettings) {
+        settings.address_timeout = self.address_timeout.unwrap_or(settings.address_timeout);
+        let percent = self.max_ejected_percent.map(u8::try_from);
+        if let Some(Ok(percent)) = percent {
+            settings.max_ejected_percent = percent;
+        }
+        settings.retry_statuses = self.retry_statuses;
+    }
 }
 
 /// `"client"`, `"upstream"`, or a host with an optional port.

@@ -19,7 +19,7 @@ use super::socket::Socket;
 use super::timer::ReusableTimer;
 use super::upgraded::UpgradedConnection;
 use crate::upstream::error::UpstreamError;
-use crate::upstream::target::UpstreamSettings;
+use crate::upstream::settings::UpstreamSettings;
 
 /// Size of a read in bytes, and maximum size of a buffer that an idle connection keeps.
 const BUFFER_LEN: usize = 8 * 1024;
@@ -55,6 +55,14 @@ pub(in crate::upstream) enum Failure {
     NoResponse(UpstreamError),
     /// Any other reason.
     Failed(UpstreamError),
+}
+
+impl Failure {
+    pub(in crate::upstream) const fn error(&self) -> &UpstreamError {
+        match self {
+            Self::Unsent(error) | Self::NoResponse(error) | Self::Failed(error) => error,
+        }
+    }
 }
 
 impl From<Failure> for UpstreamError {
@@ -191,23 +199,23 @@ impl Exchange<'_> {
                 .request_body
                 .as_ref()
                 .is_some_and(RequestBodyWriter::awaits_client);
-        let (limit, error) = if awaits_client {
-            (
-                self.settings.body_idle_timeout,
-                UpstreamError::RequestStalled,
-            )
+        let limit = if awaits_client {
+            self.settings.body_idle_timeout
         } else {
-            (
-                self.settings.response_timeout,
-                UpstreamError::ResponseTimeout,
-            )
+            self.settings.response_timeout
         };
         ready!(
             self.connection
                 .timer
                 .poll_until(cx, self.last_progress + limit)
         );
-        Poll::Ready(Err(Failure::Failed(error)))
+        Poll::Ready(Err(if awaits_client {
+            Failure::Failed(UpstreamError::RequestStalled)
+        } else if self.received {
+            Failure::Failed(UpstreamError::ResponseTimeout)
+        } else {
+            Failure::NoResponse(UpstreamError::ResponseTimeout)
+        }))
     }
 
     /// Sends as much as possible without blocking.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::connection::Connection;
 use crate::lock::lock;
-use crate::upstream::target::IdleReuse;
+use crate::upstream::settings::IdleReuse;
 
 /// Which connections a request may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

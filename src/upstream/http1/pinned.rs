@@ -92,6 +92,12 @@ impl PinnedPool {
         }
     }
 
+    /// Whether a connection is pinned to `pin`.
+    pub(in crate::upstream) fn has(&self, pin: ClientPin<'_>) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+            && lock(&self.idle).iter().any(|pinned| pinned.key.is(pin))
+    }
+
     /// Takes the connection that is pinned to `pin`, if it can still be used.
     pub(in crate::upstream) fn take(
         &self,

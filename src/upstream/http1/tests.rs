@@ -24,7 +24,7 @@ use super::socket::Socket;
 use crate::types::body::Body;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::framing::Framing;
-use crate::upstream::target::{IdleReuse, UpstreamSettings};
+use crate::upstream::settings::{IdleReuse, UpstreamSettings};
 
 /// A response as a client parsed it.
 #[derive(Debug, PartialEq, Eq)]

@@ -22,7 +22,8 @@ use crate::telemetry::metrics::Metrics;
 use crate::upstream::dial::{Dialer, Dialled};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::http1::{IdlePool, ReusePolicy};
-use crate::upstream::target::{ALPN_H2, UpstreamPlan, UpstreamProtocol};
+use crate::upstream::settings::UpstreamProtocol;
+use crate::upstream::target::{ALPN_H2, UpstreamPlan};
 
 /// Flow-control window of a stream in bytes.
 const STREAM_WINDOW: u32 = 128 * 1024;

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::request_body::Upload;
 use crate::upstream::error::UpstreamError;
-use crate::upstream::target::UpstreamSettings;
+use crate::upstream::settings::UpstreamSettings;
 
 /// Waits for `response`. `upload` is the request body, if there is one.
 ///

@@ -350,8 +350,8 @@ async fn handle(
         trace: None,
         credentials: AppCredentials::default(),
     };
-    let (mut parts, body) = request.into_parts();
-    send(upstream, forward, &mut parts, Body::streamed(body))
+    let (parts, body) = request.into_parts();
+    send(upstream, forward, &parts, Body::streamed(body))
         .await
         .unwrap_or_else(|error| {
             let mut response = Response::new(Body::full(format!(

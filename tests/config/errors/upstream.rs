@@ -58,4 +58,42 @@ errors! {
     ping_interval_for_http1_is_rejected:
         "client_id = \"forum\"" => "client_id = \"forum\"\nupstream_ping_interval = \"30s\"",
         at "\"30s\"", "HTTP/1.1 has no pings", hint "upstream_protocol";
+    empty_list_of_addresses_is_rejected:
+        "upstream = \"http://127.0.0.1:4000\"" => "upstream = []",
+        at "[]", "no address is listed", hint "one or more";
+    address_that_is_listed_twice_is_rejected:
+        "upstream = \"http://127.0.0.1:4000\"" =>
+            "upstream = [\"http://127.0.0.1:4000\", \"http://127.0.0.1:4000/\"]",
+        at "\"http://127.0.0.1:4000/\"", "listed twice", hint "remove";
+    addresses_with_and_without_tls_are_rejected:
+        "upstream = \"http://127.0.0.1:4000\"" =>
+            "upstream = [\"http://127.0.0.1:4000\", \"https://127.0.0.1:4001\"]",
+        at "\"https://127.0.0.1:4001\"", "do not all use TLS", hint "`https` for all";
+    label_in_a_list_of_addresses_is_rejected:
+        "upstream = \"http://127.0.0.1:4000\"" =>
+            "upstream = [\"http://127.0.0.1:4000\", \"http://{label}.internal\"]",
+        at "\"http://{label}.internal\"", "not possible in a list", hint "one upstream";
+    invalid_address_in_a_list_is_rejected:
+        "upstream = \"http://127.0.0.1:4000\"" =>
+            "upstream = [\"http://127.0.0.1:4000\", \"ftp://a\"]",
+        at "\"ftp://a\"", "is not an upstream", hint "such as";
+    address_of_another_type_is_rejected:
+        "upstream = \"http://127.0.0.1:4000\"" => "upstream = 4000",
+        at "4000", "expected a string or an array of strings", hint "";
+    doorward_in_a_list_of_addresses_is_rejected:
+        "upstream = \"http://127.0.0.1:4000\"" =>
+            "upstream = [\"http://127.0.0.1:4000\", \"http://127.0.0.1:8080\"]",
+        at "[\"http://127.0.0.1:4000\", \"http://127.0.0.1:8080\"]", "doorward itself", hint "address of the app";
+    ejected_share_above_the_whole_is_rejected:
+        "upstream = \"http://127.0.0.1:4000\"" =>
+            "upstream = \"http://127.0.0.1:4000\"\nupstream_max_ejected_percent = 101",
+        at "101", "not a valid number of percent", hint "from 0 to 100";
+    retry_status_that_is_no_error_is_rejected:
+        "upstream = \"http://127.0.0.1:4000\"" =>
+            "upstream = \"http://127.0.0.1:4000\"\nupstream_retry_statuses = [503, 404]",
+        at "404", "not the status of an error", hint "500 to 599";
+    health_check_without_a_path_is_rejected:
+        "upstream = \"http://127.0.0.1:4000\"" =>
+            "upstream = \"http://127.0.0.1:4000\"\nhealth_check = { path = \"health\" }",
+        at "\"health\"", "is not a path", hint "/health";
 }
