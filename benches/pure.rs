@@ -31,11 +31,13 @@ use doorward::session::seal::{Binding, Key, KeyRing, Seal, read_payload};
 use doorward::session::validity::{
     Limits, LiveSession, PresentedSession, Session, ValidityContext, validate,
 };
+use doorward::types::app_paths::AppPaths;
 use doorward::types::net::Origin;
 use doorward::types::oauth::{
     AppName, ClientId, Generation, Issuer, KeyFingerprint, ProviderName, ProviderSid, SessionId,
     Subject,
 };
+use doorward::types::public_url::BasePath;
 use doorward::types::secret::Secret;
 use doorward::types::target::{PathAmbiguities, Target};
 use doorward::types::time::Timestamp;
@@ -243,7 +245,7 @@ fn sites() -> HostRouter {
             leeway: Duration::from_secs(30),
             ..LoginProvider::new(ProviderName::new("login"))
         }),
-        prefix: "/.doorward".to_owned(),
+        paths: AppPaths::new(BasePath::default(), "/.doorward"),
         rules: Arc::new(Rules::new(rules, false, AuthMethods::BOTH)),
         routes: Default::default(),
         background_paths: BackgroundPaths::default(),
@@ -252,7 +254,7 @@ fn sites() -> HostRouter {
         headers: templates(),
         request_edits: Default::default(),
         response_edits: Default::default(),
-        cookies: CookieNames::new("doorward", &origin),
+        cookies: CookieNames::new("doorward", &origin, &BasePath::default()),
         login_parameters: Default::default(),
         native: None,
         limits: LIMITS,

@@ -178,10 +178,10 @@ pub struct Seals {
 }
 
 impl Seals {
-    /// The seals of `app`, bound to its origin and its registration.
+    /// The seals of `app`, bound to its public URL and its registration.
     fn new(app: &App, provider: &Provider, client: &ClientSettings, ring: &Arc<KeyRing>) -> Self {
         let binding = Binding {
-            origin: app.origin.to_string(),
+            origin: app.public_url(),
             issuer: provider.settings().issuer.clone(),
             client_id: client.client_id.clone(),
         };

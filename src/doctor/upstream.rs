@@ -63,12 +63,12 @@ pub(super) async fn examine(app: AppConfig, parts: ClientParts) -> Vec<Finding> 
             return findings.into_list();
         }
     };
-    let origin = &app.policy.origin;
+    let policy = &*app.policy;
     let addresses = plan.each_address(&parts.resolver).await;
     let is_one = addresses.len() == 1;
     for plan in addresses {
         let mut of_address = Findings::about(Subject::App(app.policy.name.to_string()));
-        judge_address(&plan, origin, &parts, &mut of_address).await;
+        judge_address(&plan, policy, &parts, &mut of_address).await;
         let prefix = if is_one { None } else { Some(plan.address()) };
         findings.extend(of_address, prefix.as_deref());
     }
@@ -78,11 +78,11 @@ pub(super) async fn examine(app: AppConfig, parts: ClientParts) -> Vec<Finding> 
 /// Sends both requests to one address.
 async fn judge_address(
     plan: &Arc<UpstreamPlan>,
-    origin: &Origin,
+    policy: &App,
     parts: &ClientParts,
     findings: &mut Findings,
 ) {
-    let response = probe(&parts.client(Arc::clone(plan)), origin).await;
+    let response = probe(&parts.client(Arc::clone(plan)), policy).await;
     judge_response(&response, findings);
     let settings = plan.settings();
     if response.is_err() || is_local(&settings.url) {
@@ -94,7 +94,7 @@ async fn judge_address(
         ..settings.clone()
     };
     if let Ok(bare) = UpstreamPlan::new(plan.app(), bare, HeaderPolicy::new([], &[])) {
-        let bypass = probe(&parts.client(bare.at_address_of(plan)), origin).await;
+        let bypass = probe(&parts.client(bare.at_address_of(plan)), policy).await;
         judge_bypass(&bypass, has_certificate, findings);
     }
 }

@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::identity::post_id::PostId;
+use crate::types::app_paths::AppPaths;
 use crate::types::target::{MAX_TARGET, Target};
 
 /// Maximum length in bytes of a return target: the longest target of a request. A longer one becomes
-/// `/`.
+/// the start page.
 pub const MAX_RETURN_TO: usize = MAX_TARGET;
 
 /// A path and query on the app's own origin. Its constructor validates it.
@@ -16,28 +17,29 @@ pub const MAX_RETURN_TO: usize = MAX_TARGET;
 pub struct ReturnTo(String);
 
 impl ReturnTo {
-    /// The root path.
-    pub fn root() -> Self {
-        Self("/".to_owned())
+    /// The app's start page.
+    pub fn home(paths: &AppPaths) -> Self {
+        Self(paths.base.home())
     }
 
     /// Accepts `text` if every browser resolves it to a page of this origin. It must start with
     /// exactly one `/`. Its path must not contain a backslash, white space, a control character or
-    /// a non-ASCII character, nor start with an encoded one, nor contain a dot segment. It must not
-    /// be an endpoint under `prefix`, in any encoding, except the confirmation page of a preserved
+    /// a non-ASCII character, nor start with an encoded one, nor contain a dot segment. It must belong
+    /// to the app, and not to another one at the same origin. It must not be an endpoint, in any encoding, except the confirmation page of a preserved
     /// POST and the page of the user's sessions, which change nothing. A path that the request parser would reject is rejected too.
     ///
     /// The query and the fragment cannot change the origin. Their bytes that no URL may contain are
     /// escaped.
-    pub fn parse(text: &str, prefix: &str) -> Option<Self> {
+    pub fn parse(text: &str, paths: &AppPaths) -> Option<Self> {
+        let prefix = &paths.endpoints;
         let replay_query = text
             .strip_prefix(prefix)
             .and_then(|rest| rest.strip_prefix("/form?"));
         if let Some(id) = replay_query.and_then(PostId::in_query) {
-            return Some(Self::post_replay_page(prefix, &id));
+            return Some(Self::post_replay_page(paths, &id));
         }
         if text.strip_prefix(prefix) == Some("/sessions") {
-            return Some(Self::sessions_page(prefix));
+            return Some(Self::sessions_page(paths));
         }
         let path_len = text.find(['?', '#']).unwrap_or(text.len());
         let (path, rest) = text.split_at_checked(path_len)?;
@@ -54,10 +56,7 @@ impl ReturnTo {
                     .is_some_and(|inner| inner.starts_with(escape))
             });
         let is_app_page = Target::parse(path, None).is_ok_and(|target| {
-            !target
-                .path()
-                .strip_prefix(prefix)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            paths.contain(target.path()) && paths.endpoint(target.path()).is_none()
         });
         let target = format!("{path}{}", visible_ascii(rest));
         let is_short = target.len() < MAX_RETURN_TO;
@@ -72,13 +71,13 @@ impl ReturnTo {
     }
 
     /// The page of the user's sessions.
-    pub fn sessions_page(prefix: &str) -> Self {
-        Self(format!("{prefix}/sessions"))
+    pub fn sessions_page(paths: &AppPaths) -> Self {
+        Self(format!("{}/sessions", paths.endpoints))
     }
 
     /// The confirmation page of a preserved POST.
-    pub fn post_replay_page(prefix: &str, id: &PostId) -> Self {
-        Self(id.page(prefix))
+    pub fn post_replay_page(paths: &AppPaths, id: &PostId) -> Self {
+        Self(id.page(&paths.endpoints))
     }
 
     /// Path and query.
@@ -113,6 +112,11 @@ impl fmt::Display for ReturnTo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::public_url::BasePath;
+
+    fn parse(text: &str) -> Option<ReturnTo> {
+        ReturnTo::parse(text, &AppPaths::new(BasePath::default(), "/.doorward"))
+    }
 
     #[test]
     fn page_of_this_origin_is_accepted() {
@@ -127,12 +131,7 @@ mod tests {
             "/search?path=C:\\Users\\alice&q=\"a\"|{b}^<c>`",
             "/a?//evil.example/\\x#/\\evil",
         ] {
-            assert_eq!(
-                ReturnTo::parse(good, "/.doorward")
-                    .map(|to| to.to_string())
-                    .as_deref(),
-                Some(good)
-            );
+            assert_eq!(parse(good).map(|to| to.to_string()).as_deref(), Some(good));
         }
     }
 
@@ -146,7 +145,7 @@ mod tests {
             ),
             ("/a#\t\u{2028}", "/a#%09%E2%80%A8"),
         ] {
-            let to = ReturnTo::parse(sent, "/.doorward").unwrap();
+            let to = parse(sent).unwrap();
             assert_eq!(to.as_str(), expected);
             assert_eq!(to.without_query().as_str(), "/a");
         }
@@ -191,25 +190,25 @@ mod tests {
             "/a\\b",
         ];
         for bad in bad {
-            assert_eq!(ReturnTo::parse(bad, "/.doorward"), None, "{bad:?}");
+            assert_eq!(parse(bad), None, "{bad:?}");
         }
         let of_length = |length: usize| format!("/a?{}", "b".repeat(length - 3));
         let too_long = of_length(MAX_RETURN_TO);
-        assert_eq!(ReturnTo::parse(&too_long, "/.doorward"), None);
+        assert_eq!(parse(&too_long), None);
         let longest = of_length(MAX_RETURN_TO - 1);
-        assert!(ReturnTo::parse(&longest, "/.doorward").is_some());
+        assert!(parse(&longest).is_some());
     }
 
     #[test]
     fn only_the_post_replay_endpoint_is_accepted() {
         let page = "/.doorward/form?id=AbCdEfGhIjKlMnOpQrSt-_";
-        assert_eq!(ReturnTo::parse(page, "/.doorward").unwrap().as_str(), page);
+        assert_eq!(parse(page).unwrap().as_str(), page);
         for bad in ["", "&x=1", "#x", "A", "\r"]
             .map(|more| format!("{page}{more}"))
             .iter()
             .skip(1)
         {
-            assert_eq!(ReturnTo::parse(bad, "/.doorward"), None, "{bad}");
+            assert_eq!(parse(bad), None, "{bad}");
         }
         for bad in [
             "/.doorward/form",
@@ -217,7 +216,40 @@ mod tests {
             "/.doorward/form?x=1",
             "/.doorward/form/../logout",
         ] {
-            assert_eq!(ReturnTo::parse(bad, "/.doorward"), None, "{bad}");
+            assert_eq!(parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn page_of_another_app_at_the_origin_is_rejected() {
+        let base = |text: &str| BasePath::parse(text).unwrap();
+        let paths = |own: &str, nested: &[&str]| AppPaths {
+            nested: nested.iter().map(|nested| base(nested)).collect(),
+            ..AppPaths::new(base(own), "/.doorward")
+        };
+        let root = paths("", &["/shop"]);
+        let shop = paths("/shop", &["/shop/admin"]);
+        for (text, at_root, at_shop) in [
+            ("/", true, false),
+            ("/shop", false, true),
+            ("/shop/a?b", false, true),
+            ("/shopping", true, false),
+            ("/%73hop/a", false, true),
+            ("/shop/.doorward/logout", false, false),
+            ("/shop/.doorward/sessions", false, true),
+            ("/.doorward/sessions", true, false),
+            ("/.doorward/logout", false, false),
+            ("/shop/admin/.doorward/logout", false, false),
+            ("/shop/admin", false, false),
+            ("/forum/.doorward/x", true, false),
+        ] {
+            let is_accepted = |paths| ReturnTo::parse(text, paths).is_some();
+            assert_eq!(
+                (is_accepted(&root), is_accepted(&shop)),
+                (at_root, at_shop),
+                "{text}"
+            );
+        }
+        assert_eq!(ReturnTo::home(&shop).as_str(), "/shop/");
     }
 }

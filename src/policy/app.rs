@@ -1,5 +1,6 @@
 //! App: the settings of one app that routing and authorization use.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use url::Url;
 use crate::session::cookie::CookieNames;
 use crate::session::device_binding::BindingPolicy;
 use crate::session::validity::Limits;
+use crate::types::app_paths::AppPaths;
 use crate::types::host_label::HostLabel;
 use crate::types::net::Origin;
 use crate::types::oauth::AppName;
@@ -46,8 +48,8 @@ pub struct App {
     pub providers: LoginProviders,
     /// The parameters that its login links may have.
     pub login_parameters: AllowedParameters,
-    /// Path prefix of Doorward's endpoints, such as `/.doorward`, without a trailing slash.
-    pub prefix: String,
+    /// Its paths at the origin.
+    pub paths: AppPaths,
     /// Its access rules.
     pub rules: Arc<Rules>,
     /// Its paths with upstreams of their own.
@@ -174,9 +176,23 @@ impl App {
         })
     }
 
+    /// Its public URL, which is that of no other app.
+    pub fn public_url(&self) -> String {
+        format!("{}{}", self.origin, self.paths.base.as_str())
+    }
+
+    /// Its address as users know it: the host, with its path if it has one.
+    pub fn site(&self) -> Cow<'_, str> {
+        if self.paths.base.is_root() {
+            self.origin.host().into()
+        } else {
+            format!("{}{}", self.origin.host(), self.paths.base.as_str()).into()
+        }
+    }
+
     /// The URL of an endpoint, such as `callback`.
     pub fn endpoint_url(&self, endpoint: &str) -> String {
-        format!("{}{}/{endpoint}", self.origin, self.prefix)
+        format!("{}{}/{endpoint}", self.origin, self.paths.endpoints)
     }
 
     /// Whether this is a login host.
@@ -195,7 +211,7 @@ impl App {
 
     /// The path of an endpoint.
     pub fn endpoint_path(&self, endpoint: &str) -> String {
-        format!("{}/{endpoint}", self.prefix)
+        format!("{}/{endpoint}", self.paths.endpoints)
     }
 
     /// Every claim that a rule, header or assertion uses, once. Only these are kept from an ID token.

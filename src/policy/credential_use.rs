@@ -61,7 +61,8 @@ impl Route<'_> {
             | Self::Alias(_)
             | Self::PlainHttp(_)
             | Self::UnsupportedPath(_)
-            | Self::Misdirected => CredentialUse::Ignored,
+            | Self::Misdirected
+            | Self::NoAppAtPath => CredentialUse::Ignored,
         }
     }
 }

@@ -219,6 +219,7 @@ pub fn decide<'a>(
         Route::Alias(app_ref) => refuse(info, Some(app_ref), Reason::Misdirected),
         Route::UnsupportedPath(app_ref) => refuse(info, Some(app_ref), Reason::UnsupportedPath),
         Route::Misdirected => refuse(info, None, Reason::Misdirected),
+        Route::NoAppAtPath => refuse(info, None, Reason::NoAppAtPath),
     }
 }
 
@@ -468,7 +469,7 @@ fn decide_anonymous<'a>(request: AppRequest<'a, '_>, reason: NoSessionReason) ->
         // A native app can open a browser for the login.
         login: (app_ref.app.native.is_some() && accepts_session).then(|| LoginLink {
             parameters: LoginParameters::requiring(requirement.authentication.clone()),
-            ..LoginLink::to(ReturnTo::root())
+            ..LoginLink::to(ReturnTo::home(&app_ref.app.paths))
         }),
         requirement: Some(requirement),
         ..refusal

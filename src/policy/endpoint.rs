@@ -163,10 +163,7 @@ impl FoundEndpoint {
 
 /// The endpoint with this path. `None`: it is a path of the app.
 pub(super) fn endpoint_of(path: &str, app: &App) -> Option<FoundEndpoint> {
-    let rest = path.strip_prefix(&app.prefix)?;
-    if !rest.is_empty() && !rest.starts_with('/') {
-        return None;
-    }
+    let rest = app.paths.endpoint(path)?;
     let providers = &app.providers;
     let of_provider = |name: &str| providers.named(name).filter(|_| providers.are_several());
     let callback_of = rest.strip_prefix("/callback/").and_then(of_provider);

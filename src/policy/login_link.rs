@@ -64,9 +64,9 @@ impl App {
         let allowed = &self.login_parameters;
         let return_to = pairs()
             .find(|(name, _)| name == "return_to")
-            .and_then(|(_, page)| ReturnTo::parse(&page, &self.prefix));
+            .and_then(|(_, page)| ReturnTo::parse(&page, &self.paths));
         Ok(LoginLink {
-            return_to: return_to.unwrap_or_else(ReturnTo::root),
+            return_to: return_to.unwrap_or_else(|| ReturnTo::home(&self.paths)),
             provider: if self.providers.are_several() {
                 provider
                     .checked(|name| self.providers.named(name).is_some())?

@@ -148,6 +148,7 @@ impl LoginProviders {
 mod tests {
     use super::*;
     use crate::identity::return_to::ReturnTo;
+    use crate::types::app_paths::AppPaths;
 
     fn providers() -> LoginProviders {
         let provider = |name: &str, domains: &[&str]| LoginProvider {
@@ -161,7 +162,7 @@ mod tests {
     }
 
     fn chosen(name: Option<&str>, hint: Option<&str>) -> Option<String> {
-        let mut link = LoginLink::to(ReturnTo::root());
+        let mut link = LoginLink::to(ReturnTo::home(&AppPaths::default()));
         link.provider = name.map(ProviderName::new);
         link.parameters.login_hint = hint.map(str::to_owned);
         let providers = providers();

@@ -62,7 +62,7 @@ impl App {
 
     /// The target `text`: a page of the app, or a URL that the configuration lists.
     pub fn allowed_target(&self, text: &str) -> Option<LogoutTarget> {
-        let page = ReturnTo::parse(text, &self.prefix).map(LogoutTarget::Page);
+        let page = ReturnTo::parse(text, &self.paths).map(LogoutTarget::Page);
         page.or_else(|| {
             let url = Url::parse(text).ok()?;
             let is_listed = self.logout_return_to.contains(&url);

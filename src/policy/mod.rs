@@ -1,6 +1,7 @@
 //! Pure: parsed requests, routing and access policy. No I/O, no clock, no logging.
 
 pub mod app;
+mod apps_by_path;
 pub mod assertion;
 pub mod background_paths;
 pub mod basic;

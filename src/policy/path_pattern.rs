@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::types::public_url::BasePath;
 use crate::types::target::{TargetError, canonical_path};
 
 /// A path pattern. `*` matches any characters within a segment, `**` any number of whole segments
@@ -154,6 +155,26 @@ impl PathPattern {
             self.segments(case_insensitive),
             other.segments(case_insensitive),
         )
+    }
+
+    /// Whether it matches any path that is `base` or below it.
+    pub fn matches_below(&self, base: &BasePath, case_insensitive: bool) -> bool {
+        let segments = if case_insensitive {
+            &self.folded
+        } else {
+            &self.segments
+        };
+        let base = comparable(base.as_str(), case_insensitive);
+        let mut base = segments_of(&base);
+        for pattern in segments {
+            let (Segment::Pieces(pieces), Some(segment)) = (pattern, base.next()) else {
+                return true;
+            };
+            if !matches_pieces(pieces, segment) {
+                return false;
+            }
+        }
+        base.next().is_none()
     }
 
     pub(super) fn matches_segments(&self, path: &[&str], case_insensitive: bool) -> bool {
@@ -367,6 +388,32 @@ mod tests {
 
     fn matches(pattern: &str, path: &str) -> bool {
         PathPattern::parse(pattern).unwrap().matches(path, false)
+    }
+
+    #[test]
+    fn matches_below_finds_any_path_below_the_base() {
+        let base = BasePath::parse("/shop/v1").unwrap();
+        for (pattern, ignores_case, expected) in [
+            ("/**", false, true),
+            ("/shop/**", false, true),
+            ("/shop/v1", false, true),
+            ("/shop/v1/admin/**", false, true),
+            ("/*/v*/x", false, true),
+            ("/**/*.css", false, true),
+            ("/", false, false),
+            ("/shop", false, false),
+            ("/admin/**", false, false),
+            ("/shop/v2/**", false, false),
+            ("/SHOP/**", false, false),
+            ("/SHOP/**", true, true),
+        ] {
+            let found = PathPattern::parse(pattern)
+                .unwrap()
+                .matches_below(&base, ignores_case);
+            assert_eq!(found, expected, "{pattern}");
+        }
+        let everywhere = PathPattern::parse("/admin").unwrap();
+        assert!(everywhere.matches_below(&BasePath::default(), false));
     }
 
     #[test]

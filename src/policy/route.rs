@@ -1,5 +1,5 @@
-//! Routing: maps a request to an endpoint of Doorward, or to an app with its access requirement.
-//! There is no default app.
+//! Routing: maps a request by host and path to an app, and there to an endpoint of Doorward or to an
+//! access requirement. There is no default app.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use http::{HeaderMap, header};
 use quick_cache::sync::Cache;
 
 use super::app::App;
+use super::apps_by_path::OriginApps;
 use super::endpoint::endpoint_of;
 use super::forwarded_origin::Scheme;
 use super::login_providers::{LoginProvider, ProviderIndex};
@@ -21,23 +22,32 @@ use crate::types::target::Target;
 
 pub use super::endpoint::{Endpoint, ResumeMode};
 
-/// The apps by host.
+/// The apps by host and path.
 #[derive(Debug)]
 pub struct HostRouter {
     by_authority: HashMap<String, AppHost>,
-    /// The app at a host, whatever its port. `None` if several apps have the host.
-    by_host: HashMap<String, Option<usize>>,
+    /// The apps at a host, whatever its port. `None` if several origins have the host.
+    by_host: HashMap<String, Option<AppHost>>,
     apps: Vec<Arc<App>>,
     /// The apps at hosts of wildcards.
     matched: Cache<(usize, HostLabel), Arc<App>>,
 }
 
-/// The app of a request's host.
+/// The app of a request's host and path.
 #[derive(Debug)]
 pub struct FoundHost<'a> {
     index: usize,
     kind: HostKind,
     app: FoundApp<'a>,
+}
+
+/// Why a request has no app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoApp {
+    /// No app has the host.
+    Host,
+    /// The host has apps, and none of them has the path in all its readings.
+    Path,
 }
 
 #[derive(Debug)]
@@ -60,11 +70,18 @@ impl FoundHost<'_> {
     }
 }
 
-/// A host of an app.
-#[derive(Clone, Copy, Debug)]
+/// A host of apps.
+#[derive(Clone, Debug)]
 struct AppHost {
-    index: usize,
+    apps: OriginApps,
     kind: HostKind,
+}
+
+/// The apps of a host that a request names.
+struct FoundApps<'a> {
+    host: &'a AppHost,
+    /// The label in place of a wildcard.
+    label: Option<HostLabel>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +105,8 @@ pub enum Route<'a> {
     UnsupportedPath(AppRef<'a>),
     /// No app has the host (RFC 9110 section 15.5.20).
     Misdirected,
+    /// No app at the host has the path.
+    NoAppAtPath,
 }
 
 /// The route of a request to an app's backend.
@@ -144,7 +163,7 @@ impl<'a> Route<'a> {
             | Self::Alias(app_ref)
             | Self::PlainHttp(app_ref)
             | Self::UnsupportedPath(app_ref) => Some(*app_ref),
-            Self::Misdirected => None,
+            Self::Misdirected | Self::NoAppAtPath => None,
         }
     }
 
@@ -154,9 +173,11 @@ impl<'a> Route<'a> {
         match self {
             Self::Endpoint(app_ref, _) if app_ref.app.is_login_host() => None,
             Self::Endpoint(app_ref, _) | Self::App(AppRoute { app_ref, .. }) => Some(*app_ref),
-            Self::Alias(_) | Self::PlainHttp(_) | Self::UnsupportedPath(_) | Self::Misdirected => {
-                None
-            }
+            Self::Alias(_)
+            | Self::PlainHttp(_)
+            | Self::UnsupportedPath(_)
+            | Self::Misdirected
+            | Self::NoAppAtPath => None,
         }
     }
 
@@ -168,7 +189,8 @@ impl<'a> Route<'a> {
             | Self::Alias(_)
             | Self::PlainHttp(_)
             | Self::UnsupportedPath(_)
-            | Self::Misdirected => None,
+            | Self::Misdirected
+            | Self::NoAppAtPath => None,
         }
     }
 
@@ -190,9 +212,11 @@ impl<'a> Route<'a> {
         match self {
             Self::App(route) => !route.app_ref.app.background_paths.contains(target),
             Self::Endpoint(_, endpoint) => endpoint.counts_as_activity(),
-            Self::Alias(_) | Self::PlainHttp(_) | Self::UnsupportedPath(_) | Self::Misdirected => {
-                true
-            }
+            Self::Alias(_)
+            | Self::PlainHttp(_)
+            | Self::UnsupportedPath(_)
+            | Self::Misdirected
+            | Self::NoAppAtPath => true,
         }
     }
 
@@ -204,7 +228,8 @@ impl<'a> Route<'a> {
             | Self::Alias(_)
             | Self::PlainHttp(_)
             | Self::UnsupportedPath(_)
-            | Self::Misdirected => true,
+            | Self::Misdirected
+            | Self::NoAppAtPath => true,
         }
     }
 
@@ -223,15 +248,17 @@ impl<'a> Route<'a> {
                 }
             },
             Self::Endpoint(_, endpoint) => endpoint.resume_mode(),
-            Self::Alias(_) | Self::PlainHttp(_) | Self::UnsupportedPath(_) | Self::Misdirected => {
-                ResumeMode::ReadOnly
-            }
+            Self::Alias(_)
+            | Self::PlainHttp(_)
+            | Self::UnsupportedPath(_)
+            | Self::Misdirected
+            | Self::NoAppAtPath => ResumeMode::ReadOnly,
         }
     }
 }
 
 impl HostRouter {
-    /// Routes to these apps. The configuration check ensures that no two share a host.
+    /// Routes to these apps. The configuration check ensures that no two share a public URL.
     pub fn new(apps: Vec<Arc<App>>) -> Self {
         let mut by_authority = HashMap::new();
         for (index, app) in apps.iter().enumerate() {
@@ -240,30 +267,31 @@ impl HostRouter {
                     by_authority.insert(
                         authority,
                         AppHost {
-                            index,
+                            apps: OriginApps::One(index),
                             kind: HostKind::Alias,
                         },
                     );
                 }
             }
         }
+        let mut by_origin: HashMap<&Origin, Vec<usize>> = HashMap::new();
         for (index, app) in apps.iter().enumerate() {
-            for authority in spellings(&app.origin) {
-                by_authority.insert(
-                    authority,
-                    AppHost {
-                        index,
-                        kind: HostKind::Canonical,
-                    },
-                );
-            }
+            by_origin.entry(&app.origin).or_default().push(index);
         }
         let mut by_host = HashMap::new();
-        for (index, app) in apps.iter().enumerate() {
+        for (origin, indices) in by_origin {
+            let Some(apps) = OriginApps::new(&indices, &apps) else {
+                continue;
+            };
+            let kind = HostKind::Canonical;
+            let host = AppHost { apps, kind };
+            for authority in spellings(origin) {
+                by_authority.insert(authority, host.clone());
+            }
             by_host
-                .entry(app.origin.host().to_owned())
+                .entry(origin.host().to_owned())
                 .and_modify(|other| *other = None)
-                .or_insert(Some(index));
+                .or_insert(Some(host));
         }
         let wildcards = apps.iter().filter_map(|app| app.hosts.wildcard());
         let matched = Cache::new(wildcards.map(|wildcard| wildcard.max_hosts).sum());
@@ -280,82 +308,96 @@ impl HostRouter {
         &self.apps
     }
 
-    /// The `https` origin of the app with this host, which may be an alias. `None` if there is no
+    /// The `https` origin of the apps with this host, which may be an alias. `None` if there is no
     /// such app, or its public URL is not `https`.
     pub fn https_origin(&self, host: &str) -> Option<String> {
-        let found = self.find_authority(&host.to_ascii_lowercase(), |_| false)?;
+        let found = self.find_apps(&host.to_ascii_lowercase(), |_| false)?;
+        let found = self.app_of(&found, found.host.apps.any()?)?;
         let origin = &found.app_ref().app.origin;
         origin.is_secure().then(|| origin.to_string())
     }
 
-    /// The app of a request's host. `None` if no app has it.
-    pub fn find(&self, info: &RequestInfo) -> Option<FoundHost<'_>> {
-        self.find_authority(&info.authority, |is_https| info.may_lack_port(is_https))
+    /// The app of a request's host and path.
+    ///
+    /// # Errors
+    /// [`NoApp`].
+    pub fn find(&self, info: &RequestInfo) -> Result<FoundHost<'_>, NoApp> {
+        let may_lack_port = |is_https| info.may_lack_port(is_https);
+        let found = self.find_apps(&info.authority, may_lack_port);
+        let found = found.ok_or(NoApp::Host)?;
+        let index = found.host.apps.at(&info.target).ok_or(NoApp::Path)?;
+        self.app_of(&found, index).ok_or(NoApp::Host)
     }
 
     /// An exact host wins over a wildcard. `may_lack_port` tells whether a proxy may have removed
     /// the port of an app that is reached by https, or not.
-    fn find_authority(
+    fn find_apps(
         &self,
         authority: &str,
         may_lack_port: impl Fn(bool) -> bool,
-    ) -> Option<FoundHost<'_>> {
+    ) -> Option<FoundApps<'_>> {
         // A request never names the pattern itself.
         let exact = (!authority.starts_with('*')).then_some(authority);
-        if let Some(found) = exact.and_then(|authority| self.lookup(authority, &may_lack_port)) {
-            return Some(FoundHost {
-                index: found.index,
-                kind: found.kind,
-                app: FoundApp::Configured(self.apps.get(found.index)?),
-            });
+        if let Some(host) = exact.and_then(|authority| self.lookup(authority, &may_lack_port)) {
+            return Some(FoundApps { host, label: None });
         }
         if self.matched.capacity() == 0 {
             return None;
         }
         let (label, rest) = authority.split_once('.')?;
-        let label = HostLabel::parse(label)?;
-        let found = self.lookup(&format!("*.{rest}"), &may_lack_port)?;
-        let key = (found.index, label);
-        let app = match self.matched.get(&key) {
-            Some(app) => app,
-            None => {
-                let app = Arc::new(self.apps.get(found.index)?.at_label(&key.1)?);
-                self.matched.insert(key, Arc::clone(&app));
-                app
+        let label = Some(HostLabel::parse(label)?);
+        let host = self.lookup(&format!("*.{rest}"), &may_lack_port)?;
+        Some(FoundApps { host, label })
+    }
+
+    /// The app with this index at the host. `None` if it has no host with the label.
+    fn app_of(&self, found: &FoundApps<'_>, index: usize) -> Option<FoundHost<'_>> {
+        let configured = self.apps.get(index)?;
+        let app = match &found.label {
+            None => FoundApp::Configured(configured),
+            Some(label) => {
+                let key = (index, label.clone());
+                FoundApp::Matched(match self.matched.get(&key) {
+                    Some(app) => app,
+                    None => {
+                        let app = Arc::new(configured.at_label(label)?);
+                        self.matched.insert(key, Arc::clone(&app));
+                        app
+                    }
+                })
             }
         };
         Some(FoundHost {
-            index: found.index,
-            kind: found.kind,
-            app: FoundApp::Matched(app),
+            index,
+            kind: found.host.kind,
+            app,
         })
     }
 
     /// A host without a port names an app at another port if a proxy may have removed the port: a
     /// redirect to the app's URL would have the same host again.
-    fn lookup(&self, authority: &str, may_lack_port: &impl Fn(bool) -> bool) -> Option<AppHost> {
-        let named = self.by_authority.get(authority).copied();
+    fn lookup(&self, authority: &str, may_lack_port: &impl Fn(bool) -> bool) -> Option<&AppHost> {
+        let named = self.by_authority.get(authority);
         if named.is_some_and(|named| named.kind == HostKind::Canonical) {
             return named;
         }
-        let index = self.by_host.get(authority).copied().flatten();
-        let of_host = index.filter(|index| named.is_none_or(|named| named.index == *index));
-        let without_port = of_host.and_then(|index| {
-            let is_https = self.apps.get(index)?.origin.is_secure();
-            may_lack_port(is_https).then_some(AppHost {
-                index,
-                kind: HostKind::Canonical,
-            })
-        });
+        let origin = |host: &AppHost| Some(&self.apps.get(host.apps.any()?)?.origin);
+        let of_host = self.by_host.get(authority).and_then(Option::as_ref);
+        let of_host =
+            of_host.filter(|host| named.is_none_or(|named| origin(named) == origin(host)));
+        let without_port = of_host
+            .filter(|host| origin(host).is_some_and(|origin| may_lack_port(origin.is_secure())));
         without_port.or(named)
     }
 }
 
 impl<'a> Route<'a> {
     /// The route of a request to the app that [`HostRouter::find`] found for it.
-    pub fn of(found: Option<&'a FoundHost<'_>>, info: &RequestInfo) -> Self {
-        let Some(found) = found else {
-            return Self::Misdirected;
+    pub fn of(found: Result<&'a FoundHost<'_>, &NoApp>, info: &RequestInfo) -> Self {
+        let found = match found {
+            Ok(found) => found,
+            Err(NoApp::Host) => return Self::Misdirected,
+            Err(NoApp::Path) => return Self::NoAppAtPath,
         };
         let app_ref = found.app_ref();
         let app = app_ref.app;
@@ -413,7 +455,8 @@ impl<'a> Route<'a> {
             other @ (Self::Alias(_)
             | Self::PlainHttp(_)
             | Self::UnsupportedPath(_)
-            | Self::Misdirected) => other,
+            | Self::Misdirected
+            | Self::NoAppAtPath) => other,
         }
     }
 }

@@ -2,6 +2,8 @@
 //! section 11.6.1, RFC 6750 section 3, RFC 9449 sections 7.1 and 9, RFC 9470 section 3). They contain no client input,
 //! only the host, stable codes and configured scopes.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::identity::credentials::Scheme;
@@ -114,18 +116,19 @@ fn basic_challenge(refusal: &Refusal<'_>) -> String {
         .app_ref
         .and_then(|app_ref| app_ref.app.basic.as_ref());
     let realm = basic.and_then(|basic| basic.realm.as_deref());
-    let realm = realm.unwrap_or_else(|| host(refusal));
+    let realm = realm.map_or_else(|| site(refusal), Cow::Borrowed);
     format!("Basic realm=\"{realm}\", charset=\"UTF-8\"")
 }
 
-fn host<'r>(refusal: &'r Refusal<'_>) -> &'r str {
+/// The app, as clients distinguish it from others of its origin (RFC 9110 section 11.5).
+fn site<'r>(refusal: &'r Refusal<'_>) -> Cow<'r, str> {
     refusal
         .app_ref
-        .map_or("doorward", |app_ref| app_ref.app.origin.host())
+        .map_or("doorward".into(), |app_ref| app_ref.app.site())
 }
 
 fn token_challenge(refusal: &Refusal<'_>, scheme: Scheme, error: Option<ChallengeError>) -> String {
-    let realm = host(refusal);
+    let realm = site(refusal);
     let mut challenge = format!("{} realm=\"{realm}\"", scheme.name());
     if scheme == Scheme::DPoP {
         let algorithms = ALGORITHMS.map(|algorithm| algorithm.name()).join(" ");

@@ -83,7 +83,7 @@ impl Proxy {
             let refusal = Refusal::new(reason, Some(app_ref), context.info.client_kind);
             self.responder.refusal(&refusal, context.request_id())
         };
-        let expired = app.cookies.expire(&app.cookies.device, "/");
+        let expired = app.cookies.expire(&app.cookies.device, &app.cookies.path);
         response.with_cookies(expired.into_iter().collect())
     }
 }

@@ -343,7 +343,7 @@ impl Proxy {
         request_id: RequestId,
     ) -> TaggedResponse {
         let refusal = Refusal {
-            login: Some(LoginLink::to(ReturnTo::root())),
+            login: Some(LoginLink::to(ReturnTo::home(&app_ref.app.paths))),
             ..Refusal::new(Reason::SessionOver, Some(app_ref), client_kind)
         };
         self.responder.refusal(&refusal, request_id)

@@ -48,7 +48,7 @@ impl Proxy {
                 .responder
                 .moving_on(&MovingOn {
                     from: app_ref.app,
-                    to: app.origin.host(),
+                    to: &app.site(),
                     target: &redirect.location,
                     title: "moving_on.signed_in",
                     code: "handed_over",

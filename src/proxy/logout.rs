@@ -59,7 +59,7 @@ impl Proxy {
         {
             return self.responder.moving_on(&MovingOn {
                 from: app_ref.app,
-                to: page.app.origin.host(),
+                to: &page.app.site(),
                 target: &page.location,
                 title: "You are signed out",
                 code,

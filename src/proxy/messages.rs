@@ -74,7 +74,7 @@ pub(super) const fn refusal_text(reason: Reason) -> ErrorText {
         Reason::PostOfAnotherUser => error_text!(post_of_another_user),
         Reason::Forbidden => error_text!(forbidden, ASK_OPERATOR),
         Reason::Denied => error_text!(denied),
-        Reason::NoSuchEndpoint => error_text!(not_found),
+        Reason::NoSuchEndpoint | Reason::NoAppAtPath => error_text!(not_found),
         Reason::MethodNotAllowed(_) => error_text!(method_not_allowed),
         Reason::LoginParameterNotAllowed(_) => error_text!(login_parameter),
         Reason::CrossSite => error_text!(cross_site),
@@ -158,7 +158,7 @@ pub(super) fn login_failure_detail(failure: &LoginFailure, app: &App) -> Option<
         LoginFailure::Loop(LoginLoopCause::WrongHost | LoginLoopCause::SecureOverHttp) => {
             Some(Detail {
                 message: "detail.own_address",
-                value: app.origin.to_string(),
+                value: app.public_url(),
             })
         }
         LoginFailure::TooLarge(CookieWriteError::TooLarge { largest, .. }) => Some(Detail {

@@ -472,7 +472,8 @@ fn cors_policy<'a>(route: &Route<'a>, info: &RequestInfo) -> Option<&'a CorsPoli
         | Route::Alias(_)
         | Route::PlainHttp(_)
         | Route::UnsupportedPath(_)
-        | Route::Misdirected => None,
+        | Route::Misdirected
+        | Route::NoAppAtPath => None,
     }
 }
 

@@ -118,7 +118,7 @@ impl Proxy {
             None
         };
         let to_form = LoginLink {
-            return_to: ReturnTo::post_replay_page(&app_ref.app.prefix, &post_id),
+            return_to: ReturnTo::post_replay_page(&app_ref.app.paths, &post_id),
             ..link.clone()
         };
         let started = match app_ref.provider {

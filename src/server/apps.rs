@@ -84,8 +84,9 @@ impl AppBuilder<'_> {
             let hosts = self.config.login_hosts.iter().map(|host| &host.policy);
             apps.chain(hosts).any(|app| app.name == *name)
         };
-        let is_renamed =
-            |before: &AppAuth| before.app.origin == app.origin && !is_configured(&before.app.name);
+        let is_renamed = |before: &AppAuth| {
+            before.app.public_url() == app.public_url() && !is_configured(&before.app.name)
+        };
         // Those of one issuer are never those of another.
         let issuer = &provider.settings().issuer;
         let previous = || {

@@ -445,7 +445,7 @@ fn name_of(route: &Route<'_>) -> String {
         Route::Alias(_) => "alias".to_owned(),
         Route::PlainHttp(_) => "plain http".to_owned(),
         Route::UnsupportedPath(_) => "ambiguous path".to_owned(),
-        Route::Misdirected => "no app".to_owned(),
+        Route::Misdirected | Route::NoAppAtPath => "no app".to_owned(),
     }
 }
 

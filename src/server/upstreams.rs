@@ -146,14 +146,14 @@ pub(super) fn header_policy(
     route: Option<ConfiguredRoute<'_>>,
 ) -> HeaderPolicy {
     let beginnings = app.cookies.beginnings();
+    let beginnings: Vec<&str> = beginnings.iter().map(String::as_str).collect();
     let client_header = app.bearer.iter().map(|bearer| &bearer.client_header);
     let names = app
         .headers
         .iter()
         .chain(client_header)
         .map(HeaderTemplate::name);
-    let headers = HeaderPolicy::new(names, &beginnings.each_ref().map(String::as_str))
-        .detecting_loops(app.origin.authority());
+    let headers = HeaderPolicy::new(names, &beginnings).detecting_loops(app.origin.authority());
     let headers = if app.native.is_some() {
         headers.dropping_dpop_proofs()
     } else {

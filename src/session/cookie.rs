@@ -1,5 +1,5 @@
 //! Cookies (RFC 6265bis): names, the parser of `Cookie` headers, and the `Set-Cookie` headers that
-//! set and expire them. A long value is split into a limited number of chunks. Name prefixes and
+//! set and expire them. A long value is split into a limited number of chunks. Name prefixes, seals and
 //! the rule that two different values count as none are the protection against cookie tossing.
 
 use std::borrow::Cow;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::types::net::Origin;
+use crate::types::public_url::BasePath;
 
 /// Maximum length of a cookie's value, in bytes: with name and attributes it stays below the 4096
 /// bytes that browsers accept.
@@ -45,17 +46,26 @@ pub struct CookieNames {
     pub provider: String,
     /// At a login host: the apps that the browser is signed in at.
     pub signed_in: String,
+    /// The path of those that the whole app gets.
+    pub path: String,
+    /// The names of the other apps at the host, up to the separator that follows.
+    pub others: Vec<String>,
     stem: String,
     secure: bool,
 }
 
 impl CookieNames {
     /// Names that begin with `stem`. Over https they have the prefixes that bind them to the host
-    /// (RFC 6265bis section 4.1.3); plain http cannot.
-    pub fn new(stem: &str, origin: &Origin) -> Self {
+    /// (RFC 6265bis section 4.1.3); plain http cannot. Nor can an app below a path: `__Host-` demands
+    /// the path `/`.
+    pub fn new(stem: &str, origin: &Origin, base: &BasePath) -> Self {
         let secure = origin.is_secure();
-        let host = if secure { "__Host-" } else { "" };
         let path = if secure { "__Secure-" } else { "" };
+        let host = if secure && base.is_root() {
+            "__Host-"
+        } else {
+            path
+        };
         Self {
             jwt: format!("{host}{stem}_jwt"),
             refresh: format!("{host}{stem}_refresh"),
@@ -68,20 +78,27 @@ impl CookieNames {
             user: format!("{host}{stem}_last_user"),
             provider: format!("{host}{stem}_provider"),
             signed_in: format!("{path}{stem}_signed_in"),
+            path: base.cookie_path().to_owned(),
+            others: Vec::new(),
             stem: stem.to_owned(),
             secure,
         }
     }
 
-    /// The prefixes of the cookie names, with and without the `__Host-` and `__Secure-` prefixes.
-    /// Such cookies are removed from requests to the app and from its responses.
-    pub fn beginnings(&self) -> [String; 3] {
-        let stem = &self.stem;
-        [
-            format!("{stem}_"),
-            format!("__Host-{stem}_"),
-            format!("__Secure-{stem}_"),
-        ]
+    /// The beginnings of the names of Doorward's cookies for all apps at the host, with and without the
+    /// `__Host-` and `__Secure-` prefixes. Such cookies are removed from requests to the app and from
+    /// its responses.
+    pub fn beginnings(&self) -> Vec<String> {
+        let own = format!("{}_", self.stem);
+        let stems = std::iter::once(own.as_str()).chain(self.others.iter().map(String::as_str));
+        let prefixes = ["", "__Host-", "__Secure-"];
+        let named = stems.flat_map(|stem| prefixes.map(|prefix| format!("{prefix}{stem}")));
+        named.collect()
+    }
+
+    /// The beginning that the names have in common.
+    pub fn stem(&self) -> &str {
+        &self.stem
     }
 
     /// The `Set-Cookie` value for a cookie at `path`. Without `max_age` it is a browser session
@@ -176,7 +193,7 @@ pub struct RequestCookies<'r> {
 }
 
 /// A cookie. Its value may be no text, because browsers send an app's own cookies as they were set.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cookie<'r> {
     name: &'r str,
     value: &'r [u8],
@@ -201,6 +218,9 @@ const MAX_COOKIES: usize = 256;
 
 /// The usual number of cookies.
 const USUAL_COOKIES: usize = 8;
+
+/// Maximum number of different values of one name that are tried.
+const MAX_VALUES: usize = 16;
 
 impl<'r> RequestCookies<'r> {
     /// Parses the `Cookie` headers. A pair that is not `name=value` is skipped. Only ASCII whitespace
@@ -236,19 +256,27 @@ impl<'r> RequestCookies<'r> {
     /// The value of a cookie. Two different values of one name count as none, against cookie
     /// tossing. A value that is not UTF-8 counts as no cookie.
     pub fn get(&self, name: &str) -> Option<&'r str> {
-        let mut values = self.named(name).filter_map(Cookie::text);
-        let first = values.next()?;
-        values.all(|value| value == first).then_some(first)
+        only(self.values(name))
     }
 
-    /// As [`Self::get`], except that a value that is alone need not be UTF-8.
+    /// The different values of a cookie that are UTF-8. Where another host or path can plant cookies,
+    /// only their content tells which one is Doorward's.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &'r str> {
+        let values = self.different_values(name);
+        values.filter_map(|value| std::str::from_utf8(value).ok())
+    }
+
+    fn different_values(&self, name: &str) -> impl Iterator<Item = &'r [u8]> {
+        let pairs = self.pairs.iter().enumerate();
+        let named = pairs.filter(move |(_, cookie)| cookie.name == name);
+        let different =
+            named.filter(|(at, cookie)| !self.pairs.iter().take(*at).any(|other| other == *cookie));
+        different.map(|(_, cookie)| cookie.value).take(MAX_VALUES)
+    }
+
+    /// The only value of a cookie, which need not be UTF-8.
     pub fn get_bytes(&self, name: &str) -> Option<&'r [u8]> {
-        let mut values = self.named(name);
-        let first = values.next()?;
-        match values.next() {
-            None => Some(first.value),
-            Some(_) => self.get(name).map(str::as_bytes),
-        }
+        only(self.different_values(name))
     }
 
     /// Whether there is a cookie of this name, also if it has several values.
@@ -267,34 +295,73 @@ impl<'r> RequestCookies<'r> {
             .filter_map(|cookie| Some((cookie.name, cookie.text()?)))
     }
 
-    /// The value of a cookie that may be chunked. A value in one chunk is borrowed.
-    pub fn get_chunked(&self, name: &str) -> Option<Cow<'r, str>> {
-        let first = self.get(name)?;
-        let Some(dot) = memchr::memchr(b'.', first.as_bytes()) else {
-            return Some(first.into());
-        };
-        let (count, start) = first.split_at_checked(dot)?;
-        let start = start.strip_prefix('.')?;
-        let count: usize = count.parse().ok()?;
-        if !(2..=MAX_CHUNKS).contains(&count) {
-            return None;
-        }
-        let mut whole = start.to_owned();
-        for index in 1..count {
-            whole.push_str(self.get(&chunk_name(name, index))?);
-        }
-        Some(whole.into())
+    /// The content of a sealed cookie that may be chunked. `open` reads a value; those that it does not
+    /// read are ignored, and two that it reads count as none, against cookie tossing.
+    pub fn open<T>(&self, name: &str, open: impl FnMut(&str) -> Option<T>) -> Option<T> {
+        let mut open = open;
+        self.open_bytes(name, |value| open(std::str::from_utf8(value).ok()?))
     }
 
-    /// As [`Self::get_chunked`], except that a value in one chunk need not be UTF-8.
-    pub fn get_chunked_bytes(&self, name: &str) -> Option<Cow<'r, [u8]>> {
-        let first = self.get_bytes(name)?;
-        if memchr::memchr(b'.', first).is_none() {
-            return Some(first.into());
-        }
-        let whole = self.get_chunked(name)?;
-        Some(Cow::Owned(whole.into_owned().into_bytes()))
+    /// As [`Self::open`], except that `open` may get a value that is not UTF-8.
+    pub fn open_bytes<T>(&self, name: &str, open: impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
+        let mut open = open;
+        let values = self
+            .different_values(name)
+            .flat_map(|first| self.whole_values(name, first));
+        only(values.filter_map(|value| open(&value)))
     }
+
+    /// The value of a cookie that may be chunked. See [`Self::get`].
+    pub fn get_chunked(&self, name: &str) -> Option<Cow<'r, str>> {
+        let values = self
+            .different_values(name)
+            .flat_map(|first| self.whole_values(name, first));
+        only(values.filter_map(text))
+    }
+
+    /// The values whose first chunk is `first`: one, unless there are several chunks of one name. A
+    /// value in one chunk is borrowed.
+    fn whole_values(
+        &self,
+        name: &str,
+        first: &'r [u8],
+    ) -> impl Iterator<Item = Cow<'r, [u8]>> {
+        let dot = memchr::memchr(b'.', first);
+        let single = dot.is_none().then_some(Cow::Borrowed(first));
+        let chunked = dot.and_then(|dot| {
+            let (count, start) = first.split_at_checked(dot)?;
+            let count: usize = std::str::from_utf8(count).ok()?.parse().ok()?;
+            let start = start.strip_prefix(b".")?;
+            (2..=MAX_CHUNKS).contains(&count).then(|| {
+                let mut values = vec![start.to_owned()];
+                for chunk in (1..count).map(|index| chunk_name(name, index)) {
+                    let longer = values.iter().flat_map(|value| {
+                        let chunks = self.different_values(&chunk);
+                        chunks.map(move |chunk| [value, chunk].concat())
+                    });
+                    values = longer.take(MAX_VALUES).collect();
+                }
+                values
+            })
+        });
+        let chunked = chunked.into_iter().flatten().map(Cow::Owned);
+        single.into_iter().chain(chunked)
+    }
+}
+
+/// The value as text. `None` if it is not UTF-8.
+fn text(value: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
+    match value {
+        Cow::Borrowed(value) => std::str::from_utf8(value).ok().map(Cow::Borrowed),
+        Cow::Owned(value) => String::from_utf8(value).ok().map(Cow::Owned),
+    }
+}
+
+/// The only element. `None` if there are two.
+fn only<T>(elements: impl Iterator<Item = T>) -> Option<T> {
+    let mut elements = elements;
+    let first = elements.next()?;
+    elements.next().is_none().then_some(first)
 }
 
 #[cfg(test)]
@@ -304,7 +371,11 @@ mod tests {
     use super::*;
 
     fn names(origin: &str) -> CookieNames {
-        CookieNames::new("doorward", &Origin::parse(origin).unwrap())
+        CookieNames::new(
+            "doorward",
+            &Origin::parse(origin).unwrap(),
+            &BasePath::default(),
+        )
     }
 
     fn headers(fields: &[&str]) -> Vec<HeaderValue> {
@@ -341,6 +412,18 @@ mod tests {
     }
 
     #[test]
+    fn names_below_a_path_are_secure_and_have_the_path() {
+        let origin = Origin::parse("https://a.example").unwrap();
+        let base = BasePath::parse("/shop").unwrap();
+        let names = CookieNames::new("doorward-shop", &origin, &base);
+        assert_eq!(
+            names.set(&names.jwt, "v", &names.path, None).unwrap(),
+            "__Secure-doorward-shop_jwt=v; Path=/shop; Secure; HttpOnly; SameSite=Lax"
+        );
+        assert_eq!(names.login, "__Secure-doorward-shop_login_");
+    }
+
+    #[test]
     fn beginnings_cover_every_cookie_name() {
         for origin in ["https://a.example", "http://a.localhost"] {
             let names = names(origin);
@@ -356,6 +439,8 @@ mod tests {
                 user,
                 provider,
                 signed_in,
+                path: _,
+                others: _,
                 stem: _,
                 secure: _,
             } = &names;
@@ -476,6 +561,35 @@ mod tests {
     }
 
     #[test]
+    fn open_ignores_planted_values_and_refuses_two_that_open() {
+        let open = |field: &str| {
+            let headers = headers(&[field]);
+            let cookies = RequestCookies::read(&headers);
+            cookies.open("c", |value| {
+                value.starts_with("ok").then(|| value.to_owned())
+            })
+        };
+        for (field, expected) in [
+            ("c=ok", Some("ok")),
+            ("c=x; c=ok; c=y", Some("ok")),
+            ("c=ok; c=ok", Some("ok")),
+            ("c=ok1; c=ok2", None),
+            ("c=2.ok; c.1=a", Some("oka")),
+            ("c=9.ok; c=2.ok; c=2.x; c.1=a; c.2=z", Some("oka")),
+            ("c=2.ok; c.1=a; c.1=b", None),
+            ("c=2.ok; c=ok", Some("ok")),
+            ("c=x", None),
+            ("d=ok", None),
+        ] {
+            assert_eq!(open(field).as_deref(), expected, "{field}");
+        }
+        let planted: String = (0..MAX_VALUES).map(|n| format!("c=x{n}; ")).collect();
+        assert_eq!(open(&format!("{planted}c=ok")), None);
+        let chunks: String = (0..50).map(|n| format!("c.1={n}; c.2={n}; ")).collect();
+        assert_eq!(open(&format!("c=3.x; {chunks}")), None);
+    }
+
+    #[test]
     fn get_conflicting_duplicates_count_as_none() {
         let headers = headers(&[";;=; a; =x; b=1=2;c=3 ; d", "e=4; b=1=2; c=5"]);
         let cookies = RequestCookies::read(&headers);
@@ -513,14 +627,18 @@ mod tests {
                 let named = expected.iter().filter(|(found, _)| found == name);
                 let mut values: Vec<&str> = named.map(|(_, value)| value.as_str()).collect();
                 prop_assert_eq!(cookies.has(name), !values.is_empty());
+                values.sort_unstable();
                 values.dedup();
                 let text = cookies.get(name);
                 prop_assert_eq!(text, (values.len() == 1).then(|| values[0]));
-                let bytes = cookies.get_bytes(name).filter(|bytes| bytes.is_ascii() || text.is_some());
-                prop_assert_eq!(bytes, text.map(str::as_bytes));
-                let whole = cookies.get_chunked_bytes(name).filter(|whole| std::str::from_utf8(whole).is_ok());
+                if let Some(text) = text {
+                    let bytes = cookies.get_bytes(name);
+                    prop_assert!(bytes.is_none() || bytes == Some(text.as_bytes()));
+                }
+                let read = |value: &[u8]| std::str::from_utf8(value).ok().map(str::to_owned);
+                let whole = cookies.open_bytes(name, read);
                 let chunked = cookies.get_chunked(name);
-                prop_assert_eq!(whole.as_deref(), chunked.as_deref().map(str::as_bytes));
+                prop_assert_eq!(whole.as_deref(), chunked.as_deref());
             }
         }
 
@@ -532,7 +650,7 @@ mod tests {
             let several = headers(&pairs.iter().map(String::as_str).collect::<Vec<_>>());
             let (one, several) = (RequestCookies::read(&one), RequestCookies::read(&several));
             for name in ["a", "c", "c.1"] {
-                prop_assert_eq!(one.get_chunked_bytes(name), several.get_chunked_bytes(name));
+                prop_assert_eq!(one.get_chunked(name), several.get_chunked(name));
                 prop_assert_eq!(one.has(name), several.has(name));
             }
         }

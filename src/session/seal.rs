@@ -111,7 +111,7 @@ pub trait Purpose {
 /// The deployment that a seal belongs to.
 #[derive(Clone, Debug)]
 pub struct Binding {
-    /// The app's public origin.
+    /// The app's public URL: its origin, and its path if it has one.
     pub origin: String,
     /// The issuer of the sealed tokens.
     pub issuer: Issuer,

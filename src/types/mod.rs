@@ -1,5 +1,6 @@
 //! Basic types: secrets, time, addresses, OAuth values, logos, request targets and the HTTP body.
 
+pub mod app_paths;
 pub mod body;
 pub mod color;
 pub mod digits;
@@ -7,11 +8,13 @@ pub mod files;
 pub mod host_label;
 pub mod logo;
 mod lookalike;
+pub mod loosest_reading;
 pub mod net;
 pub mod oauth;
 mod other_reading;
 mod path_ambiguity;
 mod percent_encoding;
+pub mod public_url;
 pub mod request_id;
 pub mod secret;
 pub(crate) mod split_mix;

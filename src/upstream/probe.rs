@@ -8,6 +8,7 @@ use super::forward::{PendingBody, exchange, send};
 use super::framing::Framing;
 use super::request::{AppCredentials, ForwardRequest};
 use crate::identity::header_edits::RequestFacts;
+use crate::policy::app::App;
 use crate::types::body::Body;
 use crate::types::net::Origin;
 use crate::types::request_id::RequestId;
@@ -15,18 +16,20 @@ use crate::types::request_id::RequestId;
 /// The address that the app gets as that of the client.
 const CLIENT: &str = "127.0.0.1";
 
-/// Sends `GET /` without identity headers, as for an anonymous user of the app at `origin`. Returns
-/// the status of the response.
+/// Requests the start page of `app` without identity headers, as for an anonymous user. Returns the
+/// status of the response.
 ///
 /// # Errors
 /// See [`UpstreamError`].
-pub async fn probe(upstream: &Upstream, origin: &Origin) -> Result<StatusCode, UpstreamError> {
+pub async fn probe(upstream: &Upstream, app: &App) -> Result<StatusCode, UpstreamError> {
     let (parts, body) = get().into_parts();
-    let response = send(upstream, anonymous("/", origin), &parts, body).await?;
+    let start_page = app.paths.base.home();
+    let request = anonymous(&start_page, &app.origin);
+    let response = send(upstream, request, &parts, body).await?;
     Ok(response.status())
 }
 
-/// The same for `target`, without a trace in the outages and errors of the app.
+/// Requests `target` at `origin` in the same way, without a trace in the outages and errors of the app.
 pub(super) async fn check(
     upstream: &Upstream,
     origin: &Origin,

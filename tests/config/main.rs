@@ -24,6 +24,7 @@ mod imports;
 mod login_host;
 mod pages;
 mod several_providers;
+mod shared_origin;
 mod shipped;
 mod store;
 mod support;
@@ -76,7 +77,7 @@ url = "redis://user:hunter3@cache/x"
 issuer = "http://login.example.com"
 [apps.store]
 provider = "logn"
-public_url = "https://store.example.com/cart"
+public_url = "https://store.example.com/cart/"
 upstream = "127.0.0.1:3000"
 client_id = 12345
 client_secret = "hunter2"

@@ -113,7 +113,7 @@ fn reference_shows_the_defaults() {
                 ),
                 (
                     &policy.aliases,
-                    &policy.prefix,
+                    &policy.paths,
                     &policy.headers,
                     &policy.cookies,
                     policy.limits

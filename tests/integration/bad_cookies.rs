@@ -220,37 +220,34 @@ async fn cookie_of_other_purpose_app_or_deployment_is_rejected() {
 }
 
 #[tokio::test]
-async fn duplicate_cookie_counts_only_if_values_agree() {
+async fn planted_duplicate_is_ignored_unless_it_is_a_session() {
     let doorward = Setup::plain().start();
-    let mut good = alice(&doorward).await;
-    let same = value(&good, HOST, JWT);
-    let refresh = value(&good, HOST, REFRESH);
-
-    let mut twice = good.clone();
-    twice.jar.plant(Cookie::host_only(HOST, JWT, &same));
-    assert_somebody(&doorward, &mut twice, "the same twice").await;
-
-    let (mut two, mut reversed) = (good.clone(), good.clone());
-    for browser in [&mut two, &mut reversed] {
+    let (mut good, other) = (alice(&doorward).await, alice(&doorward).await);
+    let both = |browser: &Browser| [JWT, REFRESH].map(|name| (name, value(browser, HOST, name)));
+    let garbage = || [JWT, REFRESH].map(|name| (name, "garbage".to_owned()));
+    let with = |first: [(&str, String); 2], second: [(&str, String); 2]| {
+        let mut browser = good.clone();
+        let is_session = |cookie: &Cookie| cookie.name == REFRESH || cookie.name == JWT;
+        browser.jar.remove(HOST, is_session);
+        for (name, value) in first.iter().chain(&second) {
+            browser.jar.plant(Cookie::host_only(HOST, name, value));
+        }
         browser
-            .jar
-            .remove(HOST, |cookie| cookie.name == REFRESH || cookie.name == JWT);
+    };
+    for (mut browser, what) in [
+        (with(both(&good), both(&good)), "the same twice"),
+        (with(both(&good), garbage()), "a good one and then garbage"),
+        (with(garbage(), both(&good)), "garbage and then a good one"),
+    ] {
+        assert_somebody(&doorward, &mut browser, what).await;
     }
-    let mut pairs = vec![
-        (JWT, same.as_str()),
-        (JWT, "garbage"),
-        (REFRESH, refresh.as_str()),
-        (REFRESH, "garbage"),
-    ];
-    for (name, value) in &pairs {
-        two.jar.plant(Cookie::host_only(HOST, name, value));
+    for (browser, what) in [
+        (with(both(&good), both(&other)), "two sessions"),
+        (with(both(&other), both(&good)), "two sessions, reversed"),
+        (with(garbage(), garbage()), "garbage"),
+    ] {
+        assert_nobody(&doorward, browser, what).await;
     }
-    pairs.reverse();
-    for (name, value) in &pairs {
-        reversed.jar.plant(Cookie::host_only(HOST, name, value));
-    }
-    assert_nobody(&doorward, two, "a good one and then garbage").await;
-    assert_nobody(&doorward, reversed, "garbage and then a good one").await;
     assert_somebody(&doorward, &mut good, "the good cookies after all that").await;
 }
 

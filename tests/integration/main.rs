@@ -147,6 +147,8 @@ mod several_providers;
 #[cfg(test)]
 mod several_upstreams;
 #[cfg(test)]
+mod shared_origin;
+#[cfg(test)]
 mod shared_store;
 #[cfg(test)]
 mod step_up;

@@ -27,8 +27,10 @@ use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, Rule, Rule
 use doorward::session::cookie::CookieNames;
 use doorward::session::token::{TokenError, TokenRefusal};
 use doorward::session::validity::{LiveSession, NoSessionReason, PasswordRefusal};
+use doorward::types::app_paths::AppPaths;
 use doorward::types::net::Origin;
 use doorward::types::oauth::{AppName, ProviderName};
+use doorward::types::public_url::BasePath;
 use doorward::types::target::{PathAmbiguities, PathAmbiguity};
 use http::{HeaderMap, Method, Request};
 use proptest::collection::vec;
@@ -175,7 +177,7 @@ pub(crate) fn router(
             prompts: vec!["login".to_owned()],
             ..AllowedParameters::default()
         },
-        prefix: PREFIX.to_owned(),
+        paths: AppPaths::new(BasePath::default(), PREFIX),
         rules: Arc::new(Rules::new(rules, false, AuthMethods::BOTH)),
         routes: Default::default(),
         background_paths: BackgroundPaths::default(),
@@ -184,7 +186,7 @@ pub(crate) fn router(
         headers: Vec::new(),
         request_edits: Default::default(),
         response_edits: Default::default(),
-        cookies: CookieNames::new("doorward", &origin),
+        cookies: CookieNames::new("doorward", &origin, &BasePath::default()),
         native: Some(native(ALLOWED_ORIGIN)),
         limits: LIMITS,
         device_binding: None,
@@ -208,7 +210,7 @@ pub(crate) fn router(
     let host = App {
         name: AppName::new("login.example.com"),
         aliases: Vec::new(),
-        cookies: CookieNames::new("doorward", &origin),
+        cookies: CookieNames::new("doorward", &origin, &BasePath::default()),
         origin,
         providers: LoginProviders::one(LoginProvider {
             site: LoginSite::Host,
@@ -466,7 +468,8 @@ fn check(
                 | Route::Alias(_)
                 | Route::PlainHttp(_)
                 | Route::UnsupportedPath(_)
-                | Route::Misdirected => panic!("{route:?}"),
+                | Route::Misdirected
+                | Route::NoAppAtPath => panic!("{route:?}"),
             }
         }
         Decision::ShowSession { .. } | Decision::ShowSessions { .. } => assert!(is_signed_in),

@@ -118,7 +118,12 @@ impl DeviceBinder {
         };
         let value = app.seals.device_proof.seal(&proof, random::bytes().ok()?)?;
         let names = &app.app.cookies;
-        names.set(&names.device, &value, "/", Some(policy.cookie_max_age()))
+        names.set(
+            &names.device,
+            &value,
+            &names.path,
+            Some(policy.cookie_max_age()),
+        )
     }
 
     /// The value of `Secure-Session-Challenge`.

@@ -10,7 +10,7 @@ use crate::session::cookie::RequestCookies;
 /// The browser binding cookie.
 pub(in crate::auth) struct Browser {
     cookie: String,
-    is_new: bool,
+    is_set: bool,
 }
 
 impl Browser {
@@ -19,15 +19,18 @@ impl Browser {
         app: &AppAuth,
         request_cookies: &RequestCookies<'_>,
     ) -> Option<Self> {
-        let known = request_cookies.get(&app.app.cookies.browser);
-        Some(match known.filter(|value| is_browser_cookie(value)) {
+        let known = request_cookies.values(&app.app.cookies.browser);
+        // Browsers send those with a longer path, which only others can have set, first.
+        let known = known.filter(|value| is_browser_cookie(value)).last();
+        Some(match known {
             Some(value) => Self {
                 cookie: value.to_owned(),
-                is_new: false,
+                // The callback may not get a cookie that another host has set for this path.
+                is_set: !app.app.paths.base.is_root(),
             },
             None => Self {
                 cookie: browser_cookie(random::bytes().ok()?),
-                is_new: true,
+                is_set: true,
             },
         })
     }
@@ -37,11 +40,10 @@ impl Browser {
         BrowserHash::of(&self.cookie)
     }
 
-    /// The `Set-Cookie` header of a new cookie. `None` if the browser has one, or the header would be
-    /// invalid.
+    /// The `Set-Cookie` header. `None` if the browser has the cookie, or the header would be invalid.
     pub(in crate::auth) fn set_cookie(&self, app: &AppAuth) -> Option<HeaderValue> {
         let names = &app.app.cookies;
-        let header = || names.set(&names.browser, &self.cookie, "/", None);
-        self.is_new.then(header).flatten()
+        let header = || names.set(&names.browser, &self.cookie, &names.path, None);
+        self.is_set.then(header).flatten()
     }
 }

@@ -16,6 +16,7 @@ use crate::auth::session_validity::key_of_jwt;
 use crate::identity::login_link::LoginLink;
 use crate::identity::return_to::ReturnTo;
 use crate::oidc::callback::{AuthorizationError, Callback, Outcome};
+use crate::policy::app::App;
 use crate::policy::decide::Caller;
 use crate::policy::login_providers::LoginSite;
 use crate::policy::route::AppRef;
@@ -108,7 +109,10 @@ impl Login {
     /// Finishes the login of a callback.
     pub async fn finish(&self, app_ref: AppRef<'_>, request: CallbackRequest<'_>) -> LoginOutcome {
         let Some(app) = &self.context.app(app_ref) else {
-            return LoginOutcome::Failed(FailedLogin::early(LoginFailure::StateInvalid));
+            return LoginOutcome::Failed(FailedLogin::early(
+                app_ref.app,
+                LoginFailure::StateInvalid,
+            ));
         };
         let outcome = match app.login_provider().site {
             LoginSite::Through(_) => self.handle_handover(app, request).await,
@@ -135,16 +139,18 @@ impl Login {
         request: CallbackRequest<'_>,
     ) -> Result<LoginOutcome, FailedLogin> {
         let metadata = self.context.provider_metadata(app).await;
-        let metadata =
-            metadata.map_err(|outage| FailedLogin::early(LoginFailure::Unavailable(outage)))?;
+        let metadata = metadata
+            .map_err(|outage| FailedLogin::early(&app.app, LoginFailure::Unavailable(outage)))?;
         let requires_iss = metadata.authorization_response_iss_parameter_supported;
         let issuer = &app.provider.settings().issuer;
         let response = self.context.authorization_response(app, request.query);
-        let response = response.ok_or_else(|| FailedLogin::early(LoginFailure::StateInvalid))?;
+        let response =
+            response.ok_or_else(|| FailedLogin::early(&app.app, LoginFailure::StateInvalid))?;
         let callback = Callback::parse(&response, issuer, requires_iss)
-            .map_err(|error| FailedLogin::early(error.into()))?;
+            .map_err(|error| FailedLogin::early(&app.app, error.into()))?;
         let state = app.seals.state.open(callback.state.expose());
-        let state = state.ok_or_else(|| FailedLogin::early(LoginFailure::StateInvalid))?;
+        let state =
+            state.ok_or_else(|| FailedLogin::early(&app.app, LoginFailure::StateInvalid))?;
         let link = self.link_of(app, &state).await;
         let attempt = match self.own_attempt(app, request, &state, &link).await? {
             ControlFlow::Continue(attempt) => attempt,
@@ -188,7 +194,8 @@ impl Login {
     ) -> Result<LoginOutcome, FailedLogin> {
         let code = handover_code(request.query);
         let code = code.and_then(|code| app.seals.handover.open(&code));
-        let code = code.ok_or_else(|| FailedLogin::early(LoginFailure::HandoverInvalid))?;
+        let code =
+            code.ok_or_else(|| FailedLogin::early(&app.app, LoginFailure::HandoverInvalid))?;
         // First: a code that another browser presents is of no use to anybody after that.
         let claimed = self.handovers.claim(app, &code).await;
         let state = code.attempt;
@@ -290,8 +297,8 @@ impl Login {
         let return_to = if state.return_to == AttemptState::STORED {
             self.targets.get(app, &state.id).await
         } else {
-            let parsed = ReturnTo::parse(&state.return_to, &app.app.prefix);
-            parsed.unwrap_or_else(ReturnTo::root)
+            let parsed = ReturnTo::parse(&state.return_to, &app.app.paths);
+            parsed.unwrap_or_else(|| ReturnTo::home(&app.app.paths))
         };
         LoginLink {
             parameters: state.parameters.clone(),
@@ -320,14 +327,12 @@ impl Login {
     ) -> Result<LoginAttempt, LoginFailure> {
         let names = &app.app.cookies;
         let name = format!("{}{}", names.login, state.id);
-        let attempt = request_cookies
-            .get(&name)
-            .and_then(|value| app.seals.attempt.open(value));
+        let attempt = request_cookies.open(&name, |value| app.seals.attempt.open(value));
         let attempt = attempt
             .filter(|attempt| attempt.id == state.id)
             .ok_or(LoginFailure::CookieMissing)?;
-        let browser = request_cookies.get(&names.browser).map(BrowserHash::of);
-        if !browser.is_some_and(|browser| browser.is(&attempt.browser)) {
+        let mut browsers = request_cookies.values(&names.browser).map(BrowserHash::of);
+        if !browsers.any(|browser| browser.is(&attempt.browser)) {
             return Err(LoginFailure::BrowserMismatch);
         }
         if state.is_expired(self.context.now()) {
@@ -457,8 +462,8 @@ impl FailedLogin {
     }
 
     /// Before the state is decrypted.
-    fn early(failure: LoginFailure) -> Self {
-        let link = LoginLink::to(ReturnTo::root());
+    fn early(app: &App, failure: LoginFailure) -> Self {
+        let link = LoginLink::to(ReturnTo::home(&app.paths));
         Self::new(failure, SetCookieHeaders::new(), link)
     }
 }

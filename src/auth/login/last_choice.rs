@@ -17,5 +17,5 @@ pub(super) fn remember(app: &AppAuth) -> Option<HeaderValue> {
     }
     let names = &app.app.cookies;
     let provider = &app.login_provider().name;
-    names.set(&names.provider, provider.as_str(), "/", Some(KEPT))
+    names.set(&names.provider, provider.as_str(), &names.path, Some(KEPT))
 }

@@ -28,7 +28,10 @@ impl LoginLoop {
         let names = &app.app.cookies;
         Self {
             cause,
-            set_cookies: names.expire(&names.login_loop, "/").into_iter().collect(),
+            set_cookies: names
+                .expire(&names.login_loop, &names.path)
+                .into_iter()
+                .collect(),
         }
     }
 }
@@ -102,7 +105,7 @@ impl Login {
             return Err(LoginLoop::new(app, cause));
         };
         let lifetime = Some(state.remembered(now));
-        let counter = names.set(&names.login_loop, &state.to_value(), "/", lifetime);
+        let counter = names.set(&names.login_loop, &state.to_value(), &names.path, lifetime);
         Ok(counter.into_iter().collect())
     }
 }
@@ -151,5 +154,10 @@ pub(super) fn finished(
         has_session_cookie(app, request_cookies),
         size,
     );
-    names.set(&names.login_loop, &state.to_value(), "/", Some(REMEMBERED))
+    names.set(
+        &names.login_loop,
+        &state.to_value(),
+        &names.path,
+        Some(REMEMBERED),
+    )
 }

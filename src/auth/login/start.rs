@@ -127,7 +127,7 @@ impl Login {
     ) -> Result<LoginStart, Unavailable> {
         let metadata = self.context.provider_metadata(app).await?;
         let id = random::random_id().map_err(|_| Unavailable::internal("internal_error"))?;
-        let return_to = &link.return_to;
+        let (return_to, home) = (&link.return_to, app.app.paths.base.home());
         let is_long = return_to.as_str().len() > AttemptState::MAX_RETURN_TO;
         let attempt = NewAttempt {
             return_to: if !is_long {
@@ -135,7 +135,7 @@ impl Login {
             } else if self.targets.put(app, &id, return_to).await {
                 AttemptState::STORED
             } else {
-                "/"
+                home.as_str()
             },
             parameters: &link.parameters,
             id,

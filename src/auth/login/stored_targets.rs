@@ -98,10 +98,10 @@ impl StoredTargets {
         let sealed = self.context.anonymous_tasks.run(CALL_TIMEOUT, get).await;
         let sealed = sealed.ok().and_then(Result::ok).flatten();
         let opened = sealed.and_then(|sealed| app.seals.return_to.open_at(&key, &sealed));
-        let target = opened.and_then(|(text, _)| ReturnTo::parse(&text, &app.app.prefix));
+        let target = opened.and_then(|(text, _)| ReturnTo::parse(&text, &app.app.paths));
         target.unwrap_or_else(|| {
             tracing::debug!(app = %app.app.name, "return_target_lost");
-            ReturnTo::root()
+            ReturnTo::home(&app.app.paths)
         })
     }
 }

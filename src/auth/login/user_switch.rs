@@ -55,8 +55,8 @@ fn session_user(app: &AppAuth, request_cookies: &RequestCookies<'_>) -> Option<S
 
 /// The user of the last session that the browser remembers.
 fn last_user(app: &AppAuth, request_cookies: &RequestCookies<'_>) -> Option<SubjectHash> {
-    let value = request_cookies.get(&app.app.cookies.user)?;
-    app.seals.last_user.open(value)
+    let name = &app.app.cookies.user;
+    request_cookies.open(name, |value| app.seals.last_user.open(value))
 }
 
 /// The cookie that remembers the user.
@@ -67,7 +67,7 @@ pub(in crate::auth) fn remember(app: &AppAuth, subject: &Subject) -> Option<Head
     let nonce = random::bytes().ok()?;
     let value = app.seals.last_user.seal(&SubjectHash::of(subject), nonce)?;
     let names = &app.app.cookies;
-    names.set(&names.user, &value, "/", Some(KEPT))
+    names.set(&names.user, &value, &names.path, Some(KEPT))
 }
 
 /// The header that clears it.
@@ -76,5 +76,5 @@ pub(in crate::auth) fn forget(app: &AppAuth) -> Option<HeaderValue> {
         return None;
     }
     let names = &app.app.cookies;
-    names.expire(&names.user, "/")
+    names.expire(&names.user, &names.path)
 }

@@ -116,7 +116,7 @@ impl SignedIn {
     /// The headers that clear the cookies of the login host.
     pub(super) fn clear(host: &AppAuth) -> SetCookieHeaders {
         let names = &host.app.cookies;
-        let list = names.expire(&names.signed_in, &host.app.prefix);
+        let list = names.expire(&names.signed_in, &host.app.paths.endpoints);
         let hint = names.expire(&names.hint, &host.app.endpoint_path("logout"));
         list.into_iter().chain(hint).collect()
     }
@@ -154,7 +154,12 @@ impl SignedIn {
         }
         let longest = self.context.apps_of_login_host(host);
         let longest = longest.map(|app| app.app.limits.absolute).max();
-        let header = names.set(&names.signed_in, &sealed, &host.app.prefix, longest)?;
+        let header = names.set(
+            &names.signed_in,
+            &sealed,
+            &host.app.paths.endpoints,
+            longest,
+        )?;
         let mut set_cookies = vec![header];
         if let Some(id_token) = &grant.hint {
             let taken = cookie_size(&names.signed_in, &sealed);

@@ -188,9 +188,9 @@ pub(super) struct AuthorizationStep {
 
 /// Where an attempt leads, or to the root if its page is in the store.
 pub(super) fn link_of(app: &AppAuth, attempt: &AttemptState) -> LoginLink {
-    let page = ReturnTo::parse(&attempt.return_to, &app.app.prefix);
+    let page = ReturnTo::parse(&attempt.return_to, &app.app.paths);
     LoginLink {
         parameters: attempt.parameters.clone(),
-        ..LoginLink::to(page.unwrap_or_else(ReturnTo::root))
+        ..LoginLink::to(page.unwrap_or_else(|| ReturnTo::home(&app.app.paths)))
     }
 }

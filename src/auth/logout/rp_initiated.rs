@@ -18,6 +18,7 @@ use crate::policy::app::App;
 use crate::policy::logout_target::LogoutTarget;
 use crate::policy::route::AppRef;
 use crate::session::cookie::RequestCookies;
+use crate::session::grant::LogoutHint;
 use crate::types::oauth::{IdToken, RefreshToken};
 
 /// In the query of the signed-out page: the session at the provider was not ended.
@@ -238,8 +239,8 @@ fn id_token_hint(
     request_cookies: &RequestCookies<'_>,
     session: &SessionKey,
 ) -> Option<IdToken> {
-    let value = request_cookies.get(&app.app.cookies.hint)?;
-    let hint = app.seals.hint.open(value)?;
-    hint.is_of(&session.sid, &session.subject)
-        .then_some(hint.id_token)
+    let name = &app.app.cookies.hint;
+    let of_session = |hint: &LogoutHint| hint.is_of(&session.sid, &session.subject);
+    let hint = request_cookies.open(name, |value| app.seals.hint.open(value).filter(of_session))?;
+    Some(hint.id_token)
 }

@@ -328,8 +328,10 @@ impl PostReplay {
         let sealed = sealed.ok_or(PostUnavailable::Gone)?;
         let opened = app.seals.preserved_post.open_at(&key, &sealed);
         let (post, _) = opened.ok_or(PostUnavailable::Gone)?;
-        let browser = request_cookies.get(&app.app.cookies.browser);
-        let browser = browser.map(BrowserHash::of);
+        let browsers = request_cookies.values(&app.app.cookies.browser);
+        let browser = browsers
+            .map(BrowserHash::of)
+            .find(|browser| browser.is(&post.browser));
         let user = self.context.app(app_ref).ok_or(PostUnavailable::Gone)?;
         let user = user.user_hash(&live.session().identity.subject);
         match post.claim(browser.as_ref(), user) {

@@ -45,6 +45,25 @@ struct OpenedCookies {
     is_new: bool,
 }
 
+impl OpenedCookies {
+    /// The cookies are a session at none of several providers, or at more than one.
+    fn of_no_provider(app: &AppAuth, cookies: &RequestCookies<'_>) -> Self {
+        let names = &app.app.cookies;
+        let presented = PresentedSession {
+            jwt: None,
+            refresh: None,
+            activity: None,
+            streamed: None,
+            unreadable: cookies.has(&names.jwt) || cookies.has(&names.refresh),
+        };
+        Self {
+            presented,
+            key_age: None,
+            is_new: false,
+        }
+    }
+}
+
 impl SessionAuthenticator {
     pub(in crate::auth) fn new(
         context: Arc<Context>,
@@ -78,17 +97,22 @@ impl SessionAuthenticator {
         if app_ref.provider.is_some() {
             return app_ref;
         }
-        let whose = |opens: fn(&AppAuth, &RequestCookies<'_>) -> bool| {
+        let whose = |name: &str, opens: fn(&AppAuth, &RequestCookies<'_>) -> bool| {
             let indices = app_ref.app.providers.indices();
-            let mut at_each = indices.map(|index| app_ref.at(index));
-            at_each.find(|at| {
-                self.context
-                    .app(*at)
-                    .is_some_and(|app| opens(&app, cookies))
-            })
+            let opens_at = |at: &AppRef<'_>| {
+                let app = self.context.app(*at);
+                app.is_some_and(|app| opens(&app, cookies))
+            };
+            let mut at_each = indices.map(|index| app_ref.at(index)).filter(opens_at);
+            let found = at_each.next();
+            // Of several values, each may be a session at another provider.
+            found.filter(|_| cookies.get(name).is_some() || at_each.next().is_none())
         };
-        let by_jwt = whose(opens_jwt);
-        by_jwt.or_else(|| whose(opens_refresh)).unwrap_or(app_ref)
+        let names = &app_ref.app.cookies;
+        let by_jwt = whose(&names.jwt, opens_jwt);
+        by_jwt
+            .or_else(|| whose(&names.refresh, opens_refresh))
+            .unwrap_or(app_ref)
     }
 
     /// Authenticates a request by its cookies.
@@ -110,7 +134,10 @@ impl SessionAuthenticator {
             mut presented,
             key_age,
             is_new,
-        } = self.open(app, position, cookies, cache, now);
+        } = match app_ref.provider {
+            Some(_) => self.open(app, position, cookies, cache, now),
+            None => OpenedCookies::of_no_provider(app, cookies),
+        };
         let sid = presented.sid().cloned();
         let limits = &app.app.limits;
         if let Some(sid) = &sid
@@ -254,9 +281,9 @@ impl SessionAuthenticator {
         now: Timestamp,
     ) -> OpenedCookies {
         let names = &app.app.cookies;
-        let opened = cookies.get_chunked_bytes(&names.jwt).and_then(|value| {
+        let opened = cookies.open_bytes(&names.jwt, |value| {
             self.opener
-                .open(app, position, &app.seals.jwt, &value, cache, now)
+                .open(app, position, &app.seals.jwt, value, cache, now)
         });
         let valid = opened.as_ref().filter(|opened| {
             let session = &opened.cached.session;
@@ -272,12 +299,12 @@ impl SessionAuthenticator {
         let cached = opened.map(|opened| opened.cached);
         let activity = match (&cached, &refresh) {
             (None, None) => None,
-            (Some(cached), _) => cookies
-                .get_bytes(&names.activity)
-                .and_then(|value| cached.activity(&app.seals.activity, value)),
-            (None, Some(_)) => cookies
-                .get(&names.activity)
-                .and_then(|value| app.seals.activity.open(value)),
+            (Some(cached), _) => cookies.open_bytes(&names.activity, |value| {
+                cached.activity(&app.seals.activity, value)
+            }),
+            (None, Some(_)) => {
+                cookies.open(&names.activity, |value| app.seals.activity.open(value))
+            }
         };
         let key_age = cached.as_ref().map(|cached| cached.key_age);
         let jwt = cached.map(|cached| Arc::clone(&cached.session));

@@ -130,9 +130,8 @@ pub(in crate::auth) fn activity_cookie(
     let value = sealed(|nonce| app.seals.activity.seal(&activity, nonce)).ok()?;
     let ends_at = session.started_at.plus(app.app.limits.absolute);
     let max_age = ends_at.since(active_at);
-    app.app
-        .cookies
-        .set(&app.app.cookies.activity, &value, "/", Some(max_age))
+    let names = &app.app.cookies;
+    names.set(&names.activity, &value, &names.path, Some(max_age))
 }
 
 /// The headers that clear all cookies of a session, including every chunk.
@@ -177,7 +176,7 @@ pub(in crate::auth) fn reset_login_loop(
     let names = &app.app.cookies;
     let state = login_loop(app, request_cookies)?;
     (state.logins() > 0)
-        .then(|| names.expire(&names.login_loop, "/"))
+        .then(|| names.expire(&names.login_loop, &names.path))
         .flatten()
 }
 
@@ -215,7 +214,12 @@ impl<'a> Writer<'a> {
         let chunks = chunks(value).ok_or(CookieWriteError::Unsealed)?;
         for (index, chunk) in chunks.iter().enumerate() {
             let names = &self.app.app.cookies;
-            let header = names.set(&chunk_name(name, index), chunk, "/", Some(self.max_age));
+            let header = names.set(
+                &chunk_name(name, index),
+                chunk,
+                &names.path,
+                Some(self.max_age),
+            );
             self.set_cookies
                 .push(header.ok_or(CookieWriteError::Unsealed)?);
         }
@@ -224,17 +228,17 @@ impl<'a> Writer<'a> {
     }
 
     fn expire(&mut self, name: &str) {
-        self.set_cookies
-            .extend(self.app.app.cookies.expire(name, "/"));
+        let names = &self.app.app.cookies;
+        self.set_cookies.extend(names.expire(name, &names.path));
         self.expire_chunks(name, 1);
     }
 
     /// Expires left-over chunks of an earlier, longer value.
     fn expire_chunks(&mut self, name: &str, from: usize) {
+        let names = &self.app.app.cookies;
         for chunk in (from..MAX_CHUNKS).map(|index| chunk_name(name, index)) {
             if self.request_cookies.has(&chunk) {
-                self.set_cookies
-                    .extend(self.app.app.cookies.expire(&chunk, "/"));
+                self.set_cookies.extend(names.expire(&chunk, &names.path));
             }
         }
     }

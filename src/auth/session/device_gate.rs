@@ -67,11 +67,8 @@ impl<'a> DeviceGate<'a> {
 /// The proof cookie of a request.
 fn presented_proof(app: &AppAuth, cookies: &RequestCookies<'_>) -> PresentedProof {
     let name = &app.app.cookies.device;
-    match cookies.get(name) {
-        Some(value) => match app.seals.device_proof.open(value) {
-            Some(proof) => PresentedProof::Opened(proof),
-            None => PresentedProof::Unreadable,
-        },
+    match cookies.open(name, |value| app.seals.device_proof.open(value)) {
+        Some(proof) => PresentedProof::Opened(proof),
         None if cookies.has(name) => PresentedProof::Unreadable,
         None => PresentedProof::Absent,
     }

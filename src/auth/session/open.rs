@@ -31,15 +31,18 @@ impl OpenedSession {
         app: &AppAuth,
         cookies: &RequestCookies<'_>,
     ) -> Option<RefreshGrant> {
-        let value = cookies.get_bytes(&app.app.cookies.refresh)?;
-        if self.cached.owns_refresh(value) {
+        // Of several values, one is opened each time.
+        let value = cookies.get_bytes(&app.app.cookies.refresh);
+        if value.is_some_and(|value| self.cached.owns_refresh(value)) {
             return None;
         }
         let refresh = open_refresh(app, cookies)?;
         if refresh.sid != self.cached.session.sid {
             return Some(refresh);
         }
-        self.cached.set_refresh(value);
+        if let Some(value) = value {
+            self.cached.set_refresh(value);
+        }
         None
     }
 }
@@ -129,26 +132,28 @@ pub(in crate::auth) fn open_refresh(
     app: &AppAuth,
     cookies: &RequestCookies<'_>,
 ) -> Option<RefreshGrant> {
-    let value = cookies.get_chunked(&app.app.cookies.refresh)?;
-    app.seals.refresh.open(&value)
+    let name = &app.app.cookies.refresh;
+    cookies.open(name, |value| app.seals.refresh.open(value))
 }
 
 /// The content of the JWT cookie.
 pub(in crate::auth) fn open_jwt(app: &AppAuth, cookies: &RequestCookies<'_>) -> Option<SessionJwt> {
-    let value = cookies.get_chunked(&app.app.cookies.jwt)?;
-    app.seals.jwt.open(&value)
+    let name = &app.app.cookies.jwt;
+    cookies.open(name, |value| app.seals.jwt.open(value))
 }
 
 /// Whether the JWT cookie is of this app at its provider.
 pub(in crate::auth) fn opens_jwt(app: &AppAuth, cookies: &RequestCookies<'_>) -> bool {
-    let value = cookies.get_chunked(&app.app.cookies.jwt);
-    value.is_some_and(|value| app.seals.jwt.opens(&value))
+    let name = &app.app.cookies.jwt;
+    let opened = cookies.open(name, |value| app.seals.jwt.opens(value).then_some(()));
+    opened.is_some()
 }
 
 /// Whether the refresh cookie is of this app at its provider.
 pub(in crate::auth) fn opens_refresh(app: &AppAuth, cookies: &RequestCookies<'_>) -> bool {
-    let value = cookies.get_chunked(&app.app.cookies.refresh);
-    value.is_some_and(|value| app.seals.refresh.opens(&value))
+    let name = &app.app.cookies.refresh;
+    let opened = cookies.open(name, |value| app.seals.refresh.opens(value).then_some(()));
+    opened.is_some()
 }
 
 /// The sessions of the cookies, valid or not. They are two if the cookies were mixed: a logout must
@@ -184,7 +189,7 @@ pub(in crate::auth) fn last_activity(
     sid: &SessionId,
     cookies: &RequestCookies<'_>,
 ) -> Option<Timestamp> {
-    let value = cookies.get(&app.app.cookies.activity)?;
-    let activity = app.seals.activity.open(value)?;
+    let name = &app.app.cookies.activity;
+    let activity = cookies.open(name, |value| app.seals.activity.open(value))?;
     (activity.sid == *sid).then_some(activity.last_activity)
 }

@@ -15,6 +15,7 @@ use crate::policy::decide::Caller;
 use crate::session::cookie::RequestCookies;
 use crate::session::login_loop::TransportHints;
 use crate::session::validity::NoSessionReason;
+use crate::types::app_paths::AppPaths;
 
 /// Cookies by name. Paths are ignored.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +76,10 @@ impl Browser {
     pub(super) async fn start_login(&mut self, setup: &Setup) -> Started {
         let header = self.header();
         let cookies = RequestCookies::read(&header);
-        let (hints, link) = (TransportHints::default(), LoginLink::to(ReturnTo::root()));
+        let (hints, link) = (
+            TransportHints::default(),
+            LoginLink::to(ReturnTo::home(&AppPaths::default())),
+        );
         let start = setup.login.start(setup.app_ref(), &cookies, &link, hints);
         let start = start.await.unwrap();
         self.store(&start.set_cookies);

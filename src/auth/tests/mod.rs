@@ -49,10 +49,12 @@ use crate::session::jwt::SessionJwt;
 use crate::session::seal::{Key, KeyRing};
 use crate::session::validity::Limits;
 use crate::store::{Memory, Outbox, Revocations};
+use crate::types::app_paths::AppPaths;
 use crate::types::net::Origin;
 use crate::types::oauth::{
     AppName, ClientId, Generation, Issuer, ProviderName, RefreshToken, SessionId, Subject,
 };
+use crate::types::public_url::BasePath;
 use crate::types::secret::Secret;
 use crate::types::target::PathAmbiguities;
 use crate::types::time::{ManualClock, Timestamp};
@@ -210,7 +212,7 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
     let origin = Origin::parse("https://store.example.com").unwrap();
     let app = Arc::new(App {
         name: AppName::new("store"),
-        cookies: CookieNames::new("doorward", &origin),
+        cookies: CookieNames::new("doorward", &origin, &BasePath::default()),
         origin,
         aliases: Vec::new(),
         hsts: false,
@@ -219,7 +221,7 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
             leeway: Duration::from_secs(30),
             ..LoginProvider::new(ProviderName::new("login"))
         }),
-        prefix: "/.doorward".to_owned(),
+        paths: AppPaths::new(BasePath::default(), "/.doorward"),
         rules: Arc::new(Rules::new(Vec::new(), false, AuthMethods::SESSION)),
         routes: Default::default(),
         background_paths: BackgroundPaths::default(),

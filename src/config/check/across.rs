@@ -10,9 +10,11 @@ use super::super::raw::{RawApp, RawConfig, RawListener, RawProvider};
 use super::super::report::{Location, did_you_mean, quoted};
 use super::fusionauth;
 use super::listeners::LISTEN;
-use super::session::COOKIE_NAME;
+use super::session::{COOKIE_NAME, default_cookie_name};
 use crate::session::cookie::is_named_after;
+use crate::types::loosest_reading::loosest_reading;
 use crate::types::net::{Origin, is_loopback_host};
+use crate::types::public_url::{BasePath, PublicUrl};
 
 pub(super) fn check(raw: &RawConfig, root: &Location<'_>) {
     const NO_APPS: &str = "add a table such as `[apps.store]` with `provider`, `public_url`, `upstream` and `client_id`";
@@ -40,8 +42,8 @@ fn proxies(raw: &RawConfig, root: &Location<'_>) {
         .and_then(|server| server.trusted_proxies.as_ref())
         .is_none_or(Vec::is_empty);
     let is_https = |app: &RawApp| {
-        let origin = app.public_url.as_deref().map(Origin::parse);
-        origin.is_some_and(|origin| origin.is_ok_and(|origin| origin.is_secure()))
+        let url = app.public_url.as_deref().map(PublicUrl::parse);
+        url.is_some_and(|url| url.is_ok_and(|url| url.origin.is_secure()))
     };
     let has_https = apps(raw, root).any(|(_, _, app)| is_https(app));
     if has_https && is_behind_proxy && trusts_none {
@@ -111,7 +113,7 @@ fn listeners(raw: &RawConfig) -> Vec<RawListening<'_>> {
     }
 }
 
-fn apps<'c, 'r>(
+pub(super) fn apps<'c, 'r>(
     raw: &'c RawConfig,
     root: &Location<'r>,
 ) -> impl Iterator<Item = (Location<'r>, &'c str, &'c RawApp)> {
@@ -280,11 +282,11 @@ fn frontchannel(provider: &RawProvider, app: &RawApp, at: &Location<'_>) {
     }
 }
 
-/// An origin of an app or a login host, and its cookie name.
+/// A URL of an app or a login host, and its cookie name.
 struct Claimed<'c> {
-    origin: Origin,
+    url: PublicUrl,
     owner: Owner<'c>,
-    cookie_name: &'c str,
+    cookie_name: String,
     is_alias: bool,
 }
 
@@ -296,14 +298,17 @@ fn hosts(raw: &RawConfig, root: &Location<'_>) {
             continue;
         };
         let claim = Claimed {
-            origin,
+            url: PublicUrl {
+                origin,
+                base: BasePath::default(),
+            },
             owner: Owner::LoginHost(name),
-            cookie_name: COOKIE_NAME,
+            cookie_name: COOKIE_NAME.to_owned(),
             is_alias: false,
         };
-        let other = claimed.iter().find(|other| {
-            other.has_same_host_and_port(&claim) || other.shares_cookies_with(&claim)
-        });
+        let other = claimed
+            .iter()
+            .find(|other| other.is_at_same_place(&claim) || other.shares_cookies_with(&claim));
         if let Some(other) = other {
             let at = root.key("providers").key(name).key("login_url");
             at.error(
@@ -321,23 +326,21 @@ fn hosts(raw: &RawConfig, root: &Location<'_>) {
         let listed = app.aliases.iter().flatten().enumerate();
         let aliases = listed
             .filter_map(|(index, url)| Some((at.key("aliases").index(index), url.as_ref()?, true)));
-        let cookie_name = app.cookie_name.as_deref().unwrap_or(COOKIE_NAME);
-        for (at, url, is_alias) in main.chain(aliases) {
-            let Ok(origin) = Origin::parse(url) else {
+        let cookie_name = cookie_name(name, app);
+        for (at, text, is_alias) in main.chain(aliases) {
+            let Ok(url) = PublicUrl::parse(text) else {
                 continue;
             };
             let claim = Claimed {
-                origin,
+                url,
                 owner: Owner::App(name),
-                cookie_name,
+                cookie_name: cookie_name.clone(),
                 is_alias,
             };
-            if let Some(other) = claimed
-                .iter()
-                .find(|other| other.has_same_host_and_port(&claim))
-            {
-                let hint = "each host and port belongs to one app and is listed once";
-                at.error(format!("{} belongs to {}", quoted(url), other.owner), hint);
+            if let Some(other) = claimed.iter().find(|other| other.is_at_same_place(&claim)) {
+                let hint = "each host and port belongs to one app and is listed once; only the paths of \
+                     `public_url`, such as `https://example.com/shop`, tell apps of one origin apart";
+                at.error(format!("{} belongs to {}", quoted(text), other.owner), hint);
             } else if let Some(other) = claimed
                 .iter()
                 .find(|other| other.shares_cookies_with(&claim))
@@ -353,6 +356,14 @@ fn hosts(raw: &RawConfig, root: &Location<'_>) {
             claimed.push(claim);
         }
     }
+}
+
+/// The beginning of the names of an app's cookies.
+fn cookie_name(name: &str, app: &RawApp) -> String {
+    let url = app.public_url.as_deref().map(PublicUrl::parse);
+    let base = url.and_then(Result::ok).map(|url| url.base);
+    let default = || default_cookie_name(name, &base.unwrap_or_default());
+    app.cookie_name.clone().unwrap_or_else(default)
 }
 
 /// The owner of a host.
@@ -373,22 +384,29 @@ impl std::fmt::Display for Owner<'_> {
 }
 
 impl Claimed<'_> {
-    fn has_same_host_and_port(&self, other: &Self) -> bool {
-        self.origin.host() == other.origin.host() && self.origin.port() == other.origin.port()
+    /// Whether a request could belong to both.
+    fn is_at_same_place(&self, other: &Self) -> bool {
+        let (one, two) = (&self.url.origin, &other.url.origin);
+        let are_two_apps = matches!((self.owner, other.owner), (Owner::App(_), Owner::App(_)));
+        let have_paths = are_two_apps && !self.is_alias && !other.is_alias && one == two;
+        let base = |claim: &Self| loosest_reading(claim.url.base.as_str());
+        one.host() == two.host()
+            && one.port() == two.port()
+            && (!have_paths || base(self) == base(other))
     }
 
     fn shares_cookies_with(&self, other: &Self) -> bool {
         let are_two = self.owner != other.owner && !self.is_alias && !other.is_alias;
         are_two
-            && self.origin.host() == other.origin.host()
+            && self.url.origin.host() == other.url.origin.host()
             && self.cookie_name == other.cookie_name
     }
 }
 
 /// Rejects Doorward's own cookies of any app: removing them would log users out.
 fn app_cookies(raw: &RawConfig, root: &Location<'_>) {
-    let stems =
-        || apps(raw, root).map(|(_, _, app)| app.cookie_name.as_deref().unwrap_or(COOKIE_NAME));
+    let stems = apps(raw, root).map(|(_, name, app)| cookie_name(name, app));
+    let stems: Vec<String> = stems.collect();
     for (at, _, app) in apps(raw, root) {
         for (at, cookie) in app
             .app_cookies
@@ -400,7 +418,7 @@ fn app_cookies(raw: &RawConfig, root: &Location<'_>) {
             let Some(name) = cookie.as_ref().and_then(|cookie| cookie.name.as_deref()) else {
                 continue;
             };
-            if stems().any(|stem| is_named_after(stem, name)) {
+            if stems.iter().any(|stem| is_named_after(stem, name)) {
                 let hint = "list only cookies of the app: doorward removes its own";
                 at.key("name")
                     .error(format!("{} is a cookie of doorward", quoted(name)), hint);

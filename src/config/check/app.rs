@@ -14,11 +14,11 @@ use super::registrations::{Logins, Site};
 use super::routes::RouteContext;
 use super::rule_lists::RuleListFiles;
 use super::rules::RuleContext;
-use super::session::{cookie_name, limits};
+use super::session::{cookie_name, default_cookie_name, limits};
 use super::{
-    app_logout, assertion, authentication, basic, bearer, check_host, check_name, client_limits,
-    credentials, device_binding, elements, header_edits, headers, maintenance, native,
-    registrations, routes, rules, server, token_exchange, upstream, web_origins, wildcard,
+    app_logout, assertion, authentication, basic, bearer, check_name, client_limits, credentials,
+    device_binding, elements, header_edits, headers, maintenance, native, public_url, registrations,
+    routes, rules, server, token_exchange, upstream, web_origins, wildcard,
 };
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::policy::app::{App, OptionalEndpoints};
@@ -27,10 +27,9 @@ use crate::policy::rules::{AuthMethods, Rules};
 use crate::proxy::MaintenanceSettings;
 use crate::session::cookie::CookieNames;
 use crate::session::validity::Limits;
-use crate::types::net::Origin;
+use crate::types::app_paths::AppPaths;
 use crate::types::oauth::AppName;
 
-const PREFIX: &str = "/.doorward";
 /// The default of `preserve_post_max_bytes`.
 const PRESERVE_POST_MAX_BYTES: u32 = 64 * 1024;
 
@@ -62,11 +61,14 @@ pub(super) fn check(
         public_url,
         "the URL of the app for browsers, such as `https://store.example.com`",
     );
-    let origin =
-        public_url.and_then(|url| public_origin(&url, &at.key("public_url"), allow_http, true));
+    let (origin, base) = public_url
+        .and_then(|url| public_url::check(&url, &at.key("public_url"), allow_http))
+        .map(|url| (url.origin, url.base))
+        .unzip();
+    let base = base.unwrap_or_default();
     let aliases = elements(raw.aliases.take(), &at.key("aliases"))
         // An alias only redirects, so that it may be plain http.
-        .filter_map(|(at, url)| public_origin(&url, &at, true, false))
+        .filter_map(|(at, url)| public_url::origin(&url, &at, true))
         .collect();
     let hsts = raw.hsts.unwrap_or(false);
     if hsts && origin.as_ref().is_some_and(|origin| !origin.is_secure()) {
@@ -75,15 +77,21 @@ pub(super) fn check(
             "browsers ignore the header over http",
         );
     }
-    let prefix = prefix(raw.endpoint_prefix.take(), &at.key("endpoint_prefix"));
-    let hosts = wildcard::hosts(&mut raw, origin.as_ref(), &prefix, at);
+    let prefix = public_url::prefix(raw.endpoint_prefix.take(), &at.key("endpoint_prefix"));
+    let paths = AppPaths::new(base, &prefix);
+    let prefix = paths.endpoints.as_str();
+    let hosts = wildcard::hosts(&mut raw, origin.as_ref(), prefix, at);
     let site = Site {
         origin: origin.as_ref(),
-        prefix: &prefix,
+        prefix,
     };
     let logins = registrations::check(&mut raw, &site, at, folder);
     let clients = logins.as_ref().map(Logins::clients).unwrap_or_default();
-    let cookie_name = cookie_name(raw.cookie_name.take(), &at.key("cookie_name"));
+    let cookie_name = cookie_name(
+        raw.cookie_name.take(),
+        || default_cookie_name(name, &paths.base),
+        &at.key("cookie_name"),
+    );
     let limits = limits(raw.idle_timeout, raw.absolute_timeout, at, defaults.limits);
     let allowed_ambiguities = rules::ambiguities(
         raw.allow_ambiguous_paths.take(),
@@ -98,7 +106,7 @@ pub(super) fn check(
     let case_insensitive = raw.case_insensitive_paths.unwrap_or(false);
     let rule_context = RuleContext {
         auth_methods,
-        prefix: &prefix,
+        prefix,
         case_insensitive,
         files: rule_lists,
     };
@@ -170,7 +178,7 @@ pub(super) fn check(
     let websocket_origins =
         web_origins::origins(raw.websocket_origins.take(), &at.key("websocket_origins"));
     let cors = web_origins::cors(raw.cors_origins.take(), raw.cors_credentials, at);
-    let app_logout = app_logout::check(&mut raw, origin.as_ref(), &prefix, at);
+    let app_logout = app_logout::check(&mut raw, origin.as_ref(), prefix, at);
     let credential_context = CredentialContext {
         clients: &clients,
         identity: &names,
@@ -196,7 +204,8 @@ pub(super) fn check(
     let raw_routes = raw.routes.take();
     let upstream = upstream::check(raw, &hosts, at, folder);
     let route_context = RouteContext {
-        prefix: &prefix,
+        base: &paths.base,
+        prefix,
         case_insensitive,
         identity: &names,
         hosts: &hosts,
@@ -226,7 +235,7 @@ pub(super) fn check(
         }
         None => None,
     };
-    let cookies = CookieNames::new(&cookie_name, &origin);
+    let cookies = CookieNames::new(&cookie_name, &origin, &paths.base);
     let name = AppName::new(name);
     let policy = App {
         name,
@@ -237,7 +246,7 @@ pub(super) fn check(
         // Completed when the tables of the providers are known.
         providers,
         login_parameters,
-        prefix,
+        paths,
         rules,
         routes: Arc::new(routes.policy),
         background_paths,
@@ -291,54 +300,6 @@ fn auth_settings(raw: &RawApp, at: &Location<'_>) -> AuthSettings {
         outage_grace,
         revocation: raw.revocation_mode.unwrap_or(RevocationMode::FailOpen),
     }
-}
-
-pub(super) fn public_origin(
-    text: &str,
-    at: &Location<'_>,
-    allow_http: bool,
-    allows_wildcard: bool,
-) -> Option<Origin> {
-    let origin = match Origin::parse(text) {
-        Ok(origin) => origin,
-        Err(error) => {
-            let hint = "scheme, host and non-default port, such as `https://store.example.com`";
-            at.error(format!("{} is not an origin: {error}", quoted(text)), hint);
-            return None;
-        }
-    };
-    if !(allows_wildcard && wildcard::is_wildcard(origin.host())) {
-        check_host(text, origin.host(), at)?;
-    }
-    if !origin.is_secure() && !origin.is_loopback() && !allow_http {
-        let hint = "use https: over http, an attacker on the network can steal the session";
-        at.error(
-            format!("{} is neither https nor a loopback address", quoted(text)),
-            hint,
-        );
-        return None;
-    }
-    Some(origin)
-}
-
-pub(super) fn prefix(raw: Option<String>, at: &Location<'_>) -> String {
-    let Some(prefix) = raw else {
-        return PREFIX.to_owned();
-    };
-    let is_plain = |segment: &str| {
-        let is_plain_byte =
-            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-        !matches!(segment, "" | "." | "..") && segment.bytes().all(is_plain_byte)
-    };
-    let is_valid = prefix
-        .strip_prefix('/')
-        .is_some_and(|rest| rest.split('/').all(is_plain))
-        && prefix.len() <= 64;
-    if !is_valid {
-        let hint = "such as `/.doorward`: letters, digits and `-._~`, no trailing slash";
-        at.error(format!("invalid path prefix {}", quoted(&prefix)), hint);
-    }
-    prefix
 }
 
 fn preserve_post_max_bytes(raw: Option<u32>, at: &Location<'_>) -> usize {

@@ -7,7 +7,7 @@ use url::Url;
 use super::super::raw::RawProvider;
 use super::super::report::Location;
 use super::super::settings::{AppConfig, LoginHostConfig, StoreBackend, StoreConfig};
-use super::app::{prefix, public_origin};
+use super::public_url;
 use super::session::COOKIE_NAME;
 use crate::identity::header_edits::HeaderEdits;
 use crate::oidc::ResponseMode;
@@ -20,7 +20,9 @@ use crate::policy::login_providers::{LoginProvider, LoginProviders, LoginSite};
 use crate::policy::rules::{AuthMethods, Rules};
 use crate::session::cookie::CookieNames;
 use crate::session::validity::Limits;
+use crate::types::app_paths::AppPaths;
 use crate::types::oauth::{AppName, ProviderName};
+use crate::types::public_url::BasePath;
 use crate::types::target::PathAmbiguities;
 
 /// Takes the keys of the login host out of `raw`.
@@ -39,13 +41,14 @@ pub(super) fn check(
         );
     }
     let url = raw.login_url.take()?;
-    let prefix = prefix(endpoint_prefix, &prefix_at);
-    let origin = public_origin(&url, &at.key("login_url"), false, false)?;
+    let prefix = public_url::prefix(endpoint_prefix, &prefix_at);
+    let origin = public_url::origin(&url, &at.key("login_url"), false)?;
     let callback = Url::parse(&format!("{origin}{prefix}/callback")).ok()?;
+    let paths = AppPaths::new(BasePath::default(), &prefix);
     let policy = App {
         // No app has a name with a dot or a colon.
         name: AppName::new(origin.authority()),
-        cookies: CookieNames::new(COOKIE_NAME, &origin),
+        cookies: CookieNames::new(COOKIE_NAME, &origin, &paths.base),
         origin,
         aliases: Vec::new(),
         hosts: AppHosts::One,
@@ -56,7 +59,7 @@ pub(super) fn check(
             ..LoginProvider::new(ProviderName::new(provider))
         }),
         login_parameters: AllowedParameters::default(),
-        prefix,
+        paths,
         rules: Arc::new(Rules::new(Vec::new(), false, AuthMethods::SESSION)),
         routes: Arc::default(),
         background_paths: BackgroundPaths::default(),

@@ -29,6 +29,7 @@ mod pages;
 mod provider;
 mod provider_endpoints;
 mod provider_proxy;
+mod public_url;
 mod registrations;
 mod route_overlaps;
 mod route_responses;
@@ -39,6 +40,7 @@ mod rules;
 mod server;
 mod session;
 mod session_list;
+mod shared_origin;
 mod store;
 mod token_exchange;
 mod tracing;
@@ -67,6 +69,7 @@ use rule_lists::RuleListFiles;
 pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Option<Config> {
     across::check(&raw, root);
     rule_advice::check(&raw, root);
+    shared_origin::check(&raw, root);
     let server = server::check(raw.server.unwrap_or_default(), &root.key("server"), folder);
     let log = log::check(raw.log.unwrap_or_default(), &root.key("log"), folder);
     let tracing = tracing::check(raw.tracing.unwrap_or_default(), &root.key("tracing"));
@@ -120,6 +123,7 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
         login_host::join(app, &mut login_hosts);
     }
     assertion::check_keys(&assertion_keys, &apps, root);
+    shared_origin::join(&mut apps);
     let mut server = server?;
     certificates::check(&mut server, &apps, root);
     listeners::check_hsts(&server, &apps, root);

@@ -7,6 +7,7 @@ use super::super::report::{Location, quoted};
 use super::super::settings::RouteConfig;
 use crate::policy::path_pattern::comparable;
 use crate::policy::path_routes::{PathRoutes, RouteResponse};
+use crate::types::public_url::BasePath;
 use crate::upstream::{UpstreamSettings, UpstreamUrl};
 
 /// Reports redirects to a path that the same route redirects.
@@ -65,20 +66,23 @@ impl Reached {
 }
 
 /// Reports two requested paths that lead to one path of an address: a rule for one of them would not
-/// protect the other. `app` is the upstream of the app.
+/// protect the other. `app` is the upstream of the app, which begins at `base`.
 pub(super) fn report_shared_paths(
     routes: &PathRoutes,
     settings: &[RouteConfig],
     app: Option<&UpstreamSettings>,
+    base: &BasePath,
     locations: &[Location<'_>],
 ) {
     let comparable = |path: &str| comparable(path, routes.is_case_insensitive()).into_owned();
     let mut by_address: HashMap<&UpstreamUrl, Vec<Reached>> = HashMap::new();
-    if let Some(upstream) = app {
+    let base = base.as_str();
+    // No route has this segment.
+    if let Some(upstream) = app.filter(|_| routes.index_of(&format!("{base}/\0")).is_none()) {
         let reached = Reached {
             index: None,
-            public: String::new(),
-            forwarded: String::new(),
+            public: comparable(base),
+            forwarded: comparable(base),
             has_descendants: true,
         };
         for url in upstream.urls() {

@@ -13,6 +13,7 @@ use super::{
 use crate::policy::app::PassedToken;
 use crate::policy::hosts::AppHosts;
 use crate::policy::path_routes::{PathPrefix, PathRoute, PathRoutes, RoutePath};
+use crate::types::public_url::BasePath;
 use crate::upstream::{UpstreamProtocol, UpstreamSettings};
 
 const PATH_HINT: &str = "such as `/shop/**` for all below `/shop`, or `/shop` for this path only";
@@ -23,6 +24,8 @@ const MAX_ROUTES: usize = 10_000;
 
 /// The app that routes are checked for.
 pub(super) struct RouteContext<'c> {
+    /// Where the app begins.
+    pub(super) base: &'c BasePath,
     /// The path prefix of Doorward's endpoints.
     pub(super) prefix: &'c str,
     /// Whether paths match in any case.
@@ -87,7 +90,13 @@ pub(super) fn check(
         }
     }
     route_overlaps::report_loops(&policy, &locations);
-    route_overlaps::report_shared_paths(&policy, &settings, context.upstream, &locations);
+    route_overlaps::report_shared_paths(
+        &policy,
+        &settings,
+        context.upstream,
+        context.base,
+        &locations,
+    );
     CheckedRoutes {
         policy,
         settings,

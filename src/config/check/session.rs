@@ -9,6 +9,7 @@ use super::super::report::{Location, quoted};
 use super::super::values::HumanDuration;
 use super::{elements, nonzero};
 use crate::session::validity::Limits;
+use crate::types::public_url::BasePath;
 
 pub(super) const COOKIE_NAME: &str = "doorward";
 const MAX_COOKIE_NAME: usize = 32;
@@ -108,10 +109,23 @@ pub(super) fn nonzero_limit(raw: Option<u32>, default: u32, at: &Location<'_>) -
     usize::try_from(raw.unwrap_or(default)).unwrap_or(usize::MAX)
 }
 
+/// The default of `cookie_name`. Apps below paths of one host differ.
+pub(super) fn default_cookie_name(app: &str, base: &BasePath) -> String {
+    if base.is_root() {
+        COOKIE_NAME.to_owned()
+    } else {
+        format!("{COOKIE_NAME}-{app}")
+    }
+}
+
 /// The prefix of the names of an app's cookies.
-pub(super) fn cookie_name(raw: Option<String>, at: &Location<'_>) -> String {
+pub(super) fn cookie_name(
+    raw: Option<String>,
+    default: impl FnOnce() -> String,
+    at: &Location<'_>,
+) -> String {
     let Some(name) = raw else {
-        return COOKIE_NAME.to_owned();
+        return default();
     };
     // No `_`: it separates this name from the suffix, so names with it could collide.
     let is_valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';

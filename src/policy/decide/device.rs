@@ -91,6 +91,7 @@ fn session_of<'a>(route: &Route<'a>) -> Option<Session<'a>> {
         | Route::Alias(_)
         | Route::PlainHttp(_)
         | Route::UnsupportedPath(_)
-        | Route::Misdirected => None,
+        | Route::Misdirected
+        | Route::NoAppAtPath => None,
     }
 }

@@ -141,7 +141,7 @@ pub(super) fn decide_endpoint<'a>(
             let Some(post_id) = PostId::in_query(query) else {
                 return refuse(Reason::NoPreservedPost);
             };
-            let page = ReturnTo::post_replay_page(&app_ref.app.prefix, &post_id);
+            let page = ReturnTo::post_replay_page(&app_ref.app.paths, &post_id);
             let link = LoginLink::to(page);
             match caller {
                 Caller::Authenticated(live) | Caller::NativeSession(live) => {
@@ -198,7 +198,7 @@ fn decide_sessions<'a>(request: EndpointRequest<'a, '_>, caller: Caller) -> Deci
     if is_post {
         return refuse(Reason::LoginRequired(reason));
     }
-    let page = ReturnTo::sessions_page(&app_ref.app.prefix);
+    let page = ReturnTo::sessions_page(&app_ref.app.paths);
     request.login(LoginLink::to(page), reason)
 }
 

@@ -99,8 +99,8 @@ pub(super) fn requesting_page(
         | ClientKind::NonBrowser
         | ClientKind::Grpc => referring_page(headers, app_ref),
     };
-    page.and_then(|page| ReturnTo::parse(page, &app_ref.app.prefix))
-        .unwrap_or_else(ReturnTo::root)
+    page.and_then(|page| ReturnTo::parse(page, &app_ref.app.paths))
+        .unwrap_or_else(|| ReturnTo::home(&app_ref.app.paths))
 }
 
 /// Path and query of the app's own page that sent the request. A script or a style sheet may send

@@ -18,6 +18,8 @@ pub enum Reason {
     UnsupportedPath,
     /// No app has the requested host.
     Misdirected,
+    /// No app at the host has the path, or servers may read it as one of another app.
+    NoAppAtPath,
     /// The request has no session.
     LoginRequired(NoSessionReason),
     /// The request has no session, and its form cannot be preserved during a login.
@@ -74,6 +76,7 @@ impl Reason {
             Self::InvalidRequest(error) => error.code(),
             Self::UnsupportedPath => "unsupported_path",
             Self::Misdirected => "misdirected",
+            Self::NoAppAtPath => "no_app_at_path",
             Self::LoginRequired(reason) => reason.code(),
             Self::PostNotPreserved(..) => "post_not_preserved",
             Self::NoPreservedPost => "no_preserved_post",
@@ -144,9 +147,10 @@ impl Reason {
             | Self::OriginNotAllowed
             | Self::PasswordOverHttp
             | Self::PostOfAnotherUser => StatusCode::FORBIDDEN,
-            Self::NoSuchEndpoint | Self::NoPreservedPost | Self::EndpointNotProxied => {
-                StatusCode::NOT_FOUND
-            }
+            Self::NoAppAtPath
+            | Self::NoSuchEndpoint
+            | Self::NoPreservedPost
+            | Self::EndpointNotProxied => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
     }

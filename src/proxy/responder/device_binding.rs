@@ -39,7 +39,7 @@ impl Responder {
             "credentials": [{
                 "type": "cookie",
                 "name": app.cookies.device,
-                "attributes": app.cookies.attributes("/"),
+                "attributes": app.cookies.attributes(&app.cookies.path),
             }],
         });
         let response = TaggedResponse {
@@ -124,7 +124,7 @@ impl Responder {
     ) -> TaggedResponse {
         self.moving_on(&MovingOn {
             from: app,
-            to: app.origin.host(),
+            to: &app.site(),
             target: &format!("{}{}", app.origin, info.target.as_str()),
             title: "moving_on.same_site",
             code,

@@ -1,6 +1,7 @@
 //! Error responses: an HTML page for browsers, a problem document (RFC 9457) for other clients, and
 //! trailers for gRPC.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{Response, StatusCode, header};
@@ -103,14 +104,14 @@ impl<'t> ErrorResponse<'t> {
     fn to_page(&self, reload_after: Option<Duration>) -> Response<Body> {
         // A login host has no start page.
         let app_with_home = self.app.filter(|app| !app.is_login_host());
-        let home = app_with_home.and_then(|_| href("/"));
+        let home = app_with_home.and_then(|app| href(&app.paths.base.home()));
         let (label, path) = match (self.app, &self.link) {
             (Some(app), Some(link)) => (link.label, Some(app.endpoint_path(link.endpoint))),
             (_, _) => ("action.log_in", self.login.clone()),
         };
         let path = path.as_deref().and_then(href);
         let page = Page::new(&ErrorPage {
-            site: self.app.map_or("", |app| app.origin.host()),
+            site: &self.app.map_or_else(Cow::default, App::site),
             status: self.status,
             title: self.text.title,
             explanation: self.text.explanation,

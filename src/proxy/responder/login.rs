@@ -14,6 +14,7 @@ use crate::policy::login_providers::ProviderIndex;
 use crate::proxy::messages;
 use crate::proxy::pages::{MAX_LINK, Page, ProviderChoice, ProviderChoicePage};
 use crate::session::login_loop::LoginLoopCause;
+use crate::types::app_paths::AppPaths;
 use crate::types::logo::Logo;
 use crate::types::request_id::RequestId;
 
@@ -61,7 +62,7 @@ impl Responder {
         }
         self.page_or_error(code, choices, |choices| {
             Page::new(&ProviderChoicePage {
-                site: app.origin.host(),
+                site: &app.site(),
                 choices: &choices,
             })
         })
@@ -132,10 +133,10 @@ pub(super) fn retry_link(app: &App, failure: &LoginFailure, link: &LoginLink) ->
     link
 }
 
-/// The path that starts a login, which leads to the page without its query or to the root where the
+/// The path that starts a login, which leads to the page without its query, or to the start page, where the
 /// path would be too long.
 pub(super) fn login_path(app: &App, link: &LoginLink) -> String {
-    login_link(&app.endpoint_path("login"), link)
+    login_link(&app.paths, link)
 }
 
 /// The URL that starts a login.
@@ -143,7 +144,7 @@ pub(in crate::proxy) fn login_url(app: &App, link: &LoginLink) -> String {
     format!("{}{}", app.origin, login_path(app, link))
 }
 
-fn login_link(endpoint: &str, link: &LoginLink) -> String {
+fn login_link(paths: &AppPaths, link: &LoginLink) -> String {
     let path_to = |page: &ReturnTo| {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         let link = LoginLink {
@@ -151,12 +152,12 @@ fn login_link(endpoint: &str, link: &LoginLink) -> String {
             ..link.clone()
         };
         query.extend_pairs(link.pairs());
-        format!("{endpoint}?{}", query.finish())
+        format!("{}/login?{}", paths.endpoints, query.finish())
     };
     let pages = [&link.return_to, &link.return_to.without_query()];
-    let mut paths = pages.into_iter().map(path_to);
-    let fitting = paths.find(|path| path.len() <= MAX_LINK);
-    fitting.unwrap_or_else(|| path_to(&ReturnTo::root()))
+    let mut links = pages.into_iter().map(path_to);
+    let fitting = links.find(|link| link.len() <= MAX_LINK);
+    fitting.unwrap_or_else(|| path_to(&ReturnTo::home(paths)))
 }
 
 /// 502 only if the provider is the cause. Anyone can send an invalid code.
@@ -200,12 +201,14 @@ fn status_of_login_failure(failure: &LoginFailure) -> StatusCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::public_url::BasePath;
 
     #[test]
     fn long_login_link_loses_its_query_and_then_its_page() {
+        let paths = AppPaths::new(BasePath::default(), "/.doorward");
         let link = |page: &str| {
-            let page = ReturnTo::parse(page, "/.doorward").unwrap();
-            login_link("/.doorward/login", &LoginLink::to(page))
+            let page = ReturnTo::parse(page, &paths).unwrap();
+            login_link(&paths, &LoginLink::to(page))
         };
         assert_eq!(link("/a?b=c"), "/.doorward/login?return_to=%2Fa%3Fb%3Dc");
         let long = "x".repeat(9000);

@@ -47,7 +47,7 @@ impl Responder {
     /// redirect after its form, and the provider lists the host of the redirect URI only.
     pub fn moving_on(&self, step: &MovingOn<'_>) -> TaggedResponse {
         let page = Page::new(&MovingOnPage {
-            site: step.from.origin.host(),
+            site: &step.from.site(),
             title: step.title,
             to: step.to,
             target: step.target,
@@ -116,10 +116,13 @@ impl Responder {
         apps: &[Arc<App>],
         code: &'static str,
     ) -> TaggedResponse {
-        let sites: Vec<&str> = apps.iter().map(|app| app.origin.authority()).collect();
+        let site =
+            |app: &Arc<App>| format!("{}{}", app.origin.authority(), app.paths.base.as_str());
+        let sites: Vec<String> = apps.iter().map(site).collect();
+        let sites: Vec<&str> = sites.iter().map(String::as_str).collect();
         self.page_or_error(code, href(&host.endpoint_path("logout")), |action| {
             Page::new(&SignedInAppsPage {
-                site: host.origin.host(),
+                site: &host.site(),
                 sites: &sites,
                 action: &action,
             })

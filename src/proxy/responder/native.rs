@@ -172,7 +172,7 @@ impl Responder {
         members.insert("code".to_owned(), json!(error.code));
         members.insert("request_id".to_owned(), json!(request_id.to_string()));
         if error.offers_login {
-            let login = login_path(app, &LoginLink::to(ReturnTo::root()));
+            let login = login_path(app, &LoginLink::to(ReturnTo::home(&app.paths)));
             members.insert(
                 "login_url".to_owned(),
                 json!(format!("{}{login}", app.origin)),

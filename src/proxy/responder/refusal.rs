@@ -89,7 +89,7 @@ impl Responder {
         request_id: RequestId,
     ) -> Option<Page> {
         let app = app?;
-        let site = app.origin.host();
+        let site = &app.site();
         let code = support_code(refusal.reason.code(), request_id);
         match refusal.reason {
             Reason::PostNotPreserved(_, error) => Some(Page::new(&PostNotPreservedPage {
@@ -108,13 +108,14 @@ impl Responder {
                     site,
                     user: &display_name(refusal.user.as_ref()?),
                     switch_account: &href(login.unwrap_or(&app.endpoint_path("logout")))?,
-                    home: &href("/")?,
+                    home: &href(&app.paths.base.home())?,
                     request_id: &code,
                 }))
             }
             Reason::InvalidRequest(_)
             | Reason::UnsupportedPath
             | Reason::Misdirected
+            | Reason::NoAppAtPath
             | Reason::LoginRequired(_)
             | Reason::NoPreservedPost
             | Reason::PostOfAnotherUser

@@ -31,13 +31,13 @@ impl Responder {
         let action = href(&app.endpoint_path("sessions"));
         let links = action
             .zip(href(&app.endpoint_path("logout")))
-            .zip(href("/"));
+            .zip(href(&app.paths.base.home()));
         let values = links.zip(own);
         self.page_or_error(code, values, |(((action, logout), home), own)| {
             let listed = std::iter::once(&own.current).chain(&own.others);
             let sessions: Vec<SessionRow<'_>> = listed.map(|session| row(session, now)).collect();
             Page::new(&SessionsPage {
-                site: app.origin.host(),
+                site: &app.site(),
                 user: &display_name(user),
                 sessions: &sessions,
                 is_incomplete: !own.is_complete,

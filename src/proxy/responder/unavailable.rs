@@ -154,13 +154,13 @@ impl Responder {
     }
 }
 
-/// The page that a navigation requests, or else the root.
+/// The page that a navigation requests, or else the start page.
 fn requested_page(info: &RequestInfo, app: &App) -> ReturnTo {
     let page = match info.client_kind {
         ClientKind::Navigation | ClientKind::EmbeddedFrame | ClientKind::HtmlFetch => {
-            ReturnTo::parse(info.target.as_str(), &app.prefix)
+            ReturnTo::parse(info.target.as_str(), &app.paths)
         }
         ClientKind::FormSubmission | ClientKind::NonBrowser | ClientKind::Grpc => None,
     };
-    page.unwrap_or_else(ReturnTo::root)
+    page.unwrap_or_else(|| ReturnTo::home(&app.paths))
 }

@@ -44,16 +44,20 @@ impl Responder {
         if let Some(target) = target {
             logout = format!("{logout}?{}", target.query());
         }
-        self.page_or_error(code, href(&logout).zip(href("/")), |(action, home)| {
-            let site = app.origin.host();
-            let page = LogoutConfirmPage {
-                site,
-                user: user.as_deref(),
-                action: &action,
-                home: &home,
-            };
-            Page::new(&page)
-        })
+        self.page_or_error(
+            code,
+            href(&logout).zip(href(&app.paths.base.home())),
+            |(action, home)| {
+                let site = &app.site();
+                let page = LogoutConfirmPage {
+                    site,
+                    user: user.as_deref(),
+                    action: &action,
+                    home: &home,
+                };
+                Page::new(&page)
+            },
+        )
     }
 
     /// The page that asks whether to replay a preserved POST.
@@ -70,10 +74,10 @@ impl Responder {
         let fields: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
         self.page_or_error(
             "post_replay_confirm",
-            href(&post.target).zip(href("/")),
+            href(&post.target).zip(href(&app.paths.base.home())),
             |(action, home)| {
                 Page::new(&ReplayPostPage {
-                    site: app.origin.host(),
+                    site: &app.site(),
                     user: &display_name(user),
                     target: &post.target,
                     minutes: age.as_secs() / 60,
@@ -100,10 +104,10 @@ impl Responder {
         let home = if app.is_login_host() {
             Some(None)
         } else {
-            href("/").map(Some)
+            href(&app.paths.base.home()).map(Some)
         };
         self.page_or_error(code, home, |home| {
-            let site = app.origin.host();
+            let site = &app.site();
             Page::new(&SignedOutPage {
                 site,
                 provider_may_remember,

@@ -3,11 +3,13 @@
 use http::{HeaderName, HeaderValue};
 
 use super::*;
+use crate::types::app_paths::AppPaths;
+use crate::types::public_url::BasePath;
 
 const AT: Timestamp = Timestamp::from_secs(1000);
 
 fn page(path: &str) -> ReturnTo {
-    ReturnTo::parse(path, "/.doorward").unwrap()
+    ReturnTo::parse(path, &AppPaths::new(BasePath::default(), "/.doorward")).unwrap()
 }
 
 fn cause(

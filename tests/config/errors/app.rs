@@ -111,10 +111,44 @@ errors! {
     upper_case_name_is_rejected:
         "[apps.forum]" => "[apps.Forum]",
         at "Forum", "invalid name `Forum`", hint "lower-case";
-    public_url_with_path_is_rejected:
-        "forum.example.com" => "forum.example.com/posts",
-        at "\"https://forum.example.com/posts\"",
-        "is not an origin", hint "https://store.example.com";
+    public_url_with_slash_at_the_end_is_rejected:
+        "forum.example.com" => "forum.example.com/posts/",
+        at "\"https://forum.example.com/posts/\"",
+        "the path ends with a slash", hint "`/shop/`";
+    public_url_with_query_is_rejected:
+        "forum.example.com" => "forum.example.com/posts?a",
+        at "\"https://forum.example.com/posts?a\"",
+        "a query or a fragment", hint "scheme, host and path";
+    public_url_with_escape_is_rejected:
+        "forum.example.com" => "forum.example.com/%70osts",
+        at "\"https://forum.example.com/%70osts\"",
+        "other characters", hint "letters, digits";
+    public_url_that_differs_in_case_only_is_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\n\
+            [apps.blog]\nprovider = \"login\"\nupstream = \"http://127.0.0.1:1\"\nclient_id = \"blog\"\n\
+            public_url = \"https://forum.example.com/Posts\"\n\
+            [apps.wiki]\nprovider = \"login\"\nupstream = \"http://127.0.0.1:1\"\nclient_id = \"wiki\"\n\
+            public_url = \"https://forum.example.com/posts\"",
+        at "\"https://forum.example.com/posts\"", "belongs to the app `blog`", hint "one app";
+    public_url_at_endpoints_of_another_app_is_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\n\
+            [apps.blog]\nprovider = \"login\"\nupstream = \"http://127.0.0.1:1\"\nclient_id = \"blog\"\n\
+            public_url = \"https://forum.example.com/.doorward/blog\"",
+        at "\"https://forum.example.com/.doorward/blog\"",
+        "the app `forum` has doorward's endpoints", hint "endpoint_prefix";
+    app_logout_path_outside_the_path_is_rejected:
+        "https://forum.example.com\"" =>
+            "https://forum.example.com/posts\"\napp_logout_path = \"/logout\"",
+        at "\"/logout\"", "never matches", hint "`/posts/logout`";
+    background_path_outside_the_path_is_rejected:
+        "https://forum.example.com\"" =>
+            "https://forum.example.com/posts\"\nbackground_paths = [\"/posts/poll\", \"/poll\"]",
+        at "\"/poll\"", "never matches", hint "`/posts/poll`";
+    rule_outside_the_path_is_rejected:
+        "https://forum.example.com\"" =>
+            "https://forum.example.com/posts\"\nrules = [{ paths = [\"/**/*.css\", \"/posts/x\", \
+             \"/admin/**\"], allow = \"deny\" }]",
+        at "\"/admin/**\"", "never matches", hint "`/posts/admin/**`";
     wildcard_public_url_is_rejected:
         "https://forum.example.com" => "https://a.*.example.com",
         at "\"https://a.*.example.com\"", "is not a name", hint "first label";

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::support::assertions::assert_error_page;
 use crate::support::browser::Browser;
+use crate::support::cookies::Cookie;
 use crate::support::provider::{Endpoint, IssParameter};
 
 /// Delivers a response that must be refused with this code, without any call of a token endpoint.
@@ -139,6 +140,23 @@ async fn jwt_cookie_of_one_provider_never_meets_the_refresh_token_of_the_other()
     }
     // Neither session has suffered.
     assert!(wiki.is_signed_in(&mut browser).await && wiki.is_signed_in(&mut other).await);
+}
+
+#[tokio::test]
+async fn sessions_at_two_providers_at_once_are_none() {
+    let wiki = several();
+    let (mut staff, mut member) = (wiki.browser(), wiki.browser());
+    wiki.log_in(&mut staff, "login").await;
+    wiki.log_in(&mut member, "members").await;
+    for (mut browser, other) in [(staff.clone(), &member), (member.clone(), &staff)] {
+        for planted in other.jar.of("wiki.localhost") {
+            browser.jar.plant(Cookie {
+                path: "/page".to_owned(),
+                ..planted.clone()
+            });
+        }
+        assert!(!wiki.is_signed_in(&mut browser).await);
+    }
 }
 
 #[tokio::test]
