@@ -23,6 +23,8 @@ mod pages;
 #[cfg(test)]
 mod rendering;
 #[cfg(test)]
+mod shared_origin;
+#[cfg(test)]
 mod streams;
 #[cfg(test)]
 #[path = "../integration/support/mod.rs"]

@@ -13,8 +13,8 @@ use crate::support::eventually_async;
 use crate::support::provider::User;
 use crate::support::redis::free_port;
 
-/// A Doorward whose port real clients can reach, with an app at `http://localhost:PORT` that accepts
-/// Basic only.
+/// A Doorward whose port real clients can reach, with an app at `http://localhost:PORT`, or below a path
+/// there, that accepts Basic only.
 struct Site {
     doorward: Doorward,
     url: String,
@@ -54,15 +54,20 @@ impl App {
 
 impl Site {
     fn start(app: App, folder: TempDir) -> Self {
+        Self::start_below("", app, folder, "")
+    }
+
+    /// The same below the path `base`, with these tables.
+    fn start_below(base: &str, app: App, folder: TempDir, more: &str) -> Self {
         let port = free_port();
-        let url = format!("http://localhost:{port}");
+        let url = format!("http://localhost:{port}{base}");
         let tables = format!(
             "[apps.real]\nprovider = \"login\"\npublic_url = \"{url}\"\n\
              upstream = \"http://127.0.0.1:{}\"\nclient_id = \"store\"\n\
              client_secret_file = \"store.secret\"\n\
              [apps.real.headers]\n\"X-Remote-User\" = \"{{preferred_username}}\"\n\
              [[apps.real.rules]]\npaths = [\"/**\"]\nallow = \"authenticated\"\n\
-             auth_methods = [\"basic\"]\n",
+             auth_methods = [\"basic\"]\n{more}",
             app.port
         );
         let doorward = Setup::plain().port(port).more(&tables).start();
@@ -234,6 +239,18 @@ async fn curl_answers_the_challenge() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn vdirsyncer_keeps_a_calendar_in_step() {
+    keeps_a_calendar_in_step("", "").await;
+}
+
+/// Radicale makes the paths in its responses from `X-Script-Name`, which it gets beside stripped paths.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vdirsyncer_keeps_a_calendar_below_a_path_in_step() {
+    let route = "[[apps.real.routes]]\npath = \"/dav/**\"\nstrip_prefix = \"/dav\"\n\
+                 request_headers.set = { X-Script-Name = \"/dav\" }\n";
+    keeps_a_calendar_in_step("/dav", route).await;
+}
+
+async fn keeps_a_calendar_in_step(base: &str, tables: &str) {
     const EVENT: &str = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:test\r\nBEGIN:VEVENT\r\nUID:one\r\n\
         DTSTAMP:20270101T000000Z\r\nDTSTART:20270102T100000Z\r\nSUMMARY:Tea\r\nEND:VEVENT\r\n\
         END:VCALENDAR\r\n";
@@ -246,7 +263,7 @@ async fn vdirsyncer_keeps_a_calendar_in_step() {
         .arg("--storage-filesystem-folder")
         .arg(folder.path().join("storage"));
     let app = App::start(radicale, port).await;
-    let site = Site::start(app, folder);
+    let site = Site::start_below(base, app, folder, tables);
     let create = site.curl_as_alice(&["--request", "MKCALENDAR"], "/alice/work/");
     let (_, output) = run(create).await;
     assert!(output.ends_with("\n201"), "{output}");
