@@ -107,8 +107,10 @@ pub fn check(
     } else {
         Exit::Success
     };
-    let has_warnings = loaded.warnings.count(Severity::Warning) > 0;
-    if online == Exit::Success && arguments.strict && has_warnings {
+    let warnings = loaded.warnings.count(Severity::Warning);
+    if online == Exit::Success && arguments.strict && warnings > 0 {
+        let warnings = count(warnings, "warning");
+        writeln!(output.err, "failed: {warnings}, with `--strict`")?;
         return Ok(Exit::Config);
     }
     Ok(online)

@@ -38,6 +38,9 @@ struct OAuth2ProxyArgs {
     /// The configuration file of oauth2-proxy (TOML)
     #[arg(group = "source")]
     file: Option<PathBuf>,
+    /// The alpha configuration of oauth2-proxy (YAML)
+    #[arg(long, value_name = "FILE", group = "source")]
+    alpha_config: Option<PathBuf>,
     /// A file with environment variables, one `OAUTH2_PROXY_NAME=value` in each line
     #[arg(long, value_name = "FILE", group = "source")]
     env_file: Option<PathBuf>,
@@ -108,6 +111,7 @@ fn import_oauth2_proxy(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Imported, InputError> {
     let config = named_text(arguments.file.as_deref())?;
+    let alpha = named_text(arguments.alpha_config.as_deref())?;
     let variable_file = named_text(arguments.env_file.as_deref())?;
     let text = |variable: OsString| variable.into_string().ok();
     let variables = variables.into_iter().filter(|_| arguments.env);
@@ -117,11 +121,15 @@ fn import_oauth2_proxy(
     let config = config
         .as_ref()
         .map(|NamedText { name, text }| Source::Config { name, text });
+    let alpha = alpha
+        .as_ref()
+        .map(|NamedText { name, text }| Source::Alpha { name, text });
     let variable_file = variable_file
         .as_ref()
         .map(|NamedText { name, text }| Source::VariableFile { name, text });
     let sources: Vec<Source<'_>> = config
         .into_iter()
+        .chain(alpha)
         .chain(variable_file)
         .chain([
             Source::Variables(&variables),

@@ -202,10 +202,14 @@ fn described(target: &RevocationTarget) -> String {
 const fn note(target: &RevocationTarget) -> Option<&'static str> {
     match target {
         RevocationTarget::Subject(_) => Some(
-            "a session at the provider can log the user straight in again; end it there, or block \
-             the user with `--until`",
+            "a name without sessions is accepted too. A session at the provider can log the user \
+             straight in again; end it there, or block the user with `--until`",
         ),
-        RevocationTarget::Session(_) | RevocationTarget::Listed(_) => {
+        RevocationTarget::Session(_) => Some(
+            "a name without a session is accepted too. A session at the provider can log the user \
+             straight in again; end it there",
+        ),
+        RevocationTarget::Listed(_) => {
             Some("a session at the provider can log the user straight in again; end it there")
         }
         RevocationTarget::Blocked(..)

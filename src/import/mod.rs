@@ -15,6 +15,7 @@ mod redirect_uri;
 mod redis_url;
 mod rules;
 mod settings;
+mod upstream_route;
 
 use std::fmt;
 
@@ -180,8 +181,8 @@ impl Import {
     }
 
     /// Reports what was not taken, and writes the configuration. `unknown` is the reason for settings
-    /// that are not in the table.
-    fn finish(mut self, title: &str, known: &[KnownOption], unknown: &str) -> Imported {
+    /// that are not in the tables of known options.
+    fn finish(mut self, title: &str, known: &[&[KnownOption]], unknown: &str) -> Imported {
         for setting in self.settings.rest() {
             let reason = match options::find(known, &setting.name) {
                 Some(option) if option.loses_nothing(&setting) => continue,

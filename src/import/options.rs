@@ -95,9 +95,10 @@ impl KnownOption {
     }
 }
 
-/// The option of this name.
-pub(super) fn find<'o>(options: &'o [KnownOption], name: &str) -> Option<&'o KnownOption> {
-    options.iter().find(|option| option.name == name)
+/// The option of this name in one of the tables.
+pub(super) fn find<'o>(tables: &[&'o [KnownOption]], name: &str) -> Option<&'o KnownOption> {
+    let mut options = tables.iter().flat_map(|options| options.iter());
+    options.find(|option| option.name == name)
 }
 
 /// Markdown without the targets of its links.

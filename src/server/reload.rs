@@ -373,7 +373,10 @@ fn log_problems(problems: &[Problem]) {
             message,
             hint,
         } = problem;
-        let (line, hint) = (location.line(), hint.as_deref());
+        // Problems of the file as a whole have no key.
+        let key = Some(key.as_str()).filter(|key| !key.is_empty());
+        let line = location.line();
+        let hint = hint.as_deref();
         match severity {
             Severity::Error => tracing::error!(key, line, error = message, hint, "config_problem"),
             Severity::Warning => tracing::warn!(key, line, error = message, hint, "config_problem"),

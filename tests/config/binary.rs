@@ -53,6 +53,23 @@ fn check_exits_with_0_or_78() {
 }
 
 #[test]
+fn strict_check_names_warnings_as_its_reason() {
+    let anybody =
+        "\n[[apps.store.rules]]\npaths = [\"/a\"]\nallow = { claim = \"x\", any_of = [\"*\"] }\n";
+    let folder = Folder::with(&format!("{GOOD}{anybody}"));
+    let file = folder.path("doorward.toml");
+    let arguments = ["check", "--config", file.to_str().unwrap()];
+    assert_eq!(doorward(&arguments).status.code(), Some(0));
+    let strict = doorward(&[&arguments[..], &["--strict"]].concat());
+    assert_eq!(strict.status.code(), Some(78));
+    let shown = text(&strict.stderr);
+    assert!(
+        shown.ends_with("failed: 1 warning, with `--strict`\n"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn process_environment_is_read() {
     let folder = Folder::with(GOOD);
     let ended = Command::new(env!("CARGO_BIN_EXE_doorward"))

@@ -76,6 +76,47 @@ fn store_behind_oauth2_proxy_is_imported() {
 }
 
 #[test]
+fn alpha_configuration_is_imported() {
+    let imported = oauth2_proxy::import(&[
+        Source::Config {
+            name: "alpha.cfg",
+            text: include_str!("imports/alpha.cfg"),
+        },
+        Source::Alpha {
+            name: "alpha.yaml",
+            text: include_str!("imports/alpha.yaml"),
+        },
+    ]);
+    let imported = imported.unwrap();
+    let expected = include_str!("imports/alpha.toml");
+    assert_eq!(imported.config, expected, "\n{}", imported.config);
+    assert!(!imported.is_complete());
+    assert!(!imported.config.contains("canary"));
+    let loaded = Folder::with(&imported.config).load(&[]).unwrap();
+    assert_eq!(loaded.config.apps.len(), 1);
+}
+
+#[test]
+fn malformed_alpha_configuration_names_the_line() {
+    for (text, line) in [("a: b\nc: [", 2), ("a: b\n\tc: d", 2), ("a: *unknown", 1)] {
+        let name = "alpha.yaml";
+        let error = oauth2_proxy::import(&[Source::Alpha { name, text }]).unwrap_err();
+        assert_eq!(error.to_string(), format!("alpha.yaml:{line}: not YAML"));
+    }
+}
+
+#[test]
+fn repeated_aliases_do_not_multiply_an_alpha_configuration() {
+    let mut text = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for (name, before) in "bcdefghij".chars().zip("abcdefghi".chars()) {
+        let aliases = vec![format!("*{before}"); 10].join(", ");
+        text.push_str(&format!("{name}: &{name} [{aliases}]\n"));
+    }
+    let name = "alpha.yaml";
+    assert!(oauth2_proxy::import(&[Source::Alpha { name, text: &text }]).is_err());
+}
+
+#[test]
 fn apache_virtual_host_is_imported() {
     let imported = mod_auth_openidc::import("shop.conf", SHOP).unwrap();
     assert_eq!(imported.config, SHOP_IMPORTED, "\n{}", imported.config);

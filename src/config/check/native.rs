@@ -107,7 +107,7 @@ pub(super) fn check(
     if raw.password_grant != Some(true) {
         return None;
     }
-    at.key("password_grant").warning(
+    at.key("password_grant").advice(
         "apps see the passwords of their users",
         "where possible, use the system browser instead (authorization code with PKCE, RFC 8252)",
     );

@@ -8,8 +8,8 @@ use super::super::redirect_uri::{RedirectUri, app_name, is_cookie_name};
 use super::super::settings::{Scope, Setting, is_true};
 use super::super::{Import, duration};
 use super::Host;
+use super::proxy_pass;
 use super::require::RemoteUser;
-use crate::upstream::UpstreamUrl;
 
 /// Maps certificates and proxies in front.
 pub(super) fn server(import: &mut Import, hosts: &[Host]) {
@@ -97,7 +97,7 @@ pub(super) fn map(import: &mut Import, host: &Host, provider: &str, names: &mut 
         }
         (None, None) => {}
     }
-    upstream(import, host, &app);
+    proxy_pass::map(import, host, &app);
     client(import, scope, &app);
     timeouts(import, scope, &app);
     let user = remote_user(import, scope, &app);
@@ -139,45 +139,6 @@ fn unused_name(uri: Option<&RedirectUri>, names: &[String]) -> String {
     let numbered = (2..).map(|number| format!("{name}-{number}"));
     let mut candidates = std::iter::once(name.clone()).chain(numbered);
     candidates.find(is_unused).unwrap_or(name)
-}
-
-fn upstream(import: &mut Import, host: &Host, app: &str) {
-    let section = ["apps", app];
-    let mut address = None;
-    let general = import.settings.take_all("proxypass", None);
-    let own = host.scope.map_or(Vec::new(), |scope| {
-        import.settings.take_all("proxypass", Some(scope))
-    });
-    for setting in general.into_iter().chain(own) {
-        let values: Vec<&str> = setting
-            .values
-            .iter()
-            .map(|value| value.text.as_str())
-            .collect();
-        match values.as_slice() {
-            // Excludes a path.
-            [_, "!", ..] => import.not_mapped(&setting, "all paths go to one upstream"),
-            ["/", target, ..] if address.is_none() && target.parse::<UpstreamUrl>().is_ok() => {
-                address = Some((*target).trim_end_matches('/').to_owned());
-            }
-            _ => import.not_mapped(&setting, "upstreams by path are not mapped yet"),
-        }
-    }
-    let keeps_host = import.settings.take_in("proxypreservehost", host.scope);
-    let keeps_host = keeps_host.is_some_and(|setting| is_true(setting.text()));
-    match address {
-        Some(address) => {
-            import.document.set(&section, "upstream", address);
-            if !keeps_host {
-                import.document.set(&section, "upstream_host", "upstream");
-            }
-        }
-        None => {
-            let message = "set the app's address. Apache may stay as the app: let it listen on \
-                           `127.0.0.1:3000` without the module, and set `http://127.0.0.1:3000`";
-            import.decide(&section, "upstream", host.at.as_ref(), message);
-        }
-    }
 }
 
 fn client(import: &mut Import, scope: Option<Scope>, app: &str) {

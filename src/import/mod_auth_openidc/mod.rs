@@ -4,6 +4,7 @@ mod apache;
 mod app;
 pub mod options;
 mod provider;
+mod proxy_pass;
 mod require;
 mod sections;
 mod store;
@@ -79,7 +80,7 @@ pub fn import(name: &str, text: &str) -> Result<Imported, ImportError> {
     }
     let title = "Imported from mod_auth_openidc by `doorward import`.";
     let unknown = "a directive of Apache, not of mod_auth_openidc 2.4.20";
-    Ok(import.finish(title, DIRECTIVES, unknown))
+    Ok(import.finish(title, &[DIRECTIVES], unknown))
 }
 
 /// The hosts with the sections of the main server, which come before their own.

@@ -8,8 +8,8 @@ pub const DIRECTIVES: &[KnownOption] = options! {
         "The callback is `public_url` + `endpoint_prefix` + `/callback`. A URI that ends otherwise must be registered anew";
     "OIDCCryptoPassphrase" Mapped [] "`session.key_files`",
         "From `doorward keygen`. The passphrase is not used again";
-    "OIDCMetadataDir" ByHand [] "`[providers.NAME]`",
-        "One provider for each app";
+    "OIDCMetadataDir" ByHand [] "`apps.NAME.providers`",
+        "A `[providers.NAME]` for each file";
     "OIDCProviderMetadataURL" Mapped [] "`providers.NAME.issuer`, `discovery_url`",
         "The issuer is the URL without `/.well-known/openid-configuration`";
     "OIDCProviderIssuer" Mapped [] "`providers.NAME.issuer`",
@@ -236,10 +236,10 @@ pub const DIRECTIVES: &[KnownOption] = options! {
         "Connecting included. At most 5 seconds";
     "OIDCRedisCacheTimeout" ByHand [] "`store.redis.timeout`",
         "Connecting included. At most 5 seconds";
-    "OIDCDiscoverURL" Missing [] "no equivalent",
-        "One provider for each app";
-    "OIDCDiscoverIssuersAllowed" Missing [] "no equivalent",
-        "One provider for each app";
+    "OIDCDiscoverURL" BuiltIn ["*"] "`apps.NAME.providers`",
+        "Users choose a provider on a page of Doorward";
+    "OIDCDiscoverIssuersAllowed" ByHand [] "`apps.NAME.providers`",
+        "Only listed providers can be chosen";
     "OIDCDefaultURL" Missing [] "no equivalent",
         "The callback leads to the requested page, or `/`";
     "OIDCDefaultLoggedOutURL" ByHand [] "`logout?return_to=…`",

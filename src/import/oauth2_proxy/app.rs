@@ -6,8 +6,7 @@ use super::super::document::list;
 use super::super::redirect_uri::{RedirectUri, is_cookie_name, is_prefix};
 use super::super::settings::{SettingValue, is_true};
 use super::super::{Import, duration};
-use super::provider;
-use crate::upstream::UpstreamUrl;
+use super::{alpha, provider, upstreams};
 
 /// The prefix of oauth2-proxy's endpoints.
 const PREFIX: &str = "/oauth2";
@@ -45,7 +44,13 @@ pub(super) fn map(import: &mut Import, app: &str) {
     let section = ["apps", app];
     import.document.set(&section, "provider", provider::NAME);
     addresses(import, app);
-    upstream(import, app);
+    let is_alpha = alpha::is_read(&mut import.settings);
+    if is_alpha {
+        alpha::map_upstreams(import, app);
+    } else {
+        upstreams::map(import, app);
+        response_timeout(import, app);
+    }
     client(import, app);
     if let Some(value) = import.settings.take_value("cookie-name") {
         if is_cookie_name(&value.text) {
@@ -57,7 +62,11 @@ pub(super) fn map(import: &mut Import, app: &str) {
             );
         }
     }
-    headers(import, app);
+    if is_alpha {
+        alpha::map_headers(import, app);
+    } else {
+        headers(import, app);
+    }
     bearer(import, app);
 }
 
@@ -99,60 +108,16 @@ fn addresses(import: &mut Import, app: &str) {
     }
 }
 
-fn upstream(import: &mut Import, app: &str) {
-    let section = ["apps", app];
-    let upstreams = import.settings.take_values("upstream");
-    let decide = "set the app's address, such as `http://127.0.0.1:3000`";
-    match upstreams.as_slice() {
-        [only] => match address(&only.text) {
-            Ok(address) => import.document.set(&section, "upstream", address),
-            Err(reason) => {
-                import.not_mapped(only, reason);
-                import.decide(&section, "upstream", Some(&only.at), decide);
-            }
-        },
-        several => {
-            for value in several {
-                import.not_mapped(value, "several upstreams by path are not mapped yet");
-            }
-            import.decide(
-                &section,
-                "upstream",
-                several.first().map(|value| &value.at),
-                decide,
-            );
-        }
-    }
-    if !import.settings.take_switch("pass-host-header", true) {
-        import.document.set(&section, "upstream_host", "upstream");
-    }
-    if let Some(value) = import.settings.take_value("upstream-timeout") {
-        match duration::go(&value.text).and_then(duration::text) {
-            Some(text) => import.document.set(&section, "response_timeout", text),
-            None => import.not_mapped(&value, "not a duration of at least one second"),
-        }
-    }
-}
-
-/// The address of an app that gets all paths.
-fn address(text: &str) -> Result<String, &'static str> {
-    if text.starts_with("static:") {
-        return Err(
-            "there are no static responses. If nginx or another proxy asks for decisions, \
-                    see `server.decision_listen`",
-        );
-    }
-    if text.starts_with("file:") {
-        return Err("Doorward serves no files; put a web server behind it");
-    }
-    let text = match text.strip_prefix("unix://") {
-        Some(path) => format!("unix:{path}"),
-        None => text.trim_end_matches('/').to_owned(),
+fn response_timeout(import: &mut Import, app: &str) {
+    let Some(value) = import.settings.take_value("upstream-timeout") else {
+        return;
     };
-    let is_mapped = text.parse::<UpstreamUrl>().is_ok();
-    let reason =
-        "an upstream has no path, query or user name here; upstreams by path are not mapped yet";
-    is_mapped.then_some(text).ok_or(reason)
+    match duration::go(&value.text).and_then(duration::text) {
+        Some(text) => import
+            .document
+            .set(&["apps", app], "response_timeout", text),
+        None => import.not_mapped(&value, "not a duration of at least one second"),
+    }
 }
 
 fn client(import: &mut Import, app: &str) {
@@ -191,6 +156,7 @@ fn client(import: &mut Import, app: &str) {
             extra.insert(parameter.to_owned(), value.text.into());
         }
     }
+    alpha::add_login_parameters(import, &mut extra);
     if !extra.is_empty() {
         import
             .document
@@ -266,6 +232,7 @@ fn bearer(import: &mut Import, app: &str) {
     let client_id = import.settings.peek("client-id");
     let client_id = client_id.map_or(String::new(), |setting| setting.text().to_owned());
     let extra = import.settings.take_values("oidc-extra-audience");
+    alpha::add_login_parameters(import, &mut extra);
     if !extra.is_empty() {
         let audiences = extra.into_iter().map(|value| value.text);
         let audiences = std::iter::once(client_id).chain(audiences);

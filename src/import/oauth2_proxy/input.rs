@@ -7,8 +7,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::super::settings::{Position, Setting, SettingValue, Settings};
 use super::super::{ImportError, MAX_BYTES};
-use super::Source;
 use super::options::OPTIONS;
+use super::{Source, alpha};
 
 const PREFIX: &str = "OAUTH2_PROXY_";
 
@@ -48,6 +48,7 @@ const LISTS: [&str; 28] = [
 pub(super) fn read(source: Source<'_>, settings: &mut Settings) -> Result<(), ImportError> {
     let found = match source {
         Source::Config { name, text } => config(name, bounded(name, text)?)?,
+        Source::Alpha { name, text } => return alpha::read(name, bounded(name, text)?, settings),
         Source::VariableFile { name, text } => variable_file(name, bounded(name, text)?),
         Source::Variables(variables) => variables_of(variables),
         Source::Arguments(arguments) => flags(arguments),

@@ -1,6 +1,7 @@
 //! Import of oauth2-proxy: its configuration file, its environment variables, and its flags.
 
 mod access;
+mod alpha;
 mod app;
 mod input;
 pub mod options;
@@ -8,6 +9,7 @@ mod provider;
 mod routes;
 mod server;
 mod store;
+mod upstreams;
 
 use self::options::OPTIONS;
 use super::settings::Settings;
@@ -21,6 +23,13 @@ pub enum Source<'a> {
         /// The name for positions.
         name: &'a str,
         /// The text: TOML.
+        text: &'a str,
+    },
+    /// The alpha configuration.
+    Alpha {
+        /// The name for positions.
+        name: &'a str,
+        /// The text: YAML.
         text: &'a str,
     },
     /// A file of environment variables, one `NAME=value` in each line.
@@ -65,7 +74,11 @@ pub fn import(sources: &[Source<'_>]) -> Result<Imported, ImportError> {
     routes::map(&mut import, &app);
     access::map(&mut import, &app, kind);
     let title = "Imported from oauth2-proxy by `doorward import`.";
-    Ok(import.finish(title, OPTIONS, "not an option of oauth2-proxy 7.15"))
+    Ok(import.finish(
+        title,
+        &[OPTIONS, alpha::OPTIONS],
+        "not an option of oauth2-proxy 7.15",
+    ))
 }
 
 #[cfg(test)]

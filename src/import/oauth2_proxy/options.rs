@@ -343,10 +343,10 @@ pub const OPTIONS: &[KnownOption] = options! {
         "A connection that the app closed is not used again";
     "upstream-timeout" Mapped [] "`apps.NAME.response_timeout`",
         "And `connect_timeout`, `stream_idle_timeout`";
-    "upstream" Mapped [] "`apps.NAME.upstream`",
-        "Mapped if it is the only one. Several by path are not mapped yet. No `file://`, no `static://`";
+    "upstream" Mapped [] "`apps.NAME.upstream`, `apps.NAME.routes`",
+        "`http://host/path/` is a route for everything below, and for `/path` too. No `file://`, no `static://`";
     "alpha-config" ByHand [] "the one configuration file",
-        "It is not read. It has the same options in another form, and headers with templates: `[apps.NAME.headers]`";
+        "Give it to the import with `--alpha-config`";
     "convert-config-to-alpha" Missing ["false"] "no equivalent",
         "There is one form of configuration";
 };
