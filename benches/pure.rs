@@ -268,6 +268,9 @@ fn sites() -> HostRouter {
         max_preserved_post: 0,
         websocket_origins: Vec::new(),
         cors: Default::default(),
+        assertion: None,
+        passed_token: None,
+        token_exchange: None,
     })])
 }
 

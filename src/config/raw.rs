@@ -6,19 +6,21 @@ use serde::Deserialize;
 
 use super::keywords::{
     AccessTokenField, AppLogoutMethod, AuthorizationHeader, DeviceBindingMode, Dpop, IdTokenField,
-    LogLevel, OpaqueTokens, SecurityHeaders, TokenEndpointAuthMethod,
+    OpaqueTokens, SecurityHeaders, TokenEndpointAuthMethod,
 };
 pub(super) use super::raw_assertion::{RawAssertion, RawAssertionKeys};
 use super::raw_credentials::{RawTokenExchange, RawUpstreamBasicAuth};
 pub(super) use super::raw_headers::RawHeaderEdits;
 pub(super) use super::raw_health_check::RawHealthCheck;
 pub(super) use super::raw_limits::{RawClientLimit, RawClientLimits, RawMaintenance};
+pub(super) use super::raw_log::{RawLog, RawTracing};
 pub(super) use super::raw_native::RawNative;
 use super::raw_pages::RawPages;
 pub(super) use super::raw_provider::{RawProvider, RawProxy, RawWebhooks};
 pub(super) use super::raw_registration::RawRegistration;
 use super::raw_routes::RawRoute;
 use super::raw_rules::RawRule;
+pub(super) use super::raw_store::{RawRedis, RawStore};
 pub(super) use super::raw_tls::{RawCertificate, RawTls};
 use super::values::HumanDuration;
 pub(super) use super::values::{List, Named, OneOrMany};
@@ -28,9 +30,7 @@ use crate::oidc::{
     AssertionAudience, AssertionType, PushedAuthorization, ResponseMode, SessionTokenSource,
 };
 use crate::policy::client_address::ForwardedHeader;
-use crate::telemetry::log::LogFormat;
 use crate::types::oauth::ClientSecret;
-use crate::types::trace_context::TraceSource;
 use crate::upstream::UpstreamProtocol;
 
 #[derive(Default, Deserialize)]
@@ -104,27 +104,6 @@ pub(super) struct RawListener {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
-pub(super) struct RawLog {
-    pub(super) format: Option<LogFormat>,
-    pub(super) level: Option<LogLevel>,
-    pub(super) access: Option<bool>,
-    pub(super) access_format: Option<LogFormat>,
-    pub(super) audit: Option<String>,
-    pub(super) max_audit_buffer_bytes: Option<u32>,
-    pub(super) user: Option<String>,
-    pub(super) user_agent: Option<bool>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub(super) struct RawTracing {
-    pub(super) context: Option<TraceSource>,
-    pub(super) sampling_ratio: Option<f64>,
-    pub(super) otlp_endpoint: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct RawSession {
     pub(super) key_files: Option<List<String>>,
     pub(super) idle_timeout: Option<HumanDuration>,
@@ -140,31 +119,6 @@ pub(super) struct RawSessionList {
     pub(super) user: Option<String>,
     pub(super) client: Option<ClientDetail>,
     pub(super) page: Option<bool>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub(super) struct RawStore {
-    pub(super) url: Option<String>,
-    pub(super) max_entries: Option<u32>,
-    pub(super) max_revoked: Option<u32>,
-    pub(super) journal_file: Option<String>,
-    pub(super) redis: Option<RawRedis>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub(super) struct RawRedis {
-    pub(super) nodes: Option<List<String>>,
-    pub(super) cluster: Option<bool>,
-    pub(super) username: Option<String>,
-    pub(super) password_file: Option<String>,
-    pub(super) ca_file: Option<String>,
-    pub(super) key_prefix: Option<String>,
-    pub(super) timeout: Option<HumanDuration>,
-    pub(super) sentinel_master: Option<String>,
-    pub(super) sentinel_username: Option<String>,
-    pub(super) sentinel_password_file: Option<String>,
 }
 
 #[derive(Default, Deserialize)]

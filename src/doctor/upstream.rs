@@ -16,9 +16,10 @@ use super::connection::TlsFault;
 use super::finding::{Explained, Finding, Findings, Subject};
 use crate::config::AppConfig;
 use crate::dns::Resolver;
+use crate::policy::app::App;
 use crate::server::upstream_plan;
 use crate::telemetry::metrics::Metrics;
-use crate::types::net::{Origin, is_loopback_host};
+use crate::types::net::is_loopback_host;
 use crate::upstream::{
     HeaderPolicy, Tunnels, Upstream, UpstreamError, UpstreamPlan, UpstreamSettings, UpstreamUrl,
     probe,
@@ -63,7 +64,7 @@ pub(super) async fn examine(app: AppConfig, parts: ClientParts) -> Vec<Finding> 
             return findings.into_list();
         }
     };
-    let policy = &*app.policy;
+    let policy = &app.policy;
     let addresses = plan.each_address(&parts.resolver).await;
     let is_one = addresses.len() == 1;
     for plan in addresses {

@@ -124,7 +124,7 @@ impl Maintenance {
     /// may keep it on.
     ///
     /// # Errors
-    /// See [`UnknownApp`].
+    /// No app has this name.
     pub fn command(&self, name: Option<&str>, is_on: bool) -> Result<bool, UnknownApp> {
         let switch = match name {
             None => &self.all,

@@ -98,7 +98,7 @@ fn alpha_configuration_is_imported() {
 
 #[test]
 fn malformed_alpha_configuration_names_the_line() {
-    for (text, line) in [("a: b\nc: [", 2), ("a: b\n\tc: d", 2), ("a: *unknown", 1)] {
+    for (text, line) in [("a: b\nc: [", 2), ("a: b\nc: d: e", 2), ("a: *unknown", 1)] {
         let name = "alpha.yaml";
         let error = oauth2_proxy::import(&[Source::Alpha { name, text }]).unwrap_err();
         assert_eq!(error.to_string(), format!("alpha.yaml:{line}: not YAML"));

@@ -27,7 +27,10 @@ fn apps_share_an_origin_by_different_paths() {
         apps.find(|app| app.policy.name.as_str() == name).unwrap()
     };
     let (forum, wiki) = (app("forum"), app("wiki"));
-    assert_eq!(forum.policy.paths.nested, [wiki.policy.paths.base.clone()]);
+    assert_eq!(
+        forum.policy.paths.nested,
+        std::slice::from_ref(&wiki.policy.paths.base)
+    );
     assert_eq!(wiki.policy.cookies.jwt, "__Secure-doorward-wiki_jwt");
     let callback = &wiki.registrations[0].client.redirect_uri;
     assert_eq!(

@@ -1,6 +1,6 @@
 //! Names of protocols, formats and single fields, which are no codes of Doorward's.
 
-pub(crate) const PROTOCOL_NAMES: [&str; 131] = [
+pub(crate) const PROTOCOL_NAMES: [&str; 135] = [
     "absent_is_default",
     "access_denied",
     "access_token",
@@ -102,6 +102,7 @@ pub(crate) const PROTOCOL_NAMES: [&str; 131] = [
     "request_body_sha256",
     "request_id",
     "request_uri",
+    "requested_token_type",
     "require_pushed_authorization_requests",
     "response_mode",
     "response_type",
@@ -116,6 +117,9 @@ pub(crate) const PROTOCOL_NAMES: [&str; 131] = [
     "session_identifier",
     "slow_down",
     "spiffe_jwt",
+    "subject_token",
+    "subject_token_type",
+    "target_hash",
     "temporarily_unavailable",
     "tls_client_auth",
     "token_claims",

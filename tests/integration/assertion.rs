@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::decisions::check::{Check, Dialect, cookies, decided_by};
 use crate::support::assertions::CART;
-use crate::support::backend::{Answer, Content};
+use crate::support::backend::{Answer, Backend, Content};
 use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::User;
@@ -29,7 +29,7 @@ fn key(algorithm: AssertionAlgorithm) -> String {
 fn setup(lines: &str) -> Setup {
     Setup::plain()
         .file("assertion.key", &key(AssertionAlgorithm::Es256))
-        .more("[assertion]\nkey_files = [\"assertion.key\"]")
+        .more("[assertion]\nkey_files = [\"assertion.key\"]\n")
         .store(&format!("assertion = {{ {lines} }}"))
 }
 
@@ -93,7 +93,9 @@ async fn opened(doorward: &Doorward, browser: &mut Browser, path: &str) -> Optio
 
 #[tokio::test]
 async fn assertion_is_signed_for_the_app_and_reused_for_half_its_lifetime() {
-    let doorward = setup("claims = [\"email\", \"roles\", \"absent\"]").start();
+    // Each worker makes assertions of its own.
+    let doorward = setup("claims = [\"email\", \"roles\", \"absent\"]");
+    let doorward = doorward.server("workers = 1").start();
     let alice = User::new("alice", &["admin"]);
     doorward.provider.sign_in(alice);
     let mut browser = doorward.browser();
@@ -133,7 +135,7 @@ async fn assertion_is_signed_for_the_app_and_reused_for_half_its_lifetime() {
 
 #[tokio::test]
 async fn client_cannot_send_an_assertion() {
-    let doorward = setup("").start();
+    let doorward = setup("").server("workers = 1").start();
     let mut alice = doorward.logged_in("alice", CART).await;
     let genuine = opened(&doorward, &mut alice, CART).await.unwrap();
     for (browser, path, expected) in [
@@ -176,19 +178,23 @@ async fn old_key_stays_published_after_a_rotation() {
 
 #[tokio::test]
 async fn bound_assertion_belongs_to_one_request() {
-    let doorward = setup("bind_request = true")
-        .more("[[apps.store.routes]]\npath = \"/wiki/**\"\nstrip_prefix = \"/wiki\"")
-        .start();
+    let wiki = Backend::start();
+    let route = format!(
+        "[[apps.store.routes]]\npath = \"/wiki/**\"\nstrip_prefix = \"/wiki\"\nupstream = \"{}\"",
+        wiki.url()
+    );
+    let doorward = setup("bind_request = true").more(&route).start();
     let mut alice = doorward.logged_in("alice", CART).await;
     let keys = published(&doorward).await;
-    for (path, hash) in [
-        // The SHA-256 hash of `/a?b=c`, also behind the prefix that the app does not get.
-        ("/a?b=c", "S9re76YepIVZjIHe26af-yhWq5bo08Ld1Ydgr1V-lTo"),
-        ("/wiki/a?b=c", "S9re76YepIVZjIHe26af-yhWq5bo08Ld1Ydgr1V-lTo"),
-    ] {
-        let assertion = opened(&doorward, &mut alice, path).await.unwrap();
-        let claims = verified(&assertion, &keys);
+    for (path, backend) in [("/a?b=c", &doorward.store), ("/wiki/a?b=c", &wiki)] {
+        let page = alice.visit(&doorward.store_url(path)).await;
+        assert_eq!(page.status(), 200, "{page}");
+        let received = backend.last();
+        let assertion = received.header("doorward-assertion").unwrap();
+        let claims = verified(assertion, &keys);
         assert_eq!(claims["htm"], "GET");
+        // The SHA-256 hash of `/a?b=c`: the app does not get the prefix of the route.
+        let hash = "S9re76YepIVZjIHe26af-yhWq5bo08Ld1Ydgr1V-lTo";
         assert_eq!(claims["target_hash"], hash, "{path}");
     }
 }

@@ -124,8 +124,8 @@ async fn client(
     posted
 }
 
-/// One run of the backend. It responds to everything it has read, and then closes its connections
-/// without notice, as any server does on termination.
+/// One run of the backend. It responds to everything it has read and to the first request of each
+/// connection, and then closes its connections without notice, as any server does on termination.
 struct Running {
     stop: watch::Sender<bool>,
     serving: tokio::task::JoinHandle<()>,
@@ -170,12 +170,14 @@ async fn serve(
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut wire = Wire::new(stream);
+    let mut is_first = true;
     loop {
         let head = tokio::select! {
             head = wire.read_head() => head?,
-            _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
+            _ = stopped.wait_for(|stopped| *stopped), if !is_first => return Ok(()),
         };
         let Some(head) = head else { return Ok(()) };
+        is_first = false;
         let path = head.start.split(' ').nth(1).unwrap_or_default().to_owned();
         *seen
             .lock()

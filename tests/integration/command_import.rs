@@ -132,7 +132,7 @@ fn incomplete_unreadable_and_missing_inputs_have_exit_codes() {
         (
             &["oauth2-proxy", "partial.cfg"],
             65,
-            "not mapped: partial.cfg:1: pass_access_token: refused: ",
+            "not mapped: partial.cfg:1: pass_access_token: set by hand: ",
         ),
         (&["oauth2-proxy", "broken.cfg"], 1, "broken.cfg:1: not TOML"),
         (&["oauth2-proxy", "absent.cfg"], 1, "cannot read absent.cfg"),

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use doorward::auth::assertion::{AssertionAlgorithm, AssertionKey};
 use doorward::config::SealingKey;
 use doorward::types::time::SystemClock;
 use tokio::net::TcpStream;
@@ -218,10 +219,13 @@ async fn shipped_configs_start_without_their_provider() {
             ("DOORWARD_APPS__STORE__UPSTREAM", &upstream),
         ]);
         if name == "reference.toml" {
+            let key = AssertionKey::generate(AssertionAlgorithm::Es256).expect("randomness");
+            folder.write("assertion.key", &key);
             variables.push(("DOORWARD_PROVIDERS__MEMBERS__DISCOVERY_URL", &discovery));
             variables.push(("DOORWARD_APPS__FORUM__CLIENT_SECRET", "a secret"));
             for secret in [
                 "fusionauth",
+                "proxy",
                 "webhook-signature",
                 "webhook-password",
                 "webhook-key",

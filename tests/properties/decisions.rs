@@ -205,6 +205,9 @@ pub(crate) fn router(
             origins: vec![SCRIPTS_ORIGIN.to_owned()],
             credentials: true,
         },
+        assertion: None,
+        passed_token: None,
+        token_exchange: None,
     };
     let origin = Origin::parse(LOGIN_ORIGIN).unwrap();
     let host = App {

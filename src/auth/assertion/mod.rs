@@ -28,9 +28,16 @@ pub struct AssertionSigner {
     jwks: String,
 }
 
-/// Assertions of one worker, by the address of the identity that they are about. An entry holds its
-/// identity, so that no other one gets the address. The identity of a session belongs to one host.
-pub struct AssertionCache(Cache<usize, Arc<CachedAssertion>>);
+/// Assertions of one worker.
+pub struct AssertionCache(Cache<AssertionFor, Arc<CachedAssertion>>);
+
+/// The app that an assertion is for, and the address of the identity that it is about. An entry holds
+/// its identity, so that no other one gets the address.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct AssertionFor {
+    app: usize,
+    identity: usize,
+}
 
 struct CachedAssertion {
     _identity: Arc<Identity>,
@@ -74,8 +81,11 @@ impl AssertionSigner {
         if policy.binds_request {
             return self.signed(claims().of_request(&permit.info().method, target));
         }
-        let address = Arc::as_ptr(identity).addr();
-        if let Some(cached) = cache.0.get(&address)
+        let key = AssertionFor {
+            app: permit.app_ref().index,
+            identity: Arc::as_ptr(identity).addr(),
+        };
+        if let Some(cached) = cache.0.get(&key)
             && now < cached.stale_at
         {
             return Some(cached.value.clone());
@@ -86,7 +96,7 @@ impl AssertionSigner {
             stale_at: now.plus(policy.lifetime / 2),
             value: value.clone(),
         };
-        cache.0.insert(address, Arc::new(cached));
+        cache.0.insert(key, Arc::new(cached));
         Some(value)
     }
 

@@ -17,8 +17,8 @@ use super::rules::RuleContext;
 use super::session::{cookie_name, default_cookie_name, limits};
 use super::{
     app_logout, assertion, authentication, basic, bearer, check_name, client_limits, credentials,
-    device_binding, elements, header_edits, headers, maintenance, native, public_url, registrations,
-    routes, rules, server, token_exchange, upstream, web_origins, wildcard,
+    device_binding, elements, header_edits, headers, maintenance, native, public_url,
+    registrations, routes, rules, server, token_exchange, upstream, web_origins, wildcard,
 };
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::policy::app::{App, OptionalEndpoints};

@@ -268,8 +268,8 @@ pub const DIRECTIVES: &[KnownOption] = options! {
         "A comma. Commas within a value are percent-encoded";
     "OIDCRemoteUserClaim" Mapped [] "`X-Forwarded-User = \"{email}\"`",
         "`sub@` of the module is `\"{sub}@{iss}\"` without the scheme stripped. No regular expressions";
-    "OIDCPassIDTokenAs" Refused ["off"] "no equivalent",
-        "The app never sees a token";
+    "OIDCPassIDTokenAs" ByHand ["off"] "`apps.NAME.dangerously_pass_id_token`",
+        "Without it the app never sees a token";
     "OIDCPassUserInfoAs" Refused [] "no equivalent",
         "Single claims only";
     "OIDCUserInfoClaimsExpr" Missing [] "no equivalent",
@@ -280,10 +280,10 @@ pub const DIRECTIVES: &[KnownOption] = options! {
         "Percent-encoded UTF-8 where it is not visible ASCII";
     "OIDCAuthNHeader" ByHand [] "`[apps.NAME.headers]`",
         "";
-    "OIDCPassAccessToken" Refused ["Off"] "no equivalent",
-        "The app never sees a token";
+    "OIDCPassAccessToken" ByHand ["Off"] "`apps.NAME.dangerously_pass_access_token`",
+        "Without it the app never sees a token";
     "OIDCPassRefreshToken" Refused ["Off"] "no equivalent",
-        "The app never sees a token";
+        "The app never sees a refresh token";
     "OIDCInfoHook" ByHand [] "`endpoint_prefix` + `/session`",
         "User and clocks. No tokens";
     "OIDCBlackListedClaims" Missing [] "no equivalent",

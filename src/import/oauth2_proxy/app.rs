@@ -232,7 +232,6 @@ fn bearer(import: &mut Import, app: &str) {
     let client_id = import.settings.peek("client-id");
     let client_id = client_id.map_or(String::new(), |setting| setting.text().to_owned());
     let extra = import.settings.take_values("oidc-extra-audience");
-    alpha::add_login_parameters(import, &mut extra);
     if !extra.is_empty() {
         let audiences = extra.into_iter().map(|value| value.text);
         let audiences = std::iter::once(client_id).chain(audiences);

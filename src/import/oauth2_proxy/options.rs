@@ -159,20 +159,20 @@ pub const OPTIONS: &[KnownOption] = options! {
         "From `doorward keygen`. The secret is not used again";
     "cookie-secure" BuiltIn ["true"] "by `public_url`",
         "Over https always";
-    "basic-auth-password" Missing [] "no equivalent",
-        "The app gets no password. Use identity headers";
+    "basic-auth-password" ByHand [] "`apps.NAME.upstream_basic_auth`",
+        "One user name for all users";
     "set-xauthrequest" ByHand ["false"] "`server.decision_listen`",
         "The response has the headers of `[apps.NAME.headers]`";
     "set-authorization-header" Refused ["false"] "no equivalent",
-        "The app never sees a token";
+        "A proxy that asks for decisions gets no token";
     "set-basic-auth" Refused ["false"] "no equivalent",
         "Use identity headers";
     "skip-auth-strip-headers" BuiltIn ["true"] "always",
         "On every path, in every spelling";
-    "pass-access-token" Refused ["false"] "no equivalent",
-        "The app never sees a token. If it calls other services, let it get tokens of its own";
-    "pass-authorization-header" Refused ["false"] "no equivalent",
-        "The app never sees a token";
+    "pass-access-token" ByHand ["false"] "`apps.NAME.dangerously_pass_access_token`",
+        "Without it the app never sees a token";
+    "pass-authorization-header" ByHand ["false"] "`apps.NAME.dangerously_pass_id_token`",
+        "Without it the app never sees a token";
     "pass-basic-auth" Mapped [] "`[apps.NAME.headers]`",
         "`false` together with `--pass-user-headers=false` sends none. A password is never sent";
     "prefer-email-to-user" Mapped [] "`X-Forwarded-User = \"{email}\"`",

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use super::super::client::ClientParts;
 use super::super::failover::send_balanced;
 use super::super::group::{Balanced, Group};
-use super::super::request::ForwardRequest;
+use super::super::request::{AppCredentials, ForwardRequest};
 use super::super::{HeaderPolicy, Tunnels, UpstreamPlan, UpstreamSettings, UpstreamUrl};
 use crate::dns::Resolver;
 use crate::identity::header_edits::RequestFacts;
@@ -168,6 +168,7 @@ fn request(target: &str) -> ForwardRequest<'_> {
         session: None,
         pin: None,
         trace: None,
+        credentials: AppCredentials::default(),
     }
 }
 

@@ -23,7 +23,7 @@ errors! {
     password_without_a_user_is_rejected:
         "client_id = \"forum\"" =>
             "client_id = \"forum\"\nupstream_basic_auth = { password_file = \"store.secret\" }",
-        at "{ password_file = \"store.secret\" }", "username", hint "user name";
+        at "upstream_basic_auth", "username", hint "user name";
     user_name_with_a_colon_is_rejected:
         "client_id = \"forum\"" =>
             "client_id = \"forum\"\n\
@@ -44,7 +44,7 @@ errors! {
         at "{ audience = \"orders\" }", "other credentials", hint "remove";
     exchange_without_an_audience_is_rejected:
         "client_id = \"forum\"" => "client_id = \"forum\"\ntoken_exchange = {}",
-        at "{}", "audience", hint "audience";
+        at "token_exchange", "audience", hint "audience";
     scope_with_a_blank_is_rejected:
         "client_id = \"forum\"" =>
             "client_id = \"forum\"\n\

@@ -319,6 +319,11 @@ impl Setup {
         } else {
             "drain_timeout = \"1s\""
         };
+        let workers = if server.contains("workers") {
+            ""
+        } else {
+            "workers = 2"
+        };
         let watch_files = if server.contains("watch_files") {
             ""
         } else {
@@ -326,8 +331,8 @@ impl Setup {
         };
         let listen = format!("listen = \"127.0.0.1:{}\"", self.port);
         [
-            "[server]\nadmin_listen = \"127.0.0.1:0\"\nworkers = 2\n\
-             shutdown_delay = \"0s\"",
+            "[server]\nadmin_listen = \"127.0.0.1:0\"\nshutdown_delay = \"0s\"",
+            workers,
             drain_timeout,
             watch_files,
             &server,

@@ -6,7 +6,7 @@ use super::super::super::Import;
 use super::super::super::settings::{Scope, Setting};
 use super::{HEADERS, LOGIN_PARAMETERS};
 
-/// The session's tokens, which the app never gets.
+/// The session's tokens, which the app does not get by default.
 const TOKENS: [&str; 3] = ["access_token", "id_token", "refresh_token"];
 
 /// Maps the headers. Without one the app gets no identity.
@@ -36,7 +36,8 @@ pub(in super::super) fn map(import: &mut Import, app: &str) {
             "email" => email.as_str(),
             "groups" => groups.as_str(),
             token if TOKENS.contains(&token) => {
-                import.not_mapped(&name, "the app never sees a token");
+                let message = "an app that needs a token: see `dangerously_pass_access_token`";
+                import.not_mapped(&name, message);
                 continue;
             }
             claim => claim,

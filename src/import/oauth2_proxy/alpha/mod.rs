@@ -47,6 +47,18 @@ pub(super) const OPTIONS: &[KnownOption] = options! {
         "At a path of your choice";
     "injectRequestHeaders.preserveRequestValue" Refused ["false"] "no equivalent",
         "Clients could forge the header";
+    "injectRequestHeaders.values.basicAuthPassword.fromEnv" ByHand [] "`apps.NAME.upstream_basic_auth`",
+        "";
+    "injectRequestHeaders.values.basicAuthPassword.fromFile" ByHand [] "`apps.NAME.upstream_basic_auth`",
+        "";
+    "injectRequestHeaders.values.basicAuthPassword.value" ByHand [] "`apps.NAME.upstream_basic_auth`",
+        "";
+    "injectRequestHeaders.values.fromEnv" ByHand [] "`apps.NAME.request_headers`",
+        "";
+    "injectRequestHeaders.values.fromFile" ByHand [] "`apps.NAME.request_headers`",
+        "";
+    "injectRequestHeaders.values.value" ByHand [] "`apps.NAME.request_headers`",
+        "";
     "injectRequestHeaders.values" ByHand [] "`[apps.NAME.headers]`",
         "A template may have several claims; fixed values are in `request_headers`";
     "injectResponseHeaders" ByHand [] "`server.decision_listen`",
