@@ -187,7 +187,7 @@ impl Resolver {
         self.resolve(host).await
     }
 
-    /// How long the known addresses of `host` are used. `None` if there are none.
+    /// How long the known addresses of `host` are used. `None` if no addresses are known.
     pub(crate) fn valid_for(&self, host: &str) -> Option<Duration> {
         match lock(&self.0.names).get(host)? {
             Entry::Known { until, .. } => Some(until.since(self.0.clock.now()).max(MIN_TTL)),

@@ -24,12 +24,11 @@ pub(super) enum OneOrMany {
 impl OneOrMany {
     /// The texts. An element with an error is left out.
     pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
-        let (one, many) = match self {
-            Self::One(text) => (Some(text), None),
-            Self::Many(texts) => (None, Some(texts)),
+        let texts: Vec<&str> = match self {
+            Self::One(text) => vec![text.as_str()],
+            Self::Many(texts) => texts.iter().flatten().map(String::as_str).collect(),
         };
-        let many = many.into_iter().flatten().flatten();
-        one.into_iter().chain(many).map(String::as_str)
+        texts.into_iter()
     }
 }
 

@@ -386,12 +386,14 @@ impl std::fmt::Display for Owner<'_> {
 impl Claimed<'_> {
     /// Whether a request could belong to both.
     fn is_at_same_place(&self, other: &Self) -> bool {
-        let (one, two) = (&self.url.origin, &other.url.origin);
+        let origin = &self.url.origin;
+        let other_origin = &other.url.origin;
         let are_two_apps = matches!((self.owner, other.owner), (Owner::App(_), Owner::App(_)));
-        let have_paths = are_two_apps && !self.is_alias && !other.is_alias && one == two;
+        let have_paths =
+            are_two_apps && !self.is_alias && !other.is_alias && origin == other_origin;
         let base = |claim: &Self| loosest_reading(claim.url.base.as_str());
-        one.host() == two.host()
-            && one.port() == two.port()
+        origin.host() == other_origin.host()
+            && origin.port() == other_origin.port()
             && (!have_paths || base(self) == base(other))
     }
 

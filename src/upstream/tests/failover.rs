@@ -322,13 +322,16 @@ async fn configured_statuses_send_a_safe_request_to_another_address() {
 
 #[tokio::test]
 async fn all_addresses_are_tried_if_all_are_ejected() {
-    let (one, other) = (refusing().await, refusing().await);
-    let client = Client::of([one, other], |settings| settings.max_ejected_percent = 100);
+    let first = refusing().await;
+    let second = refusing().await;
+    let client = Client::of([first, second], |settings| {
+        settings.max_ejected_percent = 100
+    });
     for _ in 0..20 {
         assert_eq!(client.get("/a").await, Err("upstream_connect_refused"));
     }
     assert!(client.count("doorward_upstream_ejections_total") >= 2.0);
-    let socket = TcpListener::bind(one).await.unwrap();
+    let socket = TcpListener::bind(first).await.unwrap();
     let received = Arc::default();
     tokio::spawn(async move {
         while let Ok((stream, _)) = socket.accept().await {

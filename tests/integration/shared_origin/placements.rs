@@ -123,7 +123,7 @@ async fn native_app_logs_in_below_the_path() {
         ("/shop/cart", Some("alice-id"))
     );
     assert_eq!(phone.refresh().await.status(), 200);
-    // Its token is none of the store's.
+    // The store does not accept its token.
     let token = login.json()["access_token"].as_str().unwrap().to_owned();
     for (path, status) in [("/shop/cart", 200), ("/cart", 401)] {
         let request = RequestSpec::new(Kind::Program, &url(path));
