@@ -1,6 +1,5 @@
 //! The state that all flows share: the apps, the stores, the clock, the background runtime and the observer.
 
-use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use crate::oidc::discovery::Metadata;
 use crate::policy::login_providers::{LoginSite, ProviderIndex};
 use crate::policy::route::AppRef;
 use crate::runtime::{BackgroundRuntime, TaskError};
-use crate::session::posted_response::{PARAMETER, PostedResponse, authorization_response};
+use crate::session::posted_response::{PARAMETER, PostedResponse};
 use crate::store::{Cursor, Outbox, Store, StoreError};
 use crate::types::host_label::HostLabel;
 use crate::types::oauth::{AppName, ProviderName, SessionId};
@@ -332,23 +331,21 @@ impl Context {
         Some(format!("{PARAMETER}{sealed}"))
     }
 
-    /// The authorization response of a callback.
-    pub(in crate::auth) fn authorization_response<'q>(
-        &self,
-        app: &AppAuth,
-        query: &'q str,
-    ) -> Option<Cow<'q, str>> {
-        authorization_response(query, &app.seals.posted_response, self.now())
-    }
-
-    /// The URL of an authorization request for the browser: `request`, or a reference to it at the
-    /// provider (RFC 9126).
-    pub(in crate::auth) async fn pushed_authorization(
+    /// The URL of an authorization request for the browser: `request`, signed if the client has a key for
+    /// it (RFC 9101), or a reference to it at the provider (RFC 9126).
+    pub(in crate::auth) async fn authorization_location(
         &self,
         app: &Arc<AppAuth>,
         metadata: &Metadata,
         request: Url,
     ) -> Result<Url, Unavailable> {
+        let signed = app
+            .provider
+            .sign_authorization(&app.client, metadata, request);
+        let request = signed.map_err(|error| {
+            tracing::warn!(app = %app.app.name, code = error.code(), %error, "authorization_not_signed");
+            Unavailable::internal(error.code())
+        })?;
         let is_required = metadata.require_pushed_authorization_requests;
         if !app.client.pushed_authorization.applies(is_required) {
             return Ok(request);

@@ -52,7 +52,15 @@ keywords! { TraceSource { "off" => Off, "trusted" => Trusted, "restart" => Resta
 keywords! { RefreshBy { "token" => Token, "jwt-refresh" => JwtRefresh, } }
 keywords! { SessionTokenSource { "access" => Access, "id" => Id, } }
 keywords! { AssertionAudience { "issuer" => Issuer, "token-endpoint" => TokenEndpoint, } }
-keywords! { ResponseMode { "query" => Query, "form_post" => FormPost, } }
+keywords! {
+    ResponseMode {
+        "query" => Query,
+        "form_post" => FormPost,
+        "jwt" => Jwt,
+        "query.jwt" => QueryJwt,
+        "form_post.jwt" => FormPostJwt,
+    }
+}
 keywords! { PushedAuthorization { "when-required" => WhenRequired, "always" => Always, } }
 keywords! { AssertionType { "jwt-bearer" => JwtBearer, "jwt-spiffe" => JwtSpiffe, } }
 keywords! { Userinfo { "when-needed" => WhenNeeded, "never" => Never, } }

@@ -170,6 +170,8 @@ pub(super) struct RawApp {
     pub(super) extra_authorization_params: Option<Named<String>>,
     pub(super) pushed_authorization: Option<PushedAuthorization>,
     pub(super) response_mode: Option<ResponseMode>,
+    pub(super) request_object_key_file: Option<String>,
+    pub(super) request_object_key_id: Option<String>,
     pub(super) resources: Option<List<String>>,
     pub(super) login_parameters: Option<RawLoginParameters>,
     pub(super) logout_return_to: Option<List<String>>,
@@ -246,6 +248,8 @@ impl RawApp {
             extra_authorization_params: self.extra_authorization_params.take(),
             pushed_authorization: self.pushed_authorization.take(),
             response_mode: self.response_mode.take(),
+            request_object_key_file: self.request_object_key_file.take(),
+            request_object_key_id: self.request_object_key_id.take(),
             resources: self.resources.take(),
             session_jwt: self.session_jwt.take(),
             audiences: self.audiences.take(),
@@ -340,7 +344,7 @@ mod tests {
             "upstream_bearer_file",
         ];
         const SEVERAL_PROVIDERS: [&str; 3] = ["providers", "password_provider", "registrations"];
-        const REPLACES_SECRET: [&str; 7] = [
+        const CLIENT_KEYS: [&str; 9] = [
             "token_endpoint_auth_method",
             "client_key_file",
             "client_key_id",
@@ -348,6 +352,8 @@ mod tests {
             "client_assertion_file",
             "client_assertion_type",
             "client_assertion_audience",
+            "request_object_key_file",
+            "request_object_key_id",
         ];
         const FUSIONAUTH_KEYS: [&str; 5] = [
             "tenant_id",
@@ -430,14 +436,14 @@ mod tests {
                     FUSIONAUTH_KEYS.contains(&key) || key == "jwks_file" && is_comment
                 }
                 ["apps", "wiki", "registrations", "login"] => {
-                    key == "client_secret" || REPLACES_SECRET.contains(&key)
+                    key == "client_secret" || CLIENT_KEYS.contains(&key)
                 }
                 ["apps", "store"] => {
                     let is_comment = REFERENCE.contains(&format!("\n# {key} = "));
                     SEVERAL_PROVIDERS.contains(&key)
                         || EXCLUSIVE.contains(&key)
                         || key == "client_secret"
-                        || REPLACES_SECRET.contains(&key) && is_comment
+                        || CLIENT_KEYS.contains(&key) && is_comment
                         || key.starts_with("wildcard_") && is_comment
                 }
                 // Only for a Unix socket, or in place of other keys, so they are comments.

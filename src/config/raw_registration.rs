@@ -28,6 +28,8 @@ pub(super) struct RawRegistration {
     pub(super) extra_authorization_params: Option<Named<String>>,
     pub(super) pushed_authorization: Option<PushedAuthorization>,
     pub(super) response_mode: Option<ResponseMode>,
+    pub(super) request_object_key_file: Option<String>,
+    pub(super) request_object_key_id: Option<String>,
     pub(super) resources: Option<List<String>>,
     pub(super) session_jwt: Option<SessionTokenSource>,
     pub(super) audiences: Option<List<String>>,
@@ -65,6 +67,14 @@ impl RawRegistration {
                 self.extra_authorization_params.is_some(),
             ),
             ("pushed_authorization", self.pushed_authorization.is_some()),
+            (
+                "request_object_key_file",
+                self.request_object_key_file.is_some(),
+            ),
+            (
+                "request_object_key_id",
+                self.request_object_key_id.is_some(),
+            ),
             ("resources", self.resources.is_some()),
             ("response_mode", self.response_mode.is_some()),
             ("session_jwt", self.session_jwt.is_some()),

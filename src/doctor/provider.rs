@@ -88,6 +88,7 @@ fn judge_failure(
         ProviderError::Keys { .. } => "let the provider sign with an RSA, EC or Ed25519 key",
         ProviderError::Setup(_)
         | ProviderError::ClientAssertion(_)
+        | ProviderError::ClientKey(_)
         | ProviderError::Insecure { .. }
         | ProviderError::CircuitOpen
         | ProviderError::TooLarge { .. }

@@ -23,6 +23,12 @@ pub struct Announced {
     pub client_auth_algorithms: Option<Vec<String>>,
     /// `id_token_signing_alg_values_supported`.
     pub id_token_algorithms: Option<Vec<String>>,
+    /// `request_object_signing_alg_values_supported`.
+    pub request_object_algorithms: Option<Vec<String>>,
+    /// `response_modes_supported`.
+    pub response_modes: Option<Vec<String>>,
+    /// `authorization_signing_alg_values_supported`: of signed authorization responses (JARM).
+    pub response_algorithms: Option<Vec<String>>,
     /// `code_challenge_methods_supported`.
     pub code_challenge_methods: Option<Vec<String>>,
     /// Whether `backchannel_logout_supported` is true.
@@ -39,6 +45,9 @@ impl Announced {
             client_auth_methods: list("token_endpoint_auth_methods_supported"),
             client_auth_algorithms: list("token_endpoint_auth_signing_alg_values_supported"),
             id_token_algorithms: list("id_token_signing_alg_values_supported"),
+            request_object_algorithms: list("request_object_signing_alg_values_supported"),
+            response_modes: list("response_modes_supported"),
+            response_algorithms: list("authorization_signing_alg_values_supported"),
             code_challenge_methods: list("code_challenge_methods_supported"),
             backchannel_logout: document.get("backchannel_logout_supported")
                 == Some(&Value::Bool(true)),

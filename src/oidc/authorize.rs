@@ -3,7 +3,7 @@
 
 use url::Url;
 
-use super::client::{ClientSettings, ResponseMode};
+use super::client::ClientSettings;
 use crate::identity::login_link::LoginParameters;
 use crate::types::oauth::{Nonce, State};
 
@@ -60,10 +60,8 @@ pub fn authorize_url(
         ("code_challenge", request.code_challenge),
         ("code_challenge_method", "S256"),
     ];
-    let response_mode = match client.response_mode {
-        ResponseMode::Query => None,
-        ResponseMode::FormPost => Some(("response_mode", "form_post")),
-    };
+    let response_mode = client.response_mode.parameter();
+    let response_mode = response_mode.map(|mode| ("response_mode", mode));
     let of_login = client.login_parameters(request.parameters).pairs();
     let of_login = of_login.iter().map(|(name, value)| (*name, value.as_str()));
     let of_provider = request.extra.iter().copied();

@@ -1,9 +1,18 @@
-//! Authorization response: the query of the callback (RFC 6749 section 4.1.2, RFC 9207). PURE.
+//! Authorization response: the query of the callback (RFC 6749 section 4.1.2, RFC 9207), or a JWT in it
+//! (JWT Secured Authorization Response Mode for OAuth 2.0, JARM). PURE.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
+use serde_json::Value;
+
+use super::claims::{ClaimError, Claims};
+use super::client::ClientSettings;
+use super::error::TokenRejected;
 use super::json;
+use super::jws::{JwsError, Signed};
 use crate::types::oauth::{AuthorizationCode, Issuer, State};
+use crate::types::time::Timestamp;
 
 /// Maximum size of the query in bytes.
 const MAX_QUERY_BYTES: usize = 16 * 1024;
@@ -13,8 +22,9 @@ const MAX_QUERY_BYTES: usize = 16 * 1024;
 pub struct Callback {
     /// `state`, which must be verified before anything else is trusted.
     pub state: State,
-    /// The result of the login.
-    pub outcome: Outcome,
+    outcome: Outcome,
+    /// `aud` of a signed response.
+    signed_for: Option<Vec<String>>,
 }
 
 /// The result of the login at the provider.
@@ -58,6 +68,18 @@ pub enum CallbackError {
     /// `iss` is another provider: a mix-up attack (RFC 9207 section 2.4).
     #[error("the response is from another provider")]
     IssuerMismatch,
+    /// It is not signed although the client asked for that, or the reverse.
+    #[error("the provider's response is not in the requested `response_mode`")]
+    ModeMismatch,
+    /// The provider did not sign the JWT of a signed response.
+    #[error("the provider's signed response was rejected: {0}")]
+    Signature(#[from] JwsError),
+    /// A claim of a signed response is not acceptable.
+    #[error("the provider's signed response was rejected: {0}")]
+    Claim(#[from] ClaimError),
+    /// A signed response could not be verified.
+    #[error("the provider's keys could not be fetched")]
+    KeysUnavailable,
 }
 
 impl CallbackError {
@@ -70,6 +92,25 @@ impl CallbackError {
             Self::NoOutcome => "callback_malformed",
             Self::NoIssuer => "callback_issuer_missing",
             Self::IssuerMismatch => "callback_issuer_mismatch",
+            Self::ModeMismatch => "callback_mode_mismatch",
+            Self::Signature(error) => error.code(),
+            Self::Claim(error) => error.code(),
+            Self::KeysUnavailable => "provider_keys_unavailable",
+        }
+    }
+
+    /// Whether the provider is unavailable and the response may be valid.
+    pub const fn is_outage(self) -> bool {
+        matches!(self, Self::KeysUnavailable)
+    }
+}
+
+impl From<TokenRejected> for CallbackError {
+    fn from(rejected: TokenRejected) -> Self {
+        match rejected {
+            TokenRejected::KeysUnavailable(_) => Self::KeysUnavailable,
+            TokenRejected::Signature(error) => Self::Signature(error),
+            TokenRejected::Claim(error) => Self::Claim(error),
         }
     }
 }
@@ -101,27 +142,103 @@ impl Callback {
             Some(iss) if iss != issuer.as_str() => return Err(CallbackError::IssuerMismatch),
             None | Some(_) => {}
         }
-        let state = found
-            .state
-            .filter(|state| !state.is_empty())
-            .ok_or(CallbackError::NoState)?;
-        let outcome = match (found.code, found.error) {
-            (Some(code), None) if !code.is_empty() => Outcome::Code(AuthorizationCode::new(code)),
-            (None, Some(error)) => Outcome::Refused(AuthorizationError {
-                error: json::printable(&error, 80),
-                description: found.description.map(|text| json::printable(&text, 300)),
-                reason: found.reason.map(Cow::into_owned),
-            }),
-            _ => return Err(CallbackError::NoOutcome),
+        found.into_callback(None)
+    }
+
+    /// Checks the claims of a signed response.
+    pub(super) fn of_signed(
+        signed: &Signed,
+        issuer: &Issuer,
+        leeway: Duration,
+        now: Timestamp,
+    ) -> Result<Self, CallbackError> {
+        let claims = Claims::new(&signed.claims);
+        claims.check_issuer(issuer).map_err(|error| {
+            if error == ClaimError::IssuerMismatch {
+                CallbackError::IssuerMismatch
+            } else {
+                CallbackError::Claim(error)
+            }
+        })?;
+        claims.check_times(now, leeway)?;
+        let audiences = claims.audiences()?;
+        let audiences = audiences.into_iter().map(str::to_owned).collect();
+        Parameters::of_claims(claims)?.into_callback(Some(audiences))
+    }
+
+    /// The result of the login, if the response is for `client` and as it asked.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn outcome(self, client: &ClientSettings) -> Result<Outcome, CallbackError> {
+        if self.signed_for.is_some() != client.response_mode.is_signed() {
+            return Err(CallbackError::ModeMismatch);
+        }
+        let is_other = |audiences: &Vec<String>| {
+            let mut audiences = audiences.iter();
+            !audiences.any(|audience| audience == client.client_id.as_str())
         };
-        Ok(Self {
-            state: State::new(state),
-            outcome,
-        })
+        if self.signed_for.as_ref().is_some_and(is_other) {
+            return Err(CallbackError::Claim(ClaimError::AudienceMismatch));
+        }
+        Ok(self.outcome)
     }
 }
 
+/// The JWT of a signed response (`response`). `None`: the response is not signed.
+///
+/// # Errors
+/// The query is too long, or has several.
+pub fn signed_response(query: &str) -> Result<Option<String>, CallbackError> {
+    if query.len() > MAX_QUERY_BYTES {
+        return Err(CallbackError::TooLong);
+    }
+    let mut tokens = url::form_urlencoded::parse(query.as_bytes())
+        .filter(|(name, _)| name == "response")
+        .map(|(_, token)| token.into_owned());
+    let token = tokens.next();
+    if tokens.next().is_some() {
+        return Err(CallbackError::Repeated("response"));
+    }
+    Ok(token)
+}
+
 impl<'q> Parameters<'q> {
+    fn of_claims(claims: Claims<'q>) -> Result<Self, CallbackError> {
+        let text = |name| match claims.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(Cow::Borrowed(text.as_str()))),
+            Some(_) => Err(CallbackError::NoOutcome),
+        };
+        Ok(Self {
+            code: text("code")?,
+            state: text("state")?,
+            iss: None,
+            error: text("error")?,
+            description: text("error_description")?,
+            reason: text("error_reason")?,
+        })
+    }
+
+    fn into_callback(self, signed_for: Option<Vec<String>>) -> Result<Callback, CallbackError> {
+        let state = self.state.filter(|state| !state.is_empty());
+        let state = State::new(state.ok_or(CallbackError::NoState)?);
+        let outcome = match (self.code, self.error) {
+            (Some(code), None) if !code.is_empty() => Outcome::Code(AuthorizationCode::new(code)),
+            (None, Some(error)) => Outcome::Refused(AuthorizationError {
+                error: json::printable(&error, 80),
+                description: self.description.map(|text| json::printable(&text, 300)),
+                reason: self.reason.map(Cow::into_owned),
+            }),
+            _ => return Err(CallbackError::NoOutcome),
+        };
+        Ok(Callback {
+            state,
+            outcome,
+            signed_for,
+        })
+    }
+
     fn read(query: &'q str) -> Result<Self, CallbackError> {
         let mut found = Self::default();
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {

@@ -1,10 +1,12 @@
 //! OAuth client settings: an app's registration at its provider.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
 use super::client_auth::ClientAuth;
+use super::client_key::ClientKey;
 use crate::identity::authentication::AuthenticationRequirement;
 use crate::identity::login_link::LoginParameters;
 use crate::types::oauth::ClientId;
@@ -27,6 +29,8 @@ pub struct ClientSettings {
     pub response_mode: ResponseMode,
     /// When authorization requests are pushed.
     pub pushed_authorization: PushedAuthorization,
+    /// The key that signs authorization requests (RFC 9101).
+    pub request_object_key: Option<Arc<ClientKey>>,
     /// `resource`: the APIs for which tokens are requested (RFC 8707).
     pub resources: Vec<String>,
     /// Accepted `aud` values of access tokens.
@@ -48,6 +52,7 @@ impl ClientSettings {
             extra_authorization_params: Vec::new(),
             response_mode: ResponseMode::Query,
             pushed_authorization: PushedAuthorization::WhenRequired,
+            request_object_key: None,
             resources: Vec::new(),
             session_jwt: SessionTokenSource::Access,
         }
@@ -92,13 +97,42 @@ impl ClientSettings {
 }
 
 /// `response_mode` (OAuth 2.0 Multiple Response Type Encoding Practices, OAuth 2.0 Form Post Response
-/// Mode).
+/// Mode, JWT Secured Authorization Response Mode for OAuth 2.0).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseMode {
     /// In the query of a redirect, the default of the code flow.
     Query,
     /// In a form that the browser posts.
     FormPost,
+    /// As a JWT in the default way of the code flow: in the query.
+    Jwt,
+    /// As a JWT in the query of a redirect.
+    QueryJwt,
+    /// As a JWT in a form that the browser posts.
+    FormPostJwt,
+}
+
+impl ResponseMode {
+    /// The parameter's value. `None`: the default.
+    pub(super) const fn parameter(self) -> Option<&'static str> {
+        match self {
+            Self::Query => None,
+            Self::FormPost => Some("form_post"),
+            Self::Jwt => Some("jwt"),
+            Self::QueryJwt => Some("query.jwt"),
+            Self::FormPostJwt => Some("form_post.jwt"),
+        }
+    }
+
+    /// Whether the browser posts the response.
+    pub const fn is_posted(self) -> bool {
+        matches!(self, Self::FormPost | Self::FormPostJwt)
+    }
+
+    /// Whether the provider signs the response (JARM).
+    pub const fn is_signed(self) -> bool {
+        matches!(self, Self::Jwt | Self::QueryJwt | Self::FormPostJwt)
+    }
 }
 
 /// When authorization requests are pushed to the provider (RFC 9126).

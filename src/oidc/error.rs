@@ -100,6 +100,9 @@ pub enum ProviderError {
     /// The assertion that authenticates the client cannot be read or signed, so nothing was sent.
     #[error("there is no client assertion: {0}")]
     ClientAssertion(String),
+    /// A key of the client cannot sign, so nothing was sent.
+    #[error("a key of the client cannot sign: {0}")]
+    ClientKey(&'static str),
     /// The URL is neither https nor allowed plain http.
     #[error("the provider's {endpoint} endpoint is not at an https address: {url}")]
     Insecure {
@@ -220,6 +223,7 @@ impl ProviderError {
         match self {
             Self::Setup(_) => "provider_client_setup",
             Self::ClientAssertion(_) => "client_assertion_missing",
+            Self::ClientKey(_) => "client_key_failing",
             Self::Insecure { .. } => "provider_insecure",
             Self::Unreachable { .. } => "provider_unreachable",
             Self::CircuitOpen => "provider_circuit_open",

@@ -38,6 +38,7 @@ pub mod logout_token;
 pub mod password;
 pub mod presented_token;
 pub mod provider;
+mod request_object;
 pub mod settings;
 #[cfg(test)]
 pub(crate) mod testing;

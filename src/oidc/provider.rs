@@ -11,6 +11,7 @@ mod documents;
 mod probe;
 mod pushed_authorization;
 mod reachability;
+mod request_object;
 mod requests;
 mod verification;
 

@@ -12,7 +12,7 @@ use aws_lc_rs::signature::{
     RsaEncoding, RsaKeyPair, RsaPublicKeyComponents,
 };
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rcgen::CertifiedKey;
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::algorithm::Algorithm;
+use super::client_key::ClientKey;
 use super::jwks::KeySet;
 use super::jws::{Jws, Signed};
 use super::verified::VerifiedToken;
@@ -119,6 +120,14 @@ impl Signer {
         };
         format!("{input}.{}", b64(signature))
     }
+}
+
+/// A new P-256 key of a client.
+pub(crate) fn client_key() -> ClientKey {
+    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    let text = STANDARD.encode(pair.to_pkcs8v1().unwrap().as_ref());
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n");
+    ClientKey::from_pem(pem.as_bytes(), None, None).unwrap()
 }
 
 /// One key per process, because generating it is slow.

@@ -145,6 +145,7 @@ impl From<ProviderError> for TokenError {
             ProviderError::Setup(_)
             | ProviderError::Insecure { .. }
             | ProviderError::ClientAssertion(_)
+            | ProviderError::ClientKey(_)
             | ProviderError::Unreachable { .. }
             | ProviderError::CircuitOpen
             | ProviderError::Status { .. }

@@ -16,9 +16,9 @@ use crate::types::time::Timestamp;
 const LIFETIME: Duration = Duration::from_secs(60);
 
 /// The beginning of a query with a sealed response.
-pub const PARAMETER: &str = "response=";
+pub const PARAMETER: &str = "posted_response=";
 
-/// The purpose of the parameter `response`.
+/// The purpose of the parameter `posted_response`.
 #[derive(Debug)]
 pub struct PostedResponseParameter;
 

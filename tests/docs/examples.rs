@@ -212,7 +212,9 @@ fn write_file(
     let text = match key {
         "key_files" if name.starts_with("assertion") => private_key.clone(),
         "key_files" => SealingKey::generate().unwrap().to_text().to_string(),
-        "key_file" | "upstream_key_file" | "client_key_file" => private_key.clone(),
+        "key_file" | "upstream_key_file" | "client_key_file" | "request_object_key_file" => {
+            private_key.clone()
+        }
         "journal_file" | "metadata_file" => return,
         "client_assertion_file" => "a.b.c".to_owned(),
         "logo_file" => "<svg xmlns=\"http://www.w3.org/2000/svg\"/>".to_owned(),

@@ -420,9 +420,10 @@ fn endpoints_are_documented_and_no_others() {
 }
 
 /// Names of other protocols and software that running text mentions.
-const FOREIGN_NAMES: [&str; 10] = [
+const FOREIGN_NAMES: [&str; 11] = [
     "auth_request",
     "auth_request_set",
+    "authorization_encrypted_response_alg",
     "client_secret_post",
     "ext_authz",
     "forward_auth",

@@ -1,6 +1,6 @@
 //! Names of protocols, formats and single fields, which are no codes of Doorward's.
 
-pub(crate) const PROTOCOL_NAMES: [&str; 135] = [
+pub(crate) const PROTOCOL_NAMES: [&str; 138] = [
     "absent_is_default",
     "access_denied",
     "access_token",
@@ -18,6 +18,7 @@ pub(crate) const PROTOCOL_NAMES: [&str; 135] = [
     "authorization_code",
     "authorization_endpoint",
     "authorization_response_iss_parameter_supported",
+    "authorization_signing_alg_values_supported",
     "backchannel_logout_supported",
     "c_hash",
     "change_password_id",
@@ -101,10 +102,12 @@ pub(crate) const PROTOCOL_NAMES: [&str; 135] = [
     "refresh_url",
     "request_body_sha256",
     "request_id",
+    "request_object_signing_alg_values_supported",
     "request_uri",
     "requested_token_type",
     "require_pushed_authorization_requests",
     "response_mode",
+    "response_modes_supported",
     "response_type",
     "return_to",
     "revocation_endpoint",

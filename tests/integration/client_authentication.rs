@@ -24,21 +24,21 @@ use crate::support::real_provider::{RealProvider, registration, secret_of};
 use crate::support::tls::Authority;
 
 const STORE: &str = "http://store.localhost";
-const CART: &str = "http://store.localhost/shopping-cart";
+pub(crate) const CART: &str = "http://store.localhost/shopping-cart";
 
 /// What the provider requires of the client, and what Doorward is told.
-struct Method {
+pub(crate) struct Method {
     /// Members of the client's registration.
-    client: Value,
+    pub(crate) client: Value,
     /// Options of the provider.
-    provider: Value,
+    pub(crate) provider: Value,
     /// Lines in `[apps.store]`.
-    lines: String,
-    files: Vec<(&'static str, String)>,
+    pub(crate) lines: String,
+    pub(crate) files: Vec<(&'static str, String)>,
 }
 
 impl Method {
-    fn new(name: &str, lines: &str) -> Self {
+    pub(crate) fn new(name: &str, lines: &str) -> Self {
         Self {
             client: json!({"token_endpoint_auth_method": name, "client_secret": null}),
             provider: json!({"client_auth_methods": [name]}),
@@ -48,7 +48,7 @@ impl Method {
     }
 
     /// Serves the provider over TLS, with certificates of `authority`.
-    fn over_tls(mut self, authority: &Authority) -> Self {
+    pub(crate) fn over_tls(mut self, authority: &Authority) -> Self {
         let certificate = authority.certificate_for(&["127.0.0.1"]);
         self.provider["tls"] = json!({
             "cert": certificate.chain_pem,
@@ -117,17 +117,17 @@ fn merge(into: &mut Value, more: &Value) {
 }
 
 /// A running Doorward and its environment.
-struct Running {
-    provider: RealProvider,
-    folder: Folder,
-    browser: Browser,
-    port: u16,
+pub(crate) struct Running {
+    pub(crate) provider: RealProvider,
+    pub(crate) folder: Folder,
+    pub(crate) browser: Browser,
+    pub(crate) port: u16,
     server: Option<Server>,
     _backend: Backend,
 }
 
 impl Running {
-    fn start(method: &Method, authority: &Authority) -> Self {
+    pub(crate) fn start(method: &Method, authority: &Authority) -> Self {
         let (provider, backend) = (method.start(), Backend::start());
         let folder = method.folder(&provider, authority, &backend);
         let loaded = config::load(&folder.path("doorward.toml"), []);
@@ -157,7 +157,7 @@ impl Drop for Running {
 }
 
 /// Logs in, refreshes, and logs out.
-async fn journey(method: &Method, authority: &Authority) {
+pub(crate) async fn journey(method: &Method, authority: &Authority) {
     let mut running = Running::start(method, authority);
     let browser = &mut running.browser;
     journey::log_in(browser, CART, "alice").await;
@@ -175,7 +175,7 @@ async fn journey(method: &Method, authority: &Authority) {
 }
 
 /// What `check --online` says about the client.
-fn accepts(folder: &Folder, expected: Option<&str>) {
+pub(crate) fn accepts(folder: &Folder, expected: Option<&str>) {
     let output = Command::new(env!("CARGO_BIN_EXE_doorward"))
         .args(["check", "--online", "--format", "json", "--config"])
         .arg(folder.path("doorward.toml"))
@@ -241,7 +241,7 @@ async fn responses_as_forms() {
     assert_eq!((page.status(), page.url.as_str()), (200, CART), "{page}");
     let is_relayed = |url: &url::Url| {
         url.query()
-            .is_some_and(|query| query.starts_with("response="))
+            .is_some_and(|query| query.starts_with("posted_response="))
     };
     let relayed = page.chain.iter().find(|one| is_relayed(&one.url));
     let relayed = relayed.expect("the redirect with the sealed response");
@@ -267,11 +267,11 @@ async fn resource_that_each_request_must_have() {
     journey(&method, &Authority::fresh()).await;
 }
 
-fn key_pem() -> String {
+pub(crate) fn key_pem() -> String {
     KeyPair::generate().expect("a key").serialize_pem()
 }
 
-fn public_jwk(pem: &str) -> Value {
+pub(crate) fn public_jwk(pem: &str) -> Value {
     let key = ClientKey::from_pem(pem.as_bytes(), None, None);
     key.expect("a key").public_jwk()
 }

@@ -151,6 +151,8 @@ mod shared_origin;
 #[cfg(test)]
 mod shared_store;
 #[cfg(test)]
+mod signed_authorization;
+#[cfg(test)]
 mod step_up;
 #[cfg(test)]
 mod stream_activity;

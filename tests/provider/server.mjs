@@ -10,6 +10,7 @@
 //   refresh_tokens     false: none is granted
 //   issuer             a public URL, at which TLS may be terminated (default: where it listens)
 //   require_par        true: authorization requests must be pushed
+//   Request objects and signed responses are accepted; clients require them by their metadata.
 //   resources          the accepted `resource` values, of which each request must have one (with "jwt" access tokens)
 //   tls                { cert, key, ca }: it serves https; `ca` is the authority of client certificates
 //   client_auth_methods  the accepted methods (default: those of the package)
@@ -120,6 +121,8 @@ server.listen(0, '127.0.0.1', () => {
       clientCredentials: { enabled: true },
       dPoP: { enabled: true },
       backchannelLogout: { enabled: true },
+      requestObjects: { request: true, requestUri: false, mode: 'strict' },
+      jwtResponseModes: { enabled: true },
       pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: options.require_par === true },
       mTLS: {
         enabled: Boolean(options.tls),

@@ -8,14 +8,14 @@ use super::failure::LoginFailure;
 use super::loop_guard;
 use super::redeem::{CodeResponse, required_by};
 use super::start::{LoginContext, LoginStart};
-use super::{Login, last_choice, user_switch};
+use super::{Login, last_choice, response, user_switch};
 use crate::auth::app::AppAuth;
 use crate::auth::events::{Event, EventSession};
 use crate::auth::session::cookies::{SessionCookies, SetCookieHeaders, reset_login_loop};
 use crate::auth::session_validity::key_of_jwt;
 use crate::identity::login_link::LoginLink;
 use crate::identity::return_to::ReturnTo;
-use crate::oidc::callback::{AuthorizationError, Callback, Outcome};
+use crate::oidc::callback::{AuthorizationError, Outcome};
 use crate::policy::app::App;
 use crate::policy::decide::Caller;
 use crate::policy::login_providers::LoginSite;
@@ -138,19 +138,13 @@ impl Login {
         app: &Arc<AppAuth>,
         request: CallbackRequest<'_>,
     ) -> Result<LoginOutcome, FailedLogin> {
-        let metadata = self.context.provider_metadata(app).await;
-        let metadata = metadata
-            .map_err(|outage| FailedLogin::early(&app.app, LoginFailure::Unavailable(outage)))?;
-        let requires_iss = metadata.authorization_response_iss_parameter_supported;
-        let issuer = &app.provider.settings().issuer;
-        let response = self.context.authorization_response(app, request.query);
-        let response =
-            response.ok_or_else(|| FailedLogin::early(&app.app, LoginFailure::StateInvalid))?;
-        let callback = Callback::parse(&response, issuer, requires_iss)
-            .map_err(|error| FailedLogin::early(&app.app, error.into()))?;
+        let early = |failure| FailedLogin::early(&app.app, failure);
+        let callback = response::of_callback(&self.context, app, request.query).await;
+        let callback = callback.map_err(early)?;
         let state = app.seals.state.open(callback.state.expose());
-        let state =
-            state.ok_or_else(|| FailedLogin::early(&app.app, LoginFailure::StateInvalid))?;
+        let state = state.ok_or_else(|| early(LoginFailure::StateInvalid))?;
+        let outcome = callback.outcome(&app.client);
+        let outcome = outcome.map_err(|error| early(error.into()))?;
         let link = self.link_of(app, &state).await;
         let attempt = match self.own_attempt(app, request, &state, &link).await? {
             ControlFlow::Continue(attempt) => attempt,
@@ -158,7 +152,7 @@ impl Login {
         };
         let cleared = self.clear_attempt(app, &attempt);
         let failed = |failure, set_cookies| FailedLogin::new(failure, set_cookies, link.clone());
-        let code = match callback.outcome {
+        let code = match outcome {
             Outcome::Code(code) => code,
             Outcome::Refused(error) => {
                 let is_curable = is_cured_by_new_attempt(app, &error);

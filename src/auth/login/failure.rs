@@ -13,7 +13,7 @@ use crate::types::oauth::AppName;
 pub enum LoginFailure {
     /// The query is not an authorization response.
     #[error(transparent)]
-    Malformed(#[from] CallbackError),
+    Malformed(CallbackError),
     /// `state` does not decrypt.
     #[error("the state parameter was not sealed by this app")]
     StateInvalid,
@@ -82,6 +82,16 @@ pub enum LoginFailure {
     /// The provider or the store is unavailable.
     #[error("{}: {}", .0.cause, .0.code)]
     Unavailable(Unavailable),
+}
+
+impl From<CallbackError> for LoginFailure {
+    fn from(error: CallbackError) -> Self {
+        if error.is_outage() {
+            Self::Unavailable(Unavailable::of_provider(error.code()))
+        } else {
+            Self::Malformed(error)
+        }
+    }
 }
 
 fn described(description: Option<&str>) -> String {

@@ -9,6 +9,7 @@ pub(in crate::auth) mod handover;
 mod last_choice;
 mod loop_guard;
 pub(in crate::auth) mod redeem;
+pub(in crate::auth) mod response;
 pub mod start;
 mod stored_targets;
 pub(in crate::auth) mod user_switch;

@@ -148,7 +148,7 @@ impl Login {
             Destination::LoginHost(url) => url,
             Destination::Provider(request) => {
                 let context = &self.context;
-                let url = context.pushed_authorization(app, &metadata, request);
+                let url = context.authorization_location(app, &metadata, request);
                 url.await?.into()
             }
         };

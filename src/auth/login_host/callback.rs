@@ -10,7 +10,8 @@ use crate::auth::events::{Event, EventSession};
 use crate::auth::login::LoginFailure;
 use crate::auth::login::callback::is_cured_by_new_attempt;
 use crate::auth::login::redeem::{CodeResponse, required_by};
-use crate::oidc::callback::{Callback, Outcome};
+use crate::auth::login::response;
+use crate::oidc::callback::Outcome;
 use crate::policy::app::App;
 use crate::policy::route::AppRef;
 use crate::session::attempt::{ATTEMPT_LIFETIME, BrowserHash, LoginAttempt, MAX_RESTARTS};
@@ -78,22 +79,18 @@ impl LoginHost {
         request: HostCallback<'_>,
     ) -> Result<HostLoginOutcome, FailedHostLogin> {
         let early = FailedHostLogin::early;
-        let metadata = self.context.provider_metadata(host).await;
-        let metadata = metadata.map_err(|outage| early(LoginFailure::Unavailable(outage)))?;
-        let requires_iss = metadata.authorization_response_iss_parameter_supported;
-        let issuer = &host.provider.settings().issuer;
-        let response = self.context.authorization_response(host, request.query);
-        let response = response.ok_or_else(|| early(LoginFailure::StateInvalid))?;
-        let callback = Callback::parse(&response, issuer, requires_iss)
-            .map_err(|error| early(error.into()))?;
+        let callback = response::of_callback(&self.context, host, request.query).await;
+        let callback = callback.map_err(early)?;
         let state = host.seals.host_state.open(callback.state.expose());
         let state = state.ok_or_else(|| early(LoginFailure::StateInvalid))?;
         let app = self.app_named(host, &state.request.app);
         let app = &app.ok_or_else(|| early(LoginFailure::StateInvalid))?;
+        let outcome = callback.outcome(&app.client);
+        let outcome = outcome.map_err(|error| early(error.into()))?;
         if let Err(failure) = self.check_browser(host, &state, request.cookies) {
             return self.restart(host, app, state, failure, request).await;
         }
-        match callback.outcome {
+        match outcome {
             Outcome::Code(code) => self.hand_over(host, app, state, code, request).await,
             Outcome::Refused(error) => {
                 let is_curable = is_cured_by_new_attempt(app, &error);

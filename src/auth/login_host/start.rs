@@ -127,7 +127,7 @@ impl LoginHost {
         );
         let request = request.ok_or(Unavailable::internal("internal_error"))?;
         let context = &self.context;
-        let url = context.pushed_authorization(app, &metadata, request.url);
+        let url = context.authorization_location(app, &metadata, request.url);
         Ok(HostRedirect {
             location: url.await?.into(),
             set_cookies: request.set_cookies,

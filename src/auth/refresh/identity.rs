@@ -124,6 +124,7 @@ const fn is_transient(error: &ProviderError) -> bool {
         }
         ProviderError::Setup(_)
         | ProviderError::ClientAssertion(_)
+        | ProviderError::ClientKey(_)
         | ProviderError::Insecure { .. }
         | ProviderError::Metadata { .. }
         | ProviderError::Keys { .. }

@@ -186,6 +186,7 @@ impl SessionRevoker {
                     ProviderError::Unreachable { .. } => TokenRevocation::Unreachable,
                     ProviderError::Setup(_)
                     | ProviderError::ClientAssertion(_)
+                    | ProviderError::ClientKey(_)
                     | ProviderError::Insecure { .. }
                     | ProviderError::CircuitOpen
                     | ProviderError::OutcomeUnknown { .. }

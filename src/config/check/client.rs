@@ -5,7 +5,7 @@ use url::Url;
 use super::super::files::Folder;
 use super::super::raw::{List, Named, RawRegistration};
 use super::super::report::{Location, quoted};
-use super::{client_auth, elements};
+use super::{client_auth, client_key, elements};
 use crate::oidc::authorize::is_reserved;
 use crate::oidc::{ClientSettings, SessionTokenSource};
 use crate::types::oauth::ClientId;
@@ -35,6 +35,7 @@ pub(super) fn check(
         is_valid
     });
     let token_endpoint_auth_method = client_auth::check(raw, at, folder);
+    let request_object_key = client_key::of_request_objects(raw, at, folder);
     let scopes = scopes(raw.scopes.take(), &at.key("scopes"));
     let resources = resources(raw, at);
     let extra_authorization_params = params(
@@ -49,6 +50,7 @@ pub(super) fn check(
     settings.extra_authorization_params = extra_authorization_params;
     settings.resources = resources;
     settings.response_mode = raw.response_mode.unwrap_or(settings.response_mode);
+    settings.request_object_key = request_object_key;
     settings.pushed_authorization = raw
         .pushed_authorization
         .unwrap_or(settings.pushed_authorization);

@@ -10,6 +10,7 @@ use super::super::files::{Certificates, Folder, is_example_secret, read_text};
 use super::super::keywords::TokenEndpointAuthMethod as Method;
 use super::super::raw::RawRegistration;
 use super::super::report::{Location, quoted};
+use super::client_key::KeyFile;
 use crate::oidc::{
     AssertionAudience, AssertionFile, AssertionType, ClientAuth, ClientKey, SignedAssertion,
     TlsClient, TlsIdentity, is_jwt,
@@ -171,15 +172,12 @@ fn client_key(
         }
     };
     let certificate = chain.as_ref().and_then(|chain| chain.certificates.first());
-    match ClientKey::from_pem(text.as_bytes(), raw.client_key_id.take(), certificate) {
-        Ok(key) => Some(key),
-        Err(error) => {
-            let hint =
-                "for example from `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`";
-            key_at.error(format!("the file {}: {error}", quoted(name)), hint);
-            None
-        }
-    }
+    let file = KeyFile {
+        name,
+        text: &text,
+        at: key_at,
+    };
+    file.parse(raw.client_key_id.take(), certificate)
 }
 
 /// The certificate of `tls_client_auth`.

@@ -10,7 +10,6 @@ use super::super::settings::{AppConfig, LoginHostConfig, StoreBackend, StoreConf
 use super::public_url;
 use super::session::COOKIE_NAME;
 use crate::identity::header_edits::HeaderEdits;
-use crate::oidc::ResponseMode;
 use crate::policy::app::{App, AppLogoutPolicy, OptionalEndpoints};
 use crate::policy::background_paths::BackgroundPaths;
 use crate::policy::cors::CorsPolicy;
@@ -96,7 +95,7 @@ pub(super) fn join(app: &mut AppConfig, hosts: &mut [LoginHostConfig]) {
     for (provider, registration) in providers.zip(&mut app.registrations) {
         let mut hosts = hosts.iter_mut();
         if let Some(host) = hosts.find(|host| host.provider == provider.name) {
-            let is_posted = registration.client.response_mode == ResponseMode::FormPost;
+            let is_posted = registration.client.response_mode.is_posted();
             host.policy.optional_endpoints.posted_callback |= is_posted;
             host.policy.hsts |= app.policy.hsts && host.policy.origin.is_secure();
             provider.site = LoginSite::Through(host.policy.origin.clone());

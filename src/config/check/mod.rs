@@ -11,6 +11,7 @@ mod bearer;
 mod certificates;
 mod client;
 mod client_auth;
+mod client_key;
 mod client_limits;
 mod conditions;
 mod credentials;

@@ -9,7 +9,7 @@ use super::super::raw::{RawApp, RawProvider};
 use super::super::report::{Location, did_you_mean, quoted};
 use super::super::settings::{AppConfig, Registration};
 use super::{client, elements, is_host};
-use crate::oidc::{ClientSettings, ProviderSettings, ResponseMode};
+use crate::oidc::{ClientSettings, ProviderSettings};
 use crate::policy::login_providers::{LoginProvider, LoginProviders, ProviderIndex};
 use crate::types::logo::Logo;
 use crate::types::net::Origin;
@@ -227,7 +227,7 @@ pub(super) fn describe(
 pub(super) fn offer_posted_callback(app: &mut AppConfig) {
     let mut registrations = app.registrations.iter();
     app.policy.optional_endpoints.posted_callback =
-        registrations.any(|one| one.client.response_mode == ResponseMode::FormPost);
+        registrations.any(|one| one.client.response_mode.is_posted());
 }
 
 /// Completes the providers of an app with what their own tables say.

@@ -98,7 +98,6 @@ impl Provider {
         signed: &SignedAssertion,
         metadata: &Metadata,
     ) -> Result<Zeroizing<String>, ProviderError> {
-        let failed = |cause: &str| ProviderError::ClientAssertion(cause.to_owned());
         let audience = match signed.audience {
             AssertionAudience::Issuer => self.settings.issuer.as_str().to_owned(),
             AssertionAudience::TokenEndpoint => {
@@ -106,21 +105,20 @@ impl Provider {
                 endpoints.published(&metadata.token_endpoint).into()
             }
         };
-        let mut random = [0; 16];
-        aws_lc_rs::rand::fill(&mut random).map_err(|_| failed("no randomness"))?;
+        let jti = random_jti()?;
         let claims = AssertionClaims {
             client_id: &client.client_id,
             audience: &audience,
             now: self.provider_time(),
-            jti: &URL_SAFE_NO_PAD.encode(random),
+            jti: &jti,
         };
         let algorithms = metadata.announced.client_auth_algorithms.as_deref();
         let assertion = signed.sign(&claims, algorithms);
-        assertion.map_err(|_| failed("the key cannot sign"))
+        assertion.map_err(|_| ProviderError::ClientKey("no signature"))
     }
 
     /// The time by the provider's clock, as far as it is known.
-    fn provider_time(&self) -> Timestamp {
+    pub(super) fn provider_time(&self) -> Timestamp {
         let now = self.clock.now();
         let skew = self.http.clock_skew().unwrap_or(0);
         let span = Duration::from_secs(skew.unsigned_abs());
@@ -130,6 +128,13 @@ impl Provider {
             now.plus(span)
         }
     }
+}
+
+/// A unique `jti`.
+pub(super) fn random_jti() -> Result<String, ProviderError> {
+    let mut random = [0; 16];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| ProviderError::ClientKey("no randomness"))?;
+    Ok(URL_SAFE_NO_PAD.encode(random))
 }
 
 /// Reads an assertion. The file is small, and replaced while it is in use.

@@ -7,12 +7,14 @@ use url::Url;
 use super::Provider;
 use crate::identity::login_link::LoginParameters;
 use crate::oidc::authorize::{AuthorizeRequest, authorize_url};
-use crate::oidc::callback::{AuthorizationError, Callback, CallbackError, Outcome};
+use crate::oidc::callback::{
+    AuthorizationError, Callback, CallbackError, Outcome, signed_response,
+};
 use crate::oidc::client::ClientSettings;
 use crate::oidc::error::{Endpoint, ProviderError, displayed_url};
 use crate::oidc::http::ProviderResponse;
 use crate::oidc::token::{TokenError, TokenResponse};
-use crate::types::oauth::{AuthorizationCode, Issuer, Nonce, PkceVerifier, State};
+use crate::types::oauth::{AuthorizationCode, Nonce, PkceVerifier, State};
 
 /// The code, `state` and `nonce` of probes. Nothing is protected by them, since no response is used.
 const PROBE: &str = "doorward-check";
@@ -69,21 +71,28 @@ impl Provider {
             parameters: &LoginParameters::default(),
             extra: &extra,
         };
-        let mut url = authorize_url(&metadata.authorization_endpoint, client, request);
+        let url = authorize_url(&metadata.authorization_endpoint, client, request);
+        let mut url = self.sign_authorization(client, &metadata, url)?;
         let is_required = metadata.require_pushed_authorization_requests;
         if client.pushed_authorization.applies(is_required) {
             url = self.push_authorization(client, &url).await?;
         }
         let url = self.settings.endpoints.for_servers(&url);
         let response = self.http.get_page(Endpoint::Authorization, &url).await?;
-        Ok(judge(
-            &response,
-            &url,
-            &client.redirect_uri,
-            ExpectedIssuer {
-                issuer: &self.settings.issuer,
-                is_required: metadata.authorization_response_iss_parameter_supported,
-            },
+        let query = match returned_query(&response, &url, &client.redirect_uri) {
+            Ok(query) => query,
+            Err(other) => return Ok(other),
+        };
+        let callback = match signed_response(&query) {
+            Ok(Some(token)) => self.verify_authorization_response(&token).await,
+            Ok(None) => {
+                let is_required = metadata.authorization_response_iss_parameter_supported;
+                Callback::parse(&query, &self.settings.issuer, is_required)
+            }
+            Err(error) => Err(error),
+        };
+        Ok(AuthorizationProbe::of(
+            callback.and_then(|callback| callback.outcome(client)),
         ))
     }
 
@@ -119,48 +128,45 @@ fn verifier() -> PkceVerifier {
     PkceVerifier::from_entropy([7; 32])
 }
 
-/// `iss` in the authorization response.
-struct ExpectedIssuer<'i> {
-    issuer: &'i Issuer,
-    is_required: bool,
+impl AuthorizationProbe {
+    fn of(outcome: Result<Outcome, CallbackError>) -> Self {
+        match outcome {
+            Err(error) => Self::Invalid(error),
+            Ok(Outcome::Code(_)) => Self::Returned {
+                error: None,
+                description: None,
+            },
+            Ok(Outcome::Refused(AuthorizationError {
+                error, description, ..
+            })) => Self::Returned {
+                error: Some(error),
+                description,
+            },
+        }
+    }
 }
 
-fn judge(
+/// The query of a redirect to the app, or what the provider did in place of it.
+fn returned_query(
     response: &ProviderResponse,
     requested: &Url,
     redirect_uri: &Url,
-    expected: ExpectedIssuer<'_>,
-) -> AuthorizationProbe {
+) -> Result<String, AuthorizationProbe> {
     let location = response
         .location
         .as_ref()
         .filter(|_| (300..400).contains(&response.status));
     let Some(location) = location.and_then(|location| requested.join(location).ok()) else {
         let page = String::from_utf8_lossy(&response.body);
-        return AuthorizationProbe::Page {
+        return Err(AuthorizationProbe::Page {
             status: response.status,
             rejected: rejection(&page, response.status),
-        };
+        });
     };
     if without_query(&location) != without_query(redirect_uri) {
-        return AuthorizationProbe::Redirected(displayed_url(&location));
+        return Err(AuthorizationProbe::Redirected(displayed_url(&location)));
     }
-    let query = location.query().unwrap_or_default();
-    match Callback::parse(query, expected.issuer, expected.is_required) {
-        Err(error) => AuthorizationProbe::Invalid(error),
-        Ok(callback) => match callback.outcome {
-            Outcome::Code(_) => AuthorizationProbe::Returned {
-                error: None,
-                description: None,
-            },
-            Outcome::Refused(AuthorizationError {
-                error, description, ..
-            }) => AuthorizationProbe::Returned {
-                error: Some(error),
-                description,
-            },
-        },
-    }
+    Ok(location.query().unwrap_or_default().to_owned())
 }
 
 fn without_query(url: &Url) -> Url {
@@ -201,6 +207,8 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
+    use crate::oidc::ClientAuth;
+    use crate::types::oauth::{ClientId, Issuer};
 
     const REDIRECT_URI: &str = "https://store.example.com/.doorward/callback";
 
@@ -215,16 +223,17 @@ mod tests {
             body: Zeroizing::new(body.as_bytes().to_vec()),
         };
         let url = |text| Url::parse(text).unwrap();
-        let expected = ExpectedIssuer {
-            issuer: &Issuer::new("https://login.example.com"),
-            is_required: true,
-        };
-        judge(
-            &response,
-            &url("https://login.example.com/authorize?client_id=store"),
-            &url(REDIRECT_URI),
-            expected,
-        )
+        let requested = url("https://login.example.com/authorize?client_id=store");
+        let client =
+            ClientSettings::new(ClientId::new("store"), ClientAuth::None, url(REDIRECT_URI));
+        match returned_query(&response, &requested, &client.redirect_uri) {
+            Err(other) => other,
+            Ok(query) => {
+                let issuer = Issuer::new("https://login.example.com");
+                let callback = Callback::parse(&query, &issuer, true);
+                AuthorizationProbe::of(callback.and_then(|callback| callback.outcome(&client)))
+            }
+        }
     }
 
     fn returned(error: Option<&str>) -> AuthorizationProbe {

@@ -43,9 +43,15 @@ impl Provider {
             .map(|(name, value)| (name.as_str(), value.as_str()));
         let methods = metadata.announced.client_auth_methods.as_deref();
         let is_named_by_header = client.token_auth.is_by_header(methods);
-        // Client authentication may bring it too, and no parameter may come twice.
+        // A request object is alone (section 3). Client authentication may bring the client's ID too,
+        // and no parameter may come twice.
+        let is_signed = client.request_object_key.is_some();
         let form: Vec<(&str, &str)> = parameters
-            .filter(|(name, _)| *name != "client_id" || is_named_by_header)
+            .filter(|(name, _)| match *name {
+                "client_id" => is_named_by_header,
+                "request" => true,
+                _ => !is_signed,
+            })
             .collect();
         let response = self.send_as_client(ClientRequest {
             endpoint,

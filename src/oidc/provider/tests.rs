@@ -5,7 +5,9 @@ mod clock;
 mod documents;
 mod pushed_authorization;
 mod reaching;
+mod request_objects;
 mod requests;
+mod signed_responses;
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, Once};

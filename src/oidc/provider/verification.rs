@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::Provider;
 use crate::oidc::access_token::{self, AccessTokenProfile};
 use crate::oidc::cached::MinInterval;
+use crate::oidc::callback::{Callback, CallbackError};
 use crate::oidc::client::ClientSettings;
 use crate::oidc::error::TokenRejected;
 use crate::oidc::fusionauth::sender::{Sender, SenderCheck, SenderError};
@@ -16,6 +17,7 @@ use crate::oidc::id_token::{self, IdTokenExpectation, IdTokenProfile};
 use crate::oidc::jws::{Jws, Signed};
 use crate::oidc::logout_token::{self, LogoutToken, LogoutTokenProfile};
 use crate::oidc::presented_token::{self, AccessTokenClaim, PresentedToken, PresentedTokenProfile};
+use crate::oidc::settings::ProviderSettings;
 use crate::oidc::verified::VerifiedToken;
 use crate::types::oauth::{AccessToken, ClientId, IdToken, Issuer};
 
@@ -184,6 +186,20 @@ impl Provider {
             max_age_without_exp: allows_missing_exp.then_some(LOGOUT_TOKEN_MAX_AGE),
         };
         Ok(logout_token::check(&signed, profile, self.clock.now())?)
+    }
+
+    /// Verifies the JWT of a signed authorization response (JARM section 2.4). The client for which it is
+    /// signed is checked with its outcome.
+    ///
+    /// # Errors
+    /// The response is invalid, or it cannot be verified now ([`CallbackError::is_outage`]).
+    pub async fn verify_authorization_response(
+        &self,
+        token: &str,
+    ) -> Result<Callback, CallbackError> {
+        let signed = self.verify_signature(token, TokenSource::Anybody).await?;
+        let ProviderSettings { issuer, leeway, .. } = &self.settings;
+        Callback::of_signed(&signed, issuer, *leeway, self.clock.now())
     }
 
     /// Checks the sender of a webhook by its `headers`, without the provider's keys.

@@ -1,7 +1,9 @@
 //! Callback query: accepted parameters are valid and safe to show.
 
 use doorward::oidc::callback::{Callback, Outcome};
-use doorward::types::oauth::Issuer;
+use doorward::oidc::{ClientAuth, ClientSettings};
+use doorward::types::oauth::{ClientId, Issuer};
+use url::Url;
 
 const ISSUER: &str = "https://login.example.com";
 
@@ -22,7 +24,9 @@ pub(crate) fn check(query: &str) {
     };
     assert_eq!(all("state"), [callback.state.expose()], "{query:?}");
     assert_eq!(promised, all("iss") == [ISSUER], "{query:?}");
-    match callback.outcome {
+    let redirect_uri = Url::parse("https://store.example.com/.doorward/callback").unwrap();
+    let client = ClientSettings::new(ClientId::new("store"), ClientAuth::None, redirect_uri);
+    match callback.outcome(&client).expect("a plain response") {
         Outcome::Code(code) => {
             assert_eq!(all("code"), [code.expose()], "{query:?}");
             assert!(all("error").is_empty(), "{query:?}");
