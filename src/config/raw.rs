@@ -170,6 +170,7 @@ pub(super) struct RawApp {
     pub(super) extra_authorization_params: Option<Named<String>>,
     pub(super) pushed_authorization: Option<PushedAuthorization>,
     pub(super) response_mode: Option<ResponseMode>,
+    pub(super) dpop_key_files: Option<List<String>>,
     pub(super) request_object_key_file: Option<String>,
     pub(super) request_object_key_id: Option<String>,
     pub(super) resources: Option<List<String>>,
@@ -248,6 +249,7 @@ impl RawApp {
             extra_authorization_params: self.extra_authorization_params.take(),
             pushed_authorization: self.pushed_authorization.take(),
             response_mode: self.response_mode.take(),
+            dpop_key_files: self.dpop_key_files.take(),
             request_object_key_file: self.request_object_key_file.take(),
             request_object_key_id: self.request_object_key_id.take(),
             resources: self.resources.take(),
@@ -344,7 +346,7 @@ mod tests {
             "upstream_bearer_file",
         ];
         const SEVERAL_PROVIDERS: [&str; 3] = ["providers", "password_provider", "registrations"];
-        const CLIENT_KEYS: [&str; 9] = [
+        const CLIENT_KEYS: [&str; 10] = [
             "token_endpoint_auth_method",
             "client_key_file",
             "client_key_id",
@@ -352,6 +354,7 @@ mod tests {
             "client_assertion_file",
             "client_assertion_type",
             "client_assertion_audience",
+            "dpop_key_files",
             "request_object_key_file",
             "request_object_key_id",
         ];

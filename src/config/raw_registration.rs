@@ -28,6 +28,7 @@ pub(super) struct RawRegistration {
     pub(super) extra_authorization_params: Option<Named<String>>,
     pub(super) pushed_authorization: Option<PushedAuthorization>,
     pub(super) response_mode: Option<ResponseMode>,
+    pub(super) dpop_key_files: Option<List<String>>,
     pub(super) request_object_key_file: Option<String>,
     pub(super) request_object_key_id: Option<String>,
     pub(super) resources: Option<List<String>>,
@@ -67,6 +68,7 @@ impl RawRegistration {
                 self.extra_authorization_params.is_some(),
             ),
             ("pushed_authorization", self.pushed_authorization.is_some()),
+            ("dpop_key_files", self.dpop_key_files.is_some()),
             (
                 "request_object_key_file",
                 self.request_object_key_file.is_some(),

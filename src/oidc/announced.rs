@@ -25,6 +25,8 @@ pub struct Announced {
     pub id_token_algorithms: Option<Vec<String>>,
     /// `request_object_signing_alg_values_supported`.
     pub request_object_algorithms: Option<Vec<String>>,
+    /// `dpop_signing_alg_values_supported`.
+    pub dpop_algorithms: Option<Vec<String>>,
     /// `response_modes_supported`.
     pub response_modes: Option<Vec<String>>,
     /// `authorization_signing_alg_values_supported`: of signed authorization responses (JARM).
@@ -46,6 +48,7 @@ impl Announced {
             client_auth_algorithms: list("token_endpoint_auth_signing_alg_values_supported"),
             id_token_algorithms: list("id_token_signing_alg_values_supported"),
             request_object_algorithms: list("request_object_signing_alg_values_supported"),
+            dpop_algorithms: list("dpop_signing_alg_values_supported"),
             response_modes: list("response_modes_supported"),
             response_algorithms: list("authorization_signing_alg_values_supported"),
             code_challenge_methods: list("code_challenge_methods_supported"),

@@ -8,11 +8,12 @@ use crate::identity::login_link::LoginParameters;
 use crate::types::oauth::{Nonce, State};
 
 /// Parameters that the configuration must not set.
-const RESERVED: [&str; 12] = [
+const RESERVED: [&str; 13] = [
     "client_id",
     "client_secret",
     "code_challenge",
     "code_challenge_method",
+    "dpop_jkt",
     "nonce",
     "redirect_uri",
     "request",
@@ -62,6 +63,8 @@ pub fn authorize_url(
     ];
     let response_mode = client.response_mode.parameter();
     let response_mode = response_mode.map(|mode| ("response_mode", mode));
+    let dpop_jkt = client.dpop_keys.as_ref();
+    let dpop_jkt = dpop_jkt.map(|keys| ("dpop_jkt", keys.current().thumbprint().as_str()));
     let of_login = client.login_parameters(request.parameters).pairs();
     let of_login = of_login.iter().map(|(name, value)| (*name, value.as_str()));
     let of_provider = request.extra.iter().copied();
@@ -76,6 +79,7 @@ pub fn authorize_url(
     let parameters: Vec<(&str, &str)> = required
         .into_iter()
         .chain(response_mode)
+        .chain(dpop_jkt)
         .chain(client.resource_parameters())
         .chain(configured)
         .chain(extra.iter().copied())

@@ -7,6 +7,7 @@ use url::Url;
 
 use super::client_auth::ClientAuth;
 use super::client_key::ClientKey;
+use super::dpop_client::DpopKeys;
 use crate::identity::authentication::AuthenticationRequirement;
 use crate::identity::login_link::LoginParameters;
 use crate::types::oauth::ClientId;
@@ -29,6 +30,8 @@ pub struct ClientSettings {
     pub response_mode: ResponseMode,
     /// When authorization requests are pushed.
     pub pushed_authorization: PushedAuthorization,
+    /// The keys that the tokens are bound to (RFC 9449).
+    pub dpop_keys: Option<DpopKeys>,
     /// The key that signs authorization requests (RFC 9101).
     pub request_object_key: Option<Arc<ClientKey>>,
     /// `resource`: the APIs for which tokens are requested (RFC 8707).
@@ -52,6 +55,7 @@ impl ClientSettings {
             extra_authorization_params: Vec::new(),
             response_mode: ResponseMode::Query,
             pushed_authorization: PushedAuthorization::WhenRequired,
+            dpop_keys: None,
             request_object_key: None,
             resources: Vec::new(),
             session_jwt: SessionTokenSource::Access,

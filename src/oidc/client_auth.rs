@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::client_key::{ClientKey, SigningError};
+use super::client_key::{ClientKey, RsaPadding, SigningError};
 use crate::types::oauth::{ClientId, ClientSecret};
 use crate::types::secret::Secret;
 use crate::types::time::Timestamp;
@@ -208,11 +208,11 @@ pub(super) struct AssertionClaims<'c> {
 }
 
 impl SignedAssertion {
-    /// An assertion with these claims. `announced` are the algorithms that the provider accepts.
+    /// An assertion with these claims.
     pub(super) fn sign(
         &self,
         claims: &AssertionClaims<'_>,
-        announced: Option<&[String]>,
+        padding: RsaPadding,
     ) -> Result<Zeroizing<String>, SigningError> {
         let id = claims.client_id.as_str();
         let members = json!({
@@ -228,7 +228,7 @@ impl SignedAssertion {
             AssertionAudience::Issuer => "client-authentication+jwt",
             AssertionAudience::TokenEndpoint => "JWT",
         };
-        self.key.sign(typ, &members, announced).map(Zeroizing::new)
+        self.key.sign(typ, &members, padding).map(Zeroizing::new)
     }
 }
 

@@ -1,5 +1,5 @@
 //! Private key of an OAuth client that signs assertions (`private_key_jwt`, OpenID Connect Core section
-//! 9).
+//! 9), authorization requests (RFC 9101) or proofs of possession (RFC 9449).
 
 use std::fmt;
 
@@ -18,10 +18,12 @@ use serde_json::{Value, json};
 
 use super::algorithm::Algorithm;
 use super::dpop::thumbprint;
+use crate::types::oauth::{JwkThumbprint, KeyFingerprint};
 
 /// A private key with the names by which the provider finds the public one.
 pub struct ClientKey {
     kid: String,
+    thumbprint: JwkThumbprint,
     /// `x5t#S256`: the SHA-256 of the certificate, in base64url.
     certificate_thumbprint: Option<String>,
     pair: KeyPair,
@@ -32,6 +34,23 @@ enum KeyPair {
     P256(EcdsaKeyPair),
     P384(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
+}
+
+/// How an RSA key signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RsaPadding {
+    /// RS256, which every provider knows.
+    Pkcs1,
+    /// PS256.
+    Pss,
+}
+
+impl RsaPadding {
+    /// PS256 if it is one of the algorithms that a provider announces.
+    pub(super) fn announced(algorithms: Option<&[String]>) -> Self {
+        let offers_pss = algorithms.is_some_and(|names| names.iter().any(|name| name == "PS256"));
+        if offers_pss { Self::Pss } else { Self::Pkcs1 }
+    }
 }
 
 /// Why a file holds no usable private key.
@@ -61,11 +80,11 @@ impl ClientKey {
     ) -> Result<Self, ParseClientKeyError> {
         let der = PrivateKeyDer::from_pem_slice(pem).map_err(|_| ParseClientKeyError::NotPem)?;
         let pair = KeyPair::from_der(&der).ok_or(ParseClientKeyError::Unsupported)?;
-        let by_thumbprint =
-            || thumbprint(&pair.public_jwk()).map(|found| found.as_str().to_owned());
-        let kid = kid.or_else(by_thumbprint);
+        let thumbprint = thumbprint(&pair.public_jwk());
+        let thumbprint = thumbprint.ok_or(ParseClientKeyError::Unsupported)?;
         Ok(Self {
-            kid: kid.ok_or(ParseClientKeyError::Unsupported)?,
+            kid: kid.unwrap_or_else(|| thumbprint.as_str().to_owned()),
+            thumbprint,
             certificate_thumbprint: certificate.map(|certificate| {
                 let hash = digest::digest(&digest::SHA256, certificate);
                 URL_SAFE_NO_PAD.encode(hash)
@@ -84,24 +103,55 @@ impl ClientKey {
         jwk
     }
 
-    /// Signs `claims` as a JWT of the type `typ`. An RSA key signs with PS256 if `announced` has it.
+    /// The thumbprint of the public key (RFC 7638).
+    pub const fn thumbprint(&self) -> &JwkThumbprint {
+        &self.thumbprint
+    }
+
+    /// Whether the key can sign with one of `algorithms`.
+    pub fn fits(&self, algorithms: &[Algorithm]) -> bool {
+        let paddings = [RsaPadding::Pkcs1, RsaPadding::Pss];
+        let mut own = paddings
+            .into_iter()
+            .map(|padding| self.pair.algorithm(padding));
+        own.any(|algorithm| algorithms.contains(&algorithm))
+    }
+
+    /// A short name of the key, for sessions that are bound to it.
+    pub fn fingerprint(&self) -> KeyFingerprint {
+        let hash = digest::digest(&digest::SHA256, self.thumbprint.as_str().as_bytes());
+        let half = hash.as_ref().first_chunk();
+        KeyFingerprint::new(half.copied().unwrap_or_default())
+    }
+
+    /// The claims as a JWT of the type `dpop+jwt` with the public key in its header (RFC 9449 section
+    /// 4.2).
+    pub(super) fn sign_proof(
+        &self,
+        claims: &Value,
+        padding: RsaPadding,
+    ) -> Result<String, SigningError> {
+        let algorithm = self.pair.algorithm(padding);
+        let jwk = self.pair.public_jwk();
+        let header = json!({"alg": algorithm.name(), "typ": "dpop+jwt", "jwk": jwk});
+        self.pair.sign_jwt(algorithm, &header, claims)
+    }
+
+    /// Signs `claims` as a JWT of the type `typ`. `padding` is that of an RSA key.
     pub(super) fn sign(
         &self,
         typ: &str,
         claims: &Value,
-        announced: Option<&[String]>,
+        padding: RsaPadding,
     ) -> Result<String, SigningError> {
-        let algorithm = self.pair.algorithm(announced);
+        let algorithm = self.pair.algorithm(padding);
         let mut header = json!({"alg": algorithm.name(), "kid": self.kid, "typ": typ});
         if let (Some(thumbprint), Some(members)) =
             (&self.certificate_thumbprint, header.as_object_mut())
         {
             members.insert("x5t#S256".to_owned(), thumbprint.as_str().into());
         }
-        let encoded = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
-        let input = format!("{}.{}", encoded(&header), encoded(claims));
-        let signature = self.pair.sign(algorithm, input.as_bytes())?;
-        Ok(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature)))
+        self.pair.sign_jwt(algorithm, &header, claims)
     }
 }
 
@@ -131,16 +181,28 @@ impl KeyPair {
             .or_else(|| ed25519().map(Self::Ed25519))
     }
 
-    /// The registered name `RS256` is the default of providers; FAPI 2.0 needs PS256.
-    fn algorithm(&self, announced: Option<&[String]>) -> Algorithm {
-        let offers_pss = announced.is_some_and(|names| names.iter().any(|name| name == "PS256"));
+    const fn algorithm(&self, padding: RsaPadding) -> Algorithm {
         match self {
-            Self::Rsa(_) if offers_pss => Algorithm::Ps256,
-            Self::Rsa(_) => Algorithm::Rs256,
+            Self::Rsa(_) => match padding {
+                RsaPadding::Pkcs1 => Algorithm::Rs256,
+                RsaPadding::Pss => Algorithm::Ps256,
+            },
             Self::P256(_) => Algorithm::Es256,
             Self::P384(_) => Algorithm::Es384,
             Self::Ed25519(_) => Algorithm::EdDsa,
         }
+    }
+
+    fn sign_jwt(
+        &self,
+        algorithm: Algorithm,
+        header: &Value,
+        claims: &Value,
+    ) -> Result<String, SigningError> {
+        let encoded = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+        let input = format!("{}.{}", encoded(header), encoded(claims));
+        let signature = self.sign(algorithm, input.as_bytes())?;
+        Ok(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
     fn sign(&self, algorithm: Algorithm, input: &[u8]) -> Result<Vec<u8>, SigningError> {
@@ -226,7 +288,8 @@ mod tests {
             now: Timestamp::from_secs(1000),
             jti: "j",
         };
-        let assertion = signed.sign(&claims, announced).unwrap();
+        let padding = RsaPadding::announced(announced);
+        let assertion = signed.sign(&claims, padding).unwrap();
         (
             assertion.to_string(),
             KeySet::parse(jwks.as_bytes()).unwrap(),

@@ -190,12 +190,13 @@ impl Metadata {
     }
 }
 
-/// The endpoints that get requests with client authentication.
-const CLIENT_ENDPOINTS: [&str; 4] = [
+/// The endpoints that get requests with the client's certificate.
+const CLIENT_ENDPOINTS: [&str; 5] = [
     "token_endpoint",
     "revocation_endpoint",
     "introspection_endpoint",
     "pushed_authorization_request_endpoint",
+    "userinfo_endpoint",
 ];
 
 fn mtls_aliases(

@@ -2,6 +2,7 @@
 //! and limits on time and size. It is the only one.
 
 mod build;
+mod response;
 
 use std::error::Error as _;
 use std::sync::{Arc, OnceLock};
@@ -9,8 +10,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT, AGE, AUTHORIZATION, CONTENT_TYPE, DATE, ETAG, HeaderName, IF_NONE_MATCH, LOCATION,
-    RETRY_AFTER,
+    ACCEPT, AGE, AUTHORIZATION, CONTENT_TYPE, DATE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH,
+    LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use reqwest::{Client, Method, RequestBuilder, Response};
 use tokio::sync::{Mutex, OnceCell};
@@ -28,8 +29,10 @@ use super::json;
 use crate::dns::Resolver;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::request_scope::{Dependency, record_call};
-use crate::types::oauth::ProviderName;
+use crate::types::oauth::{AccessToken, ProviderName};
 use crate::types::time::{Clock, Timestamp};
+
+pub(super) use response::ProviderResponse;
 
 /// Maximum idle time of a pooled connection. If the provider closes a connection just as it is
 /// reused, it is unknown whether a token request was processed.
@@ -38,8 +41,8 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_millis(1500);
 /// The most client certificates with a client of their own.
 const MAX_IDENTITIES: usize = 64;
 
-/// The longest error of a response that is shown, in characters.
-const MAX_ERROR: usize = 300;
+const DPOP: HeaderName = HeaderName::from_static("dpop");
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// The media type of forms.
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -84,9 +87,20 @@ pub(super) struct FormRequest<'f> {
     pub(super) url: &'f Url,
     pub(super) form: &'f [(&'f str, &'f str)],
     pub(super) authorization: Option<&'f str>,
+    /// A proof of possession (RFC 9449).
+    pub(super) dpop: Option<&'f str>,
     /// The client certificate.
     pub(super) identity: Option<&'f Arc<TlsIdentity>>,
     pub(super) timeout: Duration,
+}
+
+/// An access token in a request, as a bearer token or with a proof of possession (RFC 9449 section 7.1).
+#[derive(Clone, Copy)]
+pub(super) struct TokenHeaders<'t> {
+    pub(super) access_token: &'t AccessToken,
+    pub(super) dpop: Option<&'t str>,
+    /// The client certificate, which the token may be bound to (RFC 8705 section 3).
+    pub(super) identity: Option<&'t Arc<TlsIdentity>>,
 }
 
 /// A request with its own method, headers or media type.
@@ -106,22 +120,6 @@ pub(super) enum Payload<'c> {
     Form(&'c [(&'c str, &'c str)]),
     /// `application/json`.
     Json(String),
-}
-
-/// A complete response with any status.
-pub(super) struct ProviderResponse {
-    pub(super) endpoint: Endpoint,
-    /// See [`displayed_url`].
-    pub(super) url: String,
-    pub(super) status: u16,
-    /// `Retry-After` (RFC 9110 section 10.2.3), not limited.
-    pub(super) retry_after: Option<Duration>,
-    /// `Location`, if it is text.
-    pub(super) location: Option<String>,
-    /// `ETag`, if it is text.
-    pub(super) etag: Option<String>,
-    /// May contain tokens, so it is zeroized.
-    pub(super) body: Zeroizing<Vec<u8>>,
 }
 
 impl Http {
@@ -175,18 +173,30 @@ impl Http {
         self.send(endpoint, url, request).await
     }
 
-    /// Sends a GET request with a bearer token.
-    pub(super) async fn get_as_bearer(
+    /// Sends a GET request with an access token.
+    pub(super) async fn get_with_token(
         &self,
         endpoint: Endpoint,
         url: &Url,
-        token: &str,
+        token: TokenHeaders<'_>,
     ) -> Result<ProviderResponse, ProviderError> {
-        let request = self
-            .client(endpoint, url)
-            .await?
-            .get(url.clone())
-            .bearer_auth(token);
+        let client = match token.identity {
+            Some(identity) => self.identified_client(endpoint, url, identity).await?,
+            None => self.client(endpoint, url).await?.clone(),
+        };
+        let mut request = client.get(url.clone());
+        let scheme = match token.dpop {
+            None => "Bearer",
+            Some(proof) => {
+                request = request.header(DPOP, proof);
+                "DPoP"
+            }
+        };
+        let value = Zeroizing::new(format!("{scheme} {}", token.access_token.expose()));
+        let mut value = HeaderValue::from_str(&value)
+            .map_err(|_| ProviderError::Setup("an access token is no header value".to_owned()))?;
+        value.set_sensitive(true);
+        let request = request.header(AUTHORIZATION, value);
         self.send(endpoint, url, request).await
     }
 
@@ -205,6 +215,9 @@ impl Http {
         let mut request = request.body(encoded(form.form));
         if let Some(value) = form.authorization {
             request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(proof) = form.dpop {
+            request = request.header(DPOP, proof);
         }
         self.send(endpoint, url, request).await
     }
@@ -320,6 +333,8 @@ impl Http {
         };
         let location = text(LOCATION);
         let etag = text(ETAG);
+        let dpop_nonce = text(DPOP_NONCE);
+        let challenge = text(WWW_AUTHENTICATE);
         let body = self.read(endpoint, url, response).await?;
         Ok(ProviderResponse {
             endpoint,
@@ -328,6 +343,8 @@ impl Http {
             retry_after,
             location,
             etag,
+            dpop_nonce,
+            challenge,
             body,
         })
     }
@@ -405,33 +422,6 @@ impl Http {
                 tracing::info!(%provider, seconds_ahead = seconds, leeway, "provider_clock_agrees");
             }
             None => {}
-        }
-    }
-}
-
-impl ProviderResponse {
-    /// The body of a 200 response.
-    ///
-    /// # Errors
-    /// Any other status.
-    pub(super) fn ok(self) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
-        if self.status == 200 {
-            return Ok(self.body);
-        }
-        Err(self.unexpected_status())
-    }
-
-    /// The error of this response.
-    pub(super) fn unexpected_status(self) -> ProviderError {
-        let body = json::object(&self.body).unwrap_or_default();
-        let texts = ["error", "error_description"].map(|name| body.get(name)?.as_str());
-        let texts: Vec<&str> = texts.into_iter().flatten().collect();
-        let error = json::printable(&texts.join(": "), MAX_ERROR);
-        ProviderError::Status {
-            endpoint: self.endpoint,
-            url: self.url,
-            status: self.status,
-            error: Some(error).filter(|error| !error.is_empty()),
         }
     }
 }
@@ -567,6 +557,7 @@ mod tests {
                 url: &url,
                 form: &[("a", "b")],
                 authorization: None,
+                dpop: None,
                 identity: None,
                 timeout,
             })

@@ -23,6 +23,8 @@ pub mod dialect;
 pub mod discovery;
 pub mod document;
 pub mod dpop;
+mod dpop_client;
+mod dpop_nonces;
 pub mod endpoints;
 pub mod error;
 pub mod forward_proxy;
@@ -56,6 +58,7 @@ pub use client_auth::{
 pub use client_key::{ClientKey, ParseClientKeyError};
 pub use crypto::install_crypto;
 pub use dialect::Dialect;
+pub use dpop_client::DpopKeys;
 pub use error::{ProviderError, TokenRejected};
 pub use provider::Provider;
 pub use settings::ProviderSettings;

@@ -8,11 +8,14 @@
 mod call_outcome;
 mod client_requests;
 mod documents;
+mod dpop;
 mod probe;
 mod pushed_authorization;
 mod reachability;
 mod request_object;
 mod requests;
+mod signing;
+mod userinfo;
 mod verification;
 
 use std::sync::Arc;
@@ -22,6 +25,7 @@ use super::cached::{Cached, MinInterval};
 use super::circuit_breaker::CircuitBreaker;
 use super::discovery::Metadata;
 use super::document::LastCopy;
+use super::dpop_nonces::DpopNonces;
 use super::error::ProviderError;
 use super::fusionauth::tenants::VerifiedTenants;
 use super::http::Http;
@@ -34,6 +38,8 @@ use crate::types::time::{Clock, Timestamp};
 use reachability::Reachability;
 
 pub use self::probe::{AuthorizationProbe, Rejected};
+pub use self::requests::BoundRefreshToken;
+pub use self::userinfo::UserinfoRequest;
 pub use self::verification::{Audience, LOGOUT_TOKEN_MAX_AGE};
 
 /// Initial delay between attempts to fetch documents of an unavailable provider. It doubles with
@@ -53,6 +59,7 @@ pub struct Provider {
     metadata_copy: LastCopy,
     keys_copy: LastCopy,
     tenants: VerifiedTenants,
+    dpop_nonces: DpopNonces,
     /// For refreshes of sessions.
     breaker: CircuitBreaker,
     /// For refreshes with plain tokens, which may be invented.
@@ -99,6 +106,7 @@ impl Provider {
             metadata_copy: LastCopy::default(),
             keys_copy: LastCopy::default(),
             tenants: VerifiedTenants::default(),
+            dpop_nonces: DpopNonces::default(),
             breaker: CircuitBreaker::default(),
             plain_breaker: CircuitBreaker::default(),
             reachability: Reachability::default(),

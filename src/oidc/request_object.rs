@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::client_key::{ClientKey, SigningError};
+use super::client_key::{ClientKey, RsaPadding, SigningError};
 use crate::types::oauth::{ClientId, Issuer};
 use crate::types::time::Timestamp;
 
@@ -41,13 +41,13 @@ pub(super) struct RequestObject<'r> {
 }
 
 impl RequestObject<'_> {
-    /// Signs it. `announced` are the algorithms that the provider accepts.
+    /// Signs it.
     pub(super) fn sign(
         &self,
         key: &ClientKey,
-        announced: Option<&[String]>,
+        padding: RsaPadding,
     ) -> Result<String, SigningError> {
-        key.sign(TYPE, &Value::Object(self.claims()), announced)
+        key.sign(TYPE, &Value::Object(self.claims()), padding)
     }
 
     fn claims(&self) -> Map<String, Value> {
@@ -129,7 +129,7 @@ mod tests {
             jti: "j",
             parameters: &parameters,
         };
-        let signed = object.sign(&key, None).unwrap();
+        let signed = object.sign(&key, RsaPadding::Pkcs1).unwrap();
         let jwks = json!({"keys": [key.public_jwk()]}).to_string();
         let jws = Jws::parse(&signed, &[Algorithm::Es256]).unwrap();
         let verified = jws

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::error::ProviderError;
 use super::http::ProviderResponse;
 use super::json;
-use crate::types::oauth::{AccessToken, IdToken, ProviderSid, RefreshToken};
+use crate::types::oauth::{AccessToken, IdToken, KeyFingerprint, ProviderSid, RefreshToken};
 use serde_json::{Map, Value};
 
 /// Maximum token lifetime: ten years. Longer ones are capped.
@@ -32,6 +32,8 @@ pub struct TokenResponse {
     /// `refresh_token_id`, with FusionAuth only: the identifier of the refresh token and its
     /// successors.
     pub refresh_token_id: Option<ProviderSid>,
+    /// The client's key that the tokens are bound to (RFC 9449).
+    pub dpop_key: Option<KeyFingerprint>,
 }
 
 /// `token_type`, compared case-insensitively.
@@ -220,6 +222,7 @@ fn read_tokens(response: &Map<String, Value>) -> Result<TokenResponse, TokenErro
         id_token: token("id_token", "`id_token` is not a string")?.map(IdToken::new),
         scope: scope(response.get("scope"))?,
         refresh_token_id: None,
+        dpop_key: None,
     })
 }
 

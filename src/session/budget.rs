@@ -223,6 +223,7 @@ mod tests {
             provider_sid: None,
             login: LoginClaims::default(),
             device: Default::default(),
+            dpop_key: None,
         };
         Grant {
             jwt,

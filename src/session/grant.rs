@@ -9,7 +9,7 @@ use super::jwt::{PackedJwt, SessionJwt};
 use super::seal::Purpose;
 use crate::identity::authentication::UserAuthentication;
 use crate::types::oauth::{
-    Generation, IdToken, Nonce, ProviderSid, RefreshToken, SessionId, Subject,
+    Generation, IdToken, KeyFingerprint, Nonce, ProviderSid, RefreshToken, SessionId, Subject,
 };
 use crate::types::time::Timestamp;
 
@@ -46,6 +46,8 @@ pub struct RefreshGrant {
     pub login: LoginClaims,
     /// The device that the session is bound to.
     pub device: DeviceBinding,
+    /// The client's key that the provider's tokens are bound to (RFC 9449).
+    pub dpop_key: Option<KeyFingerprint>,
 }
 
 impl RefreshGrant {

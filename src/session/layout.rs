@@ -38,6 +38,8 @@ struct RefreshAppended {
     login: LoginClaims,
     #[serde(deserialize_with = "absent_is_default")]
     device: DeviceBinding,
+    #[serde(deserialize_with = "absent_is_default")]
+    dpop_key: Option<KeyFingerprint>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -171,6 +173,7 @@ impl RefreshGrant {
             provider_sid: self.provider_sid,
             login: self.login,
             device: self.device,
+            dpop_key: self.dpop_key,
         };
         (fields, appended)
     }
@@ -187,6 +190,7 @@ impl RefreshGrant {
             provider_sid: appended.provider_sid,
             login: appended.login,
             device: appended.device,
+            dpop_key: appended.dpop_key,
         }
     }
 }
@@ -381,6 +385,7 @@ mod tests {
                 issued_at: Some(at(2)),
             },
             device: DeviceBinding::Pending,
+            dpop_key: Some(KeyFingerprint::new([7; 16])),
         };
         Grant {
             jwt,
@@ -427,6 +432,7 @@ mod tests {
         let refresh_beside = RefreshGrant {
             login: LoginClaims::default(),
             device: DeviceBinding::Unbound,
+            dpop_key: None,
             ..grant.refresh.clone().unwrap()
         };
         let refresh_alone = RefreshGrant {
@@ -476,6 +482,7 @@ mod tests {
             provider_sid,
             LoginClaims::default(),
             DeviceBinding::Pending,
+            None::<KeyFingerprint>,
             7_u8,
         );
         let read: RefreshAppended = decoded(&encoded(&next_version));

@@ -328,7 +328,7 @@ pub enum SessionStatus {
     /// A session that may be used.
     Live(LiveSession),
     /// A session whose JWT must be refreshed first.
-    NeedsRefresh(NeedsRefresh),
+    NeedsRefresh(Box<NeedsRefresh>),
 }
 
 /// A session whose JWT must be refreshed before it may be used.
@@ -438,11 +438,11 @@ pub fn validate(
                 in_grace: false,
             })
         }
-        (session, Some(refresh)) => SessionStatus::NeedsRefresh(NeedsRefresh {
+        (session, Some(refresh)) => SessionStatus::NeedsRefresh(Box::new(NeedsRefresh {
             refresh,
             activity,
             session,
-        }),
+        })),
         (_, None) => SessionStatus::None(NoSessionReason::Expired),
     }
 }

@@ -160,7 +160,7 @@ pub(crate) fn write_files(config: &mut Table, folder: &Path, pem: &[String; 2]) 
         match value {
             Value::String(name) if key == "file" => write_list(name, folder),
             Value::String(name) if key.ends_with("_file") => write_file(key, name, folder, pem),
-            Value::Array(names) if key == "key_files" => {
+            Value::Array(names) if key.ends_with("key_files") => {
                 for name in names {
                     if let Value::String(name) = name {
                         write_file(key, name, folder, pem);
@@ -210,6 +210,7 @@ fn write_file(
     let path = folder.join(&*name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let text = match key {
+        "dpop_key_files" => rcgen::KeyPair::generate().unwrap().serialize_pem(),
         "key_files" if name.starts_with("assertion") => private_key.clone(),
         "key_files" => SealingKey::generate().unwrap().to_text().to_string(),
         "key_file" | "upstream_key_file" | "client_key_file" | "request_object_key_file" => {

@@ -1,6 +1,6 @@
 //! Names of protocols, formats and single fields, which are no codes of Doorward's.
 
-pub(crate) const PROTOCOL_NAMES: [&str; 138] = [
+pub(crate) const PROTOCOL_NAMES: [&str; 140] = [
     "absent_is_default",
     "access_denied",
     "access_token",
@@ -37,6 +37,8 @@ pub(crate) const PROTOCOL_NAMES: [&str; 138] = [
     "decision_listen",
     "device_bound",
     "device_token",
+    "dpop_jkt",
+    "dpop_signing_alg_values_supported",
     "email_not_verified",
     "email_verified",
     "end_session_endpoint",

@@ -137,6 +137,8 @@ mod rolling_restart;
 #[cfg(test)]
 mod routes;
 #[cfg(test)]
+mod sender_constrained;
+#[cfg(test)]
 mod service_manager;
 #[cfg(test)]
 mod session_list;

@@ -104,6 +104,7 @@ fn refresh(tokens: Tokens) -> RefreshGrant {
         provider_sid: None,
         login: LoginClaims::default(),
         device: Default::default(),
+        dpop_key: None,
     }
 }
 

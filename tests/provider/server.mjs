@@ -12,6 +12,8 @@
 //   require_par        true: authorization requests must be pushed
 //   Request objects and signed responses are accepted; clients require them by their metadata.
 //   resources          the accepted `resource` values, of which each request must have one (with "jwt" access tokens)
+//   thin_id_tokens     true: claims are at the UserInfo endpoint only
+//   dpop_nonce         true: DPoP proofs must have a nonce
 //   tls                { cert, key, ca }: it serves https; `ca` is the authority of client certificates
 //   client_auth_methods  the accepted methods (default: those of the package)
 //   fixed_host         true: the endpoints are at the issuer's address, whatever host is requested
@@ -100,7 +102,7 @@ server.listen(0, '127.0.0.1', () => {
       groups: ['groups', 'roles'],
     },
     scopes: ['openid', 'offline_access', 'email', 'profile', 'groups'],
-    conformIdTokenClaims: false,
+    conformIdTokenClaims: options.thin_id_tokens === true,
     httpOptions: () => ({ agent: appsAgent }),
     pkce: { required: () => true, methods: ['S256'] },
     rotateRefreshToken: true,
@@ -119,7 +121,7 @@ server.listen(0, '127.0.0.1', () => {
       revocation: { enabled: true },
       introspection: { enabled: true },
       clientCredentials: { enabled: true },
-      dPoP: { enabled: true },
+      dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => options.dpop_nonce === true },
       backchannelLogout: { enabled: true },
       requestObjects: { request: true, requestUri: false, mode: 'strict' },
       jwtResponseModes: { enabled: true },

@@ -19,6 +19,7 @@ use crate::auth::refresh::tokens;
 use crate::auth::revocation::replication::RevocationReplicator;
 use crate::auth::session::stream::StreamActivity;
 use crate::auth::session_validity::{SessionValidity, key_of_jwt};
+use crate::oidc::provider::BoundRefreshToken;
 use crate::oidc::token::{TokenError, TokenResponse};
 use crate::policy::native::{Native, Throttle, Tokens};
 use crate::policy::native_request::RefreshRequest;
@@ -175,7 +176,11 @@ impl NativeRefresh {
             let sid = context.new_session_id().await;
             let sid = sid
                 .map_err(|error| NativeFailure::Unavailable(Unavailable::of_store(error.code())))?;
-            let response = match app.provider.refresh_plain(&app.client, &token).await {
+            let response = match app
+                .provider
+                .refresh_plain(&app.client, BoundRefreshToken::unbound(&token))
+                .await
+            {
                 Ok(response) => response,
                 Err(error @ TokenError::GrantRejected { .. }) => {
                     tracing::info!(app = %app.app.name, code = error.code(), %error, url = app.provider.refresh_url(), "refresh_rejected");

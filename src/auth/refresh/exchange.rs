@@ -24,13 +24,14 @@ use crate::auth::refresh::rotation::{Rotation, TokenStatus};
 use crate::auth::refresh::rotations::{ClaimedRotation, Rotations, StoredRotation};
 use crate::auth::refresh::tokens::{self, GrantError, is_usable, is_valid, stale_grant};
 use crate::auth::revocation::replication::RevocationReplicator;
+use crate::oidc::provider::BoundRefreshToken;
 use crate::oidc::settings::OnStoreOutage;
 use crate::oidc::token::{TokenError, TokenResponse};
 use crate::session::grant::{Grant, RefreshGrant};
 use crate::session::jwt::SessionJwt;
 use crate::session::validity::NoSessionReason;
 use crate::store::StoreError;
-use crate::types::oauth::{Generation, RefreshToken};
+use crate::types::oauth::Generation;
 use crate::types::time::Timestamp;
 
 /// Poll interval and timeout while another replica holds the lease.
@@ -278,7 +279,7 @@ impl RefreshExchange {
     }
 
     async fn send(&self, app: &Arc<AppAuth>, attempt: RefreshAttempt) -> Renewal {
-        let called = self.call(app, &attempt.used.token, attempt.lease.as_ref());
+        let called = self.call(app, &attempt.used, attempt.lease.as_ref());
         let refreshed = match called.await {
             Ok(Ok(response)) => return self.accept(app, response, attempt).await,
             Ok(Err(TokenError::GrantRejected {
@@ -338,7 +339,7 @@ impl RefreshExchange {
     async fn call(
         &self,
         app: &AppAuth,
-        token: &RefreshToken,
+        used: &RefreshGrant,
         lease: Option<&Lease>,
     ) -> Result<Result<TokenResponse, TokenError>, StoreError> {
         let ensure_lease = async || match lease {
@@ -350,6 +351,10 @@ impl RefreshExchange {
                 "the lease was lost before the refresh token was sent".to_owned(),
             ));
         }
+        let token = BoundRefreshToken {
+            token: &used.token,
+            dpop_key: used.dpop_key.as_ref(),
+        };
         let first = app.provider.refresh(&app.client, token).await;
         let Err(TokenError::OutcomeUnknown(error)) = &first else {
             return Ok(first);

@@ -7,9 +7,10 @@ use tokio::time::timeout;
 
 use crate::auth::app::{AppAuth, Userinfo};
 use crate::identity::kept_claims::{NewTokens, UserinfoResult, kept_claims, missing};
+use crate::oidc::provider::UserinfoRequest;
 use crate::oidc::{ProviderError, VerifiedToken};
 use crate::session::jwt::SessionJwt;
-use crate::types::oauth::{AccessToken, Subject};
+use crate::types::oauth::{AccessToken, KeyFingerprint, Subject};
 use crate::types::time::Timestamp;
 
 /// How long a refresh waits for the UserInfo endpoint: requests wait for the refresh.
@@ -29,6 +30,8 @@ pub(in crate::auth) struct IdentitySources<'s> {
     pub(in crate::auth) jwt: Option<&'s VerifiedToken>,
     pub(in crate::auth) id_token: Option<&'s VerifiedToken>,
     pub(in crate::auth) access_token: &'s AccessToken,
+    /// The client's key that it is bound to.
+    pub(in crate::auth) dpop_key: Option<&'s KeyFingerprint>,
     pub(in crate::auth) subject: &'s Subject,
     /// `None` at a login.
     pub(in crate::auth) previous: Option<&'s SessionJwt>,
@@ -89,7 +92,12 @@ async fn fetch_userinfo(
     if app.settings.userinfo == Userinfo::Never || !is_offered {
         return UserinfoResult::NotRequested;
     }
-    let call = app.provider.userinfo(sources.access_token, sources.subject);
+    let call = app.provider.userinfo(UserinfoRequest {
+        client: &app.client,
+        access_token: sources.access_token,
+        dpop_key: sources.dpop_key,
+        subject: sources.subject,
+    });
     let answer = match sources.previous {
         None => Ok(call.await),
         Some(_) => timeout(REFRESH_TIMEOUT, call).await,

@@ -14,7 +14,7 @@ use crate::session::device_binding::DeviceBinding;
 use crate::session::grant::{Grant, LoginClaims, RefreshGrant};
 use crate::session::jwt::{PackedJwt, SessionJwt};
 use crate::types::oauth::{
-    AccessToken, Generation, Nonce, ProviderSid, RefreshToken, SessionId, Subject,
+    AccessToken, Generation, KeyFingerprint, Nonce, ProviderSid, RefreshToken, SessionId, Subject,
 };
 use crate::types::time::Timestamp;
 
@@ -165,6 +165,7 @@ pub(in crate::auth) async fn of_login(
             jwt: Some(&jwt),
             id_token: verified_id.as_ref(),
             access_token: &response.access_token,
+            dpop_key: response.dpop_key.as_ref(),
             subject: jwt.subject(),
             previous: None,
         },
@@ -190,6 +191,7 @@ pub(in crate::auth) async fn of_login(
             .unwrap_or_default(),
         // Set when the session is given to a browser.
         device: DeviceBinding::Unbound,
+        dpop_key: response.dpop_key,
     };
     let jwt = session_jwt(&jwt, &response, built, &session, now)?;
     let refresh = response
@@ -238,6 +240,7 @@ pub(in crate::auth) async fn of_refresh(
             jwt: jwt.as_ref(),
             id_token: verified_id.as_ref(),
             access_token: &response.access_token,
+            dpop_key: response.dpop_key.as_ref(),
             subject: &used.subject,
             previous: old,
         },
@@ -263,6 +266,7 @@ pub(in crate::auth) async fn of_refresh(
         device: used
             .device
             .after_refresh(app.app.device_binding.as_ref(), used.started_at, now),
+        dpop_key: response.dpop_key,
     };
     let jwt = match &jwt {
         Some(jwt) => SessionJwt {
@@ -375,6 +379,7 @@ struct SessionState {
     login: LoginClaims,
     authentication: UserAuthentication,
     device: DeviceBinding,
+    dpop_key: Option<KeyFingerprint>,
 }
 
 impl SessionState {
@@ -390,6 +395,7 @@ impl SessionState {
             provider_sid: self.provider_sid.clone(),
             login: self.login.clone(),
             device: self.device.clone(),
+            dpop_key: self.dpop_key,
         }
     }
 }

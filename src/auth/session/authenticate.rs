@@ -192,7 +192,7 @@ impl SessionAuthenticator {
                     now,
                 };
                 // Boxed: rare, and its future is large.
-                Box::pin(self.outage_grace.authenticate(request, stale)).await
+                Box::pin(self.outage_grace.authenticate(request, *stale)).await
             }
         };
         let authentication = gate.recheck(authentication);

@@ -284,5 +284,6 @@ fn used(generation: Generation) -> RefreshGrant {
         provider_sid: None,
         login: LoginClaims::default(),
         device: Default::default(),
+        dpop_key: None,
     }
 }

@@ -35,6 +35,7 @@ pub(super) fn check(
         is_valid
     });
     let token_endpoint_auth_method = client_auth::check(raw, at, folder);
+    let dpop_keys = client_key::of_tokens(raw, at, folder);
     let request_object_key = client_key::of_request_objects(raw, at, folder);
     let scopes = scopes(raw.scopes.take(), &at.key("scopes"));
     let resources = resources(raw, at);
@@ -50,6 +51,7 @@ pub(super) fn check(
     settings.extra_authorization_params = extra_authorization_params;
     settings.resources = resources;
     settings.response_mode = raw.response_mode.unwrap_or(settings.response_mode);
+    settings.dpop_keys = dpop_keys;
     settings.request_object_key = request_object_key;
     settings.pushed_authorization = raw
         .pushed_authorization

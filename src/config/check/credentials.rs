@@ -12,6 +12,7 @@ use super::super::raw::RawApp;
 use super::super::raw_credentials::RawUpstreamBasicAuth;
 use super::super::raw_routes::RawRoute;
 use super::super::report::{Location, quoted};
+use super::client_key;
 use super::headers::folded;
 use crate::oidc::{ClientSettings, SessionTokenSource};
 use crate::policy::app::PassedToken;
@@ -107,6 +108,7 @@ pub(super) fn check(
     let access_token = access_token.map(|field| {
         let at = at.key("dangerously_pass_access_token");
         check_source(SessionTokenSource::Access, context, &at);
+        client_key::check_unbound(context.clients, &at);
         token_field(field.header(), context, &at)
     });
     let id_token = id_token.map(|field| {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::raw::RawNative;
 use super::super::report::Location;
-use super::{nonzero, web_origins};
+use super::{client_key, nonzero, web_origins};
 use crate::oidc::{ClientSettings, SessionTokenSource};
 use crate::policy::login_providers::ProviderIndex;
 use crate::policy::native::{Native, Throttle, Tokens};
@@ -99,6 +99,10 @@ pub(super) fn check(
             "the owner and the reuse of plain refresh tokens are unknown",
             "keep tokens sealed, or let apps refresh at the token endpoint",
         );
+    }
+    if plain {
+        let clients = client.as_slice();
+        client_key::check_unbound(clients, &at.key("dangerously_plain_tokens"));
     }
     let client_id = raw
         .client_id

@@ -4,8 +4,8 @@ use super::super::keywords::AccessTokenField;
 use super::super::raw_credentials::RawTokenExchange;
 use super::super::report::{Location, quoted};
 use super::credentials::{CheckedCredentials, CredentialContext, token_field};
-use super::elements;
 use super::server::{bounded, size};
+use super::{client_key, elements};
 use crate::oidc::SessionTokenSource;
 use crate::policy::app::PassedToken;
 use crate::policy::token_exchange::TokenExchangePolicy;
@@ -25,6 +25,7 @@ pub(super) fn check(
             "remove `dangerously_pass_…` and `upstream_…`, or this table",
         );
     }
+    client_key::check_unbound(context.clients, at);
     let audience = at.required(
         "audience",
         raw.audience,

@@ -12,6 +12,7 @@ use url::Url;
 use super::sender::{SenderCheck, SignatureKey};
 use super::*;
 use crate::oidc::algorithm::Algorithm;
+use crate::oidc::provider::BoundRefreshToken;
 use crate::oidc::testing::{FakeProvider, ReceivedRequest, Reply, Signer, jwks};
 use crate::oidc::token::{Revoked, TokenError, TokenResponse};
 use crate::oidc::{ClientAuth, ClientSettings};
@@ -90,7 +91,10 @@ impl TestProvider {
 
     async fn refresh(&self) -> Result<TokenResponse, TokenError> {
         self.provider
-            .refresh(&self.client, &RefreshToken::new("r&t"))
+            .refresh(
+                &self.client,
+                BoundRefreshToken::unbound(&RefreshToken::new("r&t")),
+            )
             .await
     }
 

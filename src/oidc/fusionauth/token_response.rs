@@ -81,6 +81,7 @@ pub(in crate::oidc) fn parse_jwt_refresh(
                 id_token: None,
                 scope: None,
                 refresh_token_id: text(Some(response), "refreshTokenId").map(ProviderSid::new),
+                dpop_key: None,
             })
         }
         400 | 404 if is_fusionauth_error(body) => Err(grant_rejected(status, response.as_ref())),

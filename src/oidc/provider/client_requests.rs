@@ -3,22 +3,22 @@
 use std::path::Path;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::io::AsyncReadExt as _;
 use url::Url;
 use zeroize::Zeroizing;
 
 use super::Provider;
+use super::dpop::ProvenRequest;
+use super::signing::random_jti;
 use crate::oidc::client::ClientSettings;
 use crate::oidc::client_auth::{
     AssertionAudience, AssertionClaims, AssertionType, ClientAuth, ClientCredentials,
     SignedAssertion, is_jwt,
 };
+use crate::oidc::client_key::{ClientKey, RsaPadding};
 use crate::oidc::discovery::Metadata;
 use crate::oidc::error::{Endpoint, ProviderError};
 use crate::oidc::http::{FormRequest, ProviderResponse};
-use crate::types::time::Timestamp;
 
 /// The largest assertion in a file, in bytes.
 const MAX_ASSERTION: u64 = 16 * 1024;
@@ -29,15 +29,29 @@ pub(super) struct ClientRequest<'r> {
     pub(super) client: &'r ClientSettings,
     pub(super) url: &'r Url,
     pub(super) form: &'r [(&'r str, &'r str)],
+    /// The key that the tokens of the response are to be bound to.
+    pub(super) dpop_key: Option<&'r ClientKey>,
     pub(super) timeout: Duration,
 }
 
 impl Provider {
     /// Sends a form with client authentication. A client with a certificate is served at the alias of
-    /// the endpoint (RFC 8705 section 5), if there is one.
+    /// the endpoint (RFC 8705 section 5), if there is one. A request without the provider's DPoP nonce had
+    /// no effect, so it is sent once more with it.
     pub(super) async fn send_as_client(
         &self,
         request: ClientRequest<'_>,
+    ) -> Result<ProviderResponse, ProviderError> {
+        let response = self.send_once(&request).await?;
+        if request.dpop_key.is_some() && response.requires_dpop_nonce() {
+            return self.send_once(&request).await;
+        }
+        Ok(response)
+    }
+
+    async fn send_once(
+        &self,
+        request: &ClientRequest<'_>,
     ) -> Result<ProviderResponse, ProviderError> {
         let metadata = self.metadata().await?;
         let client = request.client;
@@ -46,16 +60,28 @@ impl Provider {
         let member = identity.and_then(|_| request.endpoint.client_member());
         let alias = member.and_then(|member| metadata.mtls_aliases.get(member));
         let authorization = credentials.authorization.as_ref();
-        self.http
-            .post(FormRequest {
-                endpoint: request.endpoint,
-                url: alias.unwrap_or(request.url),
-                form: &credentials.form(request.form),
-                authorization: authorization.map(|value| value.as_str()),
-                identity,
-                timeout: request.timeout,
+        let url = alias.unwrap_or(request.url);
+        let proof = request.dpop_key.map(|key| {
+            self.dpop_proof(&ProvenRequest {
+                key,
+                method: "POST",
+                url,
+                access_token: None,
             })
-            .await
+        });
+        let proof = proof.transpose()?;
+        let form = FormRequest {
+            endpoint: request.endpoint,
+            url,
+            form: &credentials.form(request.form),
+            authorization: authorization.map(|value| value.as_str()),
+            dpop: proof.as_deref(),
+            identity,
+            timeout: request.timeout,
+        };
+        let response = self.http.post(form).await?;
+        self.record_dpop_nonce(url, &response);
+        Ok(response)
     }
 
     /// The method by which a client authenticates, for messages.
@@ -113,28 +139,9 @@ impl Provider {
             jti: &jti,
         };
         let algorithms = metadata.announced.client_auth_algorithms.as_deref();
-        let assertion = signed.sign(&claims, algorithms);
+        let assertion = signed.sign(&claims, RsaPadding::announced(algorithms));
         assertion.map_err(|_| ProviderError::ClientKey("no signature"))
     }
-
-    /// The time by the provider's clock, as far as it is known.
-    pub(super) fn provider_time(&self) -> Timestamp {
-        let now = self.clock.now();
-        let skew = self.http.clock_skew().unwrap_or(0);
-        let span = Duration::from_secs(skew.unsigned_abs());
-        if skew < 0 {
-            now.minus(span)
-        } else {
-            now.plus(span)
-        }
-    }
-}
-
-/// A unique `jti`.
-pub(super) fn random_jti() -> Result<String, ProviderError> {
-    let mut random = [0; 16];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| ProviderError::ClientKey("no randomness"))?;
-    Ok(URL_SAFE_NO_PAD.encode(random))
 }
 
 /// Reads an assertion. The file is small, and replaced while it is in use.

@@ -220,6 +220,8 @@ mod tests {
             retry_after: None,
             location: Some(location.to_owned()).filter(|location| !location.is_empty()),
             etag: None,
+            dpop_nonce: None,
+            challenge: None,
             body: Zeroizing::new(body.as_bytes().to_vec()),
         };
         let url = |text| Url::parse(text).unwrap();

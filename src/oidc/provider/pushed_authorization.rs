@@ -58,6 +58,7 @@ impl Provider {
             client,
             url,
             form: &form,
+            dpop_key: None,
             timeout: self.settings.request_timeout,
         });
         let request_uri = request_uri(response.await?)?;

@@ -1,26 +1,45 @@
-//! Requests to the provider's token, revocation, userinfo and introspection endpoints.
+//! Requests to the provider's token, revocation and introspection endpoints.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
-use serde_json::{Map, Value};
-
 use super::Provider;
 use super::client_requests::ClientRequest;
+use super::dpop::bound_tokens;
 use super::verification::Audience;
 use crate::oidc::circuit_breaker::{Change, CircuitBreaker};
 use crate::oidc::client::ClientSettings;
+use crate::oidc::client_key::ClientKey;
+use crate::oidc::dpop_client::DpopKeys;
 use crate::oidc::error::{Endpoint, ProviderError, displayed_url};
 use crate::oidc::fusionauth::{self, RefreshBy};
 use crate::oidc::http::ProviderResponse;
 use crate::oidc::introspection::{self, Introspected};
-use crate::oidc::json;
 use crate::oidc::password::{PasswordError, refine_password_response};
 use crate::oidc::token::{Grant, Revoked, TokenError, TokenResponse, revocation_outcome};
 use crate::oidc::token_exchange::TokenExchangeRequest;
 use crate::types::oauth::{
-    AccessToken, AuthorizationCode, Password, PkceVerifier, RefreshToken, Subject,
+    AccessToken, AuthorizationCode, KeyFingerprint, Password, PkceVerifier, RefreshToken,
 };
+
+/// A refresh token with the client's key that it may be bound to (RFC 9449 section 5).
+#[derive(Clone, Copy, Debug)]
+pub struct BoundRefreshToken<'t> {
+    /// The token.
+    pub token: &'t RefreshToken,
+    /// The key. `None`: not known, or the token is not bound.
+    pub dpop_key: Option<&'t KeyFingerprint>,
+}
+
+impl<'t> BoundRefreshToken<'t> {
+    /// A token of which no key is known.
+    pub const fn unbound(token: &'t RefreshToken) -> Self {
+        Self {
+            token,
+            dpop_key: None,
+        }
+    }
+}
 
 impl Provider {
     /// The URL of token requests, for logs. Empty while the metadata are unknown.
@@ -60,7 +79,8 @@ impl Provider {
             ("code_verifier", verifier.expose()),
         ];
         let timeout = self.settings.request_timeout;
-        let response = self.token_request(Grant::Code, client, &form, timeout);
+        let key = client.dpop_keys.as_ref().map(DpopKeys::current);
+        let response = self.token_request(Grant::Code, client, key, &form, timeout);
         self.observed(response.await)
     }
 
@@ -73,7 +93,7 @@ impl Provider {
     pub async fn refresh(
         &self,
         client: &ClientSettings,
-        token: &RefreshToken,
+        token: BoundRefreshToken<'_>,
     ) -> Result<TokenResponse, TokenError> {
         self.refresh_within(&self.breaker, client, token).await
     }
@@ -86,7 +106,7 @@ impl Provider {
     pub async fn refresh_plain(
         &self,
         client: &ClientSettings,
-        token: &RefreshToken,
+        token: BoundRefreshToken<'_>,
     ) -> Result<TokenResponse, TokenError> {
         self.refresh_within(&self.plain_breaker, client, token)
             .await
@@ -96,14 +116,14 @@ impl Provider {
         &self,
         breaker: &CircuitBreaker,
         client: &ClientSettings,
-        token: &RefreshToken,
+        token: BoundRefreshToken<'_>,
     ) -> Result<TokenResponse, TokenError> {
         if !breaker.permits(self.clock.now()) {
             return Err(TokenError::Unreachable(ProviderError::CircuitOpen));
         }
         let refreshed = self.observed(self.send_refresh(client, token).await);
         let mut session = DefaultHasher::new();
-        token.expose().hash(&mut session);
+        token.token.expose().hash(&mut session);
         let responded = !matches!(
             refreshed,
             Err(TokenError::Unavailable { .. }
@@ -124,7 +144,7 @@ impl Provider {
     async fn send_refresh(
         &self,
         client: &ClientSettings,
-        token: &RefreshToken,
+        token: BoundRefreshToken<'_>,
     ) -> Result<TokenResponse, TokenError> {
         let timeout = self.settings.refresh_timeout;
         if let Some(fusionauth) = self
@@ -135,14 +155,16 @@ impl Provider {
         {
             let metadata = self.metadata().await.map_err(TokenError::Unreachable)?;
             return fusionauth
-                .refresh(&self.http, &metadata, token, timeout)
+                .refresh(&self.http, &metadata, token.token, timeout)
                 .await;
         }
         let form = [
             ("grant_type", "refresh_token"),
-            ("refresh_token", token.expose()),
+            ("refresh_token", token.token.expose()),
         ];
-        self.token_request(Grant::Refresh, client, &form, timeout)
+        let keys = client.dpop_keys.as_ref();
+        let key = keys.map(|keys| keys.bound(token.dpop_key));
+        self.token_request(Grant::Refresh, client, key, &form, timeout)
             .await
     }
 
@@ -175,15 +197,17 @@ impl Provider {
             ("password", password.expose()),
             ("scope", scope),
         ];
+        let key = client.dpop_keys.as_ref().map(DpopKeys::current);
         let response = self
-            .post_token(client, &form, self.settings.request_timeout)
+            .post_token(client, key, &form, self.settings.request_timeout)
             .await;
         let response = response.map_err(PasswordError::Failed)?;
         let parsed =
             self.settings
                 .dialect
                 .parse_response(Grant::Password, response.status, &response.body);
-        refine_password_response(parsed, &response.body)
+        let tokens = refine_password_response(parsed, &response.body)?;
+        bound_tokens(key, tokens).map_err(PasswordError::Failed)
     }
 
     /// Exchanges the token of a user for one of another audience (RFC 8693). One request, no retry.
@@ -197,7 +221,7 @@ impl Provider {
     ) -> Result<TokenResponse, TokenError> {
         let form = request.form();
         let timeout = self.settings.request_timeout;
-        let response = self.token_request(Grant::Exchange, client, &form, timeout);
+        let response = self.token_request(Grant::Exchange, client, None, &form, timeout);
         self.observed(response.await)
     }
 
@@ -236,50 +260,10 @@ impl Provider {
             client,
             url,
             form: &form,
+            dpop_key: None,
             timeout: self.settings.request_timeout,
         };
         revocation_outcome(self.send_as_client(request).await?)
-    }
-
-    /// Fetches the claims of the token's user (OpenID Connect Core section 5.3).
-    ///
-    /// # Errors
-    /// The provider has no such endpoint, the response is not JSON, or it is about another user
-    /// than `expected`.
-    pub async fn userinfo(
-        &self,
-        token: &AccessToken,
-        expected: &Subject,
-    ) -> Result<Map<String, Value>, ProviderError> {
-        self.observed(self.fetch_userinfo(token, expected).await)
-    }
-
-    async fn fetch_userinfo(
-        &self,
-        token: &AccessToken,
-        expected: &Subject,
-    ) -> Result<Map<String, Value>, ProviderError> {
-        let endpoint = Endpoint::UserInfo;
-        let metadata = self.metadata().await?;
-        let url = metadata
-            .userinfo_endpoint
-            .as_ref()
-            .ok_or(ProviderError::NotOffered { endpoint })?;
-        let body = self
-            .http
-            .get_as_bearer(endpoint, url, token.expose())
-            .await?
-            .ok()?;
-        let claims = json::object(&body).ok_or_else(|| ProviderError::NotJson {
-            endpoint,
-            url: displayed_url(url),
-        })?;
-        if claims.get("sub").and_then(Value::as_str) != Some(expected.as_str()) {
-            return Err(ProviderError::OtherSubject {
-                url: displayed_url(url),
-            });
-        }
-        Ok(claims)
     }
 
     /// Introspects an opaque access token (RFC 7662).
@@ -316,6 +300,7 @@ impl Provider {
             client,
             url: &url,
             form: &form,
+            dpop_key: None,
             timeout: self.settings.request_timeout,
         };
         let response = self.send_as_client(request).await?;
@@ -336,13 +321,15 @@ impl Provider {
         &self,
         grant: Grant,
         client: &ClientSettings,
+        key: Option<&ClientKey>,
         grant_form: &[(&str, &str)],
         timeout: Duration,
     ) -> Result<TokenResponse, TokenError> {
-        let response = self.post_token(client, grant_form, timeout).await?;
+        let response = self.post_token(client, key, grant_form, timeout).await?;
         self.settings
             .dialect
             .parse_response(grant, response.status, &response.body)
+            .and_then(|tokens| bound_tokens(key, tokens))
             .map_err(|error| error.with_retry_after(response.retry_after))
             .map_err(|error| error.with_client_auth(self.client_auth_method(client)))
     }
@@ -350,6 +337,7 @@ impl Provider {
     async fn post_token(
         &self,
         client: &ClientSettings,
+        dpop_key: Option<&ClientKey>,
         grant_form: &[(&str, &str)],
         timeout: Duration,
     ) -> Result<ProviderResponse, TokenError> {
@@ -367,6 +355,7 @@ impl Provider {
             client,
             url: &metadata.token_endpoint,
             form: &form,
+            dpop_key,
             timeout,
         };
         Ok(self.send_as_client(request).await?)

@@ -3,6 +3,7 @@
 mod client_auth;
 mod clock;
 mod documents;
+mod dpop;
 mod pushed_authorization;
 mod reaching;
 mod request_objects;
@@ -121,7 +122,10 @@ impl TestProvider {
 
     async fn refresh(&self) -> Result<TokenResponse, TokenError> {
         self.provider
-            .refresh(&self.client(), &RefreshToken::new("rt"))
+            .refresh(
+                &self.client(),
+                BoundRefreshToken::unbound(&RefreshToken::new("rt")),
+            )
             .await
     }
 }

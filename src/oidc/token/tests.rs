@@ -259,6 +259,8 @@ fn revocation_outcome_distinguishes_results() {
             retry_after: None,
             location: None,
             etag: None,
+            dpop_nonce: None,
+            challenge: None,
             body: Zeroizing::new(body.as_bytes().to_vec()),
         })
     };

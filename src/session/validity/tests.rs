@@ -74,6 +74,7 @@ fn refresh(sid: &str, generation: Generation) -> RefreshGrant {
         provider_sid: None,
         login: LoginClaims::default(),
         device: Default::default(),
+        dpop_key: None,
     }
 }
 
@@ -147,7 +148,7 @@ fn validate_refresh_token_only_needs_refresh() {
     };
     assert!(matches!(
         validate(presented, at(1), &LIMITS, &CONTEXT),
-        SessionStatus::NeedsRefresh(NeedsRefresh { session: None, .. })
+        SessionStatus::NeedsRefresh(stale) if stale.session.is_none()
     ));
 }
 

@@ -15,7 +15,10 @@ fn with_auth(test: &TestProvider, token_auth: ClientAuth) -> ClientSettings {
 
 async fn refresh(test: &TestProvider, client: &ClientSettings) -> Result<(), TokenError> {
     let token = RefreshToken::new("rt");
-    test.provider.refresh(client, &token).await.map(|_| ())
+    test.provider
+        .refresh(client, BoundRefreshToken::unbound(&token))
+        .await
+        .map(|_| ())
 }
 
 fn announcing(test: &TestProvider, member: &'static str, value: Value) {

@@ -107,7 +107,8 @@ async fn resources_are_in_token_requests() {
         .map(str::to_owned)
         .into();
     let token = RefreshToken::new("rt");
-    test.provider.refresh(&client, &token).await.unwrap();
+    let token = BoundRefreshToken::unbound(&token);
+    test.provider.refresh(&client, token).await.unwrap();
     let body = test.server.last("/token").body;
     let expected = "resource=https%3A%2F%2Fa.example&resource=https%3A%2F%2Fb.example";
     assert!(body.contains(expected), "{body}");

@@ -113,7 +113,10 @@ async fn invented_tokens_do_not_open_the_circuit_of_sessions() {
     let client = test.client();
     for number in 0..6 {
         let token = RefreshToken::new(format!("junk{number}"));
-        let refreshed = test.provider.refresh_plain(&client, &token).await;
+        let refreshed = test
+            .provider
+            .refresh_plain(&client, BoundRefreshToken::unbound(&token))
+            .await;
         let code = if number < 5 {
             "provider_unavailable"
         } else {
@@ -180,7 +183,11 @@ async fn redirects_are_not_followed() {
             _ => {
                 let result = test
                     .provider
-                    .userinfo(&AccessToken::new("at"), &Subject::new("alice"))
+                    .userinfo(userinfo(
+                        &test.client(),
+                        &AccessToken::new("at"),
+                        &Subject::new("alice"),
+                    ))
                     .await;
                 assert_eq!(result.unwrap_err().code(), "provider_status");
             }
@@ -214,7 +221,10 @@ async fn unreachable_provider_received_nothing() {
         Url::parse("https://a.example/cb").unwrap(),
     );
     let error = provider
-        .refresh(&client, &RefreshToken::new("rt"))
+        .refresh(
+            &client,
+            BoundRefreshToken::unbound(&RefreshToken::new("rt")),
+        )
         .await
         .unwrap_err();
     assert!(matches!(&error, TokenError::Unreachable(_)), "{error}");
@@ -241,7 +251,7 @@ async fn userinfo_requires_the_same_subject() {
     let alice = Subject::new("alice");
     assert_eq!(
         test.provider
-            .userinfo(&token, &alice)
+            .userinfo(userinfo(&test.client(), &token, &alice))
             .await
             .unwrap()
             .get("email")
@@ -268,7 +278,7 @@ async fn userinfo_requires_the_same_subject() {
         test.on("/userinfo", move || Reply::Json(200, String::from(body)));
         assert_eq!(
             test.provider
-                .userinfo(&token, &alice)
+                .userinfo(userinfo(&test.client(), &token, &alice))
                 .await
                 .unwrap_err()
                 .code(),
@@ -336,9 +346,9 @@ async fn every_request_future_is_send() {
     let verifier = PkceVerifier::from_entropy([0; 32]);
     let alice = Subject::new("alice");
     spawnable(&provider.exchange_code(&client, code, verifier));
-    spawnable(&provider.refresh(&client, &refresh));
+    spawnable(&provider.refresh(&client, BoundRefreshToken::unbound(&refresh)));
     spawnable(&provider.revoke(&client, &refresh));
-    spawnable(&provider.userinfo(&access, &alice));
+    spawnable(&provider.userinfo(userinfo(&client, &access, &alice)));
     spawnable(&provider.verify_access_token(&client, &access));
     spawnable(&provider.verify_id_token(&client, &id, IdTokenExpectation::default()));
     assert_eq!(
@@ -346,4 +356,17 @@ async fn every_request_future_is_send() {
         0,
         "a request was sent before the future was polled"
     );
+}
+
+fn userinfo<'r>(
+    client: &'r ClientSettings,
+    access_token: &'r AccessToken,
+    subject: &'r Subject,
+) -> UserinfoRequest<'r> {
+    UserinfoRequest {
+        client,
+        access_token,
+        dpop_key: None,
+        subject,
+    }
 }

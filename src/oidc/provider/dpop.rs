@@ -1,0 +1,65 @@
+//! Proofs of possession in requests to the provider (RFC 9449).
+
+use url::Url;
+
+use super::Provider;
+use super::signing::random_jti;
+use crate::oidc::client_key::{ClientKey, RsaPadding};
+use crate::oidc::dpop_client::ProofClaims;
+use crate::oidc::error::ProviderError;
+use crate::oidc::http::ProviderResponse;
+use crate::oidc::token::{TokenError, TokenResponse, TokenType};
+use crate::types::oauth::AccessToken;
+
+/// A request that gets a proof.
+pub(super) struct ProvenRequest<'r> {
+    pub(super) key: &'r ClientKey,
+    pub(super) method: &'static str,
+    /// Where it is sent.
+    pub(super) url: &'r Url,
+    pub(super) access_token: Option<&'r AccessToken>,
+}
+
+impl Provider {
+    /// A proof for one request, with the last nonce of its origin.
+    pub(super) fn dpop_proof(&self, request: &ProvenRequest<'_>) -> Result<String, ProviderError> {
+        let metadata = self.known_metadata();
+        let announced = metadata.as_ref().map(|known| &known.announced);
+        let algorithms = announced.and_then(|announced| announced.dpop_algorithms.as_deref());
+        let nonce = self.dpop_nonces.get(request.url);
+        let claims = ProofClaims {
+            method: request.method,
+            url: &self.settings.endpoints.published(request.url),
+            now: self.provider_time(),
+            jti: &random_jti()?,
+            nonce: nonce.as_deref(),
+            access_token: request.access_token,
+        };
+        let proof = claims.sign(request.key, RsaPadding::announced(algorithms));
+        proof.map_err(|_| ProviderError::ClientKey("no signature"))
+    }
+
+    /// Remembers the nonce of a response for later requests to its origin.
+    pub(super) fn record_dpop_nonce(&self, url: &Url, response: &ProviderResponse) {
+        if let Some(nonce) = &response.dpop_nonce {
+            self.dpop_nonces.set(url, nonce);
+        }
+    }
+}
+
+/// The tokens of a response, if they are bound to the key of its request (section 5).
+pub(super) fn bound_tokens(
+    key: Option<&ClientKey>,
+    response: TokenResponse,
+) -> Result<TokenResponse, TokenError> {
+    match (key, response.token_type) {
+        (None, _) => Ok(response),
+        (Some(key), TokenType::DPoP) => Ok(TokenResponse {
+            dpop_key: Some(key.fingerprint()),
+            ..response
+        }),
+        (Some(_), TokenType::Bearer) => Err(TokenError::BadResponse(
+            "`token_type` is not `DPoP`, so the tokens are not bound to the client's key",
+        )),
+    }
+}
