@@ -10,7 +10,8 @@ use crate::auth::session_list::ClientDetail;
 use crate::oidc::fusionauth::RefreshBy;
 use crate::oidc::settings::OnStoreOutage;
 use crate::oidc::{
-    AssertionAudience, AssertionType, PushedAuthorization, ResponseMode, SessionTokenSource,
+    AssertionAudience, AssertionType, PushedAuthorization, ResponseMode, SecurityProfile,
+    SessionTokenSource,
 };
 use crate::policy::client_address::ForwardedHeader;
 use crate::telemetry::log::LogFormat;
@@ -63,6 +64,9 @@ keywords! {
 }
 keywords! { PushedAuthorization { "when-required" => WhenRequired, "always" => Always, } }
 keywords! { AssertionType { "jwt-bearer" => JwtBearer, "jwt-spiffe" => JwtSpiffe, } }
+keywords! {
+    SecurityProfile { "fapi2" => Fapi2, "fapi2-message-signing" => Fapi2MessageSigning, }
+}
 keywords! { Userinfo { "when-needed" => WhenNeeded, "never" => Never, } }
 keywords! { OnReuse { "end-session" => EndSession, "refuse" => Refuse, } }
 keywords! { RevocationMode { "fail-open" => FailOpen, "fail-closed" => FailClosed, } }

@@ -436,7 +436,8 @@ mod tests {
             let elsewhere = |key: &str| match path {
                 ["providers", "login"] => {
                     let is_comment = REFERENCE.contains(&format!("\n# {key} = "));
-                    FUSIONAUTH_KEYS.contains(&key) || key == "jwks_file" && is_comment
+                    FUSIONAUTH_KEYS.contains(&key)
+                        || matches!(key, "jwks_file" | "profile") && is_comment
                 }
                 ["apps", "wiki", "registrations", "login"] => {
                     key == "client_secret" || CLIENT_KEYS.contains(&key)

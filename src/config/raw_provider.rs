@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::keywords::{ProviderKind, WebhookSignature};
 use super::values::{HumanDuration, List};
+use crate::oidc::SecurityProfile;
 use crate::oidc::fusionauth::RefreshBy;
 use crate::oidc::settings::OnStoreOutage;
 
@@ -32,6 +33,7 @@ pub(super) struct RawProvider {
     pub(super) metadata_file_max_age: Option<HumanDuration>,
     pub(super) proxy: Option<RawProxy>,
     pub(super) kind: Option<ProviderKind>,
+    pub(super) profile: Option<SecurityProfile>,
     pub(super) ca_file: Option<String>,
     pub(super) algorithms: Option<List<String>>,
     pub(super) request_timeout: Option<HumanDuration>,

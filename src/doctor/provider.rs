@@ -1,6 +1,8 @@
 //! Examination of a provider: discovery, keys, algorithms, PKCE, logout, clock, and the version of a
 //! FusionAuth.
 
+mod profile;
+
 use std::sync::Arc;
 
 use super::connection::TlsFault;
@@ -121,6 +123,9 @@ fn judge_metadata(settings: &ProviderSettings, metadata: &Metadata, findings: &m
         judge_pkce(&metadata.announced, findings);
         if settings.dialect.fusionauth().is_none() {
             judge_logout(metadata, findings);
+        }
+        if let Some(profile) = settings.profile {
+            profile::judge(profile, metadata, findings);
         }
     }
     if settings.on_store_outage == OnStoreOutage::LocalLease {

@@ -33,6 +33,8 @@ pub struct Announced {
     pub response_algorithms: Option<Vec<String>>,
     /// `code_challenge_methods_supported`.
     pub code_challenge_methods: Option<Vec<String>>,
+    /// Whether `tls_client_certificate_bound_access_tokens` is true (RFC 8705 section 3.3).
+    pub certificate_bound_tokens: bool,
     /// Whether `backchannel_logout_supported` is true.
     pub backchannel_logout: bool,
 }
@@ -52,6 +54,8 @@ impl Announced {
             response_modes: list("response_modes_supported"),
             response_algorithms: list("authorization_signing_alg_values_supported"),
             code_challenge_methods: list("code_challenge_methods_supported"),
+            certificate_bound_tokens: document.get("tls_client_certificate_bound_access_tokens")
+                == Some(&Value::Bool(true)),
             backchannel_logout: document.get("backchannel_logout_supported")
                 == Some(&Value::Bool(true)),
         }

@@ -41,6 +41,7 @@ pub mod password;
 pub mod presented_token;
 pub mod provider;
 mod request_object;
+mod security_profile;
 pub mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -61,6 +62,7 @@ pub use dialect::Dialect;
 pub use dpop_client::DpopKeys;
 pub use error::{ProviderError, TokenRejected};
 pub use provider::Provider;
+pub use security_profile::SecurityProfile;
 pub use settings::ProviderSettings;
 pub use token_exchange::{SubjectTokenKind, TokenExchangeRequest};
 pub use verified::VerifiedToken;

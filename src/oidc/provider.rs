@@ -129,6 +129,11 @@ impl Provider {
         self.metadata.current()
     }
 
+    /// Whether every authorization response must have `iss` (RFC 9207).
+    pub fn requires_iss(&self, metadata: &Metadata) -> bool {
+        metadata.authorization_response_iss_parameter_supported || self.settings.profile.is_some()
+    }
+
     /// The keys, if they were fetched or restored.
     pub fn keys(&self) -> Option<Arc<KeySet>> {
         self.keys.current()

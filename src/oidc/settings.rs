@@ -12,6 +12,7 @@ use super::document::DocumentFile;
 use super::endpoints::EndpointSettings;
 use super::forward_proxy::ForwardProxy;
 use super::http::HttpSettings;
+use super::security_profile::SecurityProfile;
 use crate::identity::claims::UnverifiedClaims;
 use crate::types::oauth::{Issuer, ProviderName};
 
@@ -22,6 +23,8 @@ pub struct ProviderSettings {
     pub name: ProviderName,
     /// How it differs from the standards.
     pub dialect: Dialect,
+    /// The security profile that its clients follow.
+    pub profile: Option<SecurityProfile>,
     /// The expected `iss`. With FusionAuth it need not be a URL, so [`Self::discovery_url`] is
     /// separate.
     pub issuer: Issuer,
@@ -87,6 +90,7 @@ impl ProviderSettings {
         Self {
             name,
             dialect: Dialect::Standard,
+            profile: None,
             issuer,
             discovery_url,
             endpoints: EndpointSettings::default(),

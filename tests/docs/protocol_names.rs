@@ -1,6 +1,6 @@
 //! Names of protocols, formats and single fields, which are no codes of Doorward's.
 
-pub(crate) const PROTOCOL_NAMES: [&str; 140] = [
+pub(crate) const PROTOCOL_NAMES: [&str; 141] = [
     "absent_is_default",
     "access_denied",
     "access_token",
@@ -127,6 +127,7 @@ pub(crate) const PROTOCOL_NAMES: [&str; 140] = [
     "target_hash",
     "temporarily_unavailable",
     "tls_client_auth",
+    "tls_client_certificate_bound_access_tokens",
     "token_claims",
     "token_endpoint",
     "token_endpoint_auth_methods_supported",

@@ -36,6 +36,8 @@ pub(crate) struct Method {
     pub(crate) lines: String,
     pub(crate) files: Vec<(&'static str, String)>,
     pub(crate) session_jwt: &'static str,
+    /// Lines in `[providers.login]`.
+    pub(crate) provider_lines: String,
 }
 
 impl Method {
@@ -46,6 +48,7 @@ impl Method {
             lines: lines.to_owned(),
             files: Vec::new(),
             session_jwt: "access",
+            provider_lines: String::new(),
         }
     }
 
@@ -85,10 +88,10 @@ key_files = ["doorward.key"]
 [providers.login]
 issuer = "{}"
 ca_file = "ca.pem"
+{}
 
 [apps.store]
 provider = "login"
-{}
 public_url = "{STORE}"
 upstream = "{}"
 client_id = "store"
@@ -97,6 +100,7 @@ session_jwt = "{}"
 {}
 "#,
                 provider.issuer(),
+                self.provider_lines,
                 backend.url(),
                 self.session_jwt,
                 self.lines,

@@ -68,6 +68,8 @@ mod explanations;
 #[cfg(test)]
 mod fairness;
 #[cfg(test)]
+mod fapi;
+#[cfg(test)]
 mod frontchannel_logout;
 #[cfg(test)]
 #[cfg(feature = "demo")]

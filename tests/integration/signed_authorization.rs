@@ -60,6 +60,24 @@ async fn signed_responses_in_each_mode() {
     assert_eq!((page.status(), page.url.as_str()), (200, CART), "{page}");
 }
 
+#[tokio::test]
+async fn posted_responses_at_a_login_host() {
+    for mode in ["form_post", "form_post.jwt"] {
+        let mut method = signing(&format!("response_mode = \"{mode}\""));
+        method.provider_lines = "login_url = \"http://signin.localhost\"".to_owned();
+        let callback = "http://signin.localhost/.doorward/callback";
+        method.client["redirect_uris"] = serde_json::json!([callback]);
+        let mut running = Running::start(&method, &Authority::fresh());
+        let form = running.browser.visit(CART).await;
+        let login = [("username", "alice"), ("password", "alice")];
+        let posted = running.browser.submit(&form, &login).await;
+        let page = running.browser.submit(&posted, &[]).await;
+        assert_eq!((page.status(), page.url.as_str()), (200, CART), "{page}");
+        let hosts = page.hosts();
+        assert!(hosts.contains(&"signin.localhost"), "{hosts:?}");
+    }
+}
+
 /// A signed response that the browser has not brought to Doorward yet, and its claims.
 struct Intercepted {
     callback: Url,

@@ -14,6 +14,8 @@
 //   resources          the accepted `resource` values, of which each request must have one (with "jwt" access tokens)
 //   thin_id_tokens     true: claims are at the UserInfo endpoint only
 //   dpop_nonce         true: DPoP proofs must have a nonce
+//   jarm               false: there are no signed responses
+//   fapi               "2.0": FAPI 2.0 is required
 //   tls                { cert, key, ca }: it serves https; `ca` is the authority of client certificates
 //   client_auth_methods  the accepted methods (default: those of the package)
 //   fixed_host         true: the endpoints are at the issuer's address, whatever host is requested
@@ -123,8 +125,9 @@ server.listen(0, '127.0.0.1', () => {
       clientCredentials: { enabled: true },
       dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => options.dpop_nonce === true },
       backchannelLogout: { enabled: true },
+      ...(options.fapi && { fapi: { enabled: true, profile: options.fapi } }),
       requestObjects: { request: true, requestUri: false, mode: 'strict' },
-      jwtResponseModes: { enabled: true },
+      jwtResponseModes: { enabled: options.jarm !== false },
       pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: options.require_par === true },
       mTLS: {
         enabled: Boolean(options.tls),

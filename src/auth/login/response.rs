@@ -22,7 +22,7 @@ pub(in crate::auth) async fn of_callback(
     let response = response.ok_or(LoginFailure::StateInvalid)?;
     let provider = Arc::clone(&app.provider);
     let Some(token) = signed_response(&response)? else {
-        let requires_iss = metadata.authorization_response_iss_parameter_supported;
+        let requires_iss = provider.requires_iss(&metadata);
         let issuer = &provider.settings().issuer;
         return Ok(Callback::parse(&response, issuer, requires_iss)?);
     };

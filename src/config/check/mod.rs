@@ -38,6 +38,7 @@ mod routes;
 mod rule_advice;
 mod rule_lists;
 mod rules;
+mod security_profile;
 mod server;
 mod session;
 mod session_list;
@@ -117,6 +118,8 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
         apps.extend(app);
     }
     for app in &mut apps {
+        let at = root.key("apps").key(app.policy.name.as_str());
+        security_profile::check_app(app, &providers, &at);
         app.policy.optional_endpoints.sessions = session_list.has_page;
         registrations::offer_posted_callback(app);
         fusionauth::offer_webhooks(app, &providers);

@@ -8,10 +8,12 @@ use super::super::raw::{List, RawProvider};
 use super::super::report::{Location, did_you_mean, quoted};
 use super::{
     check_name, elements, fusionauth, nonzero, provider_endpoints, provider_proxy, provider_url,
+    security_profile,
 };
 use crate::identity::claims::UnverifiedClaims;
 use crate::oidc::Algorithm;
 use crate::oidc::ProviderSettings;
+use crate::oidc::SecurityProfile;
 use crate::oidc::settings::OnStoreOutage;
 use crate::types::oauth::{Issuer, ProviderName};
 
@@ -85,6 +87,9 @@ pub(super) fn check(
         .algorithms
         .map(|list| algorithms(list, &at.key("algorithms")));
 
+    let permitted = raw.profile.map(|_| SecurityProfile::ALGORITHMS.to_vec());
+    let algorithms = algorithms.or(permitted);
+
     let name = ProviderName::new(name);
     let issuer = issuer?;
     let mut settings = match discovery_url {
@@ -118,6 +123,7 @@ pub(super) fn check(
     settings.document_file = document_file;
     settings.ca_certificates = ca.map_or(Some(Vec::new()), |ca| Some(ca?.certificates))?;
     settings.algorithms = algorithms.unwrap_or(settings.algorithms);
+    security_profile::check_provider(raw.profile, &mut settings, at);
     settings.leeway = leeway.unwrap_or(settings.leeway);
     settings.request_timeout = request_timeout.unwrap_or(settings.request_timeout);
     settings.refresh_timeout = refresh_timeout.unwrap_or(settings.refresh_timeout);

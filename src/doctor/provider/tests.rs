@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::doctor::testing::found;
+use crate::oidc::SecurityProfile;
 use crate::oidc::discovery::PlainHttp;
 use crate::oidc::error::Endpoint;
 use crate::types::oauth::{Issuer, ProviderName};
@@ -208,5 +209,61 @@ fn old_fusionauth_is_a_warning() {
     ] {
         let found = found(|findings| judge_fusionauth(&version, &announced(pkce), findings));
         assert_eq!(found.concat(), expected, "{version:?} {pkce:?}");
+    }
+}
+
+#[test]
+fn what_a_profile_requires_and_the_provider_lacks_is_named() {
+    let mut settings = settings(&SecurityProfile::ALGORITHMS);
+    let complete = json!({
+        "pushed_authorization_request_endpoint": "https://login.example.com/par",
+        "authorization_response_iss_parameter_supported": true,
+        "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+        "dpop_signing_alg_values_supported": ["ES256"],
+        "request_object_signing_alg_values_supported": ["PS256"],
+        "response_modes_supported": ["query", "jwt"],
+    });
+    for (member, profile, lacks) in [
+        ("", SecurityProfile::Fapi2MessageSigning, false),
+        (
+            "pushed_authorization_request_endpoint",
+            SecurityProfile::Fapi2,
+            true,
+        ),
+        (
+            "authorization_response_iss_parameter_supported",
+            SecurityProfile::Fapi2,
+            true,
+        ),
+        (
+            "token_endpoint_auth_methods_supported",
+            SecurityProfile::Fapi2,
+            true,
+        ),
+        (
+            "dpop_signing_alg_values_supported",
+            SecurityProfile::Fapi2,
+            true,
+        ),
+        ("response_modes_supported", SecurityProfile::Fapi2, false),
+        (
+            "response_modes_supported",
+            SecurityProfile::Fapi2MessageSigning,
+            true,
+        ),
+        (
+            "request_object_signing_alg_values_supported",
+            SecurityProfile::Fapi2MessageSigning,
+            true,
+        ),
+    ] {
+        settings.profile = Some(profile);
+        let mut members = complete.clone();
+        members.as_object_mut().unwrap().remove(member);
+        let found = found(|findings| judge_metadata(&settings, &metadata(&members), findings));
+        let named = found
+            .iter()
+            .any(|found| found.contains("profile_not_supported"));
+        assert_eq!(named, lacks, "{member} {profile:?} {found:?}");
     }
 }

@@ -15,7 +15,7 @@ use crate::oidc::client_auth::{
     AssertionAudience, AssertionClaims, AssertionType, ClientAuth, ClientCredentials,
     SignedAssertion, is_jwt,
 };
-use crate::oidc::client_key::{ClientKey, RsaPadding};
+use crate::oidc::client_key::ClientKey;
 use crate::oidc::discovery::Metadata;
 use crate::oidc::error::{Endpoint, ProviderError};
 use crate::oidc::http::{FormRequest, ProviderResponse};
@@ -139,7 +139,7 @@ impl Provider {
             jti: &jti,
         };
         let algorithms = metadata.announced.client_auth_algorithms.as_deref();
-        let assertion = signed.sign(&claims, RsaPadding::announced(algorithms));
+        let assertion = signed.sign(&claims, self.rsa_padding(algorithms));
         assertion.map_err(|_| ProviderError::ClientKey("no signature"))
     }
 }

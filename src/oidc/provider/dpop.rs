@@ -4,7 +4,7 @@ use url::Url;
 
 use super::Provider;
 use super::signing::random_jti;
-use crate::oidc::client_key::{ClientKey, RsaPadding};
+use crate::oidc::client_key::ClientKey;
 use crate::oidc::dpop_client::ProofClaims;
 use crate::oidc::error::ProviderError;
 use crate::oidc::http::ProviderResponse;
@@ -35,7 +35,7 @@ impl Provider {
             nonce: nonce.as_deref(),
             access_token: request.access_token,
         };
-        let proof = claims.sign(request.key, RsaPadding::announced(algorithms));
+        let proof = claims.sign(request.key, self.rsa_padding(algorithms));
         proof.map_err(|_| ProviderError::ClientKey("no signature"))
     }
 

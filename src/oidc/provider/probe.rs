@@ -86,7 +86,7 @@ impl Provider {
         let callback = match signed_response(&query) {
             Ok(Some(token)) => self.verify_authorization_response(&token).await,
             Ok(None) => {
-                let is_required = metadata.authorization_response_iss_parameter_supported;
+                let is_required = self.requires_iss(&metadata);
                 Callback::parse(&query, &self.settings.issuer, is_required)
             }
             Err(error) => Err(error),

@@ -6,7 +6,6 @@ use super::Provider;
 use super::signing::random_jti;
 use crate::oidc::authorize::with_parameters;
 use crate::oidc::client::ClientSettings;
-use crate::oidc::client_key::RsaPadding;
 use crate::oidc::discovery::Metadata;
 use crate::oidc::error::ProviderError;
 use crate::oidc::request_object::RequestObject;
@@ -37,7 +36,7 @@ impl Provider {
             parameters: &parameters,
         };
         let announced = metadata.announced.request_object_algorithms.as_deref();
-        let signed = object.sign(key, RsaPadding::announced(announced));
+        let signed = object.sign(key, self.rsa_padding(announced));
         let signed = signed.map_err(|_| ProviderError::ClientKey("no signature"))?;
         let repeated = parameters
             .iter()

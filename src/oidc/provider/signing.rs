@@ -1,4 +1,4 @@
-//! What the JWTs that a client signs have in common: their time and their `jti`.
+//! What the JWTs that a client signs have in common: their time, their `jti` and the padding of RSA.
 
 use std::time::Duration;
 
@@ -6,10 +6,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Provider;
+use crate::oidc::client_key::RsaPadding;
 use crate::oidc::error::ProviderError;
 use crate::types::time::Timestamp;
 
 impl Provider {
+    /// How RSA keys sign, if the provider announces these algorithms. The profile permits PS256 only.
+    pub(super) fn rsa_padding(&self, announced: Option<&[String]>) -> RsaPadding {
+        match self.settings.profile {
+            Some(_) => RsaPadding::Pss,
+            None => RsaPadding::announced(announced),
+        }
+    }
+
     /// The time by the provider's clock, as far as it is known.
     pub(super) fn provider_time(&self) -> Timestamp {
         let now = self.clock.now();

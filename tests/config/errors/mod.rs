@@ -53,6 +53,7 @@ mod pages;
 mod provider;
 mod routes;
 mod rules;
+mod security_profile;
 mod server;
 mod session;
 mod store;
