@@ -6,6 +6,7 @@ use crate::support::browser::Browser;
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::journey::cookie;
 
+mod conformance;
 mod discovery;
 mod login;
 mod refresh;
