@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::client_stream::ClientStream;
 use super::connection_context::{ConnectionContext, Handler};
 use super::deadlines::ReadPhase;
+use super::extended_connect::{TooManyTunnels, TunnelAdmission, in_http2_form};
 use super::streams::{StreamProgress, StreamTracker, TrackedBody, TrackedSocket};
 use super::unsent::{CountedBody, UnsentData};
 use super::write_buffer::BufferedSocket;
@@ -66,6 +67,12 @@ pub(super) async fn serve<S, H>(
     let handler = Arc::clone(&context.handler);
     let streams = StreamTracker::new(settings, &context.metrics, stream.deadlines());
     stream.set_state(Arc::new(streams.clone()));
+    let tunnels = Arc::new(TunnelAdmission {
+        registry: context.registry.clone(),
+        client: stream.slot().client(),
+        max_per_client: settings.max_connections_per_client,
+        streams: streams.clone(),
+    });
     let unsent = UnsentData::new(&context.bytes, stream.slot().client());
     let window = if stream.slot().is_small() {
         SMALL_WINDOW
@@ -75,11 +82,20 @@ pub(super) async fn serve<S, H>(
     let socket = BufferedSocket::new(TrackedSocket::new(stream, &streams), &unsent);
     let max_fields = settings.max_header_count;
     let max_pending_resets = settings.max_http2_streams.max(MIN_PENDING_RESETS);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let (handler, unsent) = (Arc::clone(&handler), unsent.clone());
+        let tunnels = Arc::clone(&tunnels);
         // Boxed, because hyper and the executor move the future, which is several KiB.
         Box::pin(async move {
-            let response = handle(request, info, max_fields, &*handler).await;
+            let response = match tunnels.admit(&mut request) {
+                Ok(()) => handle(request, info, max_fields, &*handler).await,
+                Err(TooManyTunnels) => reject(
+                    &*handler,
+                    info,
+                    "client_connections",
+                    StatusCode::TOO_MANY_REQUESTS,
+                ),
+            };
             let unsent = unsent.of_response(&response);
             let progress = StreamProgress::current();
             Ok::<_, Infallible>(
@@ -95,7 +111,8 @@ pub(super) async fn serve<S, H>(
         .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(usize::try_from(max_pending_resets).ok())
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)
-        .max_send_buf_size(MAX_SEND_BUFFER);
+        .max_send_buf_size(MAX_SEND_BUFFER)
+        .enable_connect_protocol();
     let mut connection = pin!(builder.serve_connection(TokioIo::new(socket.share()), service));
 
     let quiet_after = tokio::select! {
@@ -146,19 +163,20 @@ async fn handle<H: Handler>(
     handler: &H,
 ) -> Response<Body> {
     if exceeds_field_limit(request.headers(), max_fields) {
-        // As hyper responds over HTTP/1.1, without a page.
-        handler.rejected(
+        return reject(
+            handler,
             info,
             "header_too_large",
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         );
-        let mut rejection = Response::new(Body::empty());
-        *rejection.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        return rejection;
     }
     let is_head = *request.method() == Method::HEAD;
+    let is_connect = *request.method() == Method::CONNECT;
     let request = request.map(|body| Body::streamed(body).over_http2());
     let mut response = handler.handle(request, info).await;
+    if is_connect {
+        in_http2_form(&mut response);
+    }
     // A response to HEAD has no body (RFC 9110 section 9.3.2). Over HTTP/1.1 hyper omits it.
     if is_head && !response.body().is_end_stream() {
         if let (Some(length), false) = (
@@ -172,6 +190,19 @@ async fn handle<H: Handler>(
         *response.body_mut() = Body::empty();
     }
     response
+}
+
+/// Responds as hyper does over HTTP/1.1, without a page.
+fn reject<H: Handler>(
+    handler: &H,
+    info: ConnectionInfo,
+    reason: &'static str,
+    status: StatusCode,
+) -> Response<Body> {
+    handler.rejected(info, reason, status);
+    let mut rejection = Response::new(Body::empty());
+    *rejection.status_mut() = status;
+    rejection
 }
 
 fn exceeds_field_limit(headers: &HeaderMap, max: usize) -> bool {

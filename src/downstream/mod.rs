@@ -9,6 +9,7 @@ mod connection_registry;
 mod deadline_timer;
 mod deadlines;
 mod drain;
+mod extended_connect;
 mod half_close;
 mod handshake;
 mod http1;

@@ -4,8 +4,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,13 +14,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::connection_registry::Evictable;
+use super::connection_registry::{Evictable, RegisteredConnection};
 use super::deadlines::Deadlines;
 use super::reset_budget::ResetBudget;
 use super::settings::ListenerSettings;
 use super::unsent::{CountedBody, UnsentBytes};
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::BodyError;
+use crate::types::extended_connect::ExtendedConnect;
 
 tokio::task_local! {
     /// The progress of the stream that runs in this task.
@@ -144,8 +145,16 @@ where
     F::Output: Send,
 {
     fn execute(&self, stream: F) {
-        let progress = Arc::new(StreamProgress::new(Some(Arc::clone(&self.0.deadlines))));
-        let open = OpenStream::new(Arc::clone(&self.0), Arc::clone(&progress));
+        // hyper sends the data of a tunnel in another task, which that of its stream spawns.
+        let (progress, is_tunnel) = match STREAM.try_with(Arc::clone) {
+            Ok(progress) => (progress, true),
+            Err(_) => {
+                let deadlines = Arc::clone(&self.0.deadlines);
+                (Arc::new(StreamProgress::new(Some(deadlines))), false)
+            }
+        };
+        progress.pending_since.store(0, Ordering::Relaxed);
+        let open = OpenStream::new(Arc::clone(&self.0), Arc::clone(&progress), is_tunnel);
         tokio::spawn(STREAM.scope(Arc::clone(&progress), async move {
             tokio::select! {
                 biased;
@@ -237,14 +246,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedSocket<S> {
 struct OpenStream {
     shared: Arc<Shared>,
     progress: Arc<StreamProgress>,
+    /// Whether its task sends the data of a tunnel.
+    is_tunnel: bool,
 }
 
 impl OpenStream {
-    fn new(shared: Arc<Shared>, progress: Arc<StreamProgress>) -> Self {
+    fn new(shared: Arc<Shared>, progress: Arc<StreamProgress>, is_tunnel: bool) -> Self {
         shared.open.fetch_add(1, Ordering::Relaxed);
         shared.had_stream.store(true, Ordering::Relaxed);
         shared.metrics.http2_streams.inc();
-        Self { shared, progress }
+        Self {
+            shared,
+            progress,
+            is_tunnel,
+        }
     }
 }
 
@@ -255,15 +270,27 @@ impl Drop for OpenStream {
         shared.open.fetch_sub(1, Ordering::Relaxed);
         shared.metrics.http2_streams.dec();
         let progress = &self.progress;
+        if self.is_tunnel
+            && let Some(tunnel) = progress.tunnel.get()
+        {
+            tunnel.connect.close();
+        }
         if progress.complete.load(Ordering::Relaxed) {
             shared.reset_budget.completed();
         } else if progress.has_head.load(Ordering::Relaxed) {
-            // Only the client can end a streaming response, so a reset there is normal, and costs
-            // no more than a complete response.
+            // Only the client can end a streaming response or a tunnel, so a reset there is normal,
+            // and costs no more than a complete response.
         } else if shared.reset_budget.cancelled(shared.now()) {
             shared.reset_flood.notify_one();
         }
     }
+}
+
+/// A stream that is or becomes a tunnel. It counts as a connection of its client, as it would over
+/// HTTP/1.1: each has a connection to the app.
+pub(super) struct TunnelStream {
+    pub(super) connect: ExtendedConnect,
+    pub(super) _registration: RegisteredConnection,
 }
 
 /// Progress of one stream's response.
@@ -279,6 +306,8 @@ pub(super) struct StreamProgress {
     has_stalled: AtomicBool,
     /// The deadlines of the connection's socket.
     deadlines: Option<Arc<Deadlines>>,
+    /// Set if the stream requests a tunnel.
+    tunnel: OnceLock<TunnelStream>,
 }
 
 impl StreamProgress {
@@ -290,7 +319,14 @@ impl StreamProgress {
             complete: AtomicBool::new(false),
             has_stalled: AtomicBool::new(false),
             deadlines,
+            tunnel: OnceLock::new(),
         }
+    }
+
+    /// Marks the stream as one that requests a tunnel.
+    pub(super) fn set_tunnel(&self, tunnel: TunnelStream) {
+        // A stream has one request.
+        let _ = self.tunnel.set(tunnel);
     }
 
     /// Whether the client accepted no data for too long, on this stream or on the connection.

@@ -3,6 +3,7 @@
 mod balance;
 mod client_certificates;
 mod drain;
+mod extended_connect;
 mod framing;
 mod hibernation;
 mod http2;

@@ -1,11 +1,14 @@
 //! Canonical form: brings an HTTP/2 request into the form of an HTTP/1.1 request (RFC 9113 section
 //! 8.3), so that later stages handle one form only. Requests that have no such form are rejected.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_KEY, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use super::request_info::{InvalidRequest, check_method};
+use crate::types::extended_connect::{ExtendedConnect, WEBSOCKET};
 
 /// Connection-specific headers. A request with one is malformed (RFC 9113 section 8.2.2).
 static OF_THE_CONNECTION: [HeaderName; 5] = [
@@ -22,12 +25,20 @@ static OF_THE_CONNECTION: [HeaderName; 5] = [
 ///
 /// # Errors
 /// [`InvalidRequest`]: no host or several, a user name in the host, a scheme other than `http` and
-/// `https`, or different lengths.
+/// `https`, different lengths, or an extended CONNECT for another protocol than WebSocket.
 pub fn canonical(parts: &mut Parts) -> Result<(), InvalidRequest> {
     if parts.version != Version::HTTP_2 {
         return Ok(());
     }
-    check_method(&parts.method)?;
+    let connect = parts.extensions.get::<ExtendedConnect>();
+    let is_websocket = match connect.map(ExtendedConnect::is_websocket) {
+        Some(false) => return Err(InvalidRequest::Protocol),
+        Some(true) => true,
+        None => false,
+    };
+    if !is_websocket {
+        check_method(&parts.method)?;
+    }
     trim(&mut parts.headers);
     let te_is_more = parts
         .headers
@@ -43,7 +54,25 @@ pub fn canonical(parts: &mut Parts) -> Result<(), InvalidRequest> {
     }
     set_host(parts)?;
     unify_length(&mut parts.headers)?;
+    if is_websocket {
+        set_upgrade(parts);
+    }
     Ok(())
+}
+
+/// Whether a request in canonical form is a WebSocket handshake over HTTP/2.
+pub fn is_http2_websocket(parts: &Parts) -> bool {
+    parts.extensions.get::<ExtendedConnect>().is_some()
+}
+
+/// Turns an extended CONNECT (RFC 8441 section 5) into the upgrade request that it stands for. It has no
+/// key: one is made when it is forwarded over HTTP/1.1.
+fn set_upgrade(parts: &mut Parts) {
+    parts.method = Method::GET;
+    let headers = &mut parts.headers;
+    headers.remove(SEC_WEBSOCKET_KEY);
+    headers.insert(CONNECTION, const { HeaderValue::from_static("upgrade") });
+    headers.insert(UPGRADE, const { HeaderValue::from_static(WEBSOCKET) });
 }
 
 /// Removes white space around values, which is not part of them (RFC 9110 section 5.5). HTTP/2 does
@@ -241,6 +270,45 @@ mod tests {
             );
         }
         assert!(read(HERE, &[("te", "trailers")]).is_ok());
+    }
+
+    fn connect(protocol: &str, fields: &[(&str, &str)]) -> Result<Parts, InvalidRequest> {
+        let mut request = Request::builder()
+            .method("CONNECT")
+            .version(Version::HTTP_2)
+            .uri(HERE)
+            .extension(ExtendedConnect::new(protocol));
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+        canonical(&mut parts).map(|()| parts)
+    }
+
+    #[test]
+    fn extended_connect_becomes_an_upgrade_without_a_key() {
+        let fields = [
+            ("sec-websocket-key", "chosen"),
+            ("sec-websocket-version", "13"),
+        ];
+        let parts = connect("websocket", &fields).unwrap();
+        assert!(parts.method == Method::GET && parts.uri == "/x?y");
+        assert_eq!(parts.headers[UPGRADE], "websocket");
+        assert_eq!(parts.headers[CONNECTION], "upgrade");
+        assert_eq!(parts.headers["sec-websocket-version"], "13");
+        assert!(!parts.headers.contains_key(SEC_WEBSOCKET_KEY));
+        assert!(is_http2_websocket(&parts));
+        assert!(!is_http2_websocket(&read(HERE, &[]).unwrap()));
+    }
+
+    #[test]
+    fn extended_connect_for_another_protocol_is_rejected() {
+        for protocol in ["connect-udp", "webtransport", "websocket2", "h2c", ""] {
+            let error = connect(protocol, &[]).unwrap_err();
+            assert_eq!(error, InvalidRequest::Protocol, "{protocol}");
+        }
+        let error = connect("websocket", &[("upgrade", "websocket")]).unwrap_err();
+        assert_eq!(error, InvalidRequest::ConnectionField);
     }
 
     #[test]

@@ -62,6 +62,10 @@ pub enum InvalidRequest {
     /// An HTTP/2 request with a connection-specific header.
     #[error("the request has a connection-specific header, which HTTP/2 forbids")]
     ConnectionField,
+    /// An extended CONNECT (RFC 8441) for another protocol than WebSocket, or to something that is no
+    /// WebSocket.
+    #[error("the protocol is not supported here")]
+    Protocol,
     /// A trusted proxy reports several hosts or schemes, or one that is malformed.
     #[error("the proxy does not report exactly one host and scheme")]
     ForwardedOrigin,
@@ -83,6 +87,7 @@ impl InvalidRequest {
             Self::TransferCoding => "bad_transfer_coding",
             Self::Length => "bad_length",
             Self::ConnectionField => "connection_field",
+            Self::Protocol => "unsupported_protocol",
             Self::ForwardedOrigin => "bad_forwarded_origin",
             Self::Expectation => "bad_expectation",
         }

@@ -44,7 +44,7 @@ use crate::auth::session::cache::SessionCache;
 use crate::auth::session::writer::UpdateTarget;
 use crate::auth::session_list::ClientOfRequest;
 use crate::limits::{ClientKey, on_behalf_of};
-use crate::policy::canonical::canonical;
+use crate::policy::canonical::{canonical, is_http2_websocket};
 use crate::policy::client_address::TrustedProxies;
 use crate::policy::client_kind::ClientKind;
 use crate::policy::cors::CorsPolicy;
@@ -200,6 +200,7 @@ impl Proxy {
             return Answered { record, response };
         };
         record.hold(memory);
+        let is_http2_websocket = is_http2_websocket(&parts);
         let tag = RequestTag {
             id: request_id,
             client: info.address.client,
@@ -216,6 +217,10 @@ impl Proxy {
         };
         let handled = on_behalf_of(client, self.handle_routed(request, route, client));
         let mut answered = in_request(Some(tag), span, handled).await;
+        // To the client of an HTTP/2 WebSocket, any success is an open one.
+        if is_http2_websocket && answered.response.response.status().is_success() {
+            answered.response = self.responder.no_websocket(request_id);
+        }
         answered.response = self
             .responder
             .render_page(answered.response, app, language.as_ref());

@@ -292,6 +292,8 @@ impl RequestRecord {
 
     /// Sets the parsed request and the app.
     pub fn set_route(&mut self, info: &RequestInfo, route: &Route<'_>) {
+        // That of an extended CONNECT is known by now.
+        self.method = Some(info.method.clone());
         self.host.clone_from(&info.authority);
         info.target.path().clone_into(&mut self.path);
         self.client = info.address.client;

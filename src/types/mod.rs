@@ -4,6 +4,7 @@ pub mod app_paths;
 pub mod body;
 pub mod color;
 pub mod digits;
+pub mod extended_connect;
 pub mod files;
 pub mod host_label;
 pub mod logo;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
-use hyper::upgrade::OnUpgrade;
 
 use super::client::Upstream;
 use super::connection_auth;
@@ -20,7 +19,7 @@ use super::http1::{
 };
 use super::http2::{self, Http2Request};
 use super::request::{AppCredentials, ClientPin, ForwardRequest};
-use super::upgrade::{self, TunnelLimits};
+use super::upgrade::{self, TunnelLimits, Upgrade};
 use crate::identity::header_edits::RequestFacts;
 use crate::policy::decide::Permit;
 use crate::types::body::{Body, StreamSession};
@@ -181,14 +180,17 @@ pub(super) async fn exchange(
         let response = Box::pin(http2::send(&upstream.plan, pool, request, stream));
         return response.await.map_err(http2_failure);
     }
-    let upgrade = is_upgrade.then(|| client.extensions.get::<OnUpgrade>().cloned());
-    let upgrade = upgrade.flatten();
+    let upgrade = if is_upgrade {
+        Upgrade::of(client).map_err(Failure::Failed)?
+    } else {
+        None
+    };
     let exchange = Http1Exchange {
         upstream,
         client,
         request,
         framing,
-        upgrade: upgrade.is_some(),
+        upgrade,
     };
     let mut is_bound = binds_connection || pinned.is_some();
     let mut connection = match pinned {
@@ -241,9 +243,7 @@ pub(super) async fn exchange(
         request_body,
         returns_to,
     };
-    exchange
-        .respond(head, used, upgrade)
-        .map_err(Failure::Failed)
+    exchange.respond(head, used).map_err(Failure::Failed)
 }
 
 /// The failure of a request over HTTP/2, which may have been sent, and whose body is gone.
@@ -296,7 +296,7 @@ struct Http1Exchange<'a> {
     client: &'a Parts,
     request: &'a ForwardRequest<'a>,
     framing: Framing,
-    upgrade: bool,
+    upgrade: Option<Upgrade>,
 }
 
 impl Http1Exchange<'_> {
@@ -319,7 +319,7 @@ impl Http1Exchange<'_> {
             .each_upstream_field(&self.client.headers, self.request, |name, value| {
                 write_field(out, name, value)
             });
-        let upgrade = self.upgrade.then(upgrade::fields).into_iter().flatten();
+        let upgrade = self.upgrade.iter().flat_map(Upgrade::request_fields);
         for (name, value) in self.framing.field().into_iter().chain(upgrade) {
             write_field(out, &name, (&value).into());
         }
@@ -341,10 +341,9 @@ impl Http1Exchange<'_> {
     /// Checks the response head, decides whether the connection can be reused, and builds the
     /// client's response.
     fn respond(
-        &self,
+        self,
         mut head: ResponseHead,
         used: UsedConnection,
-        upgrade: Option<OnUpgrade>,
     ) -> Result<Response<Body>, UpstreamError> {
         let UsedConnection {
             connection,
@@ -354,30 +353,31 @@ impl Http1Exchange<'_> {
         let upstream = self.upstream;
         let plan = &upstream.plan;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            let agreed = upgrade::is_websocket_upgrade(&head.headers);
-            let (Some(client), true) = (upgrade, agreed) else {
+            let accepted = self.upgrade.filter(|one| one.is_accepted(&head.headers));
+            let Some(upgrade) = accepted else {
                 return Err(UpstreamError::BadResponse(
                     "it switches protocols unasked".to_owned(),
                 ));
             };
+            plan.sanitize_response(&mut head.headers, self.request);
+            head.headers.remove(CONTENT_LENGTH);
+            upgrade.set_response_fields(&mut head.headers);
             let limits = TunnelLimits {
                 app: plan.app.clone(),
                 idle: plan.settings.tunnel_idle_timeout,
                 max_age: plan.settings.stream_max_age,
                 session: self.request.session.cloned(),
+                connect: upgrade.http2.map(|http2| http2.connect),
             };
             upstream
                 .tunnels
-                .open_between(client, connection.into_upgraded(), limits);
-            plan.sanitize_response(&mut head.headers, self.request);
-            head.headers.remove(CONTENT_LENGTH);
-            head.headers.extend(upgrade::fields());
+                .open_between(upgrade.client, connection.into_upgraded(), limits);
             return Ok(response(head, Body::empty()));
         }
         let framing = BodyDecoder::for_response(&mut head, &self.client.method)
             .map_err(UpstreamError::BadResponse)?;
         // After a rejected upgrade, the client's tunnel bytes may still follow on this connection.
-        let reusable = framing.keep_alive && upgrade.is_none();
+        let reusable = framing.keep_alive && self.upgrade.is_none();
         let body = connection.into_body(
             framing.decoder,
             returns_to.filter(|_| reusable),

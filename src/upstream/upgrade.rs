@@ -5,7 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, UPGRADE};
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use hyper::upgrade::OnUpgrade;
@@ -15,15 +18,20 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::error::UpstreamError;
 use super::tunnel::{self, Activity, TunnelEnd};
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::StreamSession;
+use crate::types::extended_connect::ExtendedConnect;
 
-/// How often a tunnel checks whether its session is still valid.
+/// How often a tunnel checks whether its session is still valid, and its client still there.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// How long an incomplete frame may take to complete once a tunnel ends. Together with the check
 /// interval and the replication of a revocation, a tunnel ends within a second.
 const FRAME_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// Hashed with a key, it shows that the server understood the handshake (RFC 6455 section 1.3).
+const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
@@ -51,6 +59,25 @@ pub(super) struct TunnelLimits {
     pub(super) idle: Duration,
     pub(super) max_age: Option<Duration>,
     pub(super) session: Option<StreamSession>,
+    /// The request for it, if it came over HTTP/2.
+    pub(super) connect: Option<ExtendedConnect>,
+}
+
+/// A WebSocket upgrade of a request.
+#[derive(Debug)]
+pub(super) struct Upgrade {
+    /// The client's side, once it has its response.
+    pub(super) client: OnUpgrade,
+    /// Set if the client requested it over HTTP/2.
+    pub(super) http2: Option<Http2Upgrade>,
+}
+
+/// An upgrade that the client requested over HTTP/2, where a handshake has no key.
+#[derive(Debug)]
+pub(super) struct Http2Upgrade {
+    pub(super) connect: ExtendedConnect,
+    /// The key for the backend.
+    key: String,
 }
 
 impl Tunnels {
@@ -120,11 +147,79 @@ impl Tunnels {
     }
 }
 
+impl Upgrade {
+    /// The upgrade that a request asks for, if its connection can be upgraded.
+    ///
+    /// # Errors
+    /// There is no randomness for a key.
+    pub(super) fn of(client: &Parts) -> Result<Option<Self>, UpstreamError> {
+        let Some(on_upgrade) = client.extensions.get::<OnUpgrade>().cloned() else {
+            return Ok(None);
+        };
+        let connect = client.extensions.get::<ExtendedConnect>();
+        Ok(Some(Self {
+            client: on_upgrade,
+            http2: connect.map(Http2Upgrade::new).transpose()?,
+        }))
+    }
+
+    /// The header fields for the backend.
+    pub(super) fn request_fields(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let key = self.http2.as_ref().map(|http2| http2.key.as_str());
+        let key = key.and_then(|key| HeaderValue::from_str(key).ok());
+        let key = key.map(|key| (SEC_WEBSOCKET_KEY, key));
+        fields().into_iter().chain(key)
+    }
+
+    /// Whether the backend's 101 agrees to it. A client with a key of its own checks the answer to that.
+    pub(super) fn is_accepted(&self, response: &HeaderMap) -> bool {
+        let has_answer = match &self.http2 {
+            None => true,
+            Some(http2) => {
+                let mut answers = response.get_all(SEC_WEBSOCKET_ACCEPT).iter();
+                answers
+                    .next()
+                    .is_some_and(|answer| *answer == http2.answer())
+                    && answers.next().is_none()
+            }
+        };
+        has_answer && is_websocket_upgrade(response)
+    }
+
+    /// Replaces the header fields of the backend's connection by those of the client's.
+    pub(super) fn set_response_fields(&self, headers: &mut HeaderMap) {
+        match self.http2 {
+            None => headers.extend(fields()),
+            Some(_) => {
+                headers.remove(SEC_WEBSOCKET_ACCEPT);
+            }
+        }
+    }
+}
+
+impl Http2Upgrade {
+    fn new(connect: &ExtendedConnect) -> Result<Self, UpstreamError> {
+        let mut key = [0; 16];
+        aws_lc_rs::rand::fill(&mut key)
+            .map_err(|_| UpstreamError::NotForwardable("no key can be made for it"))?;
+        Ok(Self {
+            connect: connect.clone(),
+            key: STANDARD.encode(key),
+        })
+    }
+
+    /// `Sec-WebSocket-Accept` for the key (RFC 6455 section 4.2.2).
+    fn answer(&self) -> String {
+        let joined = [self.key.as_str(), ACCEPT_GUID].concat();
+        STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, joined.as_bytes()))
+    }
+}
+
 /// Whether this is a valid WebSocket upgrade request. Any other request is forwarded without an
-/// upgrade. It must not have a body.
+/// upgrade. It must not have a body. In canonical form, one over HTTP/2 looks the same.
 pub(super) fn is_upgrade_request(parts: &Parts) -> bool {
     parts.method == Method::GET
-        && parts.version == Version::HTTP_11
+        && parts.version >= Version::HTTP_11
         && is_websocket_upgrade(&parts.headers)
 }
 
@@ -147,7 +242,7 @@ pub(super) fn is_websocket_upgrade(headers: &HeaderMap) -> bool {
 }
 
 /// The header fields of an upgrade, for the backend's request and for the client's response.
-pub(super) fn fields() -> [(HeaderName, HeaderValue); 2] {
+fn fields() -> [(HeaderName, HeaderValue); 2] {
     [
         (CONNECTION, const { HeaderValue::from_static("upgrade") }),
         (UPGRADE, WEBSOCKET),
@@ -167,6 +262,7 @@ async fn run(
     let end = async {
         tokio::select! {
             () = session_ended(limits.session.as_ref()) => TunnelEnd::SessionEnded,
+            () = client_left(limits.connect.as_ref()) => TunnelEnd::Closed,
             () = max_age_reached(limits.max_age) => TunnelEnd::MaxAge,
             () = activity.idle_for(limits.idle) => TunnelEnd::Idle,
             _ = stage.wait_for(|stage| *stage >= ShutdownStage::Closing) => TunnelEnd::ShuttingDown,
@@ -187,6 +283,16 @@ async fn session_ended(session: Option<&StreamSession>) {
         return std::future::pending().await;
     };
     while session.is_valid() {
+        sleep(CHECK_INTERVAL).await;
+    }
+}
+
+/// Completes once a client over HTTP/2 cannot be sent anything any more. Over HTTP/1.1 its socket fails.
+async fn client_left(connect: Option<&ExtendedConnect>) {
+    let Some(connect) = connect else {
+        return std::future::pending().await;
+    };
+    while !connect.is_closed() {
         sleep(CHECK_INTERVAL).await;
     }
 }

@@ -15,6 +15,8 @@ mod demo;
 #[cfg(test)]
 mod device_binding;
 #[cfg(test)]
+mod http2_websocket;
+#[cfg(test)]
 pub mod journey;
 #[cfg(test)]
 mod login_host;

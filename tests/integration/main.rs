@@ -81,6 +81,8 @@ mod header_edits;
 #[cfg(test)]
 mod http2;
 #[cfg(test)]
+mod http2_websocket;
+#[cfg(test)]
 mod identity_headers;
 #[cfg(test)]
 mod journal;

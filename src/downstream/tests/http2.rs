@@ -378,6 +378,22 @@ async fn invalid_frames_are_rejected() {
             "pseudo-header after a field",
             head(&[&field("x-a", "b"), GET].concat()),
         ),
+        (
+            "plain CONNECT with a path",
+            head(&[&connect[..], &[0x84]].concat()),
+        ),
+        (
+            "extended CONNECT without a scheme",
+            head(&[&connect[..], &[0x84], &field(":protocol", "websocket")].concat()),
+        ),
+        (
+            "extended CONNECT without a path",
+            head(&[&connect[..], &[0x86], &field(":protocol", "websocket")].concat()),
+        ),
+        (
+            ":protocol of GET",
+            head(&[GET, &field(":protocol", "websocket")].concat()),
+        ),
         ("unknown pseudo-header", extra(&field(":user", "admin"))),
         ("no path", head(&[0x82, 0x86, 0x41, 1, b'a'])),
         (
@@ -392,17 +408,6 @@ async fn invalid_frames_are_rejected() {
         (
             "line break in a value",
             extra(&field("x-a", "b\r\nx-forwarded-user: admin")),
-        ),
-        (
-            "extended CONNECT",
-            head(
-                &[
-                    &connect[..],
-                    &[0x86, 0x84],
-                    &field(":protocol", "websocket"),
-                ]
-                .concat(),
-            ),
         ),
     ] {
         let mut stream = server.connect().await;

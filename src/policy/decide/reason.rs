@@ -117,7 +117,9 @@ impl Reason {
     /// The status of the response.
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::InvalidRequest(InvalidRequest::Method) => StatusCode::NOT_IMPLEMENTED,
+            Self::InvalidRequest(InvalidRequest::Method | InvalidRequest::Protocol) => {
+                StatusCode::NOT_IMPLEMENTED
+            }
             Self::InvalidRequest(InvalidRequest::Target(TargetError::TooLong)) => {
                 StatusCode::URI_TOO_LONG
             }

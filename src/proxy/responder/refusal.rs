@@ -38,6 +38,12 @@ impl Responder {
         response
     }
 
+    /// The response to a WebSocket handshake over HTTP/2 at something that is no WebSocket.
+    pub fn no_websocket(&self, request_id: RequestId) -> TaggedResponse {
+        let reason = Reason::InvalidRequest(InvalidRequest::Protocol);
+        self.render(ClientKind::NonBrowser, &of_reason(reason, None, request_id))
+    }
+
     /// The response to a refused request.
     pub fn refusal(&self, refusal: &Refusal<'_>, request_id: RequestId) -> TaggedResponse {
         let app = refusal.app_ref.map(|app_ref| app_ref.app.as_ref());

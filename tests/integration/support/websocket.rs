@@ -68,6 +68,11 @@ impl WebSocket {
         })
     }
 
+    /// A WebSocket that is open already, in any stream.
+    pub const fn over(wire: Wire) -> Self {
+        Self { wire }
+    }
+
     /// Sends a text message.
     pub async fn say(&mut self, text: &str) -> io::Result<()> {
         self.wire
