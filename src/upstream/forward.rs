@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRAILER, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 
@@ -19,6 +19,7 @@ use super::http1::{
 };
 use super::http2::{self, Http2Request};
 use super::request::{AppCredentials, ClientPin, ForwardRequest};
+use super::trailers::{self, ReceivedTrailers};
 use super::upgrade::{self, TunnelLimits, Upgrade};
 use crate::identity::header_edits::RequestFacts;
 use crate::policy::decide::Permit;
@@ -378,14 +379,21 @@ impl Http1Exchange<'_> {
             .map_err(UpstreamError::BadResponse)?;
         // After a rejected upgrade, the client's tunnel bytes may still follow on this connection.
         let reusable = framing.keep_alive && self.upgrade.is_none();
+        let has_trailers = framing.decoder.may_have_trailers()
+            && trailers::are_accepted(self.client.version, &self.client.headers);
+        let declared = has_trailers
+            .then(|| trailers::declared(&head.headers, &plan.headers))
+            .flatten();
         let body = connection.into_body(
             framing.decoder,
+            has_trailers.then(|| ReceivedTrailers::new(plan)),
             returns_to.filter(|_| reusable),
             request_body,
             plan.settings.body_idle_timeout,
         );
         let offered = self.offered_protocols(&head);
         plan.sanitize_response(&mut head.headers, self.request);
+        head.headers.extend(declared.map(|names| (TRAILER, names)));
         if let Some(protocols) = offered {
             head.headers
                 .insert(CONNECTION, const { HeaderValue::from_static("upgrade") });

@@ -4,9 +4,12 @@
 use http::header::{TE, TRAILER};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
+use std::sync::Arc;
+
 use http_body::Frame;
 
 use super::headers::HeaderPolicy;
+use super::target::UpstreamPlan;
 use crate::types::body::BodyError;
 
 /// Maximum number of trailer fields. Their size is bounded like that of headers.
@@ -90,12 +93,48 @@ pub(super) fn filter_frame<D>(
     }
 }
 
+/// The trailers of a response over HTTP/1.1, for a client that accepts some.
+pub(super) struct ReceivedTrailers {
+    plan: Arc<UpstreamPlan>,
+    fields: HeaderMap,
+}
+
+impl ReceivedTrailers {
+    /// None so far.
+    pub(super) fn new(plan: &Arc<UpstreamPlan>) -> Self {
+        Self {
+            plan: Arc::clone(plan),
+            fields: HeaderMap::new(),
+        }
+    }
+
+    /// Adds a line. One that is no header field is dropped.
+    pub(super) fn add(&mut self, line: &[u8]) {
+        let colon = line.iter().position(|byte| *byte == b':');
+        let Some((name, value)) = colon.and_then(|colon| line.split_at_checked(colon)) else {
+            return;
+        };
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+        {
+            self.fields.append(name, value);
+        }
+    }
+
+    /// The last frame of the body, if any field may be forwarded.
+    pub(super) fn into_frame<D>(self) -> Option<Result<Frame<D>, BodyError>> {
+        let frame = Frame::trailers(self.fields);
+        filter_frame(Some(Ok(frame)), &self.plan.headers, Receiver::Client)
+    }
+}
+
 fn may_pass(name: &HeaderName, policy: &HeaderPolicy, receiver: Receiver) -> bool {
     let is_dropped = match receiver {
-        Receiver::Backend => policy.is_never_forwarded(name),
+        Receiver::Backend => false,
         Receiver::Client => HeaderPolicy::is_dropped_from_response(name),
     };
-    !is_dropped && !HEADER_ONLY.contains(&name.as_str())
+    !is_dropped && !policy.is_never_forwarded(name) && !HEADER_ONLY.contains(&name.as_str())
 }
 
 /// Whether a client accepts trailers. Over HTTP/1.1 it has to say so (RFC 9110 section 10.1.4).
@@ -141,7 +180,10 @@ pub(super) fn declared(headers: &HeaderMap, policy: &HeaderPolicy) -> Option<Hea
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::upstream::UpstreamSettings;
 
     fn fields(lines: &[(&str, &str)]) -> HeaderMap {
         lines
@@ -181,19 +223,32 @@ mod tests {
         let kept = filter(sent.clone(), &policy(), Receiver::Backend).unwrap();
         assert_eq!(kept, fields(&[("grpc-status", "0"), ("checksum", "abc")]));
         let back = filter(sent, &policy(), Receiver::Client).unwrap();
-        for name in [
-            "set-cookie",
-            "content-length",
-            "connection",
-            "doorward-access-token",
-            "transfer-encoding",
+        assert_eq!(back, kept);
+    }
+
+    #[test]
+    fn lines_that_are_no_fields_are_dropped() {
+        let settings = UpstreamSettings::at("http://a.test".parse().unwrap());
+        let plan = UpstreamPlan::new("store", settings, policy()).unwrap();
+        let mut trailers = ReceivedTrailers::new(&plan);
+        for line in [
+            "checksum: abc ",
+            "no colon",
+            ": no name",
+            "two words: x",
+            " folded: x",
+            "set-cookie: a=b",
+            "nul: a\0b",
+            "checksum:def",
+            "empty:",
         ] {
-            assert!(!back.contains_key(name), "{name}");
+            trailers.add(line.as_bytes());
         }
-        assert_eq!(
-            (&back["grpc-status"], &back["checksum"]),
-            (&"0".parse().unwrap(), &"abc".parse().unwrap())
-        );
+        let frame = trailers.into_frame::<Bytes>().unwrap().unwrap();
+        let expected = [("checksum", "abc"), ("checksum", "def"), ("empty", "")];
+        assert_eq!(frame.into_trailers().unwrap(), fields(&expected));
+        let none = ReceivedTrailers::new(&plan);
+        assert!(none.into_frame::<Bytes>().is_none());
     }
 
     #[test]

@@ -171,6 +171,8 @@ mod support_selftest;
 #[cfg(test)]
 mod trace_context;
 #[cfg(test)]
+mod trailers;
+#[cfg(test)]
 mod upstream_connections;
 #[cfg(test)]
 mod upstream_tls;

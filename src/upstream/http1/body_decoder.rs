@@ -29,7 +29,7 @@ pub(in crate::upstream) enum ChunkState {
     /// This many bytes of data.
     Data(u64),
     DataEnd,
-    /// Trailer fields, which are discarded; this many bytes so far.
+    /// Trailer fields; this many bytes so far.
     Trailers(usize),
     Complete,
 }
@@ -38,6 +38,8 @@ pub(in crate::upstream) enum ChunkState {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decoded {
     Data(Bytes),
+    /// A line of the trailers.
+    Trailer(Bytes),
     /// More bytes are needed.
     Incomplete,
     End,
@@ -109,6 +111,11 @@ impl BodyDecoder {
         })
     }
 
+    /// Whether trailers may follow the body.
+    pub(in crate::upstream) const fn may_have_trailers(self) -> bool {
+        matches!(self, Self::Chunked(_))
+    }
+
     /// Whether the body is complete.
     pub(super) const fn is_complete(self) -> bool {
         matches!(self, Self::Length(0) | Self::Chunked(ChunkState::Complete))
@@ -163,15 +170,16 @@ impl ChunkState {
                     }
                     *self = Self::SizeLine;
                 }
-                Self::Trailers(discarded) => {
-                    let Some(line) = line(bytes, MAX_TRAILERS.saturating_sub(*discarded))? else {
+                Self::Trailers(length) => {
+                    let Some(line) = line(bytes, MAX_TRAILERS.saturating_sub(*length))? else {
                         return Ok(Decoded::Incomplete);
                     };
-                    *self = if line.is_empty() {
-                        Self::Complete
+                    if line.is_empty() {
+                        *self = Self::Complete;
                     } else {
-                        Self::Trailers(*discarded + line.len())
-                    };
+                        *self = Self::Trailers(*length + line.len());
+                        return Ok(Decoded::Trailer(line));
+                    }
                 }
                 Self::Complete => return Ok(Decoded::End),
             }

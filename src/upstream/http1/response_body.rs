@@ -18,6 +18,7 @@ use super::pinned::ConnectionReturn;
 use super::request_body::RequestBodyWriter;
 use super::socket::Socket;
 use crate::types::body::{Body, BodyError};
+use crate::upstream::trailers::ReceivedTrailers;
 
 /// Initial size of a read in bytes.
 const MIN_READ: usize = 8 * 1024;
@@ -29,6 +30,8 @@ struct ResponseBody {
     /// `None` after the end of the body.
     connection: Option<Connection>,
     decoder: BodyDecoder,
+    /// The trailers so far. `None` if the client accepts no trailers.
+    trailers: Option<ReceivedTrailers>,
     /// Where the connection goes, if it can be reused.
     returns_to: Option<ConnectionReturn>,
     /// How long the backend may be silent.
@@ -52,10 +55,12 @@ impl Drop for UploadTask {
 
 impl Connection {
     /// The body of the response whose head was just read. The connection goes to `returns_to` after
-    /// it, if there is one. `request_body` is sent to its end while the response is read.
+    /// it, if there is one. `request_body` is sent to its end while the response is read. Trailers are
+    /// added to `trailers`, or dropped.
     pub(in crate::upstream) fn into_body(
         mut self,
         mut decoder: BodyDecoder,
+        trailers: Option<ReceivedTrailers>,
         returns_to: Option<ConnectionReturn>,
         request_body: Option<RequestBodyWriter>,
         idle_timeout: Duration,
@@ -68,7 +73,7 @@ impl Connection {
             Some(length) if length <= self.read.len() as u64 => {
                 match decoder.decode(&mut self.read) {
                     Ok(Decoded::Data(bytes)) => Some(Body::full(bytes)),
-                    Ok(Decoded::Incomplete | Decoded::End) | Err(_) => None,
+                    Ok(Decoded::Incomplete | Decoded::Trailer(_) | Decoded::End) | Err(_) => None,
                 }
             }
             Some(_) | None => None,
@@ -90,6 +95,7 @@ impl Connection {
         Body::read_by(Box::pin(ResponseBody {
             connection: Some(connection),
             decoder,
+            trailers,
             returns_to,
             idle_timeout,
             silent_since: None,
@@ -136,9 +142,16 @@ impl ResponseBody {
                     }
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
+                Ok(Decoded::Trailer(line)) => {
+                    if let Some(trailers) = &mut self.trailers {
+                        trailers.add(&line);
+                    }
+                    continue;
+                }
                 Ok(Decoded::End) => {
                     self.finish();
-                    return Poll::Ready(None);
+                    let trailers = self.trailers.take();
+                    return Poll::Ready(trailers.and_then(ReceivedTrailers::into_frame));
                 }
                 Ok(Decoded::Incomplete) => {}
                 Err(reason) => {

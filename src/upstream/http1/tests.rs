@@ -110,6 +110,7 @@ async fn parse(method: &Method, pieces: Vec<Vec<u8>>) -> (Parsed, bool) {
     let idle_pool = Arc::new(IdlePool::new(1, IdleReuse::up_to(Duration::from_secs(120))));
     let body = connection.into_body(
         framing.decoder,
+        None,
         Some(ConnectionReturn::Shared(Arc::clone(&idle_pool))).filter(|_| framing.keep_alive),
         None,
         Duration::from_secs(5),
@@ -415,6 +416,7 @@ async fn connection_with_incomplete_head_is_not_reused() {
     let idle_pool = Arc::new(IdlePool::new(1, IdleReuse::up_to(Duration::from_secs(120))));
     connection.into_body(
         framing.decoder,
+        None,
         Some(ConnectionReturn::Shared(Arc::clone(&idle_pool))),
         None,
         Duration::from_secs(5),
@@ -452,6 +454,7 @@ async fn upload_continues_beside_an_early_response() {
     assert!(framing.keep_alive);
     let body = connection.into_body(
         framing.decoder,
+        None,
         Some(ConnectionReturn::Shared(Arc::clone(&idle_pool))),
         request_body,
         Duration::from_secs(5),
