@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::keywords::{AccessTokenField, IdTokenField};
 use super::raw_credentials::RawUpstreamBasicAuth;
 use super::raw_headers::RawHeaderEdits;
+use super::raw_health_check::RawHealthCheck;
 use super::values::{HumanDuration, OneOrMany};
 use crate::upstream::UpstreamProtocol;
 
@@ -33,6 +34,7 @@ pub(super) struct RawRoute {
     pub(super) dangerously_pass_id_token: Option<IdTokenField>,
     pub(super) upstream_basic_auth: Option<RawUpstreamBasicAuth>,
     pub(super) upstream_bearer_file: Option<String>,
+    pub(super) health_check: Option<RawHealthCheck>,
     pub(super) redirect: Option<RawRedirect>,
     pub(super) respond: Option<RawRespond>,
 }

@@ -26,7 +26,7 @@ pub struct Table {
 }
 
 /// Every table with fixed keys.
-pub fn tables() -> [Table; 45] {
+pub fn tables() -> [Table; 46] {
     [
         table::<RawConfig>(""),
         table::<RawServer>("server"),
@@ -71,6 +71,7 @@ pub fn tables() -> [Table; 45] {
         table::<RawTokenExchange>("apps.NAME.token_exchange"),
         table::<RawUpstreamBasicAuth>("apps.NAME.routes.upstream_basic_auth"),
         table::<RawHealthCheck>("apps.NAME.health_check"),
+        table::<RawHealthCheck>("apps.NAME.routes.health_check"),
         table::<RawRegistration>("apps.NAME.registrations.NAME"),
         table::<RawPages>("apps.NAME.pages"),
     ]

@@ -90,8 +90,16 @@ async fn attempts(
     };
     loop {
         let member = &*balanced.chosen;
-        let in_flight = member.member.begin();
-        let failure = match exchange(&member.upstream, request, client, framing, &mut body).await {
+        let mut in_flight = Some(member.member.begin());
+        let attempt = exchange(
+            &member.upstream,
+            request,
+            client,
+            framing,
+            &mut body,
+            &mut in_flight,
+        );
+        let failure = match attempt.await {
             Ok(response) => {
                 let status = response.status();
                 if FAULT_STATUSES.contains(&status) {
@@ -191,16 +199,12 @@ struct CountedBody {
     in_flight: Option<InFlight>,
 }
 
-fn count_until_end(response: Response<Body>, in_flight: InFlight) -> Response<Body> {
-    if response.body().is_end_stream() {
+/// `in_flight` is `None` if a tunnel has taken it.
+fn count_until_end(response: Response<Body>, in_flight: Option<InFlight>) -> Response<Body> {
+    if in_flight.is_none() || response.body().is_end_stream() {
         return response;
     }
-    response.map(|body| {
-        Body::read_by(Box::pin(CountedBody {
-            body,
-            in_flight: Some(in_flight),
-        }))
-    })
+    response.map(|body| Body::read_by(Box::pin(CountedBody { body, in_flight })))
 }
 
 impl HttpBody for CountedBody {

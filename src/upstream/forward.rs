@@ -18,6 +18,7 @@ use super::http1::{
     ReusePolicy, write_field, write_request_line,
 };
 use super::http2::{self, Http2Request};
+use super::members::InFlight;
 use super::request::{AppCredentials, ClientPin, ForwardRequest};
 use super::trailers::{self, ReceivedTrailers};
 use super::upgrade::{self, TunnelLimits, Upgrade};
@@ -130,7 +131,7 @@ pub(super) async fn send(
 ) -> Result<Response<Body>, UpstreamError> {
     let framing = Framing::of(client, &body);
     let mut body = PendingBody::Unread(body);
-    let response = exchange(upstream, &request, client, framing, &mut body).await;
+    let response = exchange(upstream, &request, client, framing, &mut body, &mut None).await;
     let response = response.map_err(UpstreamError::from);
     if let Err(error) = &response {
         upstream.count_error(error);
@@ -139,13 +140,15 @@ pub(super) async fn send(
     response
 }
 
-/// Sends a request to one address. The `body` is left if nothing of the request was sent.
+/// Sends a request to one address. The `body` is left if nothing of the request was sent. A tunnel takes
+/// `in_flight` until its end.
 pub(super) async fn exchange(
     upstream: &Upstream,
     request: &ForwardRequest<'_>,
     client: &Parts,
     framing: Framing,
     body: &mut PendingBody,
+    in_flight: &mut Option<InFlight>,
 ) -> Result<Response<Body>, Failure> {
     check_target(&client.method, request.target).map_err(Failure::Failed)?;
     if upstream.plan.headers.is_loop(&client.headers) {
@@ -244,7 +247,9 @@ pub(super) async fn exchange(
         request_body,
         returns_to,
     };
-    exchange.respond(head, used).map_err(Failure::Failed)
+    exchange
+        .respond(head, used, in_flight)
+        .map_err(Failure::Failed)
 }
 
 /// The failure of a request over HTTP/2, which may have been sent, and whose body is gone.
@@ -345,6 +350,7 @@ impl Http1Exchange<'_> {
         self,
         mut head: ResponseHead,
         used: UsedConnection,
+        in_flight: &mut Option<InFlight>,
     ) -> Result<Response<Body>, UpstreamError> {
         let UsedConnection {
             connection,
@@ -369,6 +375,7 @@ impl Http1Exchange<'_> {
                 max_age: plan.settings.stream_max_age,
                 session: self.request.session.cloned(),
                 connect: upgrade.http2.map(|http2| http2.connect),
+                in_flight: in_flight.take(),
             };
             upstream
                 .tunnels

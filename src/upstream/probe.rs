@@ -39,7 +39,7 @@ pub(super) async fn check(
     let framing = Framing::of(&parts, &body);
     let mut body = PendingBody::Unread(body);
     let request = anonymous(target, origin);
-    let response = exchange(upstream, &request, &parts, framing, &mut body).await?;
+    let response = exchange(upstream, &request, &parts, framing, &mut body, &mut None).await?;
     Ok(response.status())
 }
 

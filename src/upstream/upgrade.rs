@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::error::UpstreamError;
+use super::members::InFlight;
 use super::tunnel::{self, Activity, TunnelEnd};
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::StreamSession;
@@ -53,7 +54,7 @@ enum ShutdownStage {
 }
 
 /// The limits of a tunnel.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct TunnelLimits {
     pub(super) app: String,
     pub(super) idle: Duration,
@@ -61,6 +62,8 @@ pub(super) struct TunnelLimits {
     pub(super) session: Option<StreamSession>,
     /// The request for it, if it came over HTTP/2.
     pub(super) connect: Option<ExtendedConnect>,
+    /// Counts the tunnel for its address, if there are several.
+    pub(super) in_flight: Option<InFlight>,
 }
 
 /// A WebSocket upgrade of a request.
@@ -139,6 +142,7 @@ impl Tunnels {
                 end = run(client, backend, &limits, stage) => end,
             };
             tunnels.open.dec();
+            drop(limits.in_flight);
             tunnels
                 .ended
                 .with_label_values(&[limits.app.as_str(), end.code()])

@@ -38,6 +38,8 @@ const BASES: [&str; 7] = [
     [[apps.store.routes]]
     path = "/a/**"
     upstream = "http://127.0.0.1:3001"
+    [apps.store.routes.health_check]
+    path = "/health"
     [apps.store.client_limits]
     address = { requests_per_second = 50 }
     session = { requests_per_second = 20 }

@@ -269,6 +269,7 @@ fn upstream_of(
         upstream_cert_file: raw.upstream_cert_file,
         upstream_key_file: raw.upstream_key_file,
         upstream_server_name: raw.upstream_server_name,
+        health_check: raw.health_check,
         ..RawApp::default()
     };
     let of_app = context.upstream?.clone();
@@ -278,8 +279,8 @@ fn upstream_of(
         UpstreamSettings {
             url: own.url,
             other_urls: own.other_urls,
-            // The path of the check is one of the app.
-            health_check: None,
+            // The path of the app's check is one of the app.
+            health_check: own.health_check,
             by_label: own.by_label,
             protocol: own.protocol,
             host: own.host,
@@ -318,7 +319,7 @@ const fn credential_keys(raw: &RawRoute) -> [(&'static str, bool); 4] {
 }
 
 /// The keys that describe an address, and whether each is set.
-fn address_keys(raw: &RawRoute) -> [(&'static str, bool); 6] {
+fn address_keys(raw: &RawRoute) -> [(&'static str, bool); 7] {
     [
         ("upstream_protocol", raw.upstream_protocol.is_some()),
         ("upstream_host", raw.upstream_host.is_some()),
@@ -326,11 +327,12 @@ fn address_keys(raw: &RawRoute) -> [(&'static str, bool); 6] {
         ("upstream_cert_file", raw.upstream_cert_file.is_some()),
         ("upstream_key_file", raw.upstream_key_file.is_some()),
         ("upstream_server_name", raw.upstream_server_name.is_some()),
+        ("health_check", raw.health_check.is_some()),
     ]
 }
 
 /// Reports keys that describe an address, of a route that uses the app's.
-fn report_without_address(keys: [(&str, bool); 6], at: &Location<'_>) {
+fn report_without_address(keys: [(&str, bool); 7], at: &Location<'_>) {
     for (name, is_set) in keys {
         if is_set {
             let hint = "add `upstream`, or set the key of the app";

@@ -92,6 +92,10 @@ errors! {
         "upstream = \"http://127.0.0.1:4000\"" =>
             "upstream = \"http://127.0.0.1:4000\"\nupstream_retry_statuses = [503, 404]",
         at "404", "not the status of an error", hint "500 to 599";
+    health_check_of_a_route_without_an_upstream_is_rejected:
+        "upstream = \"http://127.0.0.1:4000\"" =>
+            "upstream = \"http://127.0.0.1:4000\"\nroutes = [{ path = \"/a\", health_check = { path = \"/health\" } }]",
+        at "{ path = \"/health\" }", "needs an `upstream` of the route", hint "add `upstream`";
     health_check_without_a_path_is_rejected:
         "upstream = \"http://127.0.0.1:4000\"" =>
             "upstream = \"http://127.0.0.1:4000\"\nhealth_check = { path = \"health\" }",

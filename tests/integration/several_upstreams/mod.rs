@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use crate::support::assertions::{Dialogue, Reply};
 use crate::support::backend::{Answer, Backend};
+use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::eventually_async;
+use crate::support::websocket::WebSocket;
 
 /// Health checks are a second apart.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -28,9 +30,14 @@ struct Instances {
 
 impl Instances {
     fn start() -> Self {
+        Self::with_route("")
+    }
+
+    /// With further lines of the route.
+    fn with_route(lines: &str) -> Self {
         let instances = [Backend::start(), Backend::start()];
         let route = format!(
-            "\n[[apps.store.routes]]\npath = \"/public/**\"\nupstream = {}\n",
+            "\n[[apps.store.routes]]\npath = \"/public/**\"\nupstream = {}\n{lines}",
             list(&instances)
         );
         let doorward = Setup::plain().store_rules(RULES).more(&route).start();
@@ -173,6 +180,67 @@ async fn address_whose_health_checks_fail_gets_no_requests() {
     assert_eq!(check.head.all("x-forwarded-user"), [""; 0]);
     first.response("/health", status(200));
     with.reaches(first, "working").await;
+}
+
+#[tokio::test]
+async fn route_with_addresses_of_its_own_has_a_health_check_of_its_own() {
+    let with = Instances::with_route(
+        "health_check = { path = \"/ready\", interval = \"1s\", status = 200 }\n",
+    );
+    let [first, second] = &with.instances;
+    first.response(
+        "/ready",
+        Answer {
+            status: 404,
+            ..Answer::default()
+        },
+    );
+    with.reaches(first, "unhealthy").await;
+    assert_eq!(with.state(second).await, "working");
+    let checks = |instance: &Backend| {
+        let received = instance.received();
+        received
+            .iter()
+            .filter(|seen| seen.target == "/ready")
+            .count()
+    };
+    assert!(checks(first) > 0 && checks(second) > 0);
+    // The check is one of the route: the app's own address gets none.
+    assert_eq!(checks(&with.doorward.store), 0);
+    for number in 0..20 {
+        assert_eq!(with.get(&format!("/public/{number}")).await.status(), 200);
+    }
+    let seen = first.received();
+    assert!(seen.iter().all(|seen| seen.target == "/ready"));
+}
+
+#[tokio::test]
+async fn websocket_is_in_flight_at_its_address_until_it_ends() {
+    let with = Instances::start();
+    let [first, second] = &with.instances;
+    let in_flight = async |instance: &Backend| {
+        let address = instance.url();
+        let series = format!(
+            "doorward_upstream_address_requests_in_flight{{address=\"{address}\",app=\"store\"}}"
+        );
+        with.doorward.metric(&series).await
+    };
+    let mut sockets = Vec::new();
+    for number in 1..=4 {
+        let mut browser = with.doorward.browser();
+        let request = RequestSpec::new(Kind::Fetch, &with.doorward.store_url("/public/chat"));
+        let socket = WebSocket::open(&mut browser, request).await;
+        sockets.push(socket.expect("a socket"));
+        let both = in_flight(first).await + in_flight(second).await;
+        assert!((both - f64::from(number)).abs() < f64::EPSILON, "{both}");
+    }
+    // The address with fewer of them gets the next one.
+    assert!((in_flight(first).await - 2.0).abs() < f64::EPSILON);
+    drop(sockets);
+    eventually_async("no request is in flight", LIMIT, async || {
+        in_flight(first).await + in_flight(second).await < 0.5
+    })
+    .await;
 }
 
 #[tokio::test]
