@@ -4,6 +4,7 @@
 
 mod hosts;
 mod servers;
+mod services;
 mod sources;
 
 #[cfg(test)]
@@ -25,6 +26,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::types::net::is_loopback_host;
 use crate::types::time::{Clock, SystemClock, Timestamp};
 use servers::Found;
+pub use services::{Service, Services};
 use sources::Sources;
 
 /// Addresses are kept for at least this long, however short their TTL is.
@@ -187,6 +189,23 @@ impl Resolver {
         self.resolve(host).await
     }
 
+    /// The SRV records of `name` (RFC 2782). They are not cached: the caller looks them up again when their
+    /// TTL is over.
+    ///
+    /// # Errors
+    /// See [`LookupError`].
+    pub async fn services(&self, name: &str) -> Result<Services, LookupError> {
+        let shared = Arc::clone(&self.0);
+        let name = name.to_owned();
+        let lookup = async move { shared.look_up_services(&name).await };
+        let lookup = match &self.0.runtime {
+            Some(runtime) => runtime.spawn(lookup),
+            None => tokio::spawn(lookup),
+        };
+        let aborted = |_| Err(LookupError::Failed("the lookup was aborted".to_owned()));
+        lookup.await.unwrap_or_else(aborted)
+    }
+
     /// How long the known addresses of `host` are used. `None` if no addresses are known.
     pub(crate) fn valid_for(&self, host: &str) -> Option<Duration> {
         match lock(&self.0.names).get(host)? {
@@ -235,6 +254,28 @@ impl Resolver {
 }
 
 impl Shared {
+    async fn look_up_services(&self, name: &str) -> Result<Services, LookupError> {
+        let found = timeout(LOOKUP_TIMEOUT, self.sources.services(name))
+            .await
+            .unwrap_or_else(|_| Err(LookupError::Failed("timed out".to_owned())));
+        let outcome = match &found {
+            Ok(_) => "found",
+            Err(error) => error.outcome(),
+        };
+        self.count(outcome);
+        let mut services = found.inspect_err(|error| {
+            tracing::debug!(host = name, %error, "dns_lookup_failed");
+        })?;
+        services.ttl = services.ttl.clamp(MIN_TTL, MAX_TTL);
+        Ok(services)
+    }
+
+    fn count(&self, outcome: &str) {
+        if let Some(lookups) = &self.lookups {
+            lookups.with_label_values(&[outcome]).inc();
+        }
+    }
+
     /// Looks `host` up and remembers the answer.
     async fn look_up(&self, host: &str) -> Answer {
         let found = timeout(LOOKUP_TIMEOUT, self.sources.look_up(host))
@@ -250,9 +291,7 @@ impl Shared {
                 (Err(error), NEGATIVE_TTL, outcome)
             }
         };
-        if let Some(lookups) = &self.lookups {
-            lookups.with_label_values(&[outcome]).inc();
-        }
+        self.count(outcome);
         let since = self.clock.now();
         let entry = Entry::Known {
             answer: answer.clone(),

@@ -8,11 +8,12 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ResolveHosts, ResolverConfig};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
 use tokio::time::timeout;
 
 use super::LookupError;
+use super::services::{Service, Services};
 
 /// How long the addresses of one family wait for those of the other (RFC 8305 section 3). Some
 /// servers never answer queries for IPv6 addresses.
@@ -77,6 +78,38 @@ impl Servers {
         Err(LookupError::NotFound)
     }
 
+    /// Looks up the SRV records of `name` (RFC 2782), as [`Self::look_up`] does addresses.
+    pub(super) async fn services(&self, name: &str) -> Result<Services, LookupError> {
+        for name in self.candidates(name)? {
+            match self.query_services(&name).await {
+                Err(LookupError::NotFound) => {}
+                found => return found,
+            }
+        }
+        Err(LookupError::NotFound)
+    }
+
+    async fn query_services(&self, name: &Name) -> Result<Services, LookupError> {
+        let records = self.records(name, RecordType::SRV).await?;
+        let services = records.iter().filter_map(|record| {
+            let RData::SRV(record) = &record.data else {
+                return None;
+            };
+            Some(Service {
+                priority: record.priority,
+                weight: record.weight,
+                target: record.target.to_ascii(),
+                port: record.port,
+            })
+        });
+        let services: Vec<Service> = services.collect();
+        if services.is_empty() {
+            return Err(LookupError::NotFound);
+        }
+        let ttl = records.iter().map(|record| record.ttl).min();
+        Ok(Services::new(services, seconds(ttl)))
+    }
+
     fn candidates(&self, host: &str) -> Result<Vec<Name>, LookupError> {
         let invalid = |_| LookupError::NotFound;
         let name = Name::from_str_relaxed(host).map_err(invalid)?;
@@ -130,13 +163,16 @@ impl Servers {
         }
     }
 
+    async fn records(&self, name: &Name, kind: RecordType) -> Result<Vec<Record>, LookupError> {
+        match self.resolver.lookup(name.clone(), kind).await {
+            Ok(lookup) => Ok(lookup.answers().to_vec()),
+            Err(error) if error.is_no_records_found() => Err(LookupError::NotFound),
+            Err(error) => Err(LookupError::Failed(error.to_string())),
+        }
+    }
+
     async fn query(&self, name: &Name, family: RecordType) -> Result<Found, LookupError> {
-        let lookup = match self.resolver.lookup(name.clone(), family).await {
-            Ok(lookup) => lookup,
-            Err(error) if error.is_no_records_found() => return Err(LookupError::NotFound),
-            Err(error) => return Err(LookupError::Failed(error.to_string())),
-        };
-        let records = lookup.answers();
+        let records = self.records(name, family).await?;
         let addresses: Vec<IpAddr> = records
             .iter()
             .filter_map(|record| record.data.ip_addr())
@@ -148,9 +184,13 @@ impl Servers {
         let ttl = records.iter().map(|record| record.ttl).min();
         Ok(Found {
             addresses,
-            ttl: Duration::from_secs(u64::from(ttl.unwrap_or_default())),
+            ttl: seconds(ttl),
         })
     }
+}
+
+fn seconds(ttl: Option<u32>) -> Duration {
+    Duration::from_secs(u64::from(ttl.unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::servers::{Found, Servers};
+use super::services::Services;
 use super::{LookupError, hosts};
 use crate::lock::lock;
 use crate::types::files::FileFingerprint;
@@ -89,6 +90,14 @@ impl Sources {
                 found.map_err(|_| LookupError::NotFound)
             }
             found => found,
+        }
+    }
+
+    /// Only servers have SRV records.
+    pub(super) async fn services(&self, name: &str) -> Result<Services, LookupError> {
+        match self.servers() {
+            Some(servers) => servers.services(name).await,
+            None => Err(LookupError::Failed("there is no DNS server".to_owned())),
         }
     }
 

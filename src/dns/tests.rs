@@ -12,10 +12,11 @@ use crate::types::time::ManualClock;
 
 const A: u16 = 1;
 const AAAA: u16 = 28;
+const SRV: u16 = 33;
 
 /// A DNS server. `ttl-N.test` has addresses of both families with this TTL, `four.test` has no
 /// answer to AAAA queries, names under `found.test` have an IPv4 address, `broken.test` is a
-/// failure, and others do not exist.
+/// failure, `_web._tcp.shop.test` and `_off._tcp.shop.test` have SRV records, and others do not exist.
 #[derive(Default)]
 struct DnsServer {
     queries: Mutex<Vec<String>>,
@@ -52,6 +53,13 @@ impl DnsServer {
     async fn answer(&self, socket: &UdpSocket, client: SocketAddr, query: &[u8]) {
         let _ = self.holds.subscribe().wait_for(|holds| !holds).await;
         let (name, family) = question(query);
+        if family == SRV {
+            socket
+                .send_to(&services(&name, query), client)
+                .await
+                .unwrap();
+            return;
+        }
         let ttl = name
             .strip_prefix("ttl-")
             .and_then(|rest| rest.strip_suffix(".test"))
@@ -84,6 +92,39 @@ impl DnsServer {
         }
         socket.send_to(&response, client).await.unwrap();
     }
+}
+
+/// The response to a query for SRV records.
+fn services(name: &str, query: &[u8]) -> Vec<u8> {
+    let records: &[(u16, u16, u16, &[&str])] = match name {
+        "_web._tcp.shop.test" => &[
+            (2, 0, 8081, &["Spare", "shop", "test"]),
+            (1, 30, 8080, &["two", "shop", "test"]),
+            (1, 10, 8080, &["one", "shop", "test"]),
+        ],
+        "_off._tcp.shop.test" => &[(0, 0, 0, &[])],
+        _ => &[],
+    };
+    let code = if records.is_empty() { 3 } else { 0 };
+    let mut response = query.to_vec();
+    response[2..4].copy_from_slice(&[0x81, 0x80 | code]);
+    response[4..12].copy_from_slice(&[0, 1, 0, records.len() as u8, 0, 0, 0, 0]);
+    response.truncate(end_of_question(query));
+    for (priority, weight, port, labels) in records {
+        let mut data = [priority, weight, port]
+            .map(|number| number.to_be_bytes())
+            .concat();
+        for label in *labels {
+            data.push(label.len() as u8);
+            data.extend_from_slice(label.as_bytes());
+        }
+        data.push(0);
+        response.extend_from_slice(&[0xc0, 12]);
+        response.extend_from_slice(&SRV.to_be_bytes());
+        response.extend_from_slice(&[0, 1, 0, 0, 0, 20, 0, data.len() as u8]);
+        response.extend_from_slice(&data);
+    }
+    response
 }
 
 /// The name and the type of a query.
@@ -277,4 +318,37 @@ async fn addresses_and_localhost_need_no_lookup() {
         ["127.0.0.1", "::1"]
     );
     assert_eq!(dns.queries(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn srv_records_are_sorted_by_priority() {
+    let dns = start("", "search test\n").await;
+    for name in ["_web._tcp.shop.test", "_web._tcp.shop"] {
+        let found = dns.resolver.services(name).await.unwrap();
+        let targets = found.targets.iter().map(|service| {
+            let Service {
+                priority,
+                weight,
+                target,
+                port,
+            } = service;
+            format!("{priority} {weight} {target}:{port}")
+        });
+        let expected = [
+            "1 10 one.shop.test:8080",
+            "1 30 two.shop.test:8080",
+            "2 0 spare.shop.test:8081",
+        ];
+        assert_eq!(targets.collect::<Vec<_>>(), expected, "{name}");
+        assert_eq!(found.ttl(), Duration::from_secs(20));
+    }
+}
+
+#[tokio::test]
+async fn srv_target_dot_means_no_service_and_no_record_is_an_error() {
+    let dns = start("", "").await;
+    let none = dns.resolver.services("_off._tcp.shop.test").await.unwrap();
+    assert_eq!(none.targets, []);
+    let missing = dns.resolver.services("_mail._tcp.shop.test").await;
+    assert_eq!(missing, Err(LookupError::NotFound));
 }

@@ -221,6 +221,7 @@ fn is_local(url: &UpstreamUrl) -> bool {
     match url {
         UpstreamUrl::Unix(_) => true,
         UpstreamUrl::Http(address) | UpstreamUrl::Https(address) => is_loopback_host(&address.host),
+        UpstreamUrl::Srv(_) => false,
     }
 }
 

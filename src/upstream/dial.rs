@@ -9,6 +9,7 @@ mod race;
 mod tests;
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +91,10 @@ impl Dialer {
                     .map_err(UpstreamError::ConnectRefused);
             }
             UpstreamUrl::Http(address) | UpstreamUrl::Https(address) => address,
+            UpstreamUrl::Srv(_) => {
+                let error = io::Error::new(io::ErrorKind::NotFound, "the service has no target");
+                return Err(UpstreamError::Unresolved(error));
+            }
         };
         if let Some(ip) = self.plan.ip {
             return self.connect(&[ip], address, protocol, deadline).await;
@@ -225,8 +230,6 @@ async fn within<T>(
 ) -> Result<T, UpstreamError> {
     match timeout_at(deadline, lookup).await {
         Ok(found) => found.map_err(|error| UpstreamError::Unresolved(error.into())),
-        Err(_) => Err(UpstreamError::Unresolved(
-            std::io::ErrorKind::TimedOut.into(),
-        )),
+        Err(_) => Err(UpstreamError::Unresolved(io::ErrorKind::TimedOut.into())),
     }
 }

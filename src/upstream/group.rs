@@ -186,6 +186,7 @@ impl View {
             index,
             standing: client.member.standing(now),
             in_flight: client.member.in_flight(),
+            rank: client.member.rank(),
         });
         let random = split_mix(self.seed, self.choices.fetch_add(1, Ordering::Relaxed));
         let index = choose(candidates, random)?;

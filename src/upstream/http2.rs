@@ -24,7 +24,6 @@ use self::error::{ResetReason, classify};
 use self::request_body::{RequestBody, Upload};
 use self::response_body::ResponseBody;
 use self::retry::{FailedAttempt, Failure, Retries};
-use super::address::UpstreamUrl;
 use super::error::UpstreamError;
 use super::framing::Framing;
 use super::request::ForwardRequest;
@@ -171,9 +170,10 @@ fn set_content_length(
 /// `:scheme`, `:authority` and `:path` (RFC 9113 section 8.3.1). The path is byte for byte the
 /// authorized one.
 fn uri(plan: &UpstreamPlan, request: &ForwardRequest<'_>) -> Result<Uri, UpstreamError> {
-    let scheme = match plan.settings.url {
-        UpstreamUrl::Https(_) => Scheme::HTTPS,
-        UpstreamUrl::Http(_) | UpstreamUrl::Unix(_) => Scheme::HTTP,
+    let scheme = if plan.settings.url.uses_tls() {
+        Scheme::HTTPS
+    } else {
+        Scheme::HTTP
     };
     let target = PathAndQuery::try_from(request.target)
         .map_err(|_| UpstreamError::NotForwardable("its target"))?;

@@ -7,7 +7,7 @@ mod resolution;
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -19,7 +19,7 @@ use super::address::UpstreamUrl;
 use super::settings::UpstreamSettings;
 use crate::lock::lock;
 
-pub(super) use self::choice::{Candidate, choose};
+pub(super) use self::choice::{Candidate, Rank, choose};
 pub(super) use self::health::Standing;
 
 /// Maximum number of members of one upstream.
@@ -46,6 +46,8 @@ pub(super) struct MemberSet(Vec<Arc<Member>>);
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) id: MemberId,
+    /// A [`Rank`].
+    rank: AtomicU32,
     /// Requests of all workers whose response is not complete.
     in_flight: AtomicUsize,
     /// Whether `health` has nothing to tell, so that requests usually take no lock.
@@ -61,6 +63,13 @@ pub(super) struct MemberId {
     /// The only address that is used of those that the name has. `None` if it has one, or one of each
     /// family, of which whichever accepts a connection first is used.
     pub(super) ip: Option<IpAddr>,
+}
+
+/// A member that there should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) id: MemberId,
+    pub(super) rank: Rank,
 }
 
 /// A member, for readiness and metrics.
@@ -90,11 +99,11 @@ impl Members {
     /// The members of an upstream of `app`, before their names are resolved.
     pub(super) fn new(app: &str, settings: &UpstreamSettings) -> Self {
         let names = Names::of(settings.urls());
-        let ids = names.member_ids();
+        let targets = names.targets();
         Self {
             app: app.to_owned(),
             max_ejected_percent: settings.max_ejected_percent,
-            current: ArcSwap::from_pointee(MemberSet::empty().with(ids)),
+            current: ArcSwap::from_pointee(MemberSet::empty().with(targets)),
             names,
             ejecting: Mutex::default(),
             has_checks: AtomicBool::new(false),
@@ -108,7 +117,7 @@ impl Members {
         let known = before.0.iter().chain(&known.0).map(Arc::clone);
         let known = MemberSet(known.collect());
         self.current
-            .store(Arc::new(known.with(self.names.member_ids())));
+            .store(Arc::new(known.with(self.names.targets())));
     }
 
     /// Whether there is always one member.
@@ -123,16 +132,19 @@ impl Members {
     /// Updates the members, if the names have other addresses now.
     fn update(&self) {
         let before = self.current.load();
-        let ids = self.names.member_ids();
-        if before.ids().eq(&ids) {
+        let targets = self.names.targets();
+        if before.ids().eq(targets.iter().map(|target| &target.id)) {
+            for (member, target) in before.0.iter().zip(&targets) {
+                member.set_rank(target.rank);
+            }
             return;
         }
         tracing::info!(
             app = self.app,
-            addresses = ids.len(),
+            addresses = targets.len(),
             "upstream_addresses_changed"
         );
-        self.current.store(Arc::new(before.with(ids)));
+        self.current.store(Arc::new(before.with(targets)));
     }
 
     /// Records that a request to `member` failed with this code. Returns whether it is ejected now.
@@ -221,11 +233,13 @@ impl MemberSet {
         Self(Vec::new())
     }
 
-    /// The members with these IDs: those of this set if it has them, or else new ones.
-    fn with(&self, ids: Vec<MemberId>) -> Self {
-        let members = ids.into_iter().map(|id| {
+    /// The members at these targets: those of this set if it has them, or else new ones.
+    fn with(&self, targets: Vec<Target>) -> Self {
+        let members = targets.into_iter().map(|Target { id, rank }| {
             let known = self.0.iter().find(|member| member.id == id);
-            known.map_or_else(|| Arc::new(Member::new(id)), Arc::clone)
+            let member = known.map_or_else(|| Arc::new(Member::new(id)), Arc::clone);
+            member.set_rank(rank);
+            member
         });
         Self(members.collect())
     }
@@ -247,6 +261,7 @@ impl Member {
     fn new(id: MemberId) -> Self {
         Self {
             id,
+            rank: AtomicU32::default(),
             in_flight: AtomicUsize::new(0),
             is_clean: AtomicBool::new(true),
             health: Mutex::default(),
@@ -259,6 +274,14 @@ impl Member {
         } else {
             lock(&self.health).standing(now)
         }
+    }
+
+    pub(super) fn rank(&self) -> Rank {
+        Rank::from_bits(self.rank.load(Ordering::Relaxed))
+    }
+
+    fn set_rank(&self, rank: Rank) {
+        self.rank.store(rank.to_bits(), Ordering::Relaxed);
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -286,8 +309,9 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::time::Duration;
 
+    use super::resolution::Found;
     use super::*;
-    use crate::dns::Resolver;
+    use crate::dns::{LookupError, Resolver, Service};
     use crate::types::time::{ManualClock, Timestamp};
 
     fn settings(urls: &[&str]) -> UpstreamSettings {
@@ -394,6 +418,44 @@ mod tests {
         }
     }
 
+    fn service(priority: u16, weight: u16, target: &str, port: u16) -> Service {
+        Service {
+            priority,
+            weight,
+            target: target.to_owned(),
+            port,
+        }
+    }
+
+    #[test]
+    fn targets_of_srv_records_are_members_with_their_rank() {
+        let members = members(&["srv+http://_web._tcp.shop.test"], 50);
+        let unresolved = ["srv+http://_web._tcp.shop.test"];
+        assert_eq!(addresses(&members), unresolved);
+        let records = vec![
+            service(1, 10, "a.test", 81),
+            service(1, 30, "a.test", 82),
+            service(2, 0, "b.test", 81),
+            service(3, 0, "a.test", 81),
+            service(3, 0, "no host", 81),
+        ];
+        members.resolved(0, Ok(Found::services(records)));
+        let found = ["http://a.test:81", "http://a.test:82", "http://b.test:81"];
+        assert_eq!(addresses(&members), found);
+        let first = Arc::clone(&members.current().all()[0]);
+        members.failed(&first, "code", Instant::now());
+        // Another weight is the same member.
+        let records = vec![service(1, 20, "a.test", 81), service(1, 30, "a.test", 82)];
+        members.resolved(0, Ok(Found::services(records.clone())));
+        let current = members.current();
+        assert!(Arc::ptr_eq(&first, &current.all()[0]) && first.rank().weight == 20);
+        // A failure changes nothing. No target means that there is no service.
+        members.resolved(0, Err(LookupError::NotFound));
+        assert_eq!(addresses(&members), &found[..2]);
+        members.resolved(0, Ok(Found::services(Vec::new())));
+        assert_eq!(addresses(&members), unresolved);
+    }
+
     #[test]
     fn addresses_that_stay_keep_their_health() {
         let now = Instant::now();
@@ -411,7 +473,7 @@ mod tests {
     fn number_of_addresses_is_bounded() {
         let members = members(&["http://app.test"], 50);
         let many = (0..1000_u32).map(|number| Ipv4Addr::from(number).into());
-        members.resolved(0, Ok(many.collect()));
+        members.resolved(0, Ok(Found::addresses(many.collect())));
         assert_eq!(addresses(&members).len(), MAX_MEMBERS);
     }
 }

@@ -12,7 +12,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::runtime::Handle;
 
-use super::address::{HostPort, UpstreamUrl};
+use super::address::UpstreamUrl;
 use super::client_certificate::ClientCertificate;
 use super::dial_record::{DialRecord, LastDial};
 use super::field_value::FieldValue;
@@ -40,6 +40,8 @@ pub struct UpstreamPlan {
     pub(super) tls: Option<Tls>,
     /// The only address of the host that is used. `None`: any.
     pub(super) ip: Option<IpAddr>,
+    /// The SRV records that name the address.
+    service: Option<UpstreamUrl>,
     pub(super) members: Arc<Members>,
     pub(super) dial_record: Arc<DialRecord>,
     pub(super) outages: Arc<OutageLog>,
@@ -82,10 +84,15 @@ impl UpstreamPlan {
         settings: UpstreamSettings,
         headers: HeaderPolicy,
     ) -> Result<Arc<Self>, UpstreamPlanError> {
-        let tls = match &settings.url {
-            UpstreamUrl::Https(address) => Some(Tls::new(address, &settings)?),
-            UpstreamUrl::Http(_) | UpstreamUrl::Unix(_) => None,
+        let name = match &settings.url {
+            UpstreamUrl::Https(address) => Some(server_name(address.bare_host(), &settings)?),
+            // A forged DNS response could name any target, so the name is not the target's.
+            UpstreamUrl::Srv(service) if service.is_tls => {
+                Some(server_name(service.domain(), &settings)?)
+            }
+            UpstreamUrl::Http(_) | UpstreamUrl::Unix(_) | UpstreamUrl::Srv(_) => None,
         };
+        let tls = name.map(|name| Tls::new(name, &settings)).transpose()?;
         let app: String = app.into();
         let plan = Self {
             outages: Arc::new(OutageLog::new("upstream", app.clone())),
@@ -96,6 +103,7 @@ impl UpstreamPlan {
             headers,
             tls,
             ip: None,
+            service: None,
             dial_record: Arc::default(),
         };
         for url in &plan.settings.other_urls {
@@ -110,13 +118,15 @@ impl UpstreamPlan {
             UpstreamUrl::Http(address) => address.authority(80),
             UpstreamUrl::Https(address) => address.authority(443),
             UpstreamUrl::Unix(_) => "localhost".to_owned(),
+            UpstreamUrl::Srv(service) => service.domain().to_owned(),
         };
         let tls = match &url {
+            UpstreamUrl::Https(_) | UpstreamUrl::Srv(_) if self.is_service() => self.tls.clone(),
             UpstreamUrl::Https(address) => {
-                let name = server_name(address, &self.settings)?;
+                let name = server_name(address.bare_host(), &self.settings)?;
                 self.tls.clone().map(|tls| Tls { name, ..tls })
             }
-            UpstreamUrl::Http(_) | UpstreamUrl::Unix(_) => None,
+            UpstreamUrl::Http(_) | UpstreamUrl::Unix(_) | UpstreamUrl::Srv(_) => None,
         };
         let host =
             HeaderValue::from_str(&authority).map_err(|_| UpstreamPlanError::Host(authority))?;
@@ -135,11 +145,16 @@ impl UpstreamPlan {
     pub(super) fn at_member(&self, id: &MemberId) -> Result<Arc<Self>, UpstreamPlanError> {
         let mut plan = self.at_url(id.url.clone())?;
         plan.ip = id.ip;
+        plan.service = self.is_service().then(|| self.settings.url.clone());
         // A URL with a name of one address has no other to fall back to.
-        if id.ip.is_some() || !self.settings.other_urls.is_empty() {
+        if id.ip.is_some() || self.is_service() || !self.settings.other_urls.is_empty() {
             plan.settings.connect_timeout = self.settings.address_timeout;
         }
         Ok(Arc::new(plan))
+    }
+
+    const fn is_service(&self) -> bool {
+        matches!(self.settings.url, UpstreamUrl::Srv(_))
     }
 
     /// Keeps what is known of the addresses that `previous` has too.
@@ -177,11 +192,12 @@ impl UpstreamPlan {
     }
 
     /// The address as a label of metrics. With an address for each label of a wildcard host it is their
-    /// template, so that clients cannot make series.
+    /// template, so that clients cannot make series, and of targets of SRV records their name.
     pub(super) fn metric_label(&self) -> String {
-        match &self.settings.by_label {
-            Some(by_label) => by_label.template.to_string(),
-            None => self.settings.url.to_string(),
+        match (&self.settings.by_label, &self.service) {
+            (Some(by_label), _) => by_label.template.to_string(),
+            (None, Some(service)) => service.to_string(),
+            (None, None) => self.settings.url.to_string(),
         }
     }
 
@@ -252,10 +268,13 @@ impl UpstreamPlan {
     /// This plan at the address of `other`.
     #[must_use]
     pub fn at_address_of(&self, other: &Self) -> Arc<Self> {
-        Arc::new(Self {
+        let id = MemberId {
+            url: other.settings.url.clone(),
             ip: other.ip,
-            ..self.clone()
-        })
+        };
+        // The other plan has the address, so this one can.
+        self.at_member(&id)
+            .unwrap_or_else(|_| Arc::new(self.clone()))
     }
 
     /// The address, for logs.
@@ -291,8 +310,10 @@ impl UpstreamPlan {
 }
 
 impl Tls {
-    fn new(address: &HostPort, settings: &UpstreamSettings) -> Result<Self, UpstreamPlanError> {
-        let name = server_name(address, settings)?;
+    fn new(
+        name: ServerName<'static>,
+        settings: &UpstreamSettings,
+    ) -> Result<Self, UpstreamPlanError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder =
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
@@ -323,13 +344,13 @@ impl Tls {
 
 /// The name for SNI and certificate verification.
 fn server_name(
-    address: &HostPort,
+    host: &str,
     settings: &UpstreamSettings,
 ) -> Result<ServerName<'static>, UpstreamPlanError> {
     match &settings.server_name {
         Some(name) => Ok(name.clone()),
-        None => ServerName::try_from(address.bare_host().to_owned())
-            .map_err(|_| UpstreamPlanError::Host(address.host.clone())),
+        None => ServerName::try_from(host.to_owned())
+            .map_err(|_| UpstreamPlanError::Host(host.to_owned())),
     }
 }
 
@@ -352,6 +373,26 @@ fn roots(pem: &[u8]) -> Result<RootCertStore, UpstreamPlanError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn targets_of_srv_records_are_verified_for_the_configured_name() {
+        let plan = |server_name: Option<&str>| {
+            let url = "srv+https://_web._tcp.shop.test".parse().unwrap();
+            let mut settings = UpstreamSettings::at(url);
+            settings.server_name = server_name.map(|name| name.to_owned().try_into().unwrap());
+            UpstreamPlan::new("store", settings, HeaderPolicy::new([], &[])).unwrap()
+        };
+        for (server_name, expected) in [(None, "shop.test"), (Some("other.test"), "other.test")] {
+            let target = MemberId {
+                url: "https://pod-1.evil.test:8443".parse().unwrap(),
+                ip: None,
+            };
+            let plan = plan(server_name).at_member(&target).unwrap();
+            assert_eq!(plan.tls.as_ref().unwrap().name.to_str(), expected);
+            assert_eq!(plan.host, "pod-1.evil.test:8443");
+            assert_eq!(plan.metric_label(), "srv+https://_web._tcp.shop.test");
+        }
+    }
 
     #[test]
     fn plan_without_valid_ca_certificates_fails() {

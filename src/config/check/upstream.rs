@@ -96,6 +96,13 @@ struct Addresses {
 fn addresses_of(raw: OneOrMany, hosts: &AppHosts, at: &Location<'_>) -> Addresses {
     let list = match raw {
         OneOrMany::One(text) => {
+            if text.contains(LABEL) && text.starts_with("srv+") {
+                let hint = "write the addresses themselves, with the label in their host";
+                at.error(
+                    format!("`{LABEL}` is not possible in the name of SRV records"),
+                    hint,
+                );
+            }
             // Every label gives an address of the same form.
             let url = address(&text.replace(LABEL, "label"), at);
             return Addresses {
@@ -121,12 +128,14 @@ fn addresses_of(raw: OneOrMany, hosts: &AppHosts, at: &Location<'_>) -> Addresse
         let Some(url) = address(&text, &at) else {
             continue;
         };
-        let uses_tls = |url: &UpstreamUrl| matches!(url, UpstreamUrl::Https(_));
-        if urls.contains(&url) {
+        if matches!(url, UpstreamUrl::Srv(_)) {
+            let hint = "SRV records are a list already";
+            at.error("SRV records are not possible in a list", hint);
+        } else if urls.contains(&url) {
             at.error(format!("{} is listed twice", quoted(&text)), "remove one");
         } else if urls
             .first()
-            .is_some_and(|first| uses_tls(first) != uses_tls(&url))
+            .is_some_and(|first| first.uses_tls() != url.uses_tls())
         {
             let hint = "`https` for all of them or for none";
             at.error("the addresses do not all use TLS", hint);
@@ -265,8 +274,8 @@ impl UpstreamLimits {
 }
 
 fn address(text: &str, at: &Location<'_>) -> Option<UpstreamUrl> {
-    const HINT: &str =
-        "such as `http://127.0.0.1:3000`, `https://store.internal` or `unix:/run/store.sock`";
+    const HINT: &str = "such as `http://127.0.0.1:3000`, `https://store.internal`, \
+                        `unix:/run/store.sock` or `srv+http://_web._tcp.store.internal`";
     let url = match text.parse::<UpstreamUrl>() {
         Ok(url) => url,
         Err(error) => {
@@ -281,23 +290,19 @@ fn address(text: &str, at: &Location<'_>) -> Option<UpstreamUrl> {
         UpstreamUrl::Http(authority) => {
             check_host(text, &authority.host, at)?;
             if !is_loopback_host(&authority.host) {
-                at.advice(
-                    format!(
-                        "{} is on another machine and reached without TLS: any client that can \
-                         reach it directly can send identity headers and act as any user",
-                        quoted(text)
-                    ),
-                    "let a firewall or network policy admit only doorward, or use `https` with \
-                     `upstream_cert_file`",
-                );
+                advise_tls(text, at);
             }
         }
         UpstreamUrl::Https(authority) => check_host(text, &authority.host, at)?,
-        UpstreamUrl::Unix(_) => {}
+        UpstreamUrl::Srv(service) if !service.is_tls => advise_tls(text, at),
+        UpstreamUrl::Unix(_) | UpstreamUrl::Srv(_) => {}
     }
-    if let UpstreamUrl::Https(authority) = &url
-        && ServerName::try_from(authority.host.trim_matches(['[', ']'])).is_err()
-    {
+    let tls_name = match &url {
+        UpstreamUrl::Https(authority) => Some(authority.host.trim_matches(['[', ']'])),
+        UpstreamUrl::Srv(service) if service.is_tls => Some(service.domain()),
+        UpstreamUrl::Http(_) | UpstreamUrl::Unix(_) | UpstreamUrl::Srv(_) => None,
+    };
+    if tls_name.is_some_and(|name| ServerName::try_from(name).is_err()) {
         at.error(
             format!(
                 "the host of {} is not a valid name for a certificate",
@@ -308,6 +313,18 @@ fn address(text: &str, at: &Location<'_>) -> Option<UpstreamUrl> {
         return None;
     }
     Some(url)
+}
+
+fn advise_tls(text: &str, at: &Location<'_>) {
+    at.advice(
+        format!(
+            "{} is on another machine and reached without TLS: any client that can reach it directly can \
+             send identity headers and act as any user",
+            quoted(text)
+        ),
+        "let a firewall or network policy admit only doorward, or use `https` with \
+         `upstream_cert_file`",
+    );
 }
 
 fn ping_interval(

@@ -30,7 +30,7 @@ pub(super) fn check(
     let name = raw.upstream_server_name.take();
     let cert = raw.upstream_cert_file.take();
     let key = raw.upstream_key_file.take();
-    if let Some(UpstreamUrl::Http(_) | UpstreamUrl::Unix(_)) = upstream {
+    if upstream.is_some_and(|url| !url.uses_tls()) {
         for (name, is_set) in [
             ("upstream_ca_file", ca.is_some()),
             ("upstream_server_name", name.is_some()),

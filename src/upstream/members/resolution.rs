@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 
-use super::{MAX_MEMBERS, MemberId, Members};
-use crate::dns::{LookupError, Resolver};
+use super::{MAX_MEMBERS, MemberId, Members, Rank, Target};
+use crate::dns::{LookupError, Resolver, Service};
 use crate::lock::lock;
-use crate::upstream::address::UpstreamUrl;
+use crate::upstream::address::{ServiceName, UpstreamUrl};
 
 /// How long after a failure a name is looked up again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
@@ -37,6 +37,8 @@ struct Name {
 struct NameState {
     /// In a fixed order. Empty if they are not known.
     addresses: Vec<IpAddr>,
+    /// The targets of SRV records, in a fixed order. Empty if they are not known or there are no targets.
+    services: Vec<Service>,
     has_failed: bool,
 }
 
@@ -63,21 +65,95 @@ impl Names {
 
     /// Whether there is one URL, with one address or with one of each family.
     pub(super) fn are_resolved_to_one(&self) -> bool {
-        matches!(self.urls.as_slice(), [name] if name.url.name_to_resolve().is_none())
+        matches!(self.urls.as_slice(), [name] if name.lookup().is_none())
     }
 
-    pub(super) fn member_ids(&self) -> Vec<MemberId> {
-        let ids = self.urls.iter().flat_map(Name::member_ids);
-        ids.take(MAX_MEMBERS).collect()
+    pub(super) fn targets(&self) -> Vec<Target> {
+        let targets = self.urls.iter().flat_map(Name::targets);
+        targets.take(MAX_MEMBERS).collect()
+    }
+}
+
+/// What is looked up for a URL.
+#[derive(Clone, Debug)]
+enum Lookup {
+    Addresses(String),
+    Services(String),
+}
+
+/// What a lookup found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) services: Vec<Service>,
+    /// How long it may be used.
+    ttl: Duration,
+}
+
+#[cfg(test)]
+impl Found {
+    pub(super) fn addresses(addresses: Vec<IpAddr>) -> Self {
+        Self {
+            addresses,
+            services: Vec::new(),
+            ttl: DEFAULT_INTERVAL,
+        }
+    }
+
+    pub(super) fn services(services: Vec<Service>) -> Self {
+        Self {
+            services,
+            ..Self::addresses(Vec::new())
+        }
+    }
+}
+
+impl Lookup {
+    async fn run(&self, resolver: &Resolver) -> Result<Found, LookupError> {
+        match self {
+            Self::Addresses(host) => {
+                let addresses = resolver.resolve(host).await?;
+                Ok(Found {
+                    addresses: addresses.to_vec(),
+                    services: Vec::new(),
+                    ttl: resolver.valid_for(host).unwrap_or(DEFAULT_INTERVAL),
+                })
+            }
+            Self::Services(name) => {
+                let found = resolver.services(name).await?;
+                Ok(Found {
+                    addresses: Vec::new(),
+                    ttl: found.ttl(),
+                    services: found.targets,
+                })
+            }
+        }
     }
 }
 
 impl Name {
-    fn member_ids(&self) -> Vec<MemberId> {
+    fn lookup(&self) -> Option<Lookup> {
+        if let UpstreamUrl::Srv(service) = &self.url {
+            return Some(Lookup::Services(service.name.clone()));
+        }
+        let host = self.url.name_to_resolve()?;
+        Some(Lookup::Addresses(host.to_owned()))
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        if let UpstreamUrl::Srv(service) = &self.url {
+            let targets = service_targets(service, &lock(&self.state).services);
+            if !targets.is_empty() {
+                return targets;
+            }
+        }
         let url = &self.url;
-        let member = |ip| MemberId {
-            url: url.clone(),
-            ip,
+        let member = |ip| Target {
+            id: MemberId {
+                url: url.clone(),
+                ip,
+            },
+            rank: Rank::default(),
         };
         let addresses = &lock(&self.state).addresses;
         let of_family_4 = addresses.iter().filter(|ip| ip.is_ipv4()).count();
@@ -88,6 +164,24 @@ impl Name {
             addresses.iter().map(|ip| member(Some(*ip))).collect()
         }
     }
+}
+
+/// Each target of a service by its name, of which it has whatever addresses. One that is listed twice
+/// counts once, with the better priority.
+fn service_targets(name: &ServiceName, services: &[Service]) -> Vec<Target> {
+    let mut targets: Vec<Target> = Vec::new();
+    for service in services {
+        let Some(url) = name.at_target(&service.target, service.port) else {
+            continue;
+        };
+        let id = MemberId { url, ip: None };
+        if !targets.iter().any(|target| target.id == id) {
+            let (priority, weight) = (service.priority, service.weight);
+            let rank = Rank { priority, weight };
+            targets.push(Target { id, rank });
+        }
+    }
+    targets
 }
 
 impl Members {
@@ -101,19 +195,23 @@ impl Members {
             return;
         }
         for (index, name) in self.names.urls.iter().enumerate() {
-            if let Some(host) = name.url.name_to_resolve() {
-                let host = host.to_owned();
+            if let Some(lookup) = name.lookup() {
                 let members = Arc::downgrade(self);
-                runtime.spawn(Self::resolve_always(members, index, host, resolver.clone()));
+                runtime.spawn(Self::resolve_always(
+                    members,
+                    index,
+                    lookup,
+                    resolver.clone(),
+                ));
             }
         }
     }
 
-    async fn resolve_always(members: Weak<Self>, index: usize, host: String, resolver: Resolver) {
+    async fn resolve_always(members: Weak<Self>, index: usize, lookup: Lookup, resolver: Resolver) {
         loop {
-            let found = resolver.resolve(&host).await;
+            let found = lookup.run(&resolver).await;
             let pause = match &found {
-                Ok(_) => resolver.valid_for(&host).unwrap_or(DEFAULT_INTERVAL),
+                Ok(found) => found.ttl,
                 Err(_) => RETRY_INTERVAL,
             };
             let Some(members) = members.upgrade() else {
@@ -128,21 +226,22 @@ impl Members {
     /// Resolves all names once.
     pub(in crate::upstream) async fn resolve(&self, resolver: &Resolver) {
         for (index, name) in self.names.urls.iter().enumerate() {
-            if let Some(host) = name.url.name_to_resolve() {
-                self.resolved(index, resolver.resolve(host).await);
+            if let Some(lookup) = name.lookup() {
+                self.resolved(index, lookup.run(resolver).await);
             }
         }
     }
 
-    pub(super) fn resolved(&self, index: usize, found: Result<Arc<[IpAddr]>, LookupError>) {
+    pub(super) fn resolved(&self, index: usize, found: Result<Found, LookupError>) {
         let Some(name) = self.names.urls.get(index) else {
             return;
         };
         let mut state = lock(&name.state);
         let had_failed = std::mem::replace(&mut state.has_failed, found.is_err());
         match found {
-            Ok(addresses) => {
-                state.addresses = addresses.to_vec();
+            Ok(found) => {
+                state.services = found.services;
+                state.addresses = found.addresses;
                 state.addresses.sort_unstable();
                 state.addresses.dedup();
                 if had_failed {

@@ -92,6 +92,17 @@ errors! {
         "upstream = \"http://127.0.0.1:4000\"" =>
             "upstream = \"http://127.0.0.1:4000\"\nupstream_retry_statuses = [503, 404]",
         at "404", "not the status of an error", hint "500 to 599";
+    name_of_srv_records_with_a_port_is_rejected:
+        "upstream = \"http://127.0.0.1:4000\"" => "upstream = \"srv+http://_web._tcp.a.test:80\"",
+        at "\"srv+http://_web._tcp.a.test:80\"", "`_service._proto.domain`", hint "such as";
+    srv_records_in_a_list_are_rejected:
+        "upstream = \"http://127.0.0.1:4000\"" =>
+            "upstream = [\"http://127.0.0.1:4000\", \"srv+http://_web._tcp.a.test\"]",
+        at "\"srv+http://_web._tcp.a.test\"", "not possible in a list", hint "list already";
+    tls_key_of_srv_records_without_tls_is_rejected:
+        "upstream = \"http://127.0.0.1:4000\"" =>
+            "upstream = \"srv+http://_web._tcp.a.test\"\nupstream_server_name = \"a.test\"",
+        at "\"a.test\"", "does not use TLS", hint "https";
     health_check_of_a_route_without_an_upstream_is_rejected:
         "upstream = \"http://127.0.0.1:4000\"" =>
             "upstream = \"http://127.0.0.1:4000\"\nroutes = [{ path = \"/a\", health_check = { path = \"/health\" } }]",
