@@ -15,6 +15,7 @@ use crate::oidc::presented_token::{AccessTokenClaim, PresentedToken, TokenSubjec
 use crate::oidc::{ClientSettings, Provider};
 use crate::policy::app::App;
 use crate::policy::login_providers::{LoginProvider, LoginSite, ProviderIndex};
+use crate::session::affinity::AffinityCookie;
 use crate::session::attempt::{AttemptCookie, StateParameter, StoredReturnTo};
 use crate::session::device_binding::{DeviceCookie, DeviceProofChallenge, DeviceRegistration};
 use crate::session::grant::{ActivityCookie, HintCookie, RefreshCookie, StoredGrant};
@@ -163,6 +164,8 @@ pub struct Seals {
     pub device: Seal<DeviceToken>,
     /// The user of the last session.
     pub last_user: Seal<LastUserCookie>,
+    /// The upstream address that serves a browser.
+    pub upstream: Seal<AffinityCookie>,
     /// Preserved POSTs in the store.
     pub preserved_post: Seal<StoredPost>,
     /// Revocation commands of an operator.
@@ -206,6 +209,7 @@ impl Seals {
             native_refresh: Seal::new(Arc::clone(ring), &binding),
             device: Seal::new(Arc::clone(ring), &binding),
             last_user: Seal::new(Arc::clone(ring), &binding),
+            upstream: Seal::new(Arc::clone(ring), &binding),
             preserved_post: Seal::new(Arc::clone(ring), &binding),
             revocation_command: Seal::new(Arc::clone(ring), &binding),
             revocation_event: Seal::new(Arc::clone(ring), &binding),

@@ -1,6 +1,7 @@
 //! Authentication flows: login, session authentication, token refresh, logout, bearer tokens,
 //! passwords, native apps, POST replay.
 
+mod affinity;
 pub mod app;
 pub mod assertion;
 pub mod basic;

@@ -149,6 +149,7 @@ pub(super) struct RawApp {
     pub(super) upstream_address_timeout: Option<HumanDuration>,
     pub(super) upstream_max_ejected_percent: Option<u32>,
     pub(super) upstream_retry_statuses: Option<List<u32>>,
+    pub(super) upstream_affinity: Option<bool>,
     pub(super) authorization_header: Option<AuthorizationHeader>,
     pub(super) dangerously_forward_headers: Option<List<String>>,
     pub(super) connect_timeout: Option<HumanDuration>,

@@ -304,8 +304,12 @@ impl Proxy {
                 token,
             },
         };
+        let known = self.prefer_known_address(app_ref, &mut upstream, &parts.headers);
         record.upstream_started(upstream.telemetry());
-        let response = upstream::forward(&mut upstream, permit, parts, body, limits).await;
+        let mut response = upstream::forward(&mut upstream, permit, parts, body, limits).await;
+        if let Ok(response) = &mut response {
+            self.remember_address(app_ref, &upstream, known, response);
+        }
         record.limit_stream(StreamLimits {
             session,
             max_age: upstream.stream_max_age(),

@@ -1,5 +1,6 @@
 //! Request pipeline: parse, route, authenticate, authorize, execute, respond.
 
+mod affinity;
 mod app_logout;
 mod authenticate;
 mod challenge;

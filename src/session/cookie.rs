@@ -44,6 +44,8 @@ pub struct CookieNames {
     pub user: String,
     /// The provider of the last login, by its name. Not sealed: it only orders a list.
     pub provider: String,
+    /// The upstream address that serves the browser.
+    pub upstream: String,
     /// At a login host: the apps that the browser is signed in at.
     pub signed_in: String,
     /// The path of those that the whole app gets.
@@ -77,6 +79,7 @@ impl CookieNames {
             login_loop: format!("{host}{stem}_login_loop"),
             user: format!("{host}{stem}_last_user"),
             provider: format!("{host}{stem}_provider"),
+            upstream: format!("{host}{stem}_upstream"),
             signed_in: format!("{path}{stem}_signed_in"),
             path: base.cookie_path().to_owned(),
             others: Vec::new(),

@@ -1,5 +1,6 @@
 //! PURE: session cookies and their validity. `now`, nonces and keys are arguments.
 
+pub mod affinity;
 pub mod app_cookie;
 pub mod attempt;
 pub mod budget;

@@ -15,6 +15,7 @@ use super::target::{BackendId, UpstreamPlan};
 use super::upgrade::Tunnels;
 use crate::dns::Resolver;
 use crate::policy::route::AppRef;
+use crate::session::affinity::AddressHash;
 use crate::telemetry::metrics::Metrics;
 use crate::types::host_label::HostLabel;
 
@@ -171,6 +172,29 @@ impl Deref for UpstreamHandle<'_> {
 }
 
 impl UpstreamHandle<'_> {
+    /// Whether there are several addresses, and each browser keeps to one of them.
+    pub fn has_affinity(&self) -> bool {
+        match &self.0 {
+            Handle::Several(_) => self.plan.settings.affinity,
+            Handle::One(_) | Handle::ByLabel(_) | Handle::Member(_) => false,
+        }
+    }
+
+    /// Chooses the address with this hash of several, if it works.
+    pub fn prefer(&mut self, address: AddressHash) {
+        if let Some(balanced) = self.balanced() {
+            balanced.prefer(address);
+        }
+    }
+
+    /// The hash of the chosen address of several.
+    pub fn chosen_address(&self) -> Option<AddressHash> {
+        match &self.0 {
+            Handle::Several(balanced) => Some(balanced.chosen.member.hash),
+            Handle::One(_) | Handle::ByLabel(_) | Handle::Member(_) => None,
+        }
+    }
+
     /// The addresses to choose from, if there are several.
     pub(super) fn balanced(&mut self) -> Option<&mut Balanced> {
         match &mut self.0 {

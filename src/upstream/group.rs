@@ -14,6 +14,7 @@ use super::members::{Candidate, Member, MemberSet, choose};
 use super::request::ClientPin;
 use super::target::UpstreamPlan;
 use crate::lock::lock;
+use crate::session::affinity::AddressHash;
 use crate::types::split_mix::split_mix;
 
 /// One worker's clients for the addresses of one plan.
@@ -152,6 +153,15 @@ impl MemberClient {
         }
     }
 
+    fn candidate(&self, index: usize, now: Instant) -> Candidate {
+        Candidate {
+            index,
+            standing: self.member.standing(now),
+            in_flight: self.member.in_flight(),
+            rank: self.member.rank(),
+        }
+    }
+
     /// Records that a request failed with this code.
     pub(super) fn failed(&self, code: &str) {
         let members = &self.upstream.plan.members;
@@ -182,15 +192,18 @@ impl View {
             let mut tried = tried.iter();
             !tried.any(|tried| Arc::ptr_eq(tried, client))
         });
-        let candidates = untried.map(|(index, client)| Candidate {
-            index,
-            standing: client.member.standing(now),
-            in_flight: client.member.in_flight(),
-            rank: client.member.rank(),
-        });
+        let candidates = untried.map(|(index, client)| client.candidate(index, now));
         let random = split_mix(self.seed, self.choices.fetch_add(1, Ordering::Relaxed));
         let index = choose(candidates, random)?;
         self.clients.get(index).map(Arc::clone)
+    }
+
+    /// The client for the address with this hash, if it works.
+    fn working(&self, address: AddressHash) -> Option<&Arc<MemberClient>> {
+        let mut clients = self.clients.iter();
+        let client = clients.find(|client| client.member.hash == address)?;
+        let works = client.candidate(0, Instant::now()).is_preferred();
+        works.then_some(client)
     }
 
     /// The client with a connection that is pinned to `pin`.
@@ -206,5 +219,12 @@ impl Balanced {
     pub(super) fn new(view: Arc<View>) -> Option<Self> {
         let chosen = view.choose(&[])?;
         Some(Self { view, chosen })
+    }
+
+    /// Chooses the address with this hash, if it works.
+    pub(super) fn prefer(&mut self, address: AddressHash) {
+        if let Some(client) = self.view.working(address) {
+            self.chosen = Arc::clone(client);
+        }
     }
 }

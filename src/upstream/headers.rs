@@ -25,6 +25,8 @@ use crate::types::request_id::X_REQUEST_ID;
 use crate::types::trace_context::{ForwardedTrace, TRACEPARENT, TRACESTATE};
 use nominated::Nominated;
 
+pub use caching::make_private;
+
 /// Request fields that are never forwarded, in any spelling. Proxies and frameworks trust them;
 /// Doorward sets `X-Forwarded-For`, `-Proto` and `-Host` itself. They include vendors' fields for
 /// the client address: with a trusted proxy in front, the address is in `X-Forwarded-For`.
@@ -458,7 +460,7 @@ impl HeaderPolicy {
         }
         self.response_edits.apply(headers, &request.facts);
         if request.authenticated {
-            caching::make_private(headers);
+            make_private(headers);
         }
     }
 }

@@ -18,6 +18,7 @@ use self::resolution::Names;
 use super::address::UpstreamUrl;
 use super::settings::UpstreamSettings;
 use crate::lock::lock;
+use crate::session::affinity::AddressHash;
 
 pub(super) use self::choice::{Candidate, Rank, choose};
 pub(super) use self::health::Standing;
@@ -46,6 +47,8 @@ pub(super) struct MemberSet(Vec<Arc<Member>>);
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) id: MemberId,
+    /// The hash of its address, which affinity cookies have.
+    pub(super) hash: AddressHash,
     /// A [`Rank`].
     rank: AtomicU32,
     /// Requests of all workers whose response is not complete.
@@ -260,6 +263,7 @@ impl MemberSet {
 impl Member {
     fn new(id: MemberId) -> Self {
         Self {
+            hash: AddressHash::of(&id.to_string()),
             id,
             rank: AtomicU32::default(),
             in_flight: AtomicUsize::new(0),

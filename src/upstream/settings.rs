@@ -45,6 +45,8 @@ pub struct UpstreamSettings {
     pub retry_statuses: Vec<StatusCode>,
     /// How several addresses are checked, beside the requests to them.
     pub health_check: Option<HealthCheck>,
+    /// Whether each browser keeps to one of several addresses.
+    pub affinity: bool,
     /// The addresses by label of a wildcard host, in place of `url`.
     pub by_label: Option<ByLabel>,
     /// The protocol.
@@ -142,6 +144,7 @@ impl UpstreamSettings {
             max_ejected_percent: 50,
             retry_statuses: Vec::new(),
             health_check: None,
+            affinity: false,
             by_label: None,
             protocol: UpstreamProtocol::Http1,
             connect_timeout: Duration::from_secs(5),

@@ -293,6 +293,7 @@ fn cookie_names(origin: &str) -> Vec<String> {
         names.login_loop,
         names.user,
         names.provider,
+        names.upstream,
         names.signed_in,
     ]
 }

@@ -4,7 +4,7 @@
 use super::source::{code, repository};
 
 /// The purposes of all versions. Add a new one; never rename or remove one.
-const PURPOSES: [&str; 30] = [
+const PURPOSES: [&str; 31] = [
     "announcement of an ending",
     "device challenge",
     "device proof",
@@ -35,6 +35,7 @@ const PURPOSES: [&str; 30] = [
     "state",
     "stored grant",
     "throttle state",
+    "upstream address",
 ];
 
 const DECLARATION: &str = "const NAME: &'static str = ";

@@ -281,6 +281,8 @@ fn upstream_of(
             other_urls: own.other_urls,
             // The path of the app's check is one of the app.
             health_check: own.health_check,
+            // A browser has one cookie, for the addresses of the app.
+            affinity: false,
             by_label: own.by_label,
             protocol: own.protocol,
             host: own.host,

@@ -156,6 +156,7 @@ struct Balancing {
     address_timeout: Option<Duration>,
     max_ejected_percent: Option<u32>,
     retry_statuses: Vec<StatusCode>,
+    affinity: bool,
 }
 
 fn balancing(raw: &mut RawApp, at: &Location<'_>) -> Balancing {
@@ -181,6 +182,7 @@ fn balancing(raw: &mut RawApp, at: &Location<'_>) -> Balancing {
                 status
             })
             .collect(),
+        affinity: raw.upstream_affinity.take().unwrap_or_default(),
     }
 }
 
@@ -192,6 +194,7 @@ impl Balancing {
             settings.max_ejected_percent = percent;
         }
         settings.retry_statuses = self.retry_statuses;
+        settings.affinity = self.affinity;
     }
 }
 

@@ -72,6 +72,7 @@ fn beginnings_cover_every_cookie_name() {
             login_loop,
             user,
             provider,
+            upstream,
             signed_in,
             path: _,
             others: _,
@@ -80,7 +81,7 @@ fn beginnings_cover_every_cookie_name() {
         } = &names;
         for name in [
             jwt, refresh, activity, browser, device, login, hint, login_loop, user, provider,
-            signed_in,
+            upstream, signed_in,
         ] {
             assert!(
                 names

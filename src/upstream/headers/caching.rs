@@ -16,7 +16,7 @@ static CACHE_CONTROL_OVERRIDES: [HeaderName; 7] = [
 
 /// Adds `private`, which keeps a response out of shared caches, also one that would be cached
 /// heuristically (RFC 9111 section 5.2.2).
-pub(super) fn make_private(headers: &mut HeaderMap) {
+pub fn make_private(headers: &mut HeaderMap) {
     let is_override = |name: &&HeaderName| CACHE_CONTROL_OVERRIDES.contains(name);
     let overrides: Vec<HeaderName> = headers.keys().filter(is_override).cloned().collect();
     for name in overrides {

@@ -44,7 +44,7 @@ pub(in crate::upstream) struct Candidate {
 
 impl Candidate {
     /// Whether it is chosen before others. An address on trial gets one request at a time.
-    const fn is_preferred(&self) -> bool {
+    pub(in crate::upstream) const fn is_preferred(&self) -> bool {
         match self.standing {
             Standing::Working => true,
             Standing::OnTrial => self.in_flight == 0,

@@ -1,6 +1,7 @@
 //! Upstreams with several addresses: which one gets a request, what operators see, and what a reload
 //! keeps. Failures under load are in `faults`.
 
+mod affinity;
 mod faults;
 
 use std::collections::BTreeSet;
