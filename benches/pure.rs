@@ -25,6 +25,7 @@ use doorward::policy::request_info::RequestInfo;
 use doorward::policy::route::{HostRouter, Route};
 use doorward::policy::rule_lists::RuleLists;
 use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, Rule, Rules};
+use doorward::session::client_continuity::UnboundSessions;
 use doorward::session::cookie::{CookieNames, RequestCookies};
 use doorward::session::jwt::{JwtCookie, PackedJwt, SessionJwt};
 use doorward::session::seal::{Binding, Key, KeyRing, Seal, read_payload};
@@ -156,6 +157,7 @@ fn jwt() -> SessionJwt {
         identity_failing_since: None,
         authentication: Default::default(),
         device: Default::default(),
+        client: None,
     }
 }
 
@@ -259,6 +261,7 @@ fn sites() -> HostRouter {
         native: None,
         limits: LIMITS,
         device_binding: None,
+        unbound_sessions: UnboundSessions::as_all(LIMITS),
         optional_endpoints: OptionalEndpoints::default(),
         origin,
         bearer: None,
@@ -325,7 +328,11 @@ fn decision(criterion: &mut Criterion) {
         let known = || {
             (
                 Route::of(found.as_ref(), &info),
-                Caller::Authenticated(LiveSession::just_verified(Arc::clone(&session), NOW)),
+                Caller::Authenticated(LiveSession::just_verified(
+                    Arc::clone(&session),
+                    NOW,
+                    LIMITS,
+                )),
             )
         };
         let context = AccessContext {

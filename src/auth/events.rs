@@ -79,6 +79,9 @@ pub enum Event {
     DeviceProof,
     /// A proof of a device-bound session was refused.
     DeviceProofRefused,
+    /// A request of a session came from another client than its login, or the user of another client
+    /// logged in again.
+    ClientChanged,
     /// A POST without a session was preserved, or replayed after the login.
     PostReplay,
 }
@@ -100,6 +103,7 @@ impl Event {
             Self::DeviceRegistration => "device_registration",
             Self::DeviceProof => "device_proof",
             Self::DeviceProofRefused => "device_proof_refused",
+            Self::ClientChanged => "client_changed",
             Self::PostReplay => "post_replay",
         }
     }
@@ -113,7 +117,8 @@ impl Event {
             | Self::Logout
             | Self::Revocation
             | Self::RefreshTokenReuse
-            | Self::DeviceProofRefused => true,
+            | Self::DeviceProofRefused
+            | Self::ClientChanged => true,
             Self::LoginStarted
             | Self::Refresh
             | Self::Introspection

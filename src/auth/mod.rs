@@ -53,9 +53,10 @@ use refresh::revoke::SessionRevoker;
 use refresh::single_flight::TokenRefresher;
 use revocation::command::RevocationCommands;
 use revocation::replication::RevocationReplicator;
-use session::authenticate::SessionAuthenticator;
+use session::authenticate::{SessionAuthenticator, SessionServices};
 use session::authentication::Authentication;
 use session::cache::SessionCache;
+use session::client_continuity::ClientContinuity;
 use session::key_rotation::KeyRotation;
 use session::open::SessionOpener;
 use session::stream::StreamActivity;
@@ -69,6 +70,7 @@ use crate::policy::decide::Caller;
 use crate::policy::native::NativeCredentials;
 use crate::policy::route::{AppRef, ResumeMode};
 use crate::runtime::BackgroundRuntime;
+use crate::session::client_continuity::PresentedClient;
 use crate::session::cookie::RequestCookies;
 use crate::store::{LogLimits, Store};
 use crate::types::oauth::Subject;
@@ -183,11 +185,13 @@ impl Auth {
         let opener = Arc::new(SessionOpener::new(shared(), Arc::clone(generations)));
         let streams = StreamActivity::new(shared(), Arc::clone(&state.streamed));
         let streams = Arc::new(streams);
+        let continuity = ClientContinuity::new(shared(), Arc::clone(&state.client_changes));
         let session_writer = Arc::new(SessionWriter::new(
             shared(),
             revoker.clone(),
             Arc::clone(generations),
             Arc::clone(&state.replaced),
+            continuity.clone(),
             Arc::clone(&streams),
         ));
         let dpop = DpopVerifier::new(shared());
@@ -215,15 +219,16 @@ impl Auth {
                 revoker.clone(),
                 logout.clone(),
             ),
-            sessions: SessionAuthenticator::new(
-                shared(),
-                revocations.clone(),
-                Arc::clone(&refresher),
+            sessions: SessionAuthenticator::new(SessionServices {
+                context: shared(),
+                replicator: revocations.clone(),
+                refresher: Arc::clone(&refresher),
                 opener,
-                Arc::clone(&key_rotation),
-                Arc::clone(&state.grace_failures),
+                key_rotation: Arc::clone(&key_rotation),
+                grace_failures: Arc::clone(&state.grace_failures),
+                continuity,
                 streams,
-            ),
+            }),
             bearer: BearerAuthenticator::new(shared(), revocations.clone(), dpop),
             token_exchanger: TokenExchanger::new(shared()),
             basic: BasicAuthenticator::new(
@@ -275,12 +280,14 @@ impl Auth {
         &self,
         app_ref: AppRef<'_>,
         target: DpopTarget<'_>,
+        client: PresentedClient<'_>,
         cookies: &RequestCookies<'_>,
         mode: ResumeMode,
         cache: &SessionCache,
     ) -> Authentication {
         let app_ref = self.sessions.at_session(app_ref, cookies);
-        let by_cookies = self.sessions.authenticate(app_ref, cookies, mode, cache);
+        let sessions = &self.sessions;
+        let by_cookies = sessions.authenticate(app_ref, cookies, client, mode, cache);
         let by_cookies = by_cookies.await.at(app_ref.provider);
         let (Ok(Caller::Anonymous(_)), Some(native)) = (&by_cookies.caller, &app_ref.app.native)
         else {

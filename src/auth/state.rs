@@ -12,6 +12,7 @@ use super::refresh::generations::NewestGenerations;
 use super::refresh::single_flight::RefreshState;
 use super::revocation::command::AppliedCommands;
 use super::revocation::replication::ReplicationState;
+use super::session::client_continuity::RecordedChanges;
 use super::session::key_rotation::PreviousKeySessions;
 use super::session::outage_grace::GraceFailures;
 use super::session::stream::StreamedSessions;
@@ -25,6 +26,7 @@ pub(super) struct FlowState {
     pub(super) replication: Arc<ReplicationState>,
     pub(super) refreshes: Arc<RefreshState>,
     pub(super) grace_failures: Arc<GraceFailures>,
+    pub(super) client_changes: Arc<RecordedChanges>,
     pub(super) previous_keys: Arc<PreviousKeySessions>,
     pub(super) replaced: Arc<ReplacedSessions>,
     pub(super) streamed: Arc<StreamedSessions>,
@@ -45,6 +47,7 @@ impl FlowState {
             replication: Arc::default(),
             refreshes: Arc::default(),
             grace_failures: Arc::default(),
+            client_changes: Arc::default(),
             previous_keys: Arc::default(),
             replaced: Arc::default(),
             streamed: Arc::default(),

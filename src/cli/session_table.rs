@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::auth::session_list::query::SessionEntry;
 use crate::types::time::Timestamp;
 
-const HEADINGS: [&str; 7] = [
-    "SESSION", "USER", "APP", "PROVIDER", "LOGIN", "ACTIVE", "CLIENT",
+const HEADINGS: [&str; 8] = [
+    "SESSION", "USER", "APP", "PROVIDER", "LOGIN", "ACTIVE", "BOUND", "CLIENT",
 ];
 
 /// The longest text of a cell, in characters.
@@ -17,7 +17,7 @@ const MAX_CELL: usize = 60;
 pub(super) fn table(sessions: &[SessionEntry], now: Timestamp) -> String {
     let headings = HEADINGS.map(ToOwned::to_owned);
     let rows = sessions.iter().map(|session| row(session, now));
-    let rows: Vec<[String; 7]> = std::iter::once(headings).chain(rows).collect();
+    let rows: Vec<[String; 8]> = std::iter::once(headings).chain(rows).collect();
     let widths: Vec<usize> = (0..HEADINGS.len())
         .map(|column| {
             let cells = rows.iter().filter_map(|row| row.get(column));
@@ -48,6 +48,7 @@ pub(super) fn details(session: &SessionEntry, now: Timestamp) -> String {
         ("login", format!("{} ago", age(session.started_at, now))),
         ("active", format!("{} ago", age(session.last_activity, now))),
         ("held by", session.holder.clone()),
+        ("bound", is_bound(session).to_owned()),
         ("client", cell(session.program.as_deref())),
         ("network", cell(session.network.as_deref())),
     ] {
@@ -57,7 +58,7 @@ pub(super) fn details(session: &SessionEntry, now: Timestamp) -> String {
     text
 }
 
-fn row(session: &SessionEntry, now: Timestamp) -> [String; 7] {
+fn row(session: &SessionEntry, now: Timestamp) -> [String; 8] {
     let client = [session.program.as_deref(), session.network.as_deref()];
     let client: Vec<&str> = client.into_iter().flatten().collect();
     let client = (!client.is_empty()).then(|| client.join(", "));
@@ -68,8 +69,14 @@ fn row(session: &SessionEntry, now: Timestamp) -> [String; 7] {
         cell(Some(&session.provider)),
         age(session.started_at, now),
         age(session.last_activity, now),
+        is_bound(session).to_owned(),
         cell(client.as_deref()),
     ]
+}
+
+/// Whether it is bound to a device. Those of native apps never are.
+fn is_bound(session: &SessionEntry) -> &'static str {
+    if session.device_bound { "yes" } else { "no" }
 }
 
 /// A value that cannot control a terminal.
@@ -110,6 +117,7 @@ mod tests {
             started_at: 1000,
             last_activity: 1000 + 3600,
             holder: "browser".to_owned(),
+            device_bound: user == "alice",
             program: Some("Firefox on Linux".to_owned()),
             network: None,
         }
@@ -121,13 +129,14 @@ mod tests {
         let now = Timestamp::from_secs(1000 + 3600 + 90);
         assert_eq!(
             table(&sessions, now),
-            "SESSION           USER      APP    PROVIDER  LOGIN  ACTIVE  CLIENT\n\
-             0123456789abcdef  alice     store  login     1h01m  1m      Firefox on Linux\n\
-             0123456789abcdef  b?[31m??  store  login     1h01m  1m      Firefox on Linux\n"
+            "SESSION           USER      APP    PROVIDER  LOGIN  ACTIVE  BOUND  CLIENT\n\
+             0123456789abcdef  alice     store  login     1h01m  1m      yes    Firefox on Linux\n\
+             0123456789abcdef  b?[31m??  store  login     1h01m  1m      no     Firefox on Linux\n"
         );
         let text = details(&sessions[1], now);
         assert!(text.contains("user      b?[31m??\n"), "{text}");
         assert!(text.contains("network   -\n"), "{text}");
+        assert!(text.contains("bound     no\n"), "{text}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::oidc::{
     SessionTokenSource,
 };
 use crate::policy::client_address::ForwardedHeader;
+use crate::session::client_continuity::OnClientChange;
 use crate::telemetry::log::LogFormat;
 use crate::types::trace_context::TraceSource;
 use crate::upstream::UpstreamProtocol;
@@ -214,6 +215,7 @@ pub(super) enum DeviceBindingMode {
     Require,
 }
 
+keywords! { OnClientChange { "off" => Off, "observe" => Observe, "enforce" => Enforce, } }
 keywords! { DeviceBindingMode { "off" => Off, "offer" => Offer, "require" => Require, } }
 
 /// `members`: what the values of a claim are.

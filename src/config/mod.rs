@@ -30,6 +30,7 @@ mod raw_routes;
 mod raw_rules;
 mod raw_store;
 mod raw_tls;
+mod raw_unbound_sessions;
 mod report;
 mod rule_list_file;
 pub mod schema;

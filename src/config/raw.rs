@@ -22,6 +22,7 @@ use super::raw_routes::RawRoute;
 use super::raw_rules::RawRule;
 pub(super) use super::raw_store::{RawRedis, RawStore};
 pub(super) use super::raw_tls::{RawCertificate, RawTls};
+pub(super) use super::raw_unbound_sessions::RawUnboundSessions;
 use super::values::HumanDuration;
 pub(super) use super::values::{List, Named, OneOrMany};
 use crate::auth::app::{OnReuse, RevocationMode, Userinfo};
@@ -220,6 +221,7 @@ pub(super) struct RawApp {
     pub(super) upstream_bearer_file: Option<String>,
     pub(super) token_exchange: Option<RawTokenExchange>,
     pub(super) health_check: Option<RawHealthCheck>,
+    pub(super) unbound_sessions: Option<RawUnboundSessions>,
 }
 
 #[derive(Default, Deserialize)]
@@ -366,7 +368,7 @@ mod tests {
             "require_registration",
             "webhooks",
         ];
-        let tables: [(&[&str], &[&str]); 32] = [
+        let tables: [(&[&str], &[&str]); 33] = [
             (&["apps", "wiki"], &SEVERAL_PROVIDERS),
             (&[], keys_of::<RawConfig>()),
             (&["server"], keys_of::<RawServer>()),
@@ -400,6 +402,10 @@ mod tests {
             (
                 &["apps", "store", "device_binding"],
                 keys_of::<RawDeviceBinding>(),
+            ),
+            (
+                &["apps", "store", "unbound_sessions"],
+                keys_of::<RawUnboundSessions>(),
             ),
             (&["maintenance"], keys_of::<RawMaintenance>()),
             (&["assertion"], keys_of::<RawAssertionKeys>()),

@@ -9,7 +9,7 @@ use super::raw::{
     RawClientLimit, RawClientLimits, RawConfig, RawDeviceBinding, RawHeaderEdits, RawHealthCheck,
     RawListener, RawLog, RawLoginParameters, RawMaintenance, RawNative, RawProvider, RawProxy,
     RawRedis, RawRegistration, RawServer, RawSession, RawSessionList, RawStore, RawTls, RawTracing,
-    RawWebhooks,
+    RawUnboundSessions, RawWebhooks,
 };
 use super::raw_credentials::{RawTokenExchange, RawUpstreamBasicAuth};
 use super::raw_pages::RawPages;
@@ -62,6 +62,7 @@ pub fn tables() -> [Table; 46] {
         table::<RawBearer>("apps.NAME.bearer"),
         table::<RawBasic>("apps.NAME.basic"),
         table::<RawDeviceBinding>("apps.NAME.device_binding"),
+        table::<RawUnboundSessions>("apps.NAME.unbound_sessions"),
         table::<RawClientLimits>("apps.NAME.client_limits"),
         table::<RawClientLimit>("apps.NAME.client_limits.address"),
         table::<RawClientLimit>("apps.NAME.client_limits.session"),

@@ -65,11 +65,37 @@ impl LoginLink {
 }
 
 impl LoginParameters {
+    /// `prompt` of a login without pages (OpenID Connect Core section 3.1.2.1).
+    const NO_PAGES: &str = "none";
+
     /// By an access rule.
     pub fn requiring(authentication: AuthenticationRequirement) -> Self {
         Self {
             authentication,
             ..Self::default()
+        }
+    }
+
+    /// The login without pages of the provider, by its own session. Unless some are asked for.
+    #[must_use]
+    pub fn silent(self) -> Self {
+        Self {
+            prompt: self.prompt.or_else(|| Some(Self::NO_PAGES.to_owned())),
+            ..self
+        }
+    }
+
+    /// Whether it is without pages of the provider. No link can ask for that.
+    pub fn is_silent(&self) -> bool {
+        self.prompt.as_deref() == Some(Self::NO_PAGES)
+    }
+
+    /// A silent login with pages of the provider.
+    #[must_use]
+    pub fn with_pages(self) -> Self {
+        Self {
+            prompt: self.prompt.filter(|prompt| prompt != Self::NO_PAGES),
+            ..self
         }
     }
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use http::{HeaderValue, Method};
 use url::Url;
 
+use crate::session::client_continuity::UnboundSessions;
 use crate::session::cookie::CookieNames;
-use crate::session::device_binding::BindingPolicy;
+use crate::session::device_binding::{BindingPolicy, DeviceBinding};
 use crate::session::validity::Limits;
 use crate::types::app_paths::AppPaths;
 use crate::types::host_label::HostLabel;
@@ -72,6 +73,8 @@ pub struct App {
     pub limits: Limits,
     /// How its sessions are bound to devices. `None`: they are not.
     pub device_binding: Option<BindingPolicy>,
+    /// How those of browsers are treated that are bound to no device.
+    pub unbound_sessions: UnboundSessions,
     /// The optional endpoints that it has.
     pub optional_endpoints: OptionalEndpoints,
     /// URLs of other origins that a logout may lead to.
@@ -155,6 +158,20 @@ impl AppLogoutPolicy {
 }
 
 impl App {
+    /// The timeouts of a browser's session with this binding.
+    pub const fn browser_limits(&self, device: &DeviceBinding) -> &Limits {
+        if self.is_device_bound(device) {
+            &self.limits
+        } else {
+            &self.unbound_sessions.limits
+        }
+    }
+
+    /// Whether a session with this binding is accepted from its device only.
+    pub const fn is_device_bound(&self, device: &DeviceBinding) -> bool {
+        self.device_binding.is_some() && device.is_bound()
+    }
+
     /// The web origins whose scripts may read Doorward's own response to a request.
     pub fn cors_for(&self, method: &Method, target: &Target) -> &CorsPolicy {
         self.rules.cors(method, target).unwrap_or(&self.cors)

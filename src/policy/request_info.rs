@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use super::client_address::{ClientAddress, TrustedProxies};
 use super::client_kind::ClientKind;
 use super::forwarded_origin::{ForwardedOrigin, Scheme};
+use crate::session::client_continuity::PresentedClient;
 use crate::types::net::ListenerKind;
 use crate::types::target::{Target, TargetError};
 
@@ -31,6 +32,16 @@ pub struct RequestInfo {
     pub is_proxied: bool,
     /// The kind of the listener.
     pub listener: ListenerKind,
+}
+
+impl RequestInfo {
+    /// The client, with the headers of the request.
+    pub const fn presented_client<'r>(&self, headers: &'r HeaderMap) -> PresentedClient<'r> {
+        PresentedClient {
+            address: self.address.end_client,
+            headers,
+        }
+    }
 }
 
 /// Why a request is rejected by the parser.

@@ -29,10 +29,11 @@ impl Proxy {
             const { &RequestCookies::none() }
         };
         let target = dpop_target(info, headers);
+        let client = info.presented_client(headers);
         let mode = route.resume_mode(headers);
         let mut authentication = self
             .auth
-            .authenticate(app_ref, target, cookies, mode, &self.sessions)
+            .authenticate(app_ref, target, client, cookies, mode, &self.sessions)
             .await;
         if let Ok(Caller::Anonymous(_)) = authentication.caller
             && let Some(bearer) = presented_bearer(info, route, headers)

@@ -42,7 +42,7 @@ impl Proxy {
         if let Some(login_loop) = login.detect_loop(app_ref, cookies, reason, hints) {
             return self.login_loop_page(app_ref, login_loop, link, request_id);
         }
-        match login.start(app_ref, cookies, link, hints).await {
+        match login.start(app_ref, cookies, link, reason, hints).await {
             Ok(start) => self
                 .responder
                 .redirect(StatusCode::FOUND, &start.location, "start_login")
@@ -106,6 +106,7 @@ impl Proxy {
             cookies: context.cookies,
             caller,
             hints: context.transport_hints(app_ref),
+            client: context.info.presented_client(&context.parts.headers),
         };
         let outcome = self.auth.login.finish(app_ref, request).await;
         let app_cookies = if outcome.user_switched() {

@@ -148,6 +148,7 @@ const fn login_loop_text(cause: LoginLoopCause) -> ErrorText {
         LoginLoopCause::ClockSkew => error_text!(loop_session_expired, TELL_OPERATOR),
         LoginLoopCause::UnreadableCookie => error_text!(loop_cookie_unreadable),
         LoginLoopCause::SessionEnded => error_text!(loop_session_ended, TELL_OPERATOR),
+        LoginLoopCause::ClientChanges => error_text!(loop_client_changes),
         LoginLoopCause::NotAllowed => error_text!(loop_not_allowed),
     }
 }

@@ -104,6 +104,7 @@ impl Proxy {
                     address,
                     cookies: context.cookies,
                     target,
+                    client: context.info.presented_client(&context.parts.headers),
                 };
                 flows.login.log_in(request).await
             }

@@ -122,7 +122,10 @@ impl Proxy {
             ..link.clone()
         };
         let started = match app_ref.provider {
-            Some(_) => login.start(app_ref, cookies, &to_form, hints).await,
+            Some(_) => {
+                let started = login.start(app_ref, cookies, &to_form, reason, hints);
+                started.await
+            }
             None => login.start_by_choice(app_ref, cookies, login_url(app_ref.app, &to_form)),
         };
         let start = match started {

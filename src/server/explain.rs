@@ -322,7 +322,7 @@ impl Explainer {
                 let claims = Claims::new(claims, Map::new()).from_source(source);
                 let identity = Identity::new(subject, claims, &app_ref.app.headers);
                 Ok(if route.accepts_session() {
-                    Caller::Authenticated(session_of(identity, now))
+                    Caller::Authenticated(session_of(identity, app_ref.app, now))
                 } else {
                     anonymous
                 })

@@ -119,6 +119,7 @@ impl Observer for MetricsObserver {
             Event::AppLogout => of_app(&metrics.app_logouts),
             Event::DeviceRegistration => of_app(&metrics.device_registrations),
             Event::DeviceProof | Event::DeviceProofRefused => of_app(&metrics.device_proofs),
+            Event::ClientChanged => of_app(&metrics.client_changes),
             Event::PostReplay => of_app(&metrics.post_replays),
         }
     }

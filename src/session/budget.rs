@@ -210,6 +210,7 @@ mod tests {
             identity_failing_since: None,
             authentication: Default::default(),
             device: Default::default(),
+            client: None,
         };
         let token = RefreshToken::new("r".repeat(refresh));
         let refresh = RefreshGrant {
@@ -224,6 +225,7 @@ mod tests {
             login: LoginClaims::default(),
             device: Default::default(),
             dpop_key: None,
+            client: None,
         };
         Grant {
             jwt,

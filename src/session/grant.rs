@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::client_continuity::KnownClient;
 use super::device_binding::DeviceBinding;
 use super::jwt::{PackedJwt, SessionJwt};
 use super::seal::Purpose;
@@ -48,6 +49,8 @@ pub struct RefreshGrant {
     pub device: DeviceBinding,
     /// The client's key that the provider's tokens are bound to (RFC 9449).
     pub dpop_key: Option<KeyFingerprint>,
+    /// The client that it began with. `None`: it is not compared with those of requests.
+    pub client: Option<Box<KnownClient>>,
 }
 
 impl RefreshGrant {
@@ -70,6 +73,7 @@ impl RefreshGrant {
             identity_failing_since: None,
             authentication: self.authentication(),
             device: self.device.clone(),
+            client: self.client.clone(),
         }
     }
 

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::client_continuity::KnownClient;
 use super::device_binding::DeviceBinding;
 use super::seal::Purpose;
 use crate::identity::authentication::UserAuthentication;
@@ -61,6 +62,8 @@ pub struct SessionJwt {
     pub authentication: UserAuthentication,
     /// The device that the session is bound to.
     pub device: DeviceBinding,
+    /// The client that it began with. `None`: it is not compared with those of requests.
+    pub client: Option<Box<KnownClient>>,
 }
 
 impl SessionJwt {

@@ -5,6 +5,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::client_continuity::KnownClient;
 use super::device_binding::DeviceBinding;
 use super::grant::{Grant, LoginClaims, RefreshGrant};
 use super::jwt::{PackedJwt, SessionJwt};
@@ -40,6 +41,8 @@ struct RefreshAppended {
     device: DeviceBinding,
     #[serde(deserialize_with = "absent_is_default")]
     dpop_key: Option<KeyFingerprint>,
+    #[serde(deserialize_with = "absent_is_default")]
+    client: Option<Box<KnownClient>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -71,6 +74,8 @@ struct JwtAppended {
     acr: Option<String>,
     #[serde(deserialize_with = "absent_is_default")]
     device: DeviceBinding,
+    #[serde(deserialize_with = "absent_is_default")]
+    client: Option<Box<KnownClient>>,
 }
 
 /// The layout of the refresh cookie.
@@ -174,6 +179,7 @@ impl RefreshGrant {
             login: self.login,
             device: self.device,
             dpop_key: self.dpop_key,
+            client: self.client,
         };
         (fields, appended)
     }
@@ -191,6 +197,7 @@ impl RefreshGrant {
             login: appended.login,
             device: appended.device,
             dpop_key: appended.dpop_key,
+            client: appended.client,
         }
     }
 }
@@ -217,6 +224,7 @@ impl SessionJwt {
             auth_time: self.authentication.time,
             acr: self.authentication.acr,
             device: self.device,
+            client: self.client,
         };
         (fields, appended)
     }
@@ -242,6 +250,7 @@ impl SessionJwt {
                 acr: appended.acr,
             },
             device: appended.device,
+            client: appended.client,
         }
     }
 }
@@ -341,11 +350,21 @@ impl From<NativeLayout> for NativeGrant {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
+    use crate::session::client_continuity::PresentedClient;
     use crate::types::oauth::Nonce;
 
     const fn at(secs: u64) -> Timestamp {
         Timestamp::from_secs(1_000 + secs)
+    }
+
+    fn client() -> Box<KnownClient> {
+        Box::new(KnownClient::of(PresentedClient {
+            address: Some([192, 0, 2, 7].into()),
+            headers: &HeaderMap::new(),
+        }))
     }
 
     fn grant() -> Grant {
@@ -369,6 +388,7 @@ mod tests {
                 acr: Some("gold".to_owned()),
             },
             device: DeviceBinding::Pending,
+            client: Some(client()),
         };
         let refresh = RefreshGrant {
             token: RefreshToken::new("token"),
@@ -386,6 +406,7 @@ mod tests {
             },
             device: DeviceBinding::Pending,
             dpop_key: Some(KeyFingerprint::new([7; 16])),
+            client: Some(client()),
         };
         Grant {
             jwt,
@@ -427,12 +448,14 @@ mod tests {
             identity_failing_since: None,
             authentication: UserAuthentication::default(),
             device: DeviceBinding::Unbound,
+            client: None,
             ..grant.jwt.clone()
         };
         let refresh_beside = RefreshGrant {
             login: LoginClaims::default(),
             device: DeviceBinding::Unbound,
             dpop_key: None,
+            client: None,
             ..grant.refresh.clone().unwrap()
         };
         let refresh_alone = RefreshGrant {
@@ -483,12 +506,13 @@ mod tests {
             LoginClaims::default(),
             DeviceBinding::Pending,
             None::<KeyFingerprint>,
+            Some(client()),
             7_u8,
         );
         let read: RefreshAppended = decoded(&encoded(&next_version));
         assert_eq!(
-            (read.provider_sid, read.device),
-            (next_version.0.clone(), next_version.2)
+            (read.provider_sid, read.device, read.client),
+            (next_version.0.clone(), next_version.2, next_version.3)
         );
         let before = (next_version.0.clone(),);
         let read: RefreshAppended = decoded(&encoded(&before));

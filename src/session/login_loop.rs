@@ -92,6 +92,8 @@ pub enum LoginLoopCause {
     UnreadableCookie,
     /// The session ended immediately, by the provider or by a logout elsewhere.
     SessionEnded,
+    /// The client differs from that of the login at once: its network or its browser keeps changing.
+    ClientChanges,
     /// The app sends a logged-in user to the login again.
     NotAllowed,
 }
@@ -107,6 +109,7 @@ impl LoginLoopCause {
             Self::ClockSkew => "login_loop_clock_skew",
             Self::UnreadableCookie => "login_loop_cookie_unreadable",
             Self::SessionEnded => "login_loop_session_ended",
+            Self::ClientChanges => "login_loop_client_changes",
             Self::NotAllowed => "login_loop_not_allowed",
         }
     }
@@ -271,6 +274,7 @@ impl LoginLoopState {
             | NoSessionReason::RefreshRefused
             | NoSessionReason::NotRefreshed
             | NoSessionReason::RefreshTokenReused => LoginLoopCause::SessionEnded,
+            NoSessionReason::ClientChanged(_) => LoginLoopCause::ClientChanges,
             // The session may exist.
             NoSessionReason::RevocationsUnknown
             | NoSessionReason::TokenRefused(_)

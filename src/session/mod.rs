@@ -4,6 +4,7 @@ pub mod affinity;
 pub mod app_cookie;
 pub mod attempt;
 pub mod budget;
+pub mod client_continuity;
 pub mod context;
 pub mod cookie;
 pub mod device_binding;

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::client_continuity::{ClientChange, KnownClient};
 pub use super::context::{Limits, ValidityContext};
 use super::device_binding::{BoundSession, DeviceBinding, Unproven};
 use super::grant::{LastActivity, RefreshGrant};
@@ -49,6 +50,8 @@ pub struct Session {
     pub authentication: UserAuthentication,
     /// The device that the session is bound to.
     pub device: DeviceBinding,
+    /// The client that it began with. `None`: it is not compared with those of requests.
+    pub client: Option<Box<KnownClient>>,
     /// Its JWT, if the app gets it.
     pub passed_jwt: Option<Secret<String>>,
 }
@@ -76,6 +79,7 @@ impl Session {
             identity_due: jwt.identity_due,
             authentication: jwt.authentication.clone(),
             device: jwt.device.clone(),
+            client: jwt.client.clone(),
             passed_jwt: None,
         })
     }
@@ -112,6 +116,7 @@ impl Session {
 pub struct LiveSession {
     session: Arc<Session>,
     activity: Activity,
+    limits: Limits,
     in_grace: bool,
 }
 
@@ -126,13 +131,18 @@ struct Activity {
 
 impl LiveSession {
     /// A session with tokens that were verified just now. `last_activity` is its last use.
-    pub const fn just_verified(session: Arc<Session>, last_activity: Timestamp) -> Self {
+    pub const fn just_verified(
+        session: Arc<Session>,
+        last_activity: Timestamp,
+        limits: Limits,
+    ) -> Self {
         Self {
             session,
             activity: Activity {
                 recorded: last_activity,
                 last: last_activity,
             },
+            limits,
             in_grace: false,
         }
     }
@@ -140,6 +150,11 @@ impl LiveSession {
     /// The session.
     pub const fn session(&self) -> &Arc<Session> {
         &self.session
+    }
+
+    /// The timeouts that apply to it.
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The last activity, on streams too.
@@ -168,8 +183,8 @@ impl LiveSession {
 
     /// Whether the activity cookie is due for an update with activity at this time: at most once
     /// per tenth of the idle timeout.
-    pub fn activity_due(&self, at: Timestamp, limits: &Limits) -> bool {
-        limits.activity_due(self.activity.recorded, at)
+    pub fn activity_due(&self, at: Timestamp) -> bool {
+        self.limits.activity_due(self.activity.recorded, at)
     }
 }
 
@@ -204,6 +219,8 @@ pub enum NoSessionReason {
     InsufficientAuthentication,
     /// There is a session, and the request does not prove that it comes from its device.
     DeviceUnproven(Unproven),
+    /// There is a session, and the request comes from another client.
+    ClientChanged(ClientChange),
     /// The request has an access token instead of session cookies, and the token was rejected.
     TokenRefused(TokenRefusal),
     /// The request has a user name and a password instead, and they were rejected.
@@ -236,6 +253,7 @@ impl NoSessionReason {
             Self::RefreshTokenReused => "refresh_token_reused",
             Self::InsufficientAuthentication => "insufficient_user_authentication",
             Self::DeviceUnproven(unproven) => unproven.code(),
+            Self::ClientChanged(change) => change.code(),
             Self::TokenRefused(refusal) => refusal.code,
             Self::PasswordRefused(refusal) => refusal.code,
         }
@@ -285,6 +303,15 @@ impl PresentedSession {
             device: &refresh.device,
         });
         self.jwt.as_ref().map(|jwt| jwt.bound()).or(by_refresh)
+    }
+
+    /// The client that the session began with.
+    pub fn client(&self) -> Option<&KnownClient> {
+        match (&self.jwt, &self.refresh) {
+            (Some(jwt), _) => jwt.client.as_deref(),
+            (None, Some(refresh)) => refresh.client.as_deref(),
+            (None, None) => None,
+        }
     }
 
     /// Whether the session was idle for too long.
@@ -369,6 +396,7 @@ impl NeedsRefresh {
         (is_within && is_key_known && !is_over).then(|| LiveSession {
             session: Arc::clone(session),
             activity: self.activity,
+            limits: *limits,
             in_grace: true,
         })
     }
@@ -435,6 +463,7 @@ pub fn validate(
             SessionStatus::Live(LiveSession {
                 session,
                 activity,
+                limits: *limits,
                 in_grace: false,
             })
         }

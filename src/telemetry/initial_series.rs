@@ -12,6 +12,14 @@ const REFRESHES: [&str; 1] = ["renewed"];
 const REUSES: [&str; 2] = ["session_ended", "refused"];
 const INTROSPECTIONS: [&str; 2] = ["active", "inactive"];
 const APP_LOGOUTS: [&str; 4] = ["logged_out", "no_app_session", "refused", "timed_out"];
+const PROOFS_OF_OTHER_KEYS: [&str; 2] = ["device_signature_invalid", "device_key_mismatch"];
+const CLIENT_CHANGES: [&str; 5] = [
+    "network_observed",
+    "browser_observed",
+    "network_refused",
+    "browser_refused",
+    "confirmed",
+];
 const LOOKUPS: [&str; 3] = ["found", "not_found", "failed"];
 const RELOAD_TRIGGERS: [&str; 3] = ["signal", "files", "command"];
 const RELOADS: [&str; 3] = ["applied", "unchanged", "refused"];
@@ -33,6 +41,8 @@ impl Metrics {
             (&self.password_logins, &PASSWORD_LOGINS[..]),
             (&self.introspections, &INTROSPECTIONS),
             (&self.app_logouts, &APP_LOGOUTS),
+            (&self.device_proofs, &PROOFS_OF_OTHER_KEYS),
+            (&self.client_changes, &CLIENT_CHANGES),
         ] {
             begin(family, app, outcomes);
         }

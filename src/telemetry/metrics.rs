@@ -149,6 +149,8 @@ metric_families! {
     pub device_registrations: IntCounterVec = "doorward_device_registrations_total", ["app", "outcome"];
     /// Proofs of device-bound sessions, by outcome.
     pub device_proofs: IntCounterVec = "doorward_device_proofs_total", ["app", "outcome"];
+    /// Sessions that another client used, by outcome.
+    pub client_changes: IntCounterVec = "doorward_client_changes_total", ["app", "outcome"];
     /// Token refreshes, by outcome.
     pub refreshes: IntCounterVec = "doorward_refreshes_total", ["app", "outcome", "provider"];
     /// Token refreshes in flight.

@@ -39,6 +39,8 @@ mod client_address;
 #[cfg(test)]
 mod client_authentication;
 #[cfg(test)]
+mod client_continuity;
+#[cfg(test)]
 mod client_limits;
 #[cfg(test)]
 #[cfg(feature = "demo")]

@@ -119,9 +119,10 @@ pub(crate) fn caller(
                     acr: acr.map(str::to_owned),
                 },
                 device: Default::default(),
+                client: None,
                 passed_jwt: None,
             };
-            let live = LiveSession::just_verified(Arc::new(session), START);
+            let live = LiveSession::just_verified(Arc::new(session), START, LIMITS);
             match kind {
                 CredentialKind::NativeToken => Caller::NativeSession(live),
                 CredentialKind::Password => Caller::Basic(live),

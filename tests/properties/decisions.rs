@@ -24,6 +24,7 @@ use doorward::policy::request_info::RequestInfo;
 use doorward::policy::route::{AppRoute, Endpoint, HostRouter, Route};
 use doorward::policy::rule_lists::{Networks, RuleLists};
 use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, Rule, Rules};
+use doorward::session::client_continuity::{ClientChange, UnboundSessions};
 use doorward::session::cookie::CookieNames;
 use doorward::session::token::{TokenError, TokenRefusal};
 use doorward::session::validity::{LiveSession, NoSessionReason, PasswordRefusal};
@@ -83,7 +84,7 @@ const PASSWORD_REFUSED: PasswordRefusal = PasswordRefusal {
     code: "wrong_password",
     retry_after: None,
 };
-const REASONS: [NoSessionReason; 11] = [
+const REASONS: [NoSessionReason; 12] = [
     NoSessionReason::NoCookie,
     NoSessionReason::UnreadableCookie,
     NoSessionReason::CookieMismatch,
@@ -93,6 +94,7 @@ const REASONS: [NoSessionReason; 11] = [
     NoSessionReason::Expired,
     NoSessionReason::RefreshRefused,
     NoSessionReason::RefreshTokenReused,
+    NoSessionReason::ClientChanged(ClientChange::Network),
     NoSessionReason::TokenRefused(TOKEN_REFUSED),
     NoSessionReason::PasswordRefused(PASSWORD_REFUSED),
 ];
@@ -190,6 +192,7 @@ pub(crate) fn router(
         native: Some(native(ALLOWED_ORIGIN)),
         limits: LIMITS,
         device_binding: None,
+        unbound_sessions: UnboundSessions::as_all(LIMITS),
         optional_endpoints,
         origin,
         bearer: Some(BearerPolicy {

@@ -88,6 +88,7 @@ fn session(tokens: Tokens) -> Arc<Session> {
         identity_due: None,
         authentication: Default::default(),
         device: Default::default(),
+        client: None,
         passed_jwt: None,
     })
 }
@@ -105,6 +106,7 @@ fn refresh(tokens: Tokens) -> RefreshGrant {
         login: LoginClaims::default(),
         device: Default::default(),
         dpop_key: None,
+        client: None,
     }
 }
 
@@ -181,6 +183,7 @@ proptest! {
                     | NoSessionReason::NotRefreshed
                     | NoSessionReason::InsufficientAuthentication
                     | NoSessionReason::DeviceUnproven(_)
+                    | NoSessionReason::ClientChanged(_)
                     | NoSessionReason::TokenRefused(_)
                     | NoSessionReason::PasswordRefused(_) => false,
                 };
@@ -245,7 +248,7 @@ proptest! {
             }
             if counts_as_activity {
                 (latest, last) = (latest.max(now), now);
-                if live.activity_due(Timestamp::from_secs(now), &limits) {
+                if live.activity_due(Timestamp::from_secs(now)) {
                     prop_assert!(now > seen, "{} after {}", now, seen);
                     seen = now;
                 }

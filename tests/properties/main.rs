@@ -14,6 +14,7 @@ mod addresses;
 mod adversarial_inputs;
 mod callers;
 mod checks;
+mod client_continuity;
 mod config;
 mod cookies;
 mod corpus;

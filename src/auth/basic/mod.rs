@@ -123,7 +123,7 @@ impl BasicAuthenticator {
                     address: presented.address,
                 };
                 let checked = logins.check_once(hash, self.check(login)).await;
-                self.caller_of(checked)
+                self.caller_of(checked, &app)
             }
         };
         match self.replicator.require_synced(&app) {
@@ -203,10 +203,15 @@ impl BasicAuthenticator {
         })
     }
 
-    fn caller_of(&self, checked: Result<Login, NativeFailure>) -> Result<Caller, Unavailable> {
+    fn caller_of(
+        &self,
+        checked: Result<Login, NativeFailure>,
+        app: &AppAuth,
+    ) -> Result<Caller, Unavailable> {
         match checked {
             Ok(login) => {
-                let live = LiveSession::just_verified(login.session, self.context.now());
+                let now = self.context.now();
+                let live = LiveSession::just_verified(login.session, now, app.app.limits);
                 Ok(Caller::Basic(live))
             }
             Err(NativeFailure::Throttled(code, wait)) => {

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::failure::LoginFailure;
+use super::failure::{LoginFailure, is_cured_by_new_attempt};
 use super::loop_guard;
 use super::redeem::{CodeResponse, required_by};
 use super::start::{LoginContext, LoginStart};
@@ -15,12 +15,13 @@ use crate::auth::session::cookies::{SessionCookies, SetCookieHeaders, reset_logi
 use crate::auth::session_validity::key_of_jwt;
 use crate::identity::login_link::LoginLink;
 use crate::identity::return_to::ReturnTo;
-use crate::oidc::callback::{AuthorizationError, Outcome};
+use crate::oidc::callback::Outcome;
 use crate::policy::app::App;
 use crate::policy::decide::Caller;
 use crate::policy::login_providers::LoginSite;
 use crate::policy::route::AppRef;
 use crate::session::attempt::{AttemptState, BrowserHash, LoginAttempt, MAX_RESTARTS};
+use crate::session::client_continuity::PresentedClient;
 use crate::session::cookie::RequestCookies;
 use crate::session::grant::Grant;
 use crate::session::login_loop::{SentBackBy, TransportHints};
@@ -98,6 +99,8 @@ pub struct CallbackRequest<'r> {
     pub caller: &'r Caller,
     /// The transport of the request.
     pub hints: TransportHints,
+    /// The client that sends it.
+    pub client: PresentedClient<'r>,
 }
 
 impl Login {
@@ -154,6 +157,9 @@ impl Login {
         let failed = |failure, set_cookies| FailedLogin::new(failure, set_cookies, link.clone());
         let code = match outcome {
             Outcome::Code(code) => code,
+            Outcome::Refused(_) if link.parameters.is_silent() => {
+                return self.ask_user(app, request, &state, link, cleared).await;
+            }
             Outcome::Refused(error) => {
                 let is_curable = is_cured_by_new_attempt(app, &error);
                 let failure = LoginFailure::declined(app, error);
@@ -259,7 +265,7 @@ impl Login {
         let SessionCookies {
             mut set_cookies,
             total,
-        } = match self.start_session(app, grant, request.cookies) {
+        } = match self.start_session(app, grant, request) {
             Ok(cookies) => cookies,
             Err(failure) => {
                 return Err(FailedLogin {
@@ -375,6 +381,7 @@ impl Login {
             return Err(failed(by_transport.unwrap_or(failure)));
         }
         let before = LoginContext {
+            is_continued: true,
             restarts: state.restarts + 1,
             logins: state.logins,
             hints,
@@ -384,6 +391,35 @@ impl Login {
             .await
             .map(|start| LoginOutcome::Restarted(start).with_cookies(cleared.clone()))
             .map_err(|outage| failed(LoginFailure::Unavailable(outage)))
+    }
+
+    /// Repeats a silent login with the pages of the provider, which has no session of its own or needs
+    /// the user. `cleared` are the headers that clear the attempt.
+    async fn ask_user(
+        &self,
+        app: &Arc<AppAuth>,
+        request: CallbackRequest<'_>,
+        state: &AttemptState,
+        link: LoginLink,
+        cleared: SetCookieHeaders,
+    ) -> Result<LoginOutcome, FailedLogin> {
+        let link = LoginLink {
+            parameters: link.parameters.with_pages(),
+            ..link
+        };
+        let before = LoginContext {
+            is_continued: true,
+            restarts: state.restarts,
+            logins: state.logins,
+            hints: request.hints,
+        };
+        match self.start_after(app, request.cookies, &link, before).await {
+            Ok(start) => Ok(LoginOutcome::Restarted(start).with_cookies(cleared)),
+            Err(outage) => {
+                let failure = LoginFailure::Unavailable(outage);
+                Err(FailedLogin::new(failure, cleared, link))
+            }
+        }
     }
 
     fn clear_attempt(&self, app: &AppAuth, attempt: &LoginAttempt) -> SetCookieHeaders {
@@ -399,7 +435,7 @@ impl Login {
         &self,
         app: &Arc<AppAuth>,
         grant: &Grant,
-        request_cookies: &RequestCookies<'_>,
+        request: CallbackRequest<'_>,
     ) -> Result<SessionCookies, LoginFailure> {
         // Otherwise the browser would be redirected in a loop.
         let revoked = app.revocations.snapshot();
@@ -409,7 +445,10 @@ impl Login {
         if revoked.contains(key_of_jwt(&grant.jwt)) {
             return Err(LoginFailure::SessionRevoked);
         }
-        Ok(self.sessions.replace_session(app, grant, request_cookies)?)
+        let CallbackRequest {
+            cookies, client, ..
+        } = request;
+        Ok(self.sessions.replace_session(app, grant, cookies, client)?)
     }
 }
 
@@ -420,29 +459,6 @@ fn handover_code(query: &str) -> Option<String> {
         .map(|(_, code)| code);
     let code = codes.next()?;
     codes.next().is_none().then(|| code.into_owned())
-}
-
-/// Whether the provider could not finish this attempt and may finish the next one: it was overloaded,
-/// its login form expired, or it expected a session that had ended. Such an error is also the result
-/// of `prompt=none`, which would have the same result again.
-pub(in crate::auth) fn is_cured_by_new_attempt(
-    app: &AppAuth,
-    refused: &AuthorizationError,
-) -> bool {
-    let AuthorizationError {
-        error, description, ..
-    } = refused;
-    let expired = description
-        .as_ref()
-        .is_some_and(|text| text.contains("authentication_expired"));
-    let is_silent = app
-        .client
-        .extra_authorization_params
-        .iter()
-        .any(|(name, value)| name == "prompt" && value == "none");
-    expired
-        || error == "temporarily_unavailable"
-        || (!is_silent && matches!(error.as_str(), "login_required" | "interaction_required"))
 }
 
 impl FailedLogin {

@@ -166,3 +166,26 @@ impl LoginFailure {
         }
     }
 }
+
+/// Whether the provider could not finish this attempt and may finish the next one: it was overloaded,
+/// its login form expired, or it expected a session that had ended. Such an error is also the result
+/// of `prompt=none`, which would have the same result again.
+pub(in crate::auth) fn is_cured_by_new_attempt(
+    app: &AppAuth,
+    refused: &AuthorizationError,
+) -> bool {
+    let AuthorizationError {
+        error, description, ..
+    } = refused;
+    let expired = description
+        .as_ref()
+        .is_some_and(|text| text.contains("authentication_expired"));
+    let is_silent = app
+        .client
+        .extra_authorization_params
+        .iter()
+        .any(|(name, value)| name == "prompt" && value == "none");
+    expired
+        || error == "temporarily_unavailable"
+        || (!is_silent && matches!(error.as_str(), "login_required" | "interaction_required"))
+}

@@ -24,6 +24,7 @@ use redeem::CodeRedeemer;
 use stored_targets::{StoredTargets, TargetQuota};
 
 pub use failure::LoginFailure;
+pub(in crate::auth) use failure::is_cured_by_new_attempt;
 pub use loop_guard::LoginLoop;
 
 /// Logs users in.

@@ -2,6 +2,7 @@
 //! every attempt has its own `state`, nonce, PKCE S256 verifier and cookie, so that tabs do not
 //! interfere.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use url::Url;
@@ -25,11 +26,14 @@ use crate::session::budget;
 use crate::session::cookie::RequestCookies;
 use crate::session::login_host::LoginRequest;
 use crate::session::login_loop::TransportHints;
+use crate::session::validity::NoSessionReason;
 use crate::types::oauth::{Nonce, PkceVerifier, State};
 
 /// The event that led to a login.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LoginContext {
+    /// Whether it continues another attempt.
+    pub(super) is_continued: bool,
     /// How often it was restarted automatically.
     pub(super) restarts: u8,
     /// How many logins finished before it without a session seen since.
@@ -96,7 +100,8 @@ impl Login {
         start.ok_or(Unavailable::internal("internal_error"))
     }
 
-    /// Starts a login at the provider of `app_ref`.
+    /// Starts a login at the provider of `app_ref`, for a request without a session for `reason`. After a
+    /// change of the client the provider shows no page if it has a session of its own.
     ///
     /// # Errors
     /// The provider's metadata are unavailable, there is no randomness, or no provider is chosen.
@@ -105,16 +110,22 @@ impl Login {
         app_ref: AppRef<'_>,
         request_cookies: &RequestCookies<'_>,
         link: &LoginLink,
+        reason: NoSessionReason,
         hints: TransportHints,
     ) -> Result<LoginStart, Unavailable> {
         let app = self.context.app_at_provider(app_ref);
         let app = &app.ok_or(Unavailable::internal("internal_error"))?;
+        let mut link = Cow::Borrowed(link);
+        if matches!(reason, NoSessionReason::ClientChanged(_)) && !configures_prompt(app) {
+            link.to_mut().parameters = link.parameters.clone().silent();
+        }
         let before = LoginContext {
+            is_continued: false,
             restarts: 0,
             logins: loop_guard::logins_before(app, request_cookies),
             hints,
         };
-        self.start_after(app, request_cookies, link, before).await
+        self.start_after(app, request_cookies, &link, before).await
     }
 
     /// Starts a login, or restarts one.
@@ -157,10 +168,10 @@ impl Login {
             set_cookies: started.set_cookies,
             browser: started.browser,
         };
-        let outcome = if before.restarts == 0 {
-            "first"
-        } else {
+        let outcome = if before.is_continued {
             "restarted"
+        } else {
+            "first"
         };
         let observer = &self.context.observer;
         observer.record_event(app, Event::LoginStarted, outcome, &EventSession::default());
@@ -256,4 +267,11 @@ impl Login {
             host.app.endpoint_url("login")
         ))
     }
+}
+
+/// Whether the app asks for pages of the provider with each login. Some providers issue refresh tokens
+/// after one of them only.
+fn configures_prompt(app: &AppAuth) -> bool {
+    let mut configured = app.client.extra_authorization_params.iter();
+    configured.any(|(name, _)| name == "prompt")
 }

@@ -7,10 +7,8 @@ use super::start::{AuthorizationStep, HostRedirect, link_of};
 use super::{FailedHostLogin, LoginHost};
 use crate::auth::app::AppAuth;
 use crate::auth::events::{Event, EventSession};
-use crate::auth::login::LoginFailure;
-use crate::auth::login::callback::is_cured_by_new_attempt;
 use crate::auth::login::redeem::{CodeResponse, required_by};
-use crate::auth::login::response;
+use crate::auth::login::{LoginFailure, is_cured_by_new_attempt, response};
 use crate::oidc::callback::Outcome;
 use crate::policy::app::App;
 use crate::policy::route::AppRef;
@@ -92,6 +90,9 @@ impl LoginHost {
         }
         match outcome {
             Outcome::Code(code) => self.hand_over(host, app, state, code, request).await,
+            Outcome::Refused(_) if state.request.attempt.parameters.is_silent() => {
+                self.ask_user(host, app, state, request).await
+            }
             Outcome::Refused(error) => {
                 let is_curable = is_cured_by_new_attempt(app, &error);
                 let failure = LoginFailure::declined(app, error);
@@ -161,6 +162,28 @@ impl LoginHost {
                 set_cookies,
             },
         })
+    }
+
+    /// Repeats a silent authorization request with the pages of the provider.
+    async fn ask_user(
+        &self,
+        host: &Arc<AppAuth>,
+        app: &Arc<AppAuth>,
+        state: HostState,
+        request: HostCallback<'_>,
+    ) -> Result<HostLoginOutcome, FailedHostLogin> {
+        let mut step = AuthorizationStep {
+            request: state.request,
+            restarts: state.restarts,
+            hints: request.hints,
+        };
+        let attempt = &mut step.request.attempt;
+        attempt.parameters = std::mem::take(&mut attempt.parameters).with_pages();
+        let link = link_of(app, attempt);
+        self.authorize(host, app, request.cookies, step)
+            .await
+            .map(HostLoginOutcome::Restarted)
+            .map_err(|outage| FailedHostLogin::of(app, link, LoginFailure::Unavailable(outage)))
     }
 
     /// Repeats an authorization request once. The provider's own session usually completes it without

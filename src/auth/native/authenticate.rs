@@ -174,7 +174,7 @@ impl NativeAuthenticator {
             Ok(grant) => match app.session_of(&grant.jwt) {
                 Some(session) => {
                     let now = self.context.now();
-                    let live = LiveSession::just_verified(Arc::new(session), now);
+                    let live = LiveSession::just_verified(Arc::new(session), now, app.app.limits);
                     Authentication::new(
                         Ok(Caller::NativeSession(live)),
                         SessionUpdate::ReturnTokens(grant, scope),

@@ -21,6 +21,7 @@ use crate::policy::native::{Native, Tokens};
 use crate::policy::native_request::{Mode, PasswordLogin};
 use crate::policy::route::AppRef;
 use crate::runtime::BackgroundRuntime;
+use crate::session::client_continuity::PresentedClient;
 use crate::session::cookie::RequestCookies;
 use crate::session::native::{Device, read};
 use crate::session::validity::NoSessionReason;
@@ -39,6 +40,8 @@ pub struct NativeLoginRequest<'r> {
     pub cookies: &'r RequestCookies<'r>,
     /// The request that a DPoP proof must match.
     pub target: DpopTarget<'r>,
+    /// The client that sends the request.
+    pub client: PresentedClient<'r>,
 }
 
 /// A login that succeeded.
@@ -114,6 +117,7 @@ impl NativeLogin {
             credentials,
             address,
             cookies,
+            client,
             ..
         } = request;
         let PasswordLogin {
@@ -182,10 +186,12 @@ impl NativeLogin {
         let session = EventSession::from(&grant.jwt);
         let outcome = match mode {
             Mode::Cookies => {
-                let written = self.sessions.replace_session(app, &grant, cookies)?;
+                let written = self
+                    .sessions
+                    .replace_session(app, &grant, cookies, client)?;
                 NativeOutcome::Cookies {
                     set_cookies: written.set_cookies,
-                    lasts: app.app.limits.absolute,
+                    lasts: app.app.browser_limits(&grant.jwt.device).absolute,
                     device_token,
                 }
             }

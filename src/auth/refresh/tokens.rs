@@ -10,6 +10,7 @@ use crate::oidc::dialect::{Dialect, SidClaims};
 use crate::oidc::id_token::{IdTokenExpectation, LoginToken, RequestedAuthentication};
 use crate::oidc::token::TokenResponse;
 use crate::oidc::{SessionTokenSource, TokenRejected, VerifiedToken};
+use crate::session::client_continuity::KnownClient;
 use crate::session::device_binding::DeviceBinding;
 use crate::session::grant::{Grant, LoginClaims, RefreshGrant};
 use crate::session::jwt::{PackedJwt, SessionJwt};
@@ -189,9 +190,10 @@ pub(in crate::auth) async fn of_login(
             .as_ref()
             .map(VerifiedToken::authentication)
             .unwrap_or_default(),
-        // Set when the session is given to a browser.
+        // Both are set when the session is given to a browser.
         device: DeviceBinding::Unbound,
         dpop_key: response.dpop_key,
+        client: None,
     };
     let jwt = session_jwt(&jwt, &response, built, &session, now)?;
     let refresh = response
@@ -267,6 +269,7 @@ pub(in crate::auth) async fn of_refresh(
             .device
             .after_refresh(app.app.device_binding.as_ref(), used.started_at, now),
         dpop_key: response.dpop_key,
+        client: used.client.clone(),
     };
     let jwt = match &jwt {
         Some(jwt) => SessionJwt {
@@ -338,6 +341,7 @@ pub(in crate::auth) fn stale_grant(
         jwt: SessionJwt {
             generation,
             device: used.device.clone(),
+            client: used.client.clone(),
             ..old
         },
         refresh: Some(RefreshGrant {
@@ -380,6 +384,7 @@ struct SessionState {
     authentication: UserAuthentication,
     device: DeviceBinding,
     dpop_key: Option<KeyFingerprint>,
+    client: Option<Box<KnownClient>>,
 }
 
 impl SessionState {
@@ -396,6 +401,7 @@ impl SessionState {
             login: self.login.clone(),
             device: self.device.clone(),
             dpop_key: self.dpop_key,
+            client: self.client.clone(),
         }
     }
 }
@@ -437,6 +443,7 @@ fn session_jwt(
         identity_failing_since: identity.failing_since,
         authentication: session.authentication.clone(),
         device: session.device.clone(),
+        client: session.client.clone(),
     })
 }
 
@@ -462,6 +469,7 @@ fn continued_jwt(
         identity_due: identity.due,
         identity_failing_since: identity.failing_since,
         device: session.device.clone(),
+        client: session.client.clone(),
         ..old.clone()
     }
 }

@@ -10,6 +10,7 @@ use crate::auth::refresh::single_flight::TokenRefresher;
 use crate::auth::revocation::replication::RevocationReplicator;
 use crate::auth::session::authentication::{Authentication, SessionUpdate};
 use crate::auth::session::cache::SessionCache;
+use crate::auth::session::client_continuity::ClientContinuity;
 use crate::auth::session::device_gate::DeviceGate;
 use crate::auth::session::key_rotation::KeyRotation;
 use crate::auth::session::open::{SessionOpener, open_jwt, open_refresh, opens_jwt, opens_refresh};
@@ -18,6 +19,7 @@ use crate::auth::session::stream::StreamActivity;
 use crate::auth::session_validity::{SessionValidity, is_known_key};
 use crate::policy::decide::Caller;
 use crate::policy::route::{AppRef, ResumeMode};
+use crate::session::client_continuity::PresentedClient;
 use crate::session::cookie::RequestCookies;
 use crate::session::device_binding::BindingStatus;
 use crate::session::seal::KeyAge;
@@ -27,6 +29,18 @@ use crate::session::validity::{
 use crate::types::body::StreamSession;
 use crate::types::time::Timestamp;
 
+/// The services that authentication by session cookie uses.
+pub(in crate::auth) struct SessionServices {
+    pub(in crate::auth) context: Arc<Context>,
+    pub(in crate::auth) replicator: RevocationReplicator,
+    pub(in crate::auth) refresher: Arc<TokenRefresher>,
+    pub(in crate::auth) opener: Arc<SessionOpener>,
+    pub(in crate::auth) key_rotation: Arc<KeyRotation>,
+    pub(in crate::auth) grace_failures: Arc<GraceFailures>,
+    pub(in crate::auth) continuity: ClientContinuity,
+    pub(in crate::auth) streams: Arc<StreamActivity>,
+}
+
 /// Authenticates requests by session cookie.
 pub struct SessionAuthenticator {
     context: Arc<Context>,
@@ -35,6 +49,7 @@ pub struct SessionAuthenticator {
     opener: Arc<SessionOpener>,
     key_rotation: Arc<KeyRotation>,
     outage_grace: OutageGrace,
+    continuity: ClientContinuity,
     streams: Arc<StreamActivity>,
 }
 
@@ -65,19 +80,22 @@ impl OpenedCookies {
 }
 
 impl SessionAuthenticator {
-    pub(in crate::auth) fn new(
-        context: Arc<Context>,
-        replicator: RevocationReplicator,
-        refresher: Arc<TokenRefresher>,
-        opener: Arc<SessionOpener>,
-        key_rotation: Arc<KeyRotation>,
-        grace_failures: Arc<GraceFailures>,
-        streams: Arc<StreamActivity>,
-    ) -> Self {
+    pub(in crate::auth) fn new(services: SessionServices) -> Self {
+        let SessionServices {
+            context,
+            replicator,
+            refresher,
+            opener,
+            key_rotation,
+            grace_failures,
+            continuity,
+            streams,
+        } = services;
         let outage_grace =
             OutageGrace::new(Arc::clone(&context), Arc::clone(&refresher), grace_failures);
         Self {
             outage_grace,
+            continuity,
             context,
             replicator,
             refresher,
@@ -120,6 +138,7 @@ impl SessionAuthenticator {
         &self,
         app_ref: AppRef<'_>,
         cookies: &RequestCookies<'_>,
+        client: PresentedClient<'_>,
         mode: ResumeMode,
         cache: &SessionCache,
     ) -> Authentication {
@@ -139,7 +158,8 @@ impl SessionAuthenticator {
             None => OpenedCookies::of_no_provider(app, cookies),
         };
         let sid = presented.sid().cloned();
-        let limits = &app.app.limits;
+        let device = presented.bound().map(|bound| bound.device);
+        let limits = device.map_or(&app.app.limits, |device| app.app.browser_limits(device));
         if let Some(sid) = &sid
             && presented.is_activity_due(now, limits)
         {
@@ -155,6 +175,7 @@ impl SessionAuthenticator {
         let gate = DeviceGate::new(app, presented.bound(), cookies, now);
         let binding = presented.bound().map(|bound| gate.status(bound));
         let binding = binding.unwrap_or(BindingStatus::Permitted);
+        let client_assessment = ClientContinuity::assess(app, &presented, client);
         let validity = SessionValidity::of_sessions(app);
         let status = match (validate(presented, now, limits, &validity), binding) {
             (status @ SessionStatus::None(_), _) => status,
@@ -162,7 +183,10 @@ impl SessionAuthenticator {
             (_, BindingStatus::Unproven(unproven)) => {
                 SessionStatus::None(NoSessionReason::DeviceUnproven(unproven))
             }
-            (status, BindingStatus::Permitted | BindingStatus::NeedsRefresh) => status,
+            (status, BindingStatus::Permitted | BindingStatus::NeedsRefresh) => {
+                let continuity = &self.continuity;
+                continuity.apply(app, status, client_assessment, client)
+            }
         };
         let authentication = match (status, self.replicator.require_synced(app)) {
             (SessionStatus::None(why), _) => Authentication::no_session(why, sid),

@@ -106,8 +106,9 @@ impl Authentication {
             ) => SessionUpdate::Clear(sid, why),
             // The response that ended the session cleared its cookies, and a new login may have set
             // others since. Cookies that cannot be decrypted may belong to another key ring. A
-            // session that the provider does not refresh now may be refreshed later, and a device
-            // may prove possession of its key later. None is deleted.
+            // session that the provider does not refresh now may be refreshed later, a device may
+            // prove possession of its key later, and the user's own client may have the same
+            // cookies. None is deleted.
             (
                 NoSessionReason::Revoked
                 | NoSessionReason::RevocationsUnknown
@@ -117,6 +118,7 @@ impl Authentication {
                 | NoSessionReason::NotRefreshed
                 | NoSessionReason::InsufficientAuthentication
                 | NoSessionReason::DeviceUnproven(_)
+                | NoSessionReason::ClientChanged(_)
                 | NoSessionReason::TokenRefused(_)
                 | NoSessionReason::PasswordRefused(_),
                 _,

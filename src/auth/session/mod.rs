@@ -3,6 +3,7 @@
 pub mod authenticate;
 pub mod authentication;
 pub mod cache;
+pub(in crate::auth) mod client_continuity;
 pub mod cookies;
 pub(in crate::auth) mod device_gate;
 pub(in crate::auth) mod key_rotation;

@@ -16,7 +16,7 @@ use crate::auth::random;
 use crate::auth::session_validity::key_of_session;
 use crate::limits::on_behalf_of;
 use crate::session::grant::LastActivity;
-use crate::session::validity::{LiveSession, Session};
+use crate::session::validity::{Limits, LiveSession, Session};
 use crate::types::body::{StreamOwner, StreamSession};
 use crate::types::oauth::SessionId;
 use crate::types::time::Timestamp;
@@ -125,6 +125,7 @@ impl StreamActivity {
             activity: Arc::clone(self),
             app: Arc::clone(app),
             session: Arc::clone(live.session()),
+            limits: *live.limits(),
             recorded: counts_as_activity.then(|| AtomicU64::new(live.last_activity().secs())),
         })
     }
@@ -139,6 +140,7 @@ struct SessionStream {
     activity: Arc<StreamActivity>,
     app: Arc<AppAuth>,
     session: Arc<Session>,
+    limits: Limits,
     /// The last recorded activity, in seconds. `None`: the stream is no activity.
     recorded: Option<AtomicU64>,
 }
@@ -152,7 +154,7 @@ impl StreamOwner for SessionStream {
             && !revocations
                 .snapshot()
                 .contains(key_of_session(&self.session))
-            && age < self.app.app.limits.absolute
+            && age < self.limits.absolute
     }
 
     fn client_sent(&self) {
@@ -161,7 +163,7 @@ impl StreamOwner for SessionStream {
         };
         let now = self.activity.context.now();
         let last = Timestamp::from_secs(recorded.load(Ordering::Relaxed));
-        if self.app.app.limits.activity_due(last, now) {
+        if self.limits.activity_due(last, now) {
             recorded.store(now.secs(), Ordering::Relaxed);
             self.activity.record(&self.app, &self.session, now);
         }

@@ -12,6 +12,7 @@ use crate::auth::refresh::generations::NewestGenerations;
 use crate::auth::refresh::outcome::Refreshed;
 use crate::auth::refresh::revoke::{RevocableSession, SessionRevoker};
 use crate::auth::session::authentication::SessionUpdate;
+use crate::auth::session::client_continuity::ClientContinuity;
 use crate::auth::session::cookies::{
     self, CookieWriteError, SessionCookies, SetCookieHeaders, activity_cookie,
 };
@@ -21,6 +22,7 @@ use crate::auth::session::open::{last_activity, revocable_sessions};
 use crate::auth::session::stream::StreamActivity;
 use crate::auth::session_validity::{key_of_jwt, key_of_session};
 use crate::policy::route::AppRef;
+use crate::session::client_continuity::PresentedClient;
 use crate::session::cookie::RequestCookies;
 use crate::session::grant::Grant;
 use crate::session::validity::{LiveSession, NoSessionReason};
@@ -51,6 +53,7 @@ pub struct SessionWriter {
     revoker: SessionRevoker,
     generations: Arc<NewestGenerations>,
     replaced: Arc<ReplacedSessions>,
+    continuity: ClientContinuity,
     streams: Arc<StreamActivity>,
 }
 
@@ -78,6 +81,7 @@ impl SessionWriter {
         revoker: SessionRevoker,
         generations: Arc<NewestGenerations>,
         replaced: Arc<ReplacedSessions>,
+        continuity: ClientContinuity,
         streams: Arc<StreamActivity>,
     ) -> Self {
         Self {
@@ -85,6 +89,7 @@ impl SessionWriter {
             revoker,
             generations,
             replaced,
+            continuity,
             streams,
         }
     }
@@ -200,9 +205,11 @@ impl SessionWriter {
         app: &Arc<AppAuth>,
         grant: &Grant,
         request_cookies: &RequestCookies<'_>,
+        client: PresentedClient<'_>,
     ) -> Result<SessionCookies, CookieWriteError> {
         let activity = Some(self.context.now());
-        let grant = &awaiting_registration(app, grant);
+        let grant = awaiting_registration(app, grant);
+        let grant = &self.continuity.begin(app, grant, request_cookies, client);
         let cookies = self.session_cookies(app, grant, request_cookies, activity)?;
         self.context.observer.session_started(app, &grant.jwt);
         self.revoke_replaced(app, &grant.jwt.sid, request_cookies);
@@ -269,9 +276,7 @@ fn touch_activity(response: &Pending<'_>, live: &LiveSession) -> SetCookieHeader
         // On streams.
         live.last_activity()
     };
-    if !live.activity_due(active_at, &app.app.limits)
-        || response.revoked.contains(key_of_session(session))
-    {
+    if !live.activity_due(active_at) || response.revoked.contains(key_of_session(session)) {
         return SetCookieHeaders::new();
     }
     activity_cookie(app, session, active_at)

@@ -41,6 +41,8 @@ pub struct ListedSession {
     pub(in crate::auth) idle_from: Timestamp,
     /// The holder of the session.
     pub holder: Holder,
+    /// Whether it is accepted from its device only.
+    pub is_device_bound: bool,
     /// The client that used it first.
     pub client: ListedClient,
     /// When this replica published it last.
@@ -77,6 +79,7 @@ impl ListedSession {
         self.idle_from = self.idle_from.max(later.idle_from);
         self.provider_sid = later.provider_sid.or(self.provider_sid.take());
         self.user = later.user;
+        self.is_device_bound |= later.is_device_bound;
         let known = &mut self.client;
         known.program = known.program.take().or(later.client.program);
         known.network = known.network.take().or(later.client.network);
@@ -95,7 +98,10 @@ impl ListedSession {
         streamed: Option<Timestamp>,
         now: Timestamp,
     ) -> bool {
-        let limits = &app.app.limits;
+        let limits = match self.holder {
+            Holder::Browser if !self.is_device_bound => &app.app.unbound_sessions.limits,
+            Holder::Browser | Holder::NativeApp => &app.app.limits,
+        };
         let idle_from = streamed.map_or(self.idle_from, |at| at.max(self.idle_from));
         // Replicas publish activity less often than they see it.
         let slack = if self.is_of_replica {
@@ -144,6 +150,7 @@ impl ListedSession {
             last_activity: Timestamp::from_secs(1),
             idle_from: Timestamp::from_secs(1),
             holder: Holder::Browser,
+            is_device_bound: false,
             client: ListedClient::default(),
             published: Timestamp::default(),
             is_of_replica: false,

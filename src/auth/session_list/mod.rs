@@ -161,9 +161,7 @@ impl SessionList {
         let is_due = match &authentication.update {
             SessionUpdate::TouchActivity(live)
             | SessionUpdate::SetIfRefreshed(_, live)
-            | SessionUpdate::Reencrypt(live) => {
-                counts_as_activity && live.activity_due(now, &app_ref.app.limits)
-            }
+            | SessionUpdate::Reencrypt(live) => counts_as_activity && live.activity_due(now),
             SessionUpdate::Nothing
             | SessionUpdate::SetSession(_)
             | SessionUpdate::ReturnTokens(..)
@@ -226,6 +224,7 @@ impl SessionList {
                 Holder::NativeApp => last_activity.max(session.valid_until),
             },
             holder,
+            is_device_bound: app.app.is_device_bound(&session.device),
             client: client.described(settings.client),
             published: Timestamp::default(),
             is_of_replica: false,

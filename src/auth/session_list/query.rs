@@ -103,6 +103,9 @@ pub struct SessionEntry {
     pub last_activity: u64,
     /// `browser` or `native`.
     pub holder: String,
+    /// Whether the session is accepted from its device only.
+    #[serde(default)]
+    pub device_bound: bool,
     /// The program of the client.
     pub program: Option<String>,
     /// The network of the client.
@@ -126,6 +129,7 @@ impl From<&ListedSession> for SessionEntry {
             started_at: session.started_at.secs(),
             last_activity: session.last_activity.secs(),
             holder: holder.to_owned(),
+            device_bound: session.is_device_bound,
             program,
             network,
         }

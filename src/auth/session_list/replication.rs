@@ -21,6 +21,7 @@ use crate::session::seal::{KeyRing, Purpose};
 use crate::store::{Cursor, LogEntry, Store, StoreError};
 use crate::types::oauth::{AppName, ProviderName, ProviderSid, SessionId, Subject};
 use crate::types::time::Timestamp;
+use crate::types::trailing::absent_is_default;
 
 /// The location that log entries are sealed for.
 const SEAL_LOCATION: &str = "session list";
@@ -82,6 +83,8 @@ struct SharedSession {
     is_native: bool,
     program: Option<String>,
     network: Option<String>,
+    #[serde(deserialize_with = "absent_is_default")]
+    is_device_bound: bool,
 }
 
 impl From<ListedSession> for SharedSession {
@@ -101,6 +104,7 @@ impl From<ListedSession> for SharedSession {
             is_native: session.holder == Holder::NativeApp,
             program: session.client.program,
             network: session.client.network,
+            is_device_bound: session.is_device_bound,
         }
     }
 }
@@ -124,6 +128,7 @@ impl From<SharedSession> for ListedSession {
             } else {
                 Holder::Browser
             },
+            is_device_bound: shared.is_device_bound,
             client: ListedClient {
                 program: shared.program,
                 network: shared.network,

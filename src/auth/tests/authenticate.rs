@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
+
 use super::browser::Browser;
 use super::provider::{Scripted, ScriptedProvider, Tokens};
 use super::{Options, Setup};
@@ -11,6 +13,7 @@ use crate::auth::session::open::open_jwt;
 use crate::auth::session::writer::UpdateTarget;
 use crate::policy::decide::Caller;
 use crate::policy::route::ResumeMode;
+use crate::session::client_continuity::PresentedClient;
 use crate::session::cookie::RequestCookies;
 use crate::types::oauth::Generation;
 
@@ -38,9 +41,13 @@ impl Browser {
         let header = self.header();
         let cookies = RequestCookies::read(&header);
         let app_ref = setup.app_ref();
+        let client = PresentedClient {
+            address: None,
+            headers: &HeaderMap::new(),
+        };
         setup
             .sessions
-            .authenticate(app_ref, &cookies, mode, &setup.cache)
+            .authenticate(app_ref, &cookies, client, mode, &setup.cache)
             .await
     }
 

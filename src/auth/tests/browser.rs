@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use url::Url;
 
 use super::Setup;
@@ -12,6 +12,7 @@ use crate::auth::session::cookies::SetCookieHeaders;
 use crate::identity::login_link::LoginLink;
 use crate::identity::return_to::ReturnTo;
 use crate::policy::decide::Caller;
+use crate::session::client_continuity::PresentedClient;
 use crate::session::cookie::RequestCookies;
 use crate::session::login_loop::TransportHints;
 use crate::session::validity::NoSessionReason;
@@ -80,7 +81,8 @@ impl Browser {
             TransportHints::default(),
             LoginLink::to(ReturnTo::home(&AppPaths::default())),
         );
-        let start = setup.login.start(setup.app_ref(), &cookies, &link, hints);
+        let (app_ref, reason) = (setup.app_ref(), NoSessionReason::NoCookie);
+        let start = setup.login.start(app_ref, &cookies, &link, reason, hints);
         let start = start.await.unwrap();
         self.store(&start.set_cookies);
         Started::read(&start.location)
@@ -105,6 +107,10 @@ impl Browser {
             cookies: &RequestCookies::read(&header),
             caller,
             hints: TransportHints::default(),
+            client: PresentedClient {
+                address: None,
+                headers: &HeaderMap::new(),
+            },
         };
         let outcome = setup.login.finish(setup.app_ref(), request).await;
         match &outcome {

@@ -137,7 +137,11 @@ async fn second_callback_of_a_signed_in_browser_returns_to_the_page() {
     let cookies = RequestCookies::read(&header);
     let jwt = open_jwt(&setup.app, &cookies).unwrap();
     let session = Arc::new(Session::of(&jwt, &[], SOURCE).unwrap());
-    let caller = Caller::Authenticated(LiveSession::just_verified(session, START));
+    let caller = Caller::Authenticated(LiveSession::just_verified(
+        session,
+        START,
+        setup.app.app.limits,
+    ));
     let query = format!("code=code&state={state}");
     let outcome = browser.callback_with(&setup, &query, &caller).await;
     assert_eq!(code(&outcome), "already_signed_in");

@@ -28,8 +28,9 @@ use crate::auth::refresh::revoke::SessionRevoker;
 use crate::auth::refresh::rotations::Rotations;
 use crate::auth::refresh::single_flight::{RefreshHandle, TokenRefresher};
 use crate::auth::revocation::replication::RevocationReplicator;
-use crate::auth::session::authenticate::SessionAuthenticator;
+use crate::auth::session::authenticate::{SessionAuthenticator, SessionServices};
 use crate::auth::session::cache::SessionCache;
+use crate::auth::session::client_continuity::ClientContinuity;
 use crate::auth::session::key_rotation::KeyRotation;
 use crate::auth::session::open::SessionOpener;
 use crate::auth::session::stream::StreamActivity;
@@ -43,6 +44,7 @@ use crate::policy::login_providers::{LoginProvider, LoginProviders};
 use crate::policy::route::AppRef;
 use crate::policy::rules::{AuthMethods, Rules};
 use crate::runtime::BackgroundRuntime;
+use crate::session::client_continuity::UnboundSessions;
 use crate::session::cookie::CookieNames;
 use crate::session::grant::{LoginClaims, RefreshGrant};
 use crate::session::jwt::SessionJwt;
@@ -58,6 +60,12 @@ use crate::types::public_url::BasePath;
 use crate::types::secret::Secret;
 use crate::types::target::PathAmbiguities;
 use crate::types::time::{ManualClock, Timestamp};
+
+/// The timeouts of the sessions.
+const LIMITS: Limits = Limits {
+    idle: Duration::from_secs(1800),
+    absolute: Duration::from_secs(43_200),
+};
 
 const START: Timestamp = Timestamp::from_secs(1_000_000);
 
@@ -159,24 +167,27 @@ impl Setup {
         let refresher = Arc::new(TokenRefresher::new(shared(), exchange, Arc::default()));
         let opener = Arc::new(SessionOpener::new(shared(), Arc::clone(&generations)));
         let streams = Arc::new(StreamActivity::new(shared(), Arc::default()));
+        let continuity = ClientContinuity::new(shared(), Arc::default());
         let writer = Arc::new(SessionWriter::new(
             shared(),
             revoker.clone(),
             generations,
             Arc::default(),
+            continuity.clone(),
             Arc::clone(&streams),
         ));
         Self {
             login: Login::new(shared(), Arc::clone(&writer), StartedLogins::default()),
-            sessions: SessionAuthenticator::new(
-                shared(),
+            sessions: SessionAuthenticator::new(SessionServices {
+                context: shared(),
                 replicator,
-                Arc::clone(&refresher),
+                refresher: Arc::clone(&refresher),
                 opener,
-                Arc::new(KeyRotation::new(shared(), Arc::default())),
-                Arc::default(),
+                key_rotation: Arc::new(KeyRotation::new(shared(), Arc::default())),
+                grace_failures: Arc::default(),
+                continuity,
                 streams,
-            ),
+            }),
             writer,
             refresher,
             context,
@@ -230,10 +241,7 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
         headers: Vec::new(),
         request_edits: Default::default(),
         response_edits: Default::default(),
-        limits: Limits {
-            idle: Duration::from_secs(1800),
-            absolute: Duration::from_secs(43_200),
-        },
+        limits: LIMITS,
         login_parameters: Default::default(),
         native: None,
         bearer: None,
@@ -242,6 +250,7 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
         passed_token: None,
         token_exchange: None,
         device_binding: None,
+        unbound_sessions: UnboundSessions::as_all(LIMITS),
         optional_endpoints: OptionalEndpoints::default(),
         logout_return_to: Vec::new(),
         app_logout: AppLogoutPolicy::default(),
@@ -285,5 +294,6 @@ fn used(generation: Generation) -> RefreshGrant {
         login: LoginClaims::default(),
         device: Default::default(),
         dpop_key: None,
+        client: None,
     }
 }

@@ -41,6 +41,7 @@ fn old_jwt() -> SessionJwt {
         identity_failing_since: None,
         authentication: Default::default(),
         device: Default::default(),
+        client: None,
     }
 }
 

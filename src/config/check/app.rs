@@ -18,7 +18,8 @@ use super::session::{cookie_name, default_cookie_name, limits};
 use super::{
     app_logout, assertion, authentication, basic, bearer, check_name, client_limits, credentials,
     device_binding, elements, header_edits, headers, maintenance, native, public_url,
-    registrations, routes, rules, server, token_exchange, upstream, web_origins, wildcard,
+    registrations, routes, rules, server, token_exchange, unbound_sessions, upstream, web_origins,
+    wildcard,
 };
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::policy::app::{App, OptionalEndpoints};
@@ -160,6 +161,11 @@ pub(super) fn check(
         origin.as_ref(),
         &at.key("device_binding"),
     );
+    let unbound_sessions = unbound_sessions::check(
+        raw.unbound_sessions.take().unwrap_or_default(),
+        &at.key("unbound_sessions"),
+        limits,
+    );
     let optional_endpoints = OptionalEndpoints {
         frontchannel_logout: raw.frontchannel_logout.unwrap_or(false),
         // Set when the providers and the session list are known.
@@ -258,6 +264,7 @@ pub(super) fn check(
         cookies,
         limits,
         device_binding,
+        unbound_sessions,
         optional_endpoints,
         logout_return_to,
         app_logout,

@@ -46,6 +46,7 @@ mod shared_origin;
 mod store;
 mod token_exchange;
 mod tracing;
+mod unbound_sessions;
 mod unix_socket;
 mod upstream;
 mod upstream_tls;

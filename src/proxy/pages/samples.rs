@@ -241,6 +241,7 @@ fn sessions(values: &SampleText<'_>, home: &Href) -> Vec<Sample> {
         system: Some(name),
         network: Some(name),
         is_native: false,
+        is_device_bound: true,
         login: Age::of_secs(3600),
         activity: Age::of_secs(0),
     };
@@ -249,12 +250,14 @@ fn sessions(values: &SampleText<'_>, home: &Href) -> Vec<Sample> {
         system: None,
         network: None,
         is_native: true,
+        is_device_bound: false,
         login: Age::of_secs(3 * 24 * 3600),
         activity: Age::of_secs(120),
         ..browser.clone()
     };
     let without_program = SessionRow {
         is_native: false,
+        is_device_bound: false,
         ..app.clone()
     };
     let without_system = SessionRow {

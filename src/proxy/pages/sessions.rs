@@ -51,6 +51,8 @@ pub struct SessionRow<'a> {
     pub network: Option<&'a str>,
     /// Whether a native app holds it.
     pub is_native: bool,
+    /// Whether it is accepted from its device only.
+    pub is_device_bound: bool,
     /// The time since the login.
     pub login: Age,
     /// The time since the last activity.

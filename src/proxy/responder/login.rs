@@ -179,7 +179,9 @@ fn status_of_login_failure(failure: &LoginFailure) -> StatusCode {
             LoginLoopCause::CookieNotReturned
             | LoginLoopCause::WrongHost
             | LoginLoopCause::SecureOverHttp => StatusCode::BAD_REQUEST,
-            LoginLoopCause::SessionEnded | LoginLoopCause::NotAllowed => StatusCode::FORBIDDEN,
+            LoginLoopCause::SessionEnded
+            | LoginLoopCause::ClientChanges
+            | LoginLoopCause::NotAllowed => StatusCode::FORBIDDEN,
             LoginLoopCause::TooLarge
             | LoginLoopCause::ClockSkew
             | LoginLoopCause::UnreadableCookie => StatusCode::INTERNAL_SERVER_ERROR,

@@ -388,6 +388,7 @@ const fn session_end_text(why: NoSessionReason) -> &'static str {
         | NoSessionReason::CookieMismatch
         | NoSessionReason::InsufficientAuthentication
         | NoSessionReason::DeviceUnproven(_)
+        | NoSessionReason::ClientChanged(_)
         | NoSessionReason::TokenRefused(_)
         | NoSessionReason::PasswordRefused(_) => "There is no session. Log in again.",
     }

@@ -61,6 +61,7 @@ fn row(session: &ListedSession, now: Timestamp) -> SessionRow<'_> {
         system: program.and_then(|program| program.system),
         network: session.client.network.as_deref(),
         is_native: session.holder == Holder::NativeApp,
+        is_device_bound: session.is_device_bound,
         login: age(session.started_at),
         activity: age(session.last_activity),
     }

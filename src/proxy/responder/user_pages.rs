@@ -124,14 +124,14 @@ impl Responder {
         now: Timestamp,
         code: &'static str,
     ) -> TaggedResponse {
-        let session = live.session();
+        let (session, limits) = (live.session(), live.limits());
         let left = |end: Timestamp| end.since(now).as_secs();
         let body = json!({
             "sub": session.identity.subject.as_str(),
             "name": display_name(&session.identity),
             "jwt_expires_in": left(session.valid_until),
-            "idle_expires_in": left(live.last_activity().plus(app.limits.idle)),
-            "session_expires_in": left(session.started_at.plus(app.limits.absolute)),
+            "idle_expires_in": left(live.last_activity().plus(limits.idle)),
+            "session_expires_in": left(session.started_at.plus(limits.absolute)),
             "device_bound": session.device.is_bound(),
             "logout_url": app.endpoint_url("logout"),
         });

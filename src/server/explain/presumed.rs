@@ -15,7 +15,7 @@ use crate::types::oauth::{
 use crate::types::time::Timestamp;
 
 /// A session that has just begun. Without `auth_time` the user has just authenticated.
-pub(super) fn session_of(identity: Identity, now: Timestamp) -> LiveSession {
+pub(super) fn session_of(identity: Identity, app: &App, now: Timestamp) -> LiveSession {
     let found = UserAuthentication::of_claims(&identity.claims);
     let session = Session {
         identity: Arc::new(identity),
@@ -34,9 +34,10 @@ pub(super) fn session_of(identity: Identity, now: Timestamp) -> LiveSession {
             ..found
         },
         device: Default::default(),
+        client: None,
         passed_jwt: None,
     };
-    LiveSession::just_verified(Arc::new(session), now)
+    LiveSession::just_verified(Arc::new(session), now, app.limits)
 }
 
 /// A token that has just been issued, with proof of possession where the app requires it.

@@ -57,6 +57,7 @@ fn session() -> Arc<Session> {
         identity_due: None,
         authentication: Default::default(),
         device: Default::default(),
+        client: None,
         passed_jwt: None,
     })
 }
@@ -75,6 +76,7 @@ fn refresh(sid: &str, generation: Generation) -> RefreshGrant {
         login: LoginClaims::default(),
         device: Default::default(),
         dpop_key: None,
+        client: None,
     }
 }
 
@@ -198,7 +200,7 @@ fn incomplete_identity_is_refreshed_when_it_is_due() {
             identity_due,
             ..Arc::into_inner(session()).unwrap()
         };
-        LiveSession::just_verified(Arc::new(session), at(0))
+        LiveSession::just_verified(Arc::new(session), at(0), LIMITS)
     };
     assert!(!live(None).is_ageing(at(10)) && live(None).is_ageing(at(240)));
     let due = live(Some(at(10)));
@@ -356,7 +358,7 @@ fn validate_missing_and_unreadable_cookies_differ() {
 
 #[test]
 fn is_ageing_starts_in_last_fifth_of_jwt() {
-    let live = LiveSession::just_verified(session(), at(0));
+    let live = LiveSession::just_verified(session(), at(0), LIMITS);
     assert!(!live.is_ageing(at(239)));
     assert!(live.is_ageing(at(240)));
 }

@@ -58,5 +58,6 @@ mod server;
 mod session;
 mod store;
 mod tracing;
+mod unbound_sessions;
 mod upstream;
 mod values;

@@ -33,6 +33,8 @@ pub struct Browser {
     tls: Option<Arc<ClientConfig>>,
     ports: HashMap<u16, u16>,
     source: Ipv4Addr,
+    /// Headers that it sends with each request.
+    headers: Vec<(String, String)>,
 }
 
 /// The initiator of a request.
@@ -127,12 +129,20 @@ impl Browser {
             tls: None,
             ports: HashMap::new(),
             source: Ipv4Addr::LOCALHOST,
+            headers: Vec::new(),
         }
     }
 
     /// The time by its clock.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Sends this header with each request from now on. `user-agent` replaces its own.
+    pub fn sending(mut self, name: &str, value: &str) -> Self {
+        self.headers.retain(|(sent, _)| sent != name);
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// Connects from another loopback address, as another client.
@@ -316,7 +326,8 @@ impl Browser {
             format!("Host: {}", authority(&request.url)),
         ];
         let is_replaced = |name: &str| {
-            let mut names = request.headers.iter().map(|(name, _)| name);
+            let given = request.headers.iter().chain(&self.headers);
+            let mut names = given.map(|(name, _)| name);
             name == "User-Agent" && names.any(|given| given.eq_ignore_ascii_case(name))
         };
         lines.extend(
@@ -329,6 +340,7 @@ impl Browser {
             request
                 .headers
                 .iter()
+                .chain(&self.headers)
                 .map(|(name, value)| format!("{name}: {value}")),
         );
         if let Some(cookies) =
