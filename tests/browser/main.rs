@@ -11,6 +11,8 @@ pub mod chromium;
 #[cfg(test)]
 mod chromium_selftest;
 #[cfg(test)]
+mod client_continuity;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod device_binding;

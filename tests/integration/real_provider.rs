@@ -3,6 +3,7 @@
 //! provider uses the system clock; Doorward's clock can run ahead of it.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -199,6 +200,34 @@ async fn copied_cookies_are_rejected_after_logout() {
 }
 
 #[tokio::test]
+async fn another_network_is_confirmed_by_the_session_at_the_provider_only() {
+    let environment = Environment::build(SessionJwt::AccessToken, 60);
+    let doorward = environment.doorward();
+    let mut owner = doorward.browser(&environment);
+    journey::log_in(&mut owner, CART, "alice").await;
+    let elsewhere = Ipv4Addr::new(127, 0, 9, 1);
+    let mut thief = doorward.browser(&environment).from_address(elsewhere);
+    for name in ["doorward_jwt", "doorward_refresh", "doorward_activity"] {
+        let cookie = owner.jar.get("store.localhost", name);
+        thief
+            .jar
+            .plant(cookie.expect("a cookie of the session").clone());
+    }
+    environment.sent_to_log_in(&thief.step(CART).await);
+    let form = thief.visit(CART).await;
+    assert!(
+        form.url.as_str().starts_with(environment.provider.issuer()),
+        "{form}"
+    );
+    assert_eq!(form.status(), 200, "{form}");
+
+    owner = owner.from_address(elsewhere);
+    environment.sent_to_log_in(&owner.step(CART).await);
+    journey::arrive_without_form(&mut owner, CART, "alice").await;
+    journey::load(&mut owner, CART, "alice").await;
+}
+
+#[tokio::test]
 async fn backchannel_logout_by_sid_ends_other_app_session() {
     the_other_app_is_told(true).await;
 }
@@ -363,6 +392,7 @@ client_id = "{app}"
 client_secret = "{secret}"
 scopes = ["openid", "email", "profile", "groups", "offline_access"]
 session_jwt = "{session_jwt}"
+unbound_sessions = {{ client_change = "enforce" }}
 
 [[apps.{app}.rules]]
 paths = ["/admin"]

@@ -2,6 +2,7 @@
 //! token.
 
 mod cookies_and_tokens;
+mod copied;
 mod dpop;
 mod dpop_nonce;
 mod identity;
