@@ -9,7 +9,7 @@
 //! 7  downstream  admin                   client sockets to HTTP requests, without authentication
 //! 6  proxy                               one request in six stages
 //! 5  auth  runtime                       flows that need the provider or the store
-//! 4  oidc  store  upstream               clients of external systems
+//! 4  oidc  store  upstream  static_files  clients of external systems
 //! 3  policy                              pure: routing, access rules, decisions
 //! 2  session                             pure: session cookies and their validity
 //! 1  identity                            pure: claims, identity headers, return targets
@@ -36,6 +36,7 @@ pub mod proxy;
 pub mod runtime;
 pub mod server;
 pub mod session;
+pub mod static_files;
 pub mod store;
 pub mod telemetry;
 pub mod types;

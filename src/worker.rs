@@ -22,6 +22,9 @@ use crate::types::body::Body;
 use crate::types::net::ConnectionInfo;
 use crate::upstream::Tunnels;
 
+/// The most threads of a worker that read files.
+const FILE_THREADS: usize = 16;
+
 /// A listener as a worker serves it.
 pub struct WorkerListener {
     /// A clone of the listening socket.
@@ -172,7 +175,10 @@ impl Worker {
                     alive: self.alive.clone(),
                     drain: self.drain.clone(),
                 };
-                let runtime = Builder::new_current_thread().enable_all().build()?;
+                let runtime = Builder::new_current_thread()
+                    .enable_all()
+                    .max_blocking_threads(FILE_THREADS)
+                    .build()?;
                 runtime.block_on(self.run())
             })
     }

@@ -36,7 +36,7 @@ const LAYERS: [&[&str]; 9] = [
     &["identity"],
     &["session"],
     &["policy"],
-    &["oidc", "store", "upstream"],
+    &["oidc", "store", "upstream", "static_files"],
     &["auth", "runtime"],
     &["proxy"],
     &["downstream", "admin"],

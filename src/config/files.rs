@@ -73,6 +73,19 @@ impl Folder {
         self.path.join(name)
     }
 
+    /// Whether the folder is `other` or within it.
+    pub(super) fn is_within(&self, other: &Path) -> bool {
+        let own = if self.path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            &self.path
+        };
+        let (own, other) = (own.canonicalize(), other.canonicalize());
+        // A folder that cannot be found may be any.
+        own.and_then(|own| Ok(own.starts_with(other?)))
+            .unwrap_or(true)
+    }
+
     /// The secret in the file `name`, without a byte order mark and one trailing newline.
     pub(super) fn secret(&self, at: &Location<'_>, name: &str) -> Option<Zeroizing<String>> {
         let mut text = self.read(at, name, Confidentiality::Secret, Missing::Refused)?;

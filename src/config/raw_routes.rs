@@ -37,6 +37,7 @@ pub(super) struct RawRoute {
     pub(super) health_check: Option<RawHealthCheck>,
     pub(super) redirect: Option<RawRedirect>,
     pub(super) respond: Option<RawRespond>,
+    pub(super) files: Option<String>,
 }
 
 /// `redirect = { to = "/new/**", status = 308 }`

@@ -24,11 +24,13 @@ use super::request_info::RequestInfo;
 use super::route::{AppRef, AppRoute, Route};
 use super::rule_lists::RuleLists;
 use super::rules::{Access, AccessRequirement};
+use crate::identity::header_edits::RequestFacts;
 use crate::identity::identity::Identity;
 use crate::identity::login_link::{LoginLink, LoginParameters};
 use crate::identity::return_to::ReturnTo;
 use crate::session::token::LiveToken;
 use crate::session::validity::{LiveSession, NoSessionReason};
+use crate::types::request_id::RequestId;
 use crate::types::time::Timestamp;
 
 use credential::Credential;
@@ -114,6 +116,17 @@ impl<'a> Permit<'a> {
     /// Path and query for the backend: those that were authorized, with the prefix of the route.
     pub fn target(&self) -> &str {
         &self.target
+    }
+
+    /// The variables of header templates.
+    pub fn facts(&self, request_id: RequestId) -> RequestFacts<'_> {
+        RequestFacts {
+            request_id,
+            client: self.info.address.client,
+            host: &self.info.authority,
+            label: self.app_ref.app.hosts.label(),
+            claims: self.identity().map(|identity| &identity.claims),
+        }
     }
 
     /// Whether data that the client sends after the head of the request resets the idle timeout.

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
@@ -73,6 +74,8 @@ pub enum RouteResponse {
     },
     /// A fixed response.
     Respond(FixedResponse),
+    /// The file with the forwarded path below this folder.
+    Files(PathBuf),
 }
 
 /// Where a redirect leads. Only the path below a fixed prefix depends on the request.
@@ -135,6 +138,8 @@ pub enum OwnResponse<'a> {
     },
     /// A fixed response.
     Respond(&'a FixedResponse),
+    /// The file with the forwarded path below this folder.
+    File(&'a Path),
 }
 
 /// The forwarded path would begin with two slashes, which some servers read as a host.
@@ -248,6 +253,7 @@ impl PathRoute {
             None => "forward",
             Some(RouteResponse::Redirect { .. }) => "route_redirect",
             Some(RouteResponse::Respond(_)) => "route_response",
+            Some(RouteResponse::Files(_)) => "route_file",
         }
     }
 
@@ -395,6 +401,7 @@ impl<'a> MatchedRoute<'a> {
                 location: self.location(to, target, origin),
             },
             RouteResponse::Respond(response) => OwnResponse::Respond(response),
+            RouteResponse::Files(folder) => OwnResponse::File(folder),
         })
     }
 

@@ -21,7 +21,7 @@ use crate::policy::decide::{Decision, Permit, Reason, Refusal};
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::AppRef;
 use crate::session::validity::LiveSession;
-use crate::types::body::Body;
+use crate::types::body::{Body, StreamSession};
 use crate::types::net::ConnectionId;
 use crate::types::request_id::RequestId;
 use crate::types::secret::Secret;
@@ -179,7 +179,8 @@ impl Proxy {
     async fn forward(&self, permit: Permit<'_>, context: RequestContext<'_>) -> TaggedResponse {
         let app_ref = permit.app_ref();
         if let Some(response) = permit.own_response() {
-            return self.responder.route_response(&response, permit.code());
+            // Boxed, so that the future of a forwarded request has no space for that of a file.
+            return Box::pin(self.respond_by_route(&response, &permit, context)).await;
         }
         let slot = self.app_limit(&permit, &context.server_slot);
         let Ok(_in_flight) = acquire(slot).await else {
@@ -270,17 +271,7 @@ impl Proxy {
             .upstreams
             .get(app_ref, permit.path_route().map(|matched| matched.index))
             .ok_or(UpstreamError::NotForwardable("its app"))?;
-        let is_activity = permit.is_stream_activity();
-        let by_session = permit.session();
-        let by_session = by_session.map(|live| {
-            let sessions = &self.auth.sessions;
-            sessions.stream_session(app_ref, live, is_activity)
-        });
-        let session = by_session.or_else(|| {
-            permit
-                .token()
-                .map(|live| self.auth.bearer.stream_session(app_ref, live))
-        });
+        let session = self.stream_session(permit);
         let body = if http_body::Body::is_end_stream(&body) {
             body
         } else {
@@ -316,6 +307,22 @@ impl Proxy {
         });
         record.upstream_finished(upstream.telemetry());
         response
+    }
+
+    /// The session or token that permits the streams of a request.
+    pub(super) fn stream_session(&self, permit: &Permit<'_>) -> Option<StreamSession> {
+        let app_ref = permit.app_ref();
+        let is_activity = permit.is_stream_activity();
+        let by_session = permit.session();
+        let by_session = by_session.map(|live| {
+            let sessions = &self.auth.sessions;
+            sessions.stream_session(app_ref, live, is_activity)
+        });
+        by_session.or_else(|| {
+            permit
+                .token()
+                .map(|live| self.auth.bearer.stream_session(app_ref, live))
+        })
     }
 
     /// The assertion for the app, if it wants one. `target` is the path and query that the app gets.

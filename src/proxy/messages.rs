@@ -10,6 +10,7 @@ use crate::policy::post_replay::PreservePostError;
 use crate::proxy::pages::Detail;
 use crate::session::login_loop::LoginLoopCause;
 use crate::session::validity::NoSessionReason;
+use crate::static_files::FileError;
 use crate::upstream::UpstreamError;
 
 const ASK_OPERATOR: &str = "advice.ask_operator";
@@ -262,6 +263,15 @@ pub(super) const fn upstream_text(error: &UpstreamError) -> ErrorText {
         return error_text!(request_incomplete);
     }
     error_text!(upstream_failed, TRY_LATER)
+}
+
+/// The text for a file that is not served.
+pub(super) const fn file_text(error: &FileError) -> ErrorText {
+    match error {
+        FileError::NotFound => error_text!(not_found),
+        FileError::Busy => busy_text(),
+        FileError::Unreadable(_) => error_text!(upstream_failed, TRY_LATER),
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ mod request_logs;
 mod request_spans;
 mod request_telemetry;
 mod responder;
+mod route_response;
 mod sessions;
 mod stream_limits;
 mod upload_observer;
@@ -58,6 +59,7 @@ use crate::policy::route::{AppRef, Endpoint, HostRouter, Route};
 use crate::policy::rule_lists::RuleLists;
 use crate::session::cookie::RequestCookies;
 use crate::session::validity::NoSessionReason;
+use crate::static_files::StaticFiles;
 use crate::telemetry::request_scope::{RequestTag, enter_span, in_request};
 use crate::types::body::Body;
 use crate::types::net::{ConnectionId, ConnectionInfo, ListenerKind};
@@ -98,6 +100,8 @@ pub struct Proxy {
     pub tokens: TokenCache,
     /// The concurrency limits, shared by all workers.
     pub limiters: Arc<Limiters>,
+    /// Serves files of routes, with one limit for all workers.
+    pub static_files: StaticFiles,
     /// The maintenance of the apps, shared by all workers.
     pub maintenance: Arc<Maintenance>,
     /// Makes assertions about users for apps.

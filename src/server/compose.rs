@@ -36,6 +36,7 @@ use crate::proxy::{
 };
 use crate::runtime::BackgroundRuntime;
 use crate::session::seal::KeyRing;
+use crate::static_files::StaticFiles;
 use crate::telemetry::access::AccessBuffer;
 use crate::telemetry::audit::AuditBuffer;
 use crate::telemetry::metrics::Metrics;
@@ -55,6 +56,7 @@ pub(super) struct Process {
     pub(super) resolver: Resolver,
     pub(super) tunnels: Arc<Tunnels>,
     pub(super) bytes: Arc<ByteBudget>,
+    static_files: StaticFiles,
     pub(super) audit: Option<AuditBuffer>,
     pub(super) spans: Option<Arc<SpanRecorder>>,
     observer: Arc<MetricsObserver>,
@@ -110,6 +112,7 @@ impl Process {
             tunnels: Tunnels::new(&metrics),
             started_at: clock.now(),
             bytes,
+            static_files: StaticFiles::default(),
             observer: Arc::new(observer),
             audit,
             spans,
@@ -302,17 +305,22 @@ impl Configured {
             ..
         } = process;
         let upstreams = Upstreams::new(&self.plans, resolver, tunnels, metrics);
-        self.proxy_with(telemetry, upstreams)
+        self.proxy_with(telemetry, upstreams, process)
     }
 
     /// The request handler that replaces `before` in its worker.
     pub(super) fn proxy_after(&self, before: &Proxy, process: &Process) -> Proxy {
         let telemetry = self.telemetry(&process.metrics);
         let upstreams = before.upstreams.with_plans(&self.plans);
-        self.proxy_with(before.telemetry.reconfigured(telemetry), upstreams)
+        self.proxy_with(before.telemetry.reconfigured(telemetry), upstreams, process)
     }
 
-    fn proxy_with(&self, telemetry: RequestTelemetry, upstreams: Upstreams) -> Proxy {
+    fn proxy_with(
+        &self,
+        telemetry: RequestTelemetry,
+        upstreams: Upstreams,
+        process: &Process,
+    ) -> Proxy {
         let cache_size = self.config.session_cache_size;
         Proxy {
             router: Arc::clone(&self.sites),
@@ -324,6 +332,7 @@ impl Configured {
             sessions: SessionCache::new(cache_size),
             tokens: TokenCache::new(self.cache_size_if(|app| app.bearer.is_some())),
             limiters: Arc::clone(&self.limiters),
+            static_files: process.static_files.clone(),
             maintenance: Arc::clone(&self.maintenance),
             assertions: Arc::clone(&self.assertions),
             assertion_cache: AssertionCache::new(self.cache_size_if(|app| app.assertion.is_some())),

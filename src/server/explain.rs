@@ -361,6 +361,11 @@ impl Explainer {
         let to = match matched.own_response(&info.target, origin) {
             Some(OwnResponse::Redirect { location, .. }) => location,
             Some(OwnResponse::Respond(_)) => "response".to_owned(),
+            Some(OwnResponse::File(folder)) => {
+                let path = matched.forwarded(&info.target);
+                let path = path.split('?').next().unwrap_or_default();
+                format!("{}{path}", folder.display())
+            }
             None => {
                 let app = self.apps.get(app_ref.index)?;
                 let upstreams = app.routes.get(matched.index)?.upstreams.iter();

@@ -143,6 +143,9 @@ pub enum BodyError {
     /// The upstream connection failed.
     #[error("the upstream response was interrupted")]
     Backend(#[source] io::Error),
+    /// The file could not be read to its end.
+    #[error("the file could not be read")]
+    File(#[source] io::Error),
     /// The session or token that permitted it is no longer valid.
     #[error("the session of the stream has ended")]
     SessionOver,

@@ -22,7 +22,6 @@ use super::members::InFlight;
 use super::request::{AppCredentials, ClientPin, ForwardRequest};
 use super::trailers::{self, ReceivedTrailers};
 use super::upgrade::{self, TunnelLimits, Upgrade};
-use crate::identity::header_edits::RequestFacts;
 use crate::policy::decide::Permit;
 use crate::types::body::{Body, StreamSession};
 use crate::types::request_id::RequestId;
@@ -56,13 +55,7 @@ pub(super) fn upstream_request<'a>(
         identity_headers: permit
             .identity()
             .map_or(&[], |identity| identity.headers.as_slice()),
-        facts: RequestFacts {
-            request_id: limits.request_id,
-            client: info.address.client,
-            host: &info.authority,
-            label: permit.app_ref().app.hosts.label(),
-            claims: permit.identity().map(|identity| &identity.claims),
-        },
+        facts: permit.facts(limits.request_id),
         forwarded_for: &info.address.forwarded_for,
         forwarded_proto: origin.scheme(),
         forwarded_host: origin.authority(),

@@ -3,7 +3,7 @@
 //! PHP also `.`). Then Doorward's are set, so that names nominated by `Connection` cannot remove
 //! them.
 
-mod caching;
+pub(super) mod caching;
 pub(super) mod edge;
 mod nominated;
 

@@ -150,7 +150,8 @@ fn explain_says_which_rule_and_which_value() {
 fn explain_says_where_a_route_leads() {
     let routes = "[[apps.store.routes]]\npath = \"/wiki/**\"\nupstream = \"http://127.0.0.1:3100\"\n\
                   strip_prefix = \"/wiki\"\n[[apps.store.routes]]\npath = \"/old/**\"\n\
-                  redirect = { to = \"/new/**\", status = 308 }\n";
+                  redirect = { to = \"/new/**\", status = 308 }\n[[apps.store.routes]]\n\
+                  path = \"/docs/**\"\nfiles = \"static\"\nstrip_prefix = \"/docs\"\n";
     let case = Case(Folder::with(&format!("{GOOD}\n{routes}")));
     case.0.write("claims.json", r#"{"sub": "alice"}"#);
     let claims = case.path("claims.json");
@@ -165,6 +166,8 @@ fn explain_says_where_a_route_leads() {
             "path      /old/** to https://store.example.com/new/a\n",
         ),
         ("/old/a", "decision  route_redirect, status 308\n"),
+        ("/docs/a.txt?b", "/static/a.txt\n"),
+        ("/docs/a.txt", "decision  route_file\n"),
     ] {
         let url = format!("https://store.example.com{path}");
         let ended = case.run("explain", &["GET", &url, "--claims", &claims]);

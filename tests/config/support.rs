@@ -72,7 +72,7 @@ impl Folder {
     pub(crate) fn with(text: &str) -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         for sub in [
-            "keys", "lists", "logos", "messages", "pages", "secrets", "tls",
+            "keys", "lists", "logos", "messages", "pages", "secrets", "static", "tls",
         ] {
             fs::create_dir(folder.path(sub)).unwrap();
         }

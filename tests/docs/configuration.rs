@@ -15,7 +15,7 @@ use super::examples::{completed, write_files};
 const REFERENCE: &str = "docs/configuration.md";
 
 /// Configurations in which every key can be used: a key is tried in each of them.
-const BASES: [&str; 7] = [
+const BASES: [&str; 8] = [
     r#"
     [server.tls]
     cert_file = "tls/cert.pem"
@@ -57,6 +57,11 @@ const BASES: [&str; 7] = [
     [[apps.store.routes]]
     path = "/a"
     respond = { body = "a" }
+    "#,
+    r#"
+    [[apps.store.routes]]
+    path = "/a"
+    files = "static"
     "#,
     r#"
     [store]

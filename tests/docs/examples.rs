@@ -175,6 +175,10 @@ pub(crate) fn write_files(config: &mut Table, folder: &Path, pem: &[String; 2]) 
             Value::String(name) if key == "template_folder" => {
                 fs::create_dir_all(folder.join(&*name)).unwrap();
             }
+            Value::String(name) if key == "files" => {
+                *name = name.trim_start_matches('/').to_owned();
+                fs::create_dir_all(folder.join(&*name)).unwrap();
+            }
             Value::Table(table) => write_files(table, folder, pem),
             Value::Array(tables) => {
                 for table in tables.iter_mut().filter_map(Value::as_table_mut) {

@@ -2,6 +2,7 @@
 //! requested paths lead to.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use super::super::report::{Location, quoted};
 use super::super::settings::RouteConfig;
@@ -26,26 +27,103 @@ pub(super) fn report_loops(routes: &PathRoutes, locations: &[Location<'_>]) {
     }
 }
 
+/// What has the paths that routes lead to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Backend<'s> {
+    Address(&'s UpstreamUrl),
+    FileSystem,
+}
+
+/// An app and its routes.
+pub(super) struct RoutedApp<'a> {
+    pub(super) routes: &'a PathRoutes,
+    pub(super) settings: &'a [RouteConfig],
+    /// The upstream of the app, if it is valid.
+    pub(super) upstream: Option<&'a UpstreamSettings>,
+    /// Where the app begins.
+    pub(super) base: &'a BasePath,
+}
+
+impl<'a> RoutedApp<'a> {
+    /// What the app and its routes lead to.
+    pub(super) fn reached(&self) -> Vec<(Backend<'a>, Reached)> {
+        let routes = self.routes;
+        let comparable = |path: &str| comparable(path, routes.is_case_insensitive()).into_owned();
+        let mut all = Vec::new();
+        let base = self.base.as_str();
+        let has_rest = routes.index_of(&format!("{base}{NO_SEGMENT}")).is_none();
+        if let Some(upstream) = self.upstream.filter(|_| has_rest) {
+            let reached = Reached {
+                index: None,
+                public: comparable(base),
+                forwarded: comparable(base),
+                has_descendants: true,
+            };
+            let urls = upstream.urls();
+            all.extend(urls.map(|url| (Backend::Address(url), reached.clone())));
+        }
+        for (index, (route, config)) in routes.all().iter().zip(self.settings).enumerate() {
+            let forwarded = route.forwarded_literal();
+            let reached = Reached {
+                index: Some(index),
+                public: comparable(route.path.literal()),
+                forwarded: comparable(&forwarded),
+                has_descendants: route.path.has_descendants(),
+            };
+            if let Some(RouteResponse::Files(folder)) = &route.response {
+                let forwarded = comparable(&path_of_files(folder, &forwarded));
+                let reached = Reached {
+                    forwarded,
+                    ..reached.clone()
+                };
+                all.push((Backend::FileSystem, reached));
+            }
+            let urls = config.upstream.iter().flat_map(UpstreamSettings::urls);
+            all.extend(urls.map(|url| (Backend::Address(url), reached.clone())));
+        }
+        all
+    }
+}
+
+/// The path of files in the file system.
+fn path_of_files(folder: &Path, below: &str) -> String {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let folder = folder.to_string_lossy();
+    let below = below.strip_suffix('/').unwrap_or(below);
+    format!("{}{below}", folder.trim_end_matches('/'))
+}
+
+/// A segment below a path that no route has.
+const NO_SEGMENT: &str = "/\0";
+
 /// The paths of an address that a route leads to.
 #[derive(Clone)]
-struct Reached {
+pub(super) struct Reached {
     /// Its index. `None` is the app's own `upstream`.
-    index: Option<usize>,
+    pub(super) index: Option<usize>,
     /// The requested path, without the rest.
     public: String,
     /// The forwarded path, without the rest.
-    forwarded: String,
+    pub(super) forwarded: String,
     has_descendants: bool,
 }
 
 impl Reached {
+    /// The requested path.
+    pub(super) fn public(&self) -> &str {
+        match self.public.as_str() {
+            "" => "/",
+            public => public,
+        }
+    }
+
     /// Whether it changes the path.
-    fn replaces(&self) -> bool {
+    pub(super) fn replaces(&self) -> bool {
         self.public != self.forwarded
     }
 
     /// Whether this route leads to a path of `other` too.
-    fn overlaps(&self, other: &Self, routes: &PathRoutes) -> bool {
+    pub(super) fn overlaps(&self, other: &Self, routes: &PathRoutes) -> bool {
         let Some(rest) = other.forwarded.strip_prefix(&self.forwarded) else {
             return false;
         };
@@ -53,9 +131,8 @@ impl Reached {
         if !is_below && !rest.is_empty() {
             return false;
         }
-        // No route has this segment.
         let below = if other.has_descendants && self.has_descendants {
-            "/\0"
+            NO_SEGMENT
         } else {
             ""
         };
@@ -66,41 +143,12 @@ impl Reached {
 }
 
 /// Reports two requested paths that lead to one path of an address: a rule for one of them would not
-/// protect the other. `app` is the upstream of the app, which begins at `base`.
-pub(super) fn report_shared_paths(
-    routes: &PathRoutes,
-    settings: &[RouteConfig],
-    app: Option<&UpstreamSettings>,
-    base: &BasePath,
-    locations: &[Location<'_>],
-) {
-    let comparable = |path: &str| comparable(path, routes.is_case_insensitive()).into_owned();
-    let mut by_address: HashMap<&UpstreamUrl, Vec<Reached>> = HashMap::new();
-    let base = base.as_str();
-    // No route has this segment.
-    if let Some(upstream) = app.filter(|_| routes.index_of(&format!("{base}/\0")).is_none()) {
-        let reached = Reached {
-            index: None,
-            public: comparable(base),
-            forwarded: comparable(base),
-            has_descendants: true,
-        };
-        for url in upstream.urls() {
-            by_address.entry(url).or_default().push(reached.clone());
-        }
-    }
-    for (index, (route, config)) in routes.all().iter().zip(settings).enumerate() {
-        if let Some(upstream) = &config.upstream {
-            let reached = Reached {
-                index: Some(index),
-                public: comparable(route.path.literal()),
-                forwarded: comparable(&route.forwarded_literal()),
-                has_descendants: route.path.has_descendants(),
-            };
-            for url in upstream.urls() {
-                by_address.entry(url).or_default().push(reached.clone());
-            }
-        }
+/// protect the other.
+pub(super) fn report_shared_paths(app: &RoutedApp<'_>, locations: &[Location<'_>]) {
+    let routes = app.routes;
+    let mut by_address: HashMap<Backend<'_>, Vec<Reached>> = HashMap::new();
+    for (backend, reached) in app.reached() {
+        by_address.entry(backend).or_default().push(reached);
     }
     // Routes may share several addresses.
     let mut reported = HashSet::new();
@@ -113,15 +161,11 @@ pub(super) fn report_shared_paths(
             if let (Some(other), Some(at)) = (overlapping, at)
                 && reported.insert(one.index)
             {
-                let other = match other.public.as_str() {
-                    "" => "/",
-                    public => public,
-                };
                 at.error(
                     format!(
                         "the same paths of the upstream are also reached by {}: rules for one \
                          would not protect the other",
-                        quoted(other)
+                        quoted(other.public())
                     ),
                     "give the route another `upstream`, or redirect one path to the other",
                 );

@@ -1,13 +1,15 @@
-//! `redirect` and `respond` of `[[apps.NAME.routes]]`: own responses.
+//! `redirect`, `respond` and `files` of `[[apps.NAME.routes]]`: own responses.
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use url::Url;
 
+use super::super::files::Folder;
 use super::super::raw_routes::{RawRedirect, RawRespond, RawRoute};
 use super::super::report::{Location, quoted};
 use super::is_host;
 use crate::policy::path_routes::{FixedResponse, RedirectTarget, RoutePath, RouteResponse};
+use crate::static_files::check_folder;
 
 /// The largest body of a fixed response, in bytes.
 const MAX_BODY: usize = 4096;
@@ -16,18 +18,26 @@ const MAX_BODY: usize = 4096;
 pub(super) fn check(
     raw: &mut RawRoute,
     path: Option<&RoutePath>,
+    folder: &Folder,
     at: &Location<'_>,
 ) -> Option<RouteResponse> {
-    match (raw.redirect.take(), raw.respond.take()) {
-        (Some(raw), None) => redirect(raw, path, &at.key("redirect")),
-        (None, Some(raw)) => respond(raw, &at.key("respond")),
-        (Some(_), Some(_)) => {
-            let hint = "keep one of them";
-            at.key("respond")
-                .error("the route has a redirect and a response", hint);
+    match (raw.redirect.take(), raw.respond.take(), raw.files.take()) {
+        (Some(raw), None, None) => redirect(raw, path, &at.key("redirect")),
+        (None, Some(raw), None) => respond(raw, &at.key("respond")),
+        (None, None, Some(name)) => files(&name, folder, &at.key("files")),
+        (None, None, None) => None,
+        (redirect, _, _) => {
+            let name = if redirect.is_some() {
+                "redirect"
+            } else {
+                "respond"
+            };
+            at.key(name).error(
+                "the route has two of `redirect`, `respond` and `files`",
+                "keep one of them",
+            );
             None
         }
-        (None, None) => None,
     }
 }
 
@@ -144,4 +154,24 @@ fn respond(raw: RawRespond, at: &Location<'_>) -> Option<RouteResponse> {
         content_type: content_type?,
         body: Bytes::from(body),
     }))
+}
+
+/// The folder of static files.
+fn files(name: &str, folder: &Folder, at: &Location<'_>) -> Option<RouteResponse> {
+    let path = folder.path(name);
+    if let Err(error) = check_folder(&path) {
+        at.error(
+            format!("the folder {} cannot be read: {error}", quoted(name)),
+            "a folder that the user of the process may search",
+        );
+        return None;
+    }
+    if folder.is_within(&path) {
+        at.error(
+            format!("the folder {} contains the configuration", quoted(name)),
+            "a folder with nothing but what clients may read",
+        );
+        return None;
+    }
+    Some(RouteResponse::Files(path))
 }

@@ -7,6 +7,7 @@ use super::super::report::{Location, quoted};
 use super::super::settings::RouteConfig;
 use super::super::values::HumanDuration;
 use super::credentials::{CheckedCredentials, CredentialContext, RawCredentials};
+use super::route_overlaps::RoutedApp;
 use super::{
     credentials, elements, header_edits, nonzero, route_overlaps, route_responses, server, upstream,
 };
@@ -90,13 +91,13 @@ pub(super) fn check(
         }
     }
     route_overlaps::report_loops(&policy, &locations);
-    route_overlaps::report_shared_paths(
-        &policy,
-        &settings,
-        context.upstream,
-        context.base,
-        &locations,
-    );
+    let app = RoutedApp {
+        routes: &policy,
+        settings: &settings,
+        upstream: context.upstream,
+        base: context.base,
+    };
+    route_overlaps::report_shared_paths(&app, &locations);
     CheckedRoutes {
         policy,
         settings,
@@ -111,7 +112,7 @@ struct CheckedRoute {
 }
 
 fn route(mut raw: RawRoute, context: &RouteContext<'_>, at: &Location<'_>) -> Option<CheckedRoute> {
-    let has_response = raw.redirect.is_some() || raw.respond.is_some();
+    let has_response = raw.redirect.is_some() || raw.respond.is_some() || raw.files.is_some();
     if has_response {
         report_unused(&raw, at);
     }
@@ -157,7 +158,7 @@ fn route(mut raw: RawRoute, context: &RouteContext<'_>, at: &Location<'_>) -> Op
         context.credentials.clone()
     };
     let (response, upstream) = if has_response {
-        let response = route_responses::check(&mut raw, path.as_ref(), at);
+        let response = route_responses::check(&mut raw, path.as_ref(), context.folder, at);
         (Some(response?), None)
     } else {
         (None, Some(upstream_of(raw, context, at)?))
@@ -217,18 +218,23 @@ fn prefix(raw: Option<String>, at: &Location<'_>) -> Option<PathPrefix> {
     prefix.ok()
 }
 
-/// Reports keys that only a route with an upstream has.
+/// Reports keys that only a route with an upstream has. Those that change the path, limit requests or
+/// change responses, a route with files has too.
 fn report_unused(raw: &RawRoute, at: &Location<'_>) {
+    let has_no_files = raw.files.is_none();
     for (name, is_set) in [
         ("upstream", raw.upstream.is_some()),
-        ("strip_prefix", raw.strip_prefix.is_some()),
-        ("add_prefix", raw.add_prefix.is_some()),
+        ("strip_prefix", raw.strip_prefix.is_some() && has_no_files),
+        ("add_prefix", raw.add_prefix.is_some() && has_no_files),
         (
             "max_in_flight_requests",
-            raw.max_in_flight_requests.is_some(),
+            raw.max_in_flight_requests.is_some() && has_no_files,
         ),
         ("request_headers", raw.request_headers.is_some()),
-        ("response_headers", raw.response_headers.is_some()),
+        (
+            "response_headers",
+            raw.response_headers.is_some() && has_no_files,
+        ),
         ("connect_timeout", raw.connect_timeout.is_some()),
         ("response_timeout", raw.response_timeout.is_some()),
         ("stream_idle_timeout", raw.stream_idle_timeout.is_some()),
@@ -241,7 +247,7 @@ fn report_unused(raw: &RawRoute, at: &Location<'_>) {
         if is_set {
             at.key(name).error(
                 format!("`{name}` has no effect, because Doorward responds itself"),
-                "remove the key, or `redirect` and `respond`",
+                "remove the key, or `redirect`, `respond` or `files`",
             );
         }
     }

@@ -50,6 +50,7 @@ impl Responder {
             Decision::Forward(permit) => match permit.own_response()? {
                 OwnResponse::Redirect { status, .. } => Some(status),
                 OwnResponse::Respond(fixed) => Some(fixed.status),
+                OwnResponse::File(_) => None,
             },
             Decision::ConfirmPostReplay { .. }
             | Decision::FinishLogin { .. }

@@ -5,18 +5,15 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use super::Responder;
 use super::response::{TaggedResponse, text_response};
-use crate::policy::path_routes::OwnResponse;
+use crate::policy::path_routes::FixedResponse;
 use crate::types::body::Body;
 
 impl Responder {
-    /// The response of a route to a permitted request.
-    pub fn route_response(&self, own: &OwnResponse<'_>, code: &'static str) -> TaggedResponse {
-        match own {
-            OwnResponse::Redirect { status, location } => self.redirect(*status, location, code),
-            OwnResponse::Respond(fixed) => TaggedResponse {
-                code,
-                response: own_response(fixed.status, &fixed.content_type, &fixed.body),
-            },
+    /// The fixed response of a route to a permitted request.
+    pub fn fixed_response(&self, fixed: &FixedResponse, code: &'static str) -> TaggedResponse {
+        TaggedResponse {
+            code,
+            response: own_response(fixed.status, &fixed.content_type, &fixed.body),
         }
     }
 }

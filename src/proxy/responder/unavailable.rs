@@ -17,6 +17,7 @@ use crate::policy::client_kind::ClientKind;
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::AppRef;
 use crate::proxy::messages::{self, Operation};
+use crate::static_files::FileError;
 use crate::types::request_id::RequestId;
 use crate::upstream::UpstreamError;
 
@@ -107,6 +108,26 @@ impl Responder {
                 ..error
             },
         )
+    }
+
+    /// The response to a request for a file that is not served.
+    pub fn file_failed(
+        &self,
+        info: &RequestInfo,
+        app: &App,
+        error: &FileError,
+        request_id: RequestId,
+    ) -> TaggedResponse {
+        let status = match error {
+            FileError::NotFound => StatusCode::NOT_FOUND,
+            FileError::Unreadable(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            FileError::Busy => {
+                return self.busy(info.client_kind, Some(app), error.code(), request_id);
+            }
+        };
+        let text = messages::file_text(error);
+        let error = ErrorResponse::new(status, error.code(), text, Some(app), request_id);
+        self.render(info.client_kind, &error)
     }
 
     /// The response to a failed upstream request.

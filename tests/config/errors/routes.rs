@@ -65,13 +65,47 @@ fn invalid_route_is_the_only_error() {
             vec![case(
                 "path = '/a'\nredirect = { to = '/b' }\nrespond = { body = 'c' }",
             )],
-            "a redirect and a response",
+            "two of `redirect`, `respond` and `files`",
         ),
         (
             vec![case(
                 "path = '/a'\nredirect = { to = '/b' }\nresponse_timeout = '5s'",
             )],
             "responds itself",
+        ),
+        (
+            vec![case(
+                "path = '/a'\nfiles = 'static'\nrespond = { body = 'c' }",
+            )],
+            "two of `redirect`, `respond` and `files`",
+        ),
+        (
+            vec![case(
+                "path = '/a'\nfiles = 'static'\nupstream_host = 'client'",
+            )],
+            "responds itself",
+        ),
+        (
+            vec![case(
+                "path = '/a'\nfiles = 'static'\nrequest_headers.remove = ['X-A']",
+            )],
+            "responds itself",
+        ),
+        (
+            vec![case("path = '/a'\nfiles = 'missing'")],
+            "cannot be read",
+        ),
+        (
+            vec![case("path = '/a'\nfiles = 'doorward.key'")],
+            "cannot be read",
+        ),
+        (
+            vec![case("path = '/a'\nfiles = '.'")],
+            "contains the configuration",
+        ),
+        (
+            vec![case("path = '/a'\nfiles = '/'")],
+            "contains the configuration",
         ),
         (
             vec![case("path = '/a'\nredirect = { status = 308 }")],
@@ -170,6 +204,48 @@ fn redirect_target_is_a_plain_path_or_url() {
             shown(&found)
         );
     }
+}
+
+#[test]
+fn two_paths_to_one_file_are_refused() {
+    for (routes, is_refused) in [
+        (&["/a/** static"][..], false),
+        (&["/a/** static strip=/a", "/b/** static strip=/b"], true),
+        (&["/a/** static strip=/a", "/b/** pages strip=/b"], false),
+        (
+            &["/a/** static strip=/a", "/b/** static/../static strip=/b"],
+            true,
+        ),
+        (&["/a/** static strip=/a", "/a/b/** static strip=/a"], false),
+        (&["/a/** static add=/x", "/b/** static add=/x"], false),
+        (
+            &[
+                "/a/** static strip=/a",
+                "/b static strip=/b add=/c/index.html",
+            ],
+            true,
+        ),
+    ] {
+        let tables: Vec<String> = routes.iter().map(|route| of_files(route)).collect();
+        let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
+        let found = problems(&with_routes(&tables));
+        let reported = found
+            .iter()
+            .any(|problem| problem.message.contains("also reached by"));
+        assert_eq!(reported, is_refused, "{routes:?}: {}", shown(&found));
+    }
+}
+
+/// A route with files, such as `/a/** static strip=/a`.
+fn of_files(route: &str) -> String {
+    let mut parts = route.split(' ');
+    let (path, files) = (parts.next().unwrap(), parts.next().unwrap());
+    let prefixes = parts.map(|part| {
+        let (key, value) = part.split_once('=').unwrap();
+        format!("\n{key}_prefix = \"{value}\"")
+    });
+    let prefixes: String = prefixes.collect();
+    format!("path = \"{path}\"\nfiles = \"{files}\"{prefixes}")
 }
 
 #[test]

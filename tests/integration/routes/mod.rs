@@ -1,6 +1,7 @@
 //! Routes by path: which upstream gets a request, under which path and header fields, and what
 //! Doorward responds itself.
 
+mod files;
 mod public_urls;
 mod responses;
 

@@ -39,6 +39,7 @@ impl Folder {
         ] {
             folder.write(secret, "a-secret-of-this-test-only\n");
         }
+        fs::create_dir(folder.path("static")).expect("a folder");
         folder.write(name, config);
         folder
     }
