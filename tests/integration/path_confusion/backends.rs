@@ -68,6 +68,11 @@ impl Backends {
         backends
     }
 
+    /// The files of the servers.
+    pub(super) fn files(&self) -> PathBuf {
+        self.folder.path().join("files")
+    }
+
     /// Starts a process that prints its ports.
     fn on_ports(&mut self, command: &mut Command) {
         let mut child = command

@@ -14,6 +14,7 @@ use proptest::test_runner::TestRunner;
 use tokio::net::TcpStream;
 
 use self::backends::Backends;
+use crate::routes::kinds::{self, ELSEWHERE, FIXED, PREFIX, PUBLIC, RouteKind};
 use crate::support::assertions::Dialogue;
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::wire::Wire;
@@ -157,44 +158,117 @@ fn targets() -> Vec<String> {
         .collect()
 }
 
-/// Apps whose paths are below the prefix of a route, which is stripped.
-const ROUTED: [&str; 2] = ["routed-strict", "routed-tolerant"];
+/// Where the paths of a backend are, and which ambiguous ones its app allows.
+struct Placement {
+    name: &'static str,
+    /// The prefix of the paths, which a route strips.
+    prefix: &'static str,
+    /// The path at which the app begins.
+    base: &'static str,
+    /// The prefix that the route adds.
+    added: &'static str,
+    tolerates_all: bool,
+}
+
+impl Placement {
+    const fn new(name: &'static str, prefix: &'static str) -> Self {
+        Self {
+            name,
+            prefix,
+            base: "",
+            added: "",
+            tolerates_all: false,
+        }
+    }
+
+    const fn based(self) -> Self {
+        Self {
+            base: self.prefix,
+            ..self
+        }
+    }
+
+    /// Nothing outside `/public` of the backend is reached, whatever the rules.
+    const fn adding(self) -> Self {
+        Self {
+            added: "/public",
+            ..self
+        }
+    }
+
+    const fn tolerant(self) -> Self {
+        Self {
+            tolerates_all: true,
+            ..self
+        }
+    }
+}
+
+const PLACEMENTS: [Placement; 8] = [
+    Placement::new("strict", ""),
+    Placement::new("tolerant", "").tolerant(),
+    Placement::new("routed-strict", "/r"),
+    Placement::new("routed-tolerant", "/r").tolerant(),
+    Placement::new("based-strict", "/r").based(),
+    Placement::new("based-tolerant", "/r").based().tolerant(),
+    Placement::new("added-strict", "/r").adding(),
+    Placement::new("added-based", "/r").adding().based(),
+];
+
+/// The name of Doorward's own static files, which are those of the other servers.
+const OWN_FILES: &str = "doorward-files";
 /// The address of no server.
 const NOWHERE: &str = "http://127.0.0.1:9";
+const ALL_AMBIGUITIES: &str = "\"double-slash\", \"encoded-slash\", \"semicolon\", \"encoded-percent\", \"encoded-delimiter\", \"non-utf8\", \
+    \"lookalike-slash\", \"trailing-dot\", \"ntfs-stream\", \"not-normalized\"";
 
-/// One app per backend with the default path policy, and one with all ambiguous paths allowed. The
-/// same with the backend behind a route.
+/// The app of a backend at a placement. `served` is the line of its upstream or its files.
+fn app(backend: &str, served: &str, placement: &Placement) -> String {
+    let Placement {
+        name,
+        prefix,
+        base,
+        added,
+        tolerates_all,
+    } = placement;
+    let name = format!("{backend}-{name}");
+    let allowed = if *tolerates_all { ALL_AMBIGUITIES } else { "" };
+    let any_case = backend.contains("any-case");
+    let protected = if added.is_empty() {
+        format!(
+            "[[apps.{name}.rules]]\npaths = [\"{prefix}/admin/**\"]\nallow = \"authenticated\"\n"
+        )
+    } else {
+        String::new()
+    };
+    let mut route = format!("[[apps.{name}.routes]]\npath = \"{prefix}/**\"\n{served}\n");
+    for (key, value) in [("strip_prefix", prefix), ("add_prefix", added)] {
+        if !value.is_empty() {
+            route.push_str(&format!("{key} = \"{value}\"\n"));
+        }
+    }
+    let (upstream, route) = match prefix.is_empty() && backend != OWN_FILES {
+        true => (served.to_owned(), String::new()),
+        false => (format!("upstream = \"{NOWHERE}\""), route),
+    };
+    format!(
+        "[apps.{name}]\nprovider = \"login\"\npublic_url = \"http://{name}.localhost:8080{base}\"\n\
+         client_id = \"{backend}\"\n{upstream}\nallow_ambiguous_paths = [{allowed}]\n\
+         case_insensitive_paths = {any_case}\n{route}{protected}\
+         [[apps.{name}.rules]]\npaths = [\"{base}/**\"]\nallow = \"public\"\n"
+    )
+}
+
+/// An app for each backend at each placement.
 fn before(backends: &Backends) -> Doorward {
     let mut apps = String::new();
-    for (name, address) in &backends.addresses {
-        const TOLERATED: &str = "\"double-slash\", \"encoded-slash\", \"semicolon\", \"encoded-percent\", \"encoded-delimiter\", \"non-utf8\", \
-                 \"lookalike-slash\", \"trailing-dot\", \"ntfs-stream\", \"not-normalized\"";
-        for (kind, allowed) in [
-            ("strict", ""),
-            ("tolerant", TOLERATED),
-            (ROUTED[0], ""),
-            (ROUTED[1], TOLERATED),
-        ] {
-            let is_routed = ROUTED.contains(&kind);
-            let (upstream, prefix) = match is_routed {
-                true => (NOWHERE.to_owned(), "/r"),
-                false => (address.url(), ""),
-            };
-            apps.push_str(&format!(
-                "[apps.{name}-{kind}]\nprovider = \"login\"\npublic_url = \"http://{name}-{kind}.localhost:8080\"\n\
-                 client_id = \"{name}\"\nupstream = \"{}\"\nallow_ambiguous_paths = [{allowed}]\n\
-                 case_insensitive_paths = {}\n[[apps.{name}-{kind}.rules]]\npaths = [\"{prefix}/admin/**\"]\nallow = \"authenticated\"\n\
-                 [[apps.{name}-{kind}.rules]]\npaths = [\"/**\"]\nallow = \"public\"\n",
-                upstream,
-                name.contains("any-case"),
-            ));
-            if is_routed {
-                apps.push_str(&format!(
-                    "[[apps.{name}-{kind}.routes]]\npath = \"/r/**\"\nstrip_prefix = \"/r\"\nupstream = \"{}\"\n",
-                    address.url()
-                ));
-            }
+    for placement in &PLACEMENTS {
+        for (name, address) in &backends.addresses {
+            let served = format!("upstream = \"{}\"", address.url());
+            apps.push_str(&app(name, &served, placement));
         }
+        let served = format!("files = \"{}\"", backends.files().display());
+        apps.push_str(&app(OWN_FILES, &served, placement));
     }
     Setup::plain().more(&apps).start()
 }
@@ -223,9 +297,10 @@ async fn no_backend_parser_exposes_a_protected_path() {
     let doorward = before(&backends);
     let (targets, mut holes) = (targets(), Vec::new());
     let mut served: BTreeMap<&str, usize> = BTreeMap::new();
-    for name in backends.addresses.keys() {
-        for kind in ["strict", "tolerant", ROUTED[0], ROUTED[1]] {
-            let host = format!("{name}-{kind}.localhost:8080");
+    let names = || backends.addresses.keys().map(String::as_str);
+    for name in names().chain([OWN_FILES]) {
+        for placement in &PLACEMENTS {
+            let host = format!("{name}-{}.localhost:8080", placement.name);
             let mut kept = None;
             for target in &targets {
                 if kept.is_none() {
@@ -235,13 +310,12 @@ async fn no_backend_parser_exposes_a_protected_path() {
                     stream.set_nodelay(true).expect("no delay");
                     kept = Some(Dialogue(Wire::new(stream)));
                 }
-                let mut asked = target.replace("app.localhost:8080", &host);
-                if ROUTED.contains(&kind) {
-                    asked = match asked.split_once(&host) {
-                        Some((scheme, path)) => format!("{scheme}{host}/r{path}"),
-                        None => format!("/r{asked}"),
-                    };
-                }
+                let asked = target.replace("app.localhost:8080", &host);
+                let prefix = placement.prefix;
+                let asked = match asked.split_once(&host) {
+                    Some((scheme, path)) => format!("{scheme}{host}{prefix}{path}"),
+                    None => format!("{prefix}{asked}"),
+                };
                 let Some((status, text)) = request(&mut kept, &host, &asked).await else {
                     continue;
                 };
@@ -254,8 +328,8 @@ async fn no_backend_parser_exposes_a_protected_path() {
         }
     }
     assert!(holes.is_empty(), "{}", holes.join("\n"));
-    for name in backends.addresses.keys() {
-        let served = served.get(name.as_str()).copied().unwrap_or_default();
+    for name in names().chain([OWN_FILES]) {
+        let served = served.get(name).copied().unwrap_or_default();
         assert!(
             served > 50,
             "{name} served {served} public paths only: nothing was tried"
@@ -288,5 +362,67 @@ async fn backend_parsers_do_differ_on_these_paths() {
             disguises.len() >= 10,
             "{name} gives it away under {disguises:?} only"
         );
+    }
+}
+
+/// Where Doorward answers, no path leads a browser elsewhere or changes the response.
+#[tokio::test]
+async fn no_path_escapes_the_response_of_a_route() {
+    for kind in RouteKind::ALL {
+        if kind.forwarded(PREFIX).is_some() {
+            continue;
+        }
+        let (doorward, routed) = kinds::start(kind, PUBLIC);
+        let (host, mut kept) = ("store.localhost:8080", None);
+        let mut answered = 0;
+        for target in targets() {
+            if kept.is_none() {
+                let stream = TcpStream::connect(doorward.address()).await;
+                kept = Some(Dialogue(Wire::new(stream.expect("a connection"))));
+            }
+            let target = target.replace("app.localhost:8080", host);
+            let asked = match target.split_once(host) {
+                Some((scheme, path)) => format!("{scheme}{host}{PREFIX}{path}"),
+                None => format!("{PREFIX}{target}"),
+            };
+            let dialogue = kept.as_mut().expect("a connection");
+            let request = format!("GET {asked} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            if dialogue.0.write(request.as_bytes()).await.is_err() {
+                kept = None;
+                continue;
+            }
+            let Some(reply) = dialogue.try_hear("GET").await else {
+                kept = None;
+                continue;
+            };
+            if reply.status() >= 400 {
+                assert!(!reply.text().contains(PROTECTED), "{kind:?} {asked}");
+                kept = None;
+                continue;
+            }
+            answered += 1;
+            match (kind, reply.head.header("location")) {
+                (RouteKind::Respond, None) => assert_eq!(reply.text(), FIXED, "{asked}"),
+                (RouteKind::Files, None) => {
+                    assert!(
+                        ["file", "probe"].contains(&reply.text().as_str()),
+                        "{asked}"
+                    );
+                }
+                (RouteKind::Files, Some(location)) => {
+                    let own = format!("http://{host}{PREFIX}/");
+                    assert!(location.starts_with(&own), "{asked} {location}");
+                }
+                (RouteKind::Redirect, Some(location)) => {
+                    let below = location.strip_prefix(ELSEWHERE).expect(location);
+                    let is_path = below.is_empty() || below.starts_with(['/', '?']);
+                    assert!(is_path && !below.starts_with("//"), "{asked} {location}");
+                }
+                (kind, location) => panic!("{kind:?} {asked} {location:?}"),
+            }
+        }
+        let is_tried = answered > 50 || kind == RouteKind::Files;
+        assert!(is_tried, "{kind:?} answered {answered} only");
+        assert_eq!((routed.count(), doorward.store.count()), (0, 0), "{kind:?}");
     }
 }

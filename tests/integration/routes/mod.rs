@@ -2,9 +2,11 @@
 //! Doorward responds itself.
 
 mod files;
+pub(crate) mod kinds;
 mod public_urls;
 mod responses;
 
+use self::kinds::RouteKind;
 use crate::decisions::check::{Check, Dialect, cookies, decided_by};
 use crate::support::assertions::{CART, Dialogue, Reply, alice, fetched};
 use crate::support::backend::{Answer, Backend};
@@ -130,37 +132,70 @@ async fn forwarded_path_never_begins_with_two_slashes() {
     }
 }
 
-/// The header-spoof corpus, on a path of the route.
+/// The header-spoof corpus.
+const SPOOFED: [&str; 13] = [
+    "X-Forwarded-Prefix",
+    "X_Forwarded_Prefix",
+    "x.forwarded.prefix",
+    "X-Forwarded-User",
+    "X_Forwarded_User",
+    "X-Forwarded_Groups",
+    "Remote-User",
+    "X-Forwarded-Host",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Port",
+    "Forwarded",
+    "X-Original-URL",
+    "X-Rewrite-URL",
+];
+
+/// Fields of these names, and one that nominates one of them.
+fn forged<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
+    let fields = names.into_iter().map(|name| format!("{name}: forged\r\n"));
+    fields.collect::<String>() + "Connection: X-Forwarded-Prefix\r\n"
+}
+
+#[tokio::test]
+async fn forged_fields_are_removed_on_every_kind_of_route() {
+    for kind in RouteKind::ALL {
+        let (doorward, routed) = kinds::start(kind, RULES);
+        let is_app = kind == RouteKind::App;
+        let backend = if is_app { &doorward.store } else { &routed };
+        let cookie = cookies(&doorward, &alice(&doorward).await);
+        let cookie = format!("Cookie: {cookie}\r\n");
+        let before = backend.count();
+        for (fields, user) in [("", None), (cookie.as_str(), Some("alice-id"))] {
+            let fields = format!("{fields}{}", forged(SPOOFED));
+            let reply = request(&doorward, "GET", "/public/x", &fields).await;
+            let response = String::from_utf8_lossy(&reply.head.raw).into_owned() + &reply.text();
+            assert!(!response.contains("forged"), "{kind:?}: {response}");
+            let Some(target) = kind.forwarded("/public/x") else {
+                assert_eq!(backend.count(), before, "{kind:?}");
+                continue;
+            };
+            let seen = backend.last();
+            let text = String::from_utf8_lossy(&seen.head.raw).to_lowercase();
+            assert!(!text.contains("forged"), "{kind:?}: {text}");
+            assert_eq!(seen.target, target, "{kind:?}");
+            assert_eq!(seen.header("x-forwarded-user"), user, "{kind:?}");
+        }
+    }
+}
+
+/// The header-spoof corpus with names that apps of other products read.
 #[tokio::test]
 async fn forged_fields_are_removed_on_a_route() {
     let edits = "strip_prefix = \"/wiki\"\nrequest_headers.set = { X-Tenant = \"wiki\" }\n\
                  request_headers.remove = [\"X-Debug\"]";
     let routed = Wiki::start(Setup::plain(), edits);
-    let mut forged = String::new();
-    let names = [
-        "X-Forwarded-Prefix",
-        "X_Forwarded_Prefix",
-        "x.forwarded.prefix",
-        "X-Forwarded-User",
-        "X_Forwarded_User",
-        "X-Forwarded_Groups",
-        "Remote-User",
-        "X-Forwarded-Host",
-        "X-Forwarded-Proto",
-        "X-Forwarded-Port",
-        "Forwarded",
-        "X-Original-URL",
-        "X-Rewrite-URL",
+    let others = [
         "X-Script-Name",
         "X-Tenant",
         "x_tenant",
         "X-Debug",
         "X_Debug",
     ];
-    for name in names {
-        forged.push_str(&format!("{name}: forged\r\n"));
-    }
-    forged.push_str("Connection: X-Forwarded-Prefix\r\n");
+    let forged = forged(SPOOFED.into_iter().chain(others));
     assert_eq!(
         routed.request("/wiki/public/x", &forged).await.status(),
         200

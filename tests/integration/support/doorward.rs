@@ -569,6 +569,7 @@ fn site(secure: bool) -> Site {
 
 fn write(folder: &TempDir, name: &str, text: &str) {
     let file = folder.path().join(name);
+    std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
     std::fs::write(&file, text).expect("a file");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("permissions");
 }
