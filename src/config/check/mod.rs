@@ -42,6 +42,7 @@ mod security_profile;
 mod server;
 mod session;
 mod session_list;
+mod shared_backends;
 mod shared_origin;
 mod store;
 mod token_exchange;
@@ -129,6 +130,7 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
     }
     assertion::check_keys(&assertion_keys, &apps, root);
     shared_origin::join(&mut apps);
+    shared_backends::check(&apps, root);
     let mut server = server?;
     certificates::check(&mut server, &apps, root);
     listeners::check_hsts(&server, &apps, root);

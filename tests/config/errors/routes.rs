@@ -304,3 +304,47 @@ fn two_paths_to_one_path_of_an_address_are_refused() {
         );
     }
 }
+
+#[test]
+fn routes_of_two_apps_to_one_path_are_advised_about() {
+    // The forum's own upstream has the port 4000, and that of the store 3000.
+    for (route, other) in [
+        (
+            "path = '/a/**'\nupstream = 'http://127.0.0.1:3000'\nstrip_prefix = '/a'",
+            Some("store"),
+        ),
+        (
+            "path = '/a/**'\nupstream = 'http://127.0.0.1:3000'\nadd_prefix = '/x'",
+            Some("store"),
+        ),
+        (
+            "path = '/a'\nupstream = 'http://127.0.0.1:3000'\nstrip_prefix = '/a'\nadd_prefix = '/x/y'",
+            Some("store"),
+        ),
+        // The same paths, as if the store had two hosts.
+        ("path = '/a/**'\nupstream = 'http://127.0.0.1:3000'", None),
+        (
+            "path = '/a/**'\nupstream = 'http://127.0.0.1:3001'\nstrip_prefix = '/a'",
+            None,
+        ),
+    ] {
+        let text = with_routes(&[&route.replace('\'', "\"")]);
+        let found = problems(&text);
+        let mut advice = found
+            .iter()
+            .filter(|problem| problem.message.contains("has other rules"));
+        let about = advice.next();
+        assert_eq!(
+            about.is_some(),
+            other.is_some(),
+            "{route}: {}",
+            shown(&found)
+        );
+        if let (Some(about), Some(other)) = (about, other) {
+            assert_eq!(about.severity, doorward::config::Severity::Advice);
+            assert_eq!(about.key, "apps.forum.routes.0");
+            assert!(about.message.contains(other), "{about:?}");
+        }
+        assert_eq!(advice.next().map(|more| &more.message), None);
+    }
+}
