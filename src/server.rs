@@ -55,7 +55,7 @@ use reload::{Reloader, ReloaderParts};
 
 pub use reload::Trigger;
 
-pub(crate) use upstreams::plan as upstream_plan;
+pub(crate) use upstreams::plans as app_plans;
 
 /// How long the shutdown waits until the store has the revocations of this process.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);

@@ -99,13 +99,24 @@ pub struct Failure {
 /// The upstream of an app.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct UpstreamStatus {
+    /// The connections to the app's own address.
+    #[serde(flatten)]
+    pub app: DialStatus,
+    /// Those to other addresses of its routes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub routes: BTreeMap<String, DialStatus>,
+    /// The addresses of the app and its routes, if there are several.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub addresses: BTreeMap<String, AddressStatus>,
+}
+
+/// The connections to an address.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct DialStatus {
     /// How the last attempt to connect ended: `ok`, or the code of the error. `None` before it.
     pub last_dial: Option<&'static str>,
     /// The seconds since then.
     pub seconds_ago: Option<u64>,
-    /// The addresses of the app and its routes, if there are several.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub addresses: BTreeMap<String, AddressStatus>,
 }
 
 /// One of several addresses of an upstream.

@@ -17,7 +17,7 @@ use super::finding::{Explained, Finding, Findings, Subject};
 use crate::config::AppConfig;
 use crate::dns::Resolver;
 use crate::policy::app::App;
-use crate::server::upstream_plan;
+use crate::server::app_plans;
 use crate::telemetry::metrics::Metrics;
 use crate::types::net::is_loopback_host;
 use crate::upstream::{
@@ -42,22 +42,13 @@ impl ClientParts {
     }
 }
 
-/// Sends a request as Doorward does, and one without anything that only Doorward has.
+/// Sends a request as Doorward does, and one without anything that only Doorward has, to each upstream of
+/// the app and its routes.
 pub(super) async fn examine(app: AppConfig, parts: ClientParts) -> Vec<Finding> {
     let mut findings = Findings::about(Subject::App(app.policy.name.to_string()));
     judge_host(&app, &parts.resolver, &mut findings).await;
-    if app.upstream.by_label.is_some() {
-        let message =
-            "upstreams of a wildcard host were not checked, because their labels are unknown";
-        findings.advice(
-            "upstream_not_checked",
-            "upstream",
-            Explained::new(message, ""),
-        );
-        return findings.into_list();
-    }
-    let plan = match upstream_plan(&app.policy, &app, NonZeroUsize::MIN, &[]) {
-        Ok(plan) => plan,
+    let plans = match app_plans(&app.policy, &app, NonZeroUsize::MIN, &[]) {
+        Ok(plans) => plans,
         Err(error) => {
             let code = "upstream_not_checked";
             findings.error(code, "upstream", Explained::new(error.to_string(), ""));
@@ -65,7 +56,32 @@ pub(super) async fn examine(app: AppConfig, parts: ClientParts) -> Vec<Finding> 
         }
     };
     let policy = &app.policy;
-    let addresses = plan.each_address(&parts.resolver).await;
+    // Routes may share them with the app.
+    let mut upstreams: Vec<&Arc<UpstreamPlan>> = Vec::new();
+    for plan in plans.all() {
+        let mut others = upstreams.iter();
+        if others.all(|other| other.settings() != plan.settings()) {
+            upstreams.push(plan);
+        }
+    }
+    let mut addresses = Vec::new();
+    let mut has_labels = false;
+    for plan in upstreams {
+        if plan.settings().by_label.is_some() {
+            has_labels = true;
+        } else {
+            addresses.extend(plan.each_address(&parts.resolver).await);
+        }
+    }
+    if has_labels {
+        let message =
+            "upstreams of a wildcard host were not checked, because their labels are unknown";
+        findings.advice(
+            "upstream_not_checked",
+            "upstream",
+            Explained::new(message, ""),
+        );
+    }
     let is_one = addresses.len() == 1;
     for plan in addresses {
         let mut of_address = Findings::about(Subject::App(app.policy.name.to_string()));

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::compose::Configured;
 use crate::admin::readiness::{
-    AddressStatus, ConfigurationStatus, Dependencies, MaintenanceStatus, RevocationStatus,
-    StoreStatus, UpstreamStatus,
+    AddressStatus, ConfigurationStatus, Dependencies, DialStatus, MaintenanceStatus,
+    RevocationStatus, StoreStatus, UpstreamStatus,
 };
-use crate::upstream::AppPlans;
+use crate::upstream::{AppPlans, UpstreamPlan};
 
 /// The current state, without any call, `elapsed` after the start of the process.
 pub(super) fn dependencies(
@@ -22,14 +22,12 @@ pub(super) fn dependencies(
         (name, used.status(elapsed, timeout))
     });
     let upstreams = configured.plans.iter().map(|plans| {
-        let plan = &plans.app;
-        let last = plan.last_dial();
         let status = UpstreamStatus {
-            last_dial: last.map(|dial| dial.error.unwrap_or("ok")),
-            seconds_ago: last.map(|dial| dial.age.as_secs()),
+            app: dial_status(&plans.app),
+            routes: routes(plans),
             addresses: addresses(plans),
         };
-        (plan.app().to_owned(), status)
+        (plans.app.app().to_owned(), status)
     });
     let maintenance = configured.maintenance.state();
     Dependencies {
@@ -48,6 +46,24 @@ pub(super) fn dependencies(
         providers: providers.collect(),
         upstreams: upstreams.collect(),
     }
+}
+
+fn dial_status(plan: &UpstreamPlan) -> DialStatus {
+    let last = plan.last_dial();
+    DialStatus {
+        last_dial: last.map(|dial| dial.error.unwrap_or("ok")),
+        seconds_ago: last.map(|dial| dial.age.as_secs()),
+    }
+}
+
+/// The addresses of routes other than that of the app.
+fn routes(plans: &AppPlans) -> BTreeMap<String, DialStatus> {
+    let of_app = &plans.app.settings().url;
+    let routes = plans.routes.iter().flatten();
+    let others = routes.filter(|plan| plan.settings().url != *of_app);
+    others
+        .map(|plan| (plan.address(), dial_status(plan)))
+        .collect()
 }
 
 /// The addresses of the app and its routes, where there are several.

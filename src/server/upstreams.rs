@@ -14,7 +14,7 @@ use crate::upstream::{AppPlans, HeaderPolicy, UpstreamPlan, UpstreamSettings, Up
 
 /// The plans of an app and its routes. The limit of connections is divided among the workers. The
 /// backend of one of the `previous` plans is kept if its settings are the same.
-pub(super) fn plans(
+pub(crate) fn plans(
     app: &App,
     settings: &AppConfig,
     workers: NonZeroUsize,
@@ -64,7 +64,7 @@ pub(super) fn plans(
 }
 
 /// The plan of an app's `upstream`.
-pub(crate) fn plan(
+fn plan(
     app: &App,
     settings: &AppConfig,
     workers: NonZeroUsize,

@@ -300,6 +300,21 @@ const FAULTS: &[Fault] = &[
         says: "refused",
     },
     Fault {
+        name: "upstream of a route",
+        seed: |sound| {
+            let file = sound.folder.path("doorward.toml");
+            let text = std::fs::read_to_string(file).expect("the file");
+            let route =
+                "[[apps.store.routes]]\npath = \"/wiki/**\"\nupstream = \"http://127.0.0.1:1\"\n";
+            sound
+                .folder
+                .write("doorward.toml", &format!("{text}\n{route}"));
+            Variables::new()
+        },
+        finding: "error upstream_connect_refused apps.store.upstream",
+        says: "http://127.0.0.1:1: ",
+    },
+    Fault {
         name: "certificate of the upstream",
         seed: |sound| {
             let authority = Authority::fresh();

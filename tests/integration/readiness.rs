@@ -64,6 +64,25 @@ async fn provider_outage_after_the_start_makes_no_replica_unready() {
 }
 
 #[tokio::test]
+async fn report_names_upstreams_of_routes() {
+    let route = "[[apps.store.routes]]\npath = \"/public/wiki/**\"\nupstream = \"http://127.0.0.1:1\"\n\
+                 [[apps.store.routes]]\npath = \"/public/slow/**\"\nresponse_timeout = \"5m\"\n";
+    let doorward = Setup::plain().more(route).start();
+    let mut browser = doorward.browser();
+    browser.step(&doorward.store_url("/public/wiki/x")).await;
+    let (status, report) = doorward.readiness_of(0).await;
+    assert_eq!(status, 200, "{report}");
+    let routes = &report["upstreams"]["store"]["routes"];
+    assert_eq!(
+        routes.as_object().map(serde_json::Map::len),
+        Some(1),
+        "{report}"
+    );
+    let dial = &routes["http://127.0.0.1:1"]["last_dial"];
+    assert_eq!(dial, "upstream_connect_refused", "{report}");
+}
+
+#[tokio::test]
 async fn report_names_upstreams_by_their_last_dial() {
     let doorward = Setup::plain().store_upstream("http://127.0.0.1:1").start();
     let (_, report) = doorward.readiness_of(0).await;
