@@ -7,6 +7,7 @@ mod frames;
 mod framings;
 mod http_1;
 mod http_2;
+mod routes;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -74,31 +75,35 @@ fn cases(ending: &str) -> Vec<(String, Case, Vec<u8>)> {
         .collect()
 }
 
-/// A route of all public paths that replaces their prefix.
-const ROUTE: &str = "[[apps.raw.routes]]\npath = \"/public/**\"\nstrip_prefix = \"/public\"\n\
-                     add_prefix = \"/public\"\n";
-
 /// Doorward in front of the strict backend: `/public/**` is public, the rest needs a login.
 fn before(backend: &Capture) -> Doorward {
-    routed_before(backend, "")
+    let app = app("raw", "", backend);
+    Setup::plain().more(&format!("{app}{PUBLIC}")).start()
 }
 
-/// The same with these routes.
-fn routed_before(backend: &Capture, routes: &str) -> Doorward {
-    let app = format!(
-        "[apps.raw]\nprovider = \"login\"\npublic_url = \"http://raw.localhost:8080\"\nclient_id = \"raw\"\n\
-         upstream = \"http://127.0.0.1:{}\"\n{routes}[[apps.raw.rules]]\npaths = [\"/public/**\"]\nallow = \"public\"\n",
+/// The rule of the app `raw`.
+const PUBLIC: &str = "[[apps.raw.rules]]\npaths = [\"/public/**\"]\nallow = \"public\"\n";
+
+/// An app in front of the strict backend, which begins at `base`.
+fn app(name: &str, base: &str, backend: &Capture) -> String {
+    format!(
+        "[apps.{name}]\nprovider = \"login\"\npublic_url = \"http://raw.localhost:8080{base}\"\n\
+         client_id = \"{name}\"\nupstream = \"http://127.0.0.1:{}\"\n",
         backend.port()
-    );
-    Setup::plain().more(&app).start()
+    )
 }
 
-/// Compares the requests at the backend with the case.
+/// Compares the requests at the backend with the case. The last one is the probe.
 fn judge(case: &Case, backend: &Capture) -> Result<(), String> {
+    judge_with_probe(case, backend, "/public/probe")
+}
+
+/// The same for another path of the probe.
+fn judge_with_probe(case: &Case, backend: &Capture, target: &str) -> Result<(), String> {
     let mut seen = backend.take()?;
     let probe = seen.pop().map(|probe| probe.told());
     let told: Vec<String> = seen.iter().map(capture::CapturedRequest::told).collect();
-    if probe.as_deref() != Some("GET /public/probe") || told != case.upstream {
+    if probe != Some(format!("GET {target}")) || told != case.upstream {
         return Err(format!(
             "{told:?} and then {probe:?} went upstream instead of {:?}",
             case.upstream
