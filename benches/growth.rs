@@ -1,7 +1,8 @@
-//! How costs grow with the number of revocations and rules, and what an API token that was never seen
-//! costs: `cargo bench --bench growth`. With arguments, one of these: `revocations NUMBER`,
-//! `rules NUMBER` or `tokens NUMBER`. The last does the same work for each token, so that callgrind
-//! can count its instructions.
+//! How costs grow with the number of revocations, rules, routes and apps, and what an API token that was
+//! never seen costs: `cargo bench --bench growth`. With arguments, one of these: `revocations NUMBER`,
+//! `rules NUMBER`, `routes NUMBER`, `hosts NUMBER` or `paths NUMBER` (apps by host and by path), or
+//! `tokens NUMBER`. The last does the same work for each token, so that callgrind can count its
+//! instructions.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,6 +11,7 @@
 )]
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand::SystemRandom;
@@ -18,19 +20,24 @@ use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair, RsaPublic
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorward::auth::bearer::token_identity::{IdentityHeaders, TokenIdentity};
+use doorward::config::{SealingKey, load};
 use doorward::identity::claims::{ClaimSource, UnverifiedClaims};
 use doorward::identity::identity::HeaderTemplate;
 use doorward::oidc::Algorithm;
 use doorward::oidc::jwks::KeySet;
 use doorward::oidc::jws::{Jws, is_jwt};
 use doorward::oidc::presented_token::{self, PresentedTokenProfile};
+use doorward::policy::client_address::TrustedProxies;
 use doorward::policy::path_pattern::PathPattern;
+use doorward::policy::path_routes::{PathPrefix, PathRoute, PathRoutes, RoutePath};
+use doorward::policy::request_info::RequestInfo;
+use doorward::policy::route::{HostRouter, Route};
 use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, Rule, Rules};
 use doorward::store::{Revocation, RevocationEvent, Revocations, SessionKeyRef};
 use doorward::types::oauth::{ClientId, Issuer, SessionId, Subject};
 use doorward::types::target::Target;
 use doorward::types::time::Timestamp;
-use http::Method;
+use http::{Method, Request};
 use serde_json::json;
 
 /// What is shipped uses it, and the memory of revocations depends on it.
@@ -50,6 +57,9 @@ fn main() {
     match arguments.first().map(String::as_str) {
         Some("revocations") => revocations(number()),
         Some("rules") => rules(number()),
+        Some("routes") => routes(number()),
+        Some("hosts") => apps(number(), Placed::ByHost),
+        Some("paths") => apps(number(), Placed::ByPath),
         Some("tokens") => tokens(number()),
         Some(other) => println!("unknown: {other}"),
         None => {
@@ -57,6 +67,12 @@ fn main() {
                 .into_iter()
                 .for_each(revocations);
             [10, 100, 1000, 10_000].into_iter().for_each(rules);
+            [1, 10, 100, 1000, 10_000].into_iter().for_each(routes);
+            for placed in [Placed::ByHost, Placed::ByPath] {
+                [1, 10, 100, 1000]
+                    .into_iter()
+                    .for_each(|number| apps(number, placed));
+            }
             tokens(TIMED);
         }
     }
@@ -137,6 +153,94 @@ fn rules(number: usize) {
         let matched = start.elapsed() / TIMED as u32;
         println!("{number:>9} rules: built in {built:?}, {path} {matched:?}");
     }
+}
+
+/// Finds the last route and the forwarded path, and the route of another path.
+fn routes(number: usize) {
+    let start = Instant::now();
+    let mut routes = PathRoutes::new(false);
+    for index in 0..number {
+        let path = format!("/area-{index}");
+        let route = PathRoute::new(RoutePath::parse(&format!("{path}/**")).unwrap());
+        let strip_prefix = PathPrefix::parse(&path).unwrap();
+        let route = PathRoute {
+            strip_prefix,
+            ..route
+        };
+        routes.insert(route).unwrap();
+    }
+    let built = start.elapsed();
+    let last = format!("/area-{}/invoices/4711", number - 1);
+    for path in [last.as_str(), "/elsewhere/invoices/4711"] {
+        let target = Target::parse(path, None).unwrap();
+        let found = time(|| {
+            let found = routes.find(black_box(&target)).unwrap();
+            black_box(found.map(|found| found.forwarded(&target)));
+        });
+        println!("{number:>9} routes: built in {built:?}, {path} {found:?}");
+    }
+}
+
+/// Where apps are.
+#[derive(Clone, Copy, Debug)]
+enum Placed {
+    ByHost,
+    ByPath,
+}
+
+impl Placed {
+    fn url(self, index: usize) -> String {
+        match self {
+            Self::ByHost => format!("https://app-{index}.example.com"),
+            Self::ByPath => format!("https://example.com/app-{index}"),
+        }
+    }
+}
+
+/// Finds the last app, its rule and its route.
+fn apps(number: usize, placed: Placed) {
+    let folder = tempfile::tempdir().unwrap();
+    let key = SealingKey::generate().unwrap();
+    key.write_new(&folder.path().join("doorward.key")).unwrap();
+    let mut text = "[session]\nkey_files = [\"doorward.key\"]\n[providers.login]\n\
+                    issuer = \"https://login.example.com\"\n"
+        .to_owned();
+    for index in 0..number {
+        let url = placed.url(index);
+        text.push_str(&format!(
+            "[apps.app-{index}]\nprovider = \"login\"\npublic_url = \"{url}\"\n\
+             upstream = \"http://127.0.0.1:3000\"\nclient_id = \"app-{index}\"\n"
+        ));
+    }
+    let file = folder.path().join("doorward.toml");
+    std::fs::write(&file, text).unwrap();
+    let start = Instant::now();
+    let loaded = load(&file, []).unwrap();
+    let apps = loaded.config.apps.into_iter();
+    let router = HostRouter::new(apps.map(|app| Arc::new(app.policy)).collect());
+    let built = start.elapsed();
+    let url = format!("{}/invoices/4711", placed.url(number - 1));
+    let url = url::Url::parse(&url).unwrap();
+    let host = url.host_str().unwrap();
+    let request = Request::builder().uri(url.path()).header("host", host);
+    let (parts, ()) = request.body(()).unwrap().into_parts();
+    let client = "192.0.2.1".parse().unwrap();
+    let info = RequestInfo::read(&parts, Some(client), &TrustedProxies::default()).unwrap();
+    let found = time(|| {
+        let found = router.find(black_box(&info));
+        black_box(Route::of(found.as_ref(), &info));
+    });
+    assert!(router.find(&info).is_ok());
+    println!("{number:>9} apps {placed:?}: loaded in {built:?}, the last {found:?}");
+}
+
+/// The mean time of a task that is repeated.
+fn time(mut task: impl FnMut()) -> Duration {
+    let start = Instant::now();
+    for _ in 0..TIMED {
+        task();
+    }
+    start.elapsed() / TIMED as u32
 }
 
 /// Verifies a token, checks its claims and makes the headers for the app, as often as `number`.
