@@ -23,6 +23,8 @@ pub mod journey;
 #[cfg(test)]
 mod login_host;
 #[cfg(test)]
+mod one_host;
+#[cfg(test)]
 mod pages;
 #[cfg(test)]
 mod rendering;

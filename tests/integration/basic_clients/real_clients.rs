@@ -2,15 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
-use tokio::net::TcpStream;
 
 use super::{PASSWORD, checks};
 use crate::support::doorward::{Doorward, Setup};
-use crate::support::eventually_async;
 use crate::support::provider::User;
+use crate::support::real_server::{RealServer, tool};
 use crate::support::redis::free_port;
 
 /// A Doorward whose port real clients can reach, with an app at `http://localhost:PORT`, or below a path
@@ -19,46 +18,16 @@ struct Site {
     doorward: Doorward,
     url: String,
     folder: TempDir,
-    _app: App,
-}
-
-/// The server behind it.
-struct App {
-    process: Child,
-    port: u16,
-}
-
-impl Drop for App {
-    fn drop(&mut self) {
-        let _killed = self.process.kill();
-        let _ended = self.process.wait();
-    }
-}
-
-impl App {
-    async fn start(mut command: Command, port: u16) -> Self {
-        let command = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let process = command.spawn().expect("the app's server");
-        let app = Self { process, port };
-        let limit = std::time::Duration::from_secs(20);
-        eventually_async("the app listens", limit, async || {
-            TcpStream::connect(("127.0.0.1", port)).await.is_ok()
-        })
-        .await;
-        app
-    }
+    _app: RealServer,
 }
 
 impl Site {
-    fn start(app: App, folder: TempDir) -> Self {
+    fn start(app: RealServer, folder: TempDir) -> Self {
         Self::start_below("", app, folder, "")
     }
 
     /// The same below the path `base`, with these tables.
-    fn start_below(base: &str, app: App, folder: TempDir, more: &str) -> Self {
+    fn start_below(base: &str, app: RealServer, folder: TempDir, more: &str) -> Self {
         let port = free_port();
         let url = format!("http://localhost:{port}{base}");
         let tables = format!(
@@ -113,13 +82,8 @@ async fn run(mut command: Command) -> (bool, String) {
     )
 }
 
-fn tool(name: &str) -> Command {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    Command::new(root.join("target/python/bin").join(name))
-}
-
 /// Files over HTTP, which git reads as a repository without a service of its own.
-async fn file_server(folder: &Path) -> App {
+async fn file_server(folder: &Path) -> RealServer {
     let port = free_port();
     let mut server = Command::new("python3");
     server.args([
@@ -130,7 +94,7 @@ async fn file_server(folder: &Path) -> App {
         &port.to_string(),
     ]);
     server.current_dir(folder);
-    App::start(server, port).await
+    RealServer::start(server, port).await
 }
 
 fn git(folder: &Path) -> Command {
@@ -262,7 +226,7 @@ async fn keeps_a_calendar_in_step(base: &str, tables: &str) {
     radicale
         .arg("--storage-filesystem-folder")
         .arg(folder.path().join("storage"));
-    let app = App::start(radicale, port).await;
+    let app = RealServer::start(radicale, port).await;
     let site = Site::start_below(base, app, folder, tables);
     let create = site.curl_as_alice(&["--request", "MKCALENDAR"], "/alice/work/");
     let (_, output) = run(create).await;

@@ -31,6 +31,7 @@ pub mod process;
 pub mod provider;
 pub mod quirky_backend;
 pub mod real_provider;
+pub mod real_server;
 pub mod redis;
 pub mod replicas;
 pub mod tls;
