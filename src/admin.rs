@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 
 use tokio::time::timeout;
@@ -21,6 +21,7 @@ use crate::downstream::Handler;
 use crate::telemetry::audit::{AuditBuffer, AuditEvent, AuditedRequest};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::open_metrics;
 use crate::types::body::Body;
 use crate::types::net::ConnectionInfo;
 
@@ -28,6 +29,7 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROMETHEUS: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+const OPEN_METRICS: HeaderValue = HeaderValue::from_static(open_metrics::CONTENT_TYPE);
 
 /// The path of revocation commands.
 pub const REVOKE_PATH: &str = "/revoke";
@@ -234,8 +236,9 @@ impl Admin {
         });
     }
 
-    fn respond(&self, method: &Method, path: &str) -> Response<Body> {
-        let (status, content_type, text) = match path {
+    fn respond<B>(&self, request: &Request<B>) -> Response<Body> {
+        let method = request.method();
+        let (status, content_type, text) = match request.uri().path() {
             "/livez" if self.health.is_alive() => (StatusCode::OK, TEXT, "alive\n".to_owned()),
             "/livez" => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -243,7 +246,7 @@ impl Admin {
                 "not alive: a worker has ended\n".to_owned(),
             ),
             "/readyz" => self.readiness(),
-            "/metrics" => self.metrics(),
+            "/metrics" => self.metrics(request.headers()),
             "/version" => (
                 StatusCode::OK,
                 TEXT,
@@ -263,8 +266,13 @@ impl Admin {
         response
     }
 
-    fn metrics(&self) -> (StatusCode, HeaderValue, String) {
+    fn metrics(&self, headers: &HeaderMap) -> (StatusCode, HeaderValue, String) {
         self.operations.refresh_gauges();
+        if open_metrics::is_accepted(headers)
+            && let Some(text) = self.metrics.text_with_exemplars()
+        {
+            return (StatusCode::OK, OPEN_METRICS, text);
+        }
         match self.metrics.text() {
             Ok(text) => (StatusCode::OK, PROMETHEUS, text),
             Err(error) => (
@@ -313,7 +321,7 @@ impl Handler for Admin {
             self.audit_command(MAINTENANCE_PATH, response.status(), connection);
             return response;
         }
-        self.respond(request.method(), request.uri().path())
+        self.respond(&request)
     }
 }
 
@@ -430,7 +438,8 @@ mod tests {
     }
 
     async fn request(admin: &Admin, method: &Method, path: &str) -> (u16, String) {
-        let (head, body) = admin.respond(method, path).into_parts();
+        let request = Request::builder().method(method).uri(path);
+        let (head, body) = admin.respond(&request.body(()).unwrap()).into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         (
             head.status.as_u16(),

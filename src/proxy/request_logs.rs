@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::policy::explanation::Denial;
 use crate::telemetry::access::{AccessBuffer, AccessEntry, RequestTimes};
@@ -43,7 +42,6 @@ pub(super) struct LoggedRequest<'a> {
     pub(super) decision: &'a str,
     pub(super) denial: Option<&'a Denial>,
     pub(super) upstream: Option<&'a str>,
-    pub(super) duration: Duration,
     pub(super) times: RequestTimes,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
@@ -83,6 +81,7 @@ impl RequestLogs {
                     decision: Some(request.decision),
                     rule: Some(&denial.rule),
                     missing: denial.missing.as_deref(),
+                    times: Some(request.times),
                 }),
                 ..AuditEvent::new(DENIED)
             });
@@ -107,7 +106,6 @@ impl RequestLogs {
             rule: request.denial.map(|denial| denial.rule.as_str()),
             missing: request.denial.and_then(|denial| denial.missing.as_deref()),
             upstream: request.upstream,
-            duration: request.duration,
             times: request.times,
             bytes_in: request.bytes_in,
             bytes_out: request.bytes_out,

@@ -33,7 +33,7 @@ impl RequestSpans {
         let end = SystemClock::precise();
         let is_error = request.status >= 500;
         if let Some((sent_after, duration)) = sent_after.zip(request.times.upstream) {
-            let after = request.duration.saturating_sub(sent_after + duration);
+            let after = request.times.total.saturating_sub(sent_after + duration);
             let address = request.upstream.unwrap_or_default().to_owned();
             self.upstream.end(EndedSpan {
                 name: "upstream".into(),
@@ -62,7 +62,7 @@ impl RequestSpans {
             name: request.method.to_owned().into(),
             kind: SpanKind::Server,
             end,
-            duration: request.duration,
+            duration: request.times.total,
             attributes,
             is_error,
         });

@@ -33,7 +33,8 @@ use crate::policy::request_info::RequestInfo;
 use crate::policy::route::{AppRef, Route};
 use crate::session::validity::NoSessionReason;
 use crate::telemetry::access::RequestTimes;
-use crate::telemetry::metrics::{AppMetrics, Metrics, ObservedRequest};
+use crate::telemetry::app_metrics::{AppMetrics, ObservedRequest};
+use crate::telemetry::metrics::Metrics;
 use crate::telemetry::request_scope::{CallTimes, call_times};
 use crate::telemetry::spans::ActiveSpan;
 use crate::types::body::{Body, StreamSession};
@@ -420,6 +421,10 @@ impl RequestRecord {
             duration: took,
             response_head: times.own + times.calls.total() + to_upstream,
             own: times.own,
+            recorded_trace: self
+                .trace
+                .filter(|_| self.spans.is_some())
+                .map(|trace| trace.context.trace_id),
         });
         if let Some((to, duration)) = self.sent_to.as_ref().zip(self.upstream) {
             to.duration.observe(duration.as_secs_f64());
@@ -444,7 +449,6 @@ impl RequestRecord {
             decision: outcome.code,
             denial: self.denial.as_ref(),
             upstream: self.sent_to.as_ref().map(|to| to.address.as_str()),
-            duration: took,
             times,
             user_agent: self
                 .user_agent
@@ -465,6 +469,7 @@ impl RequestRecord {
     fn times(&self, took: Duration) -> RequestTimes {
         let before = self.sent.map(|sent| sent.duration_since(self.started));
         RequestTimes {
+            total: took,
             own: before.unwrap_or(took).saturating_sub(self.calls.total()),
             calls: self.calls,
             upstream: self.upstream,

@@ -12,7 +12,8 @@ use super::{StartError, observe};
 use crate::admin::readiness::{ConfigurationStatus, LastReload};
 use crate::admin::{ReloadError, Reloaded};
 use crate::config::{
-    Change, Config, ConfigSource, Diagnosis, Inputs, InvalidConfig, Loaded, Problem, Severity,
+    Change, Config, ConfigSource, Diagnosis, Inputs, InvalidConfig, Loaded, Problem, SealingKey,
+    Severity,
 };
 use crate::lock::lock;
 use crate::proxy::Proxy;
@@ -116,7 +117,7 @@ impl Reloader {
         };
         let metrics = &process.metrics;
         metrics.config_last_reload_successful.set(1);
-        set_live(&process, &status);
+        set_live(&process, &configured.config, &status);
         Arc::new(Self {
             at_start: AtStart {
                 config: configured.config.clone(),
@@ -283,7 +284,7 @@ impl Reloader {
             }),
             restart_keys: reloaded.restart_keys.clone(),
         };
-        set_live(&self.process, &status);
+        set_live(&self.process, &current.config, &status);
         let (changes, hash) = (reloaded.changes, &status.hash);
         tracing::info!(trigger, changes, hash, "config_reloaded");
         self.audit(&AuditEvent {
@@ -343,8 +344,13 @@ impl Reloader {
 }
 
 /// Sets the metrics of the configuration in use.
-fn set_live(process: &Process, status: &ConfigurationStatus) {
+fn set_live(process: &Process, config: &Config, status: &ConfigurationStatus) {
     let metrics = &process.metrics;
+    let created = config.keys.first().and_then(SealingKey::created);
+    let created = created.map_or(0, |created| {
+        i64::try_from(created.secs()).unwrap_or(i64::MAX)
+    });
+    metrics.sealing_key_created.set(created);
     let loaded_at = i64::try_from(status.loaded_at.secs()).unwrap_or(i64::MAX);
     metrics.config_last_reload_success.set(loaded_at);
     metrics.config_info.reset();

@@ -60,9 +60,7 @@ pub struct AccessEntry<'a> {
     pub missing: Option<&'a str>,
     /// The address of the upstream, if the request was sent to it.
     pub upstream: Option<&'a str>,
-    /// Time from the request head to the last byte of the response.
-    pub duration: Duration,
-    /// The parts of the duration.
+    /// How long it took.
     pub times: RequestTimes,
     /// Size of the request body, in bytes.
     pub bytes_in: u64,
@@ -72,9 +70,11 @@ pub struct AccessEntry<'a> {
     pub user_agent: Option<&'a str>,
 }
 
-/// Where the time of a request went until its response head.
+/// How long a request took, and where its time went until the response head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestTimes {
+    /// From the request head to the last byte of the response.
+    pub total: Duration,
     /// In Doorward, queues included.
     pub own: Duration,
     /// In calls to the provider and the store.
@@ -116,6 +116,24 @@ impl AccessBuffer {
     }
 }
 
+impl RequestTimes {
+    /// Writes the fields of an entry.
+    pub(super) fn write(&self, entry: &mut EntryWriter<'_>) {
+        let CallTimes { provider, store } = self.calls;
+        entry.milliseconds("duration_ms", self.total);
+        entry.milliseconds("own_ms", self.own);
+        for (key, duration) in [
+            ("provider_ms", Some(provider).filter(|time| !time.is_zero())),
+            ("store_ms", Some(store).filter(|time| !time.is_zero())),
+            ("upstream_ms", self.upstream),
+        ] {
+            if let Some(duration) = duration {
+                entry.milliseconds(key, duration);
+            }
+        }
+    }
+}
+
 impl AccessEntry<'_> {
     fn format(&self, format: LogFormat, out: &mut Vec<u8>) {
         let mut entry = EntryWriter::begin(out, format, self.time);
@@ -134,22 +152,7 @@ impl AccessEntry<'_> {
         entry.optional("rule", self.rule);
         entry.optional("missing", self.missing);
         entry.optional("upstream", self.upstream);
-        entry.milliseconds("duration_ms", self.duration);
-        let RequestTimes {
-            own,
-            calls: CallTimes { provider, store },
-            upstream,
-        } = self.times;
-        entry.milliseconds("own_ms", own);
-        for (key, duration) in [
-            ("provider_ms", Some(provider).filter(|time| !time.is_zero())),
-            ("store_ms", Some(store).filter(|time| !time.is_zero())),
-            ("upstream_ms", upstream),
-        ] {
-            if let Some(duration) = duration {
-                entry.milliseconds(key, duration);
-            }
-        }
+        self.times.write(&mut entry);
         entry.number("bytes_in", self.bytes_in);
         entry.number("bytes_out", self.bytes_out);
         entry.optional("user_agent", self.user_agent);
@@ -184,8 +187,8 @@ mod tests {
         rule: None,
         missing: None,
         upstream: None,
-        duration: Duration::from_micros(1234),
         times: RequestTimes {
+            total: Duration::from_micros(1234),
             own: Duration::from_micros(200),
             calls: CallTimes {
                 provider: Duration::ZERO,

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::access::without_query;
+use super::access::{RequestTimes, without_query};
 use super::entry::EntryWriter;
 use super::entry_log::{EntryBuffer, EntryLog, EntryLogNames};
 use super::line_writer::{BufferSize, LineWriter};
@@ -112,6 +112,8 @@ pub struct AuditedRequest<'a> {
     pub rule: Option<&'a str>,
     /// The missing permission.
     pub missing: Option<&'a str>,
+    /// How long it took, if it has ended.
+    pub times: Option<RequestTimes>,
 }
 
 /// The audit log's writer. Dropping it writes the pending events.
@@ -275,6 +277,7 @@ impl<'a> AuditedRequest<'a> {
             decision: None,
             rule: None,
             missing: None,
+            times: None,
         }
     }
 
@@ -286,6 +289,9 @@ impl<'a> AuditedRequest<'a> {
         entry.optional("decision", self.decision);
         entry.optional("rule", self.rule);
         entry.optional("missing", self.missing);
+        if let Some(times) = &self.times {
+            times.write(entry);
+        }
     }
 }
 
@@ -307,6 +313,7 @@ impl EventFormat {
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixDatagram;
+    use std::time::Duration;
 
     use serde_json::Value;
 
@@ -333,6 +340,11 @@ mod tests {
                 status: 403,
                 rule: Some("admins"),
                 missing: Some("roles any of [\"admin\"]\n"),
+                times: Some(RequestTimes {
+                    total: Duration::from_micros(1234),
+                    own: Duration::from_micros(200),
+                    ..RequestTimes::default()
+                }),
                 ..AuditedRequest::new("GET", "/admin?code=s3cret")
             }),
             ..AuditEvent::new("denied")
@@ -345,7 +357,7 @@ mod tests {
         let expected = serde_json::json!({
             "time": null, "event": "denied", "request_id": "8f3a", "client_ip": "203.0.113.7",
             "method": "GET", "path": "/admin", "status": 403, "rule": "admins",
-            "missing": "roles any of [\"admin\"]\n",
+            "missing": "roles any of [\"admin\"]\n", "duration_ms": 1.234, "own_ms": 0.2,
         });
         assert_eq!(event, expected);
         let gone = AuditTarget::File(folder.path().join("no/audit.log"));

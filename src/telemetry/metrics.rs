@@ -1,21 +1,22 @@
 //! Prometheus metrics. Handles of hot series are created once and held, because a lookup by labels
 //! costs more than the increment. No label holds client input, so the number of series is bounded.
 
-use std::sync::OnceLock;
-use std::time::Duration;
-
 use prometheus::core::Collector;
 #[cfg(target_os = "linux")]
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
-const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+use super::exemplars::Exemplars;
+use super::open_metrics::{self, FamilyExemplars};
+
+/// The histogram that has exemplars.
+const RESPONSE_HEAD_DURATION: &str = "doorward_response_head_duration_seconds";
 
 /// Upper bounds of duration buckets, in seconds. The last one is the default of `response_timeout`.
-const SECONDS: [f64; 15] = [
+pub(super) const SECONDS: [f64; 15] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
 
@@ -23,9 +24,6 @@ const SECONDS: [f64; 15] = [
 const OWN_SECONDS: [f64; 12] = [
     0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0,
 ];
-
-/// Classes of methods: those that only read (RFC 9110 section 9.2.1), and all others.
-const METHOD_CLASSES: [&str; 2] = ["read", "write"];
 
 /// Upper bounds of buckets for what a user does at the provider, in seconds. The last one is the
 /// lifetime of a login attempt.
@@ -56,6 +54,7 @@ macro_rules! metric_families {
         #[derive(Debug)]
         pub struct Metrics {
             registry: Registry,
+            pub(super) exemplars: Exemplars,
             $(
                 #[doc = $help]
                 $vis $field: $family,
@@ -91,6 +90,7 @@ macro_rules! metric_families {
                         },
                     )?,)+
                     registry,
+                    exemplars: Exemplars::default(),
                 })
             }
         }
@@ -99,16 +99,16 @@ macro_rules! metric_families {
 
 metric_families! {
     /// Requests answered to the last byte of the response, by decision code and status class.
-    requests: IntCounterVec = "doorward_requests_total", ["app", "decision", "status_class"];
+    pub(super) requests: IntCounterVec = "doorward_requests_total", ["app", "decision", "status_class"];
     /// Requests for a decision that other proxies sent, by dialect and outcome.
     pub checks: IntCounterVec = "doorward_checks_total", ["dialect", "outcome"];
     /// Time from the request head to the last byte of the response, in seconds.
-    request_duration: HistogramVec = "doorward_request_duration_seconds", ["app"], SECONDS;
+    pub(super) request_duration: HistogramVec = "doorward_request_duration_seconds", ["app"], SECONDS;
     /// Time from the request head to the response head, in seconds.
-    response_head_duration: HistogramVec =
+    pub(super) response_head_duration: HistogramVec =
         "doorward_response_head_duration_seconds", ["app", "method_class"], SECONDS;
     /// Time in Doorward itself, without calls to provider, store and app, in seconds.
-    own_duration: HistogramVec = "doorward_own_duration_seconds", ["app"], OWN_SECONDS;
+    pub(super) own_duration: HistogramVec = "doorward_own_duration_seconds", ["app"], OWN_SECONDS;
     /// Time from sending a request to the app until its response head, in seconds.
     pub upstream_duration: HistogramVec =
         "doorward_upstream_duration_seconds", ["app", "upstream"], SECONDS;
@@ -303,6 +303,8 @@ metric_families! {
     /// When the configuration was last loaded successfully, in seconds since the epoch.
     pub config_last_reload_success: IntGauge =
         "doorward_config_last_reload_success_timestamp_seconds";
+    /// When the key that seals cookies was generated, in seconds since the epoch; 0 if unknown.
+    pub sealing_key_created: IntGauge = "doorward_sealing_key_created_timestamp_seconds";
     /// The configuration in use, by its hash.
     pub config_info: IntGaugeVec = "doorward_config_info", ["hash"];
     /// Configuration keys whose values need a restart.
@@ -385,62 +387,7 @@ fn register<F: Family>(registry: &Registry, spec: &Spec) -> Result<F, prometheus
     Ok(family)
 }
 
-/// The request metrics of one app, held by each worker.
-#[derive(Debug)]
-pub struct AppMetrics {
-    app: String,
-    requests: IntCounterVec,
-    cached: Vec<CachedDecision>,
-    duration: Histogram,
-    /// By class of methods.
-    response_head_duration: [Histogram; METHOD_CLASSES.len()],
-    own_duration: Histogram,
-}
-
-/// A request at the end of its response.
-#[derive(Clone, Copy, Debug)]
-pub struct ObservedRequest {
-    /// The code of the decision.
-    pub decision: &'static str,
-    /// The response status.
-    pub status: u16,
-    /// Whether the method only reads.
-    pub is_read: bool,
-    /// Until the last byte of the response.
-    pub duration: Duration,
-    /// Until the response head.
-    pub response_head: Duration,
-    /// In Doorward itself.
-    pub own: Duration,
-}
-
-/// The counters of a frequent decision, by status class, created on first use.
-#[derive(Debug)]
-struct CachedDecision {
-    decision: &'static str,
-    by_class: [OnceLock<IntCounter>; STATUS_CLASSES.len()],
-}
-
 impl Metrics {
-    /// The request metrics of one app. The counters of `frequent` decisions are cached.
-    pub fn app(&self, name: &str, frequent: &[&'static str]) -> AppMetrics {
-        let cached = frequent.iter().map(|decision| CachedDecision {
-            decision,
-            by_class: [const { OnceLock::new() }; STATUS_CLASSES.len()],
-        });
-        AppMetrics {
-            app: name.to_owned(),
-            requests: self.requests.clone(),
-            cached: cached.collect(),
-            duration: self.request_duration.with_label_values(&[name]),
-            response_head_duration: METHOD_CLASSES.map(|class| {
-                let labels = [name, class];
-                self.response_head_duration.with_label_values(&labels)
-            }),
-            own_duration: self.own_duration.with_label_values(&[name]),
-        }
-    }
-
     /// All metrics in the Prometheus text format.
     ///
     /// # Errors
@@ -448,41 +395,17 @@ impl Metrics {
     pub fn text(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
-}
 
-impl AppMetrics {
-    /// Counts a request that was answered to the last byte of the response.
-    pub fn observe_request(&self, request: ObservedRequest) {
-        let ObservedRequest {
-            decision,
-            status,
-            is_read,
-            duration,
-            response_head,
-            own,
-        } = request;
-        let class = usize::from(status / 100)
-            .saturating_sub(1)
-            .min(STATUS_CLASSES.len() - 1);
-        let class_label = STATUS_CLASSES.get(class).copied().unwrap_or_default();
-        let counter = || {
-            self.requests
-                .with_label_values(&[self.app.as_str(), decision, class_label])
+    /// All metrics in the OpenMetrics text format, with exemplars. `None` if there are no exemplars,
+    /// because no trace is recorded.
+    pub fn text_with_exemplars(&self) -> Option<String> {
+        let series = self.exemplars.all();
+        let exemplars = FamilyExemplars {
+            name: RESPONSE_HEAD_DURATION,
+            series: &series,
         };
-        let cached = self
-            .cached
-            .iter()
-            .find(|cached| cached.decision == decision)
-            .and_then(|cached| cached.by_class.get(class));
-        match cached {
-            Some(cached) => cached.get_or_init(counter).inc(),
-            None => counter().inc(),
-        }
-        self.duration.observe(duration.as_secs_f64());
-        let [read, write] = &self.response_head_duration;
-        let by_method = if is_read { read } else { write };
-        by_method.observe(response_head.as_secs_f64());
-        self.own_duration.observe(own.as_secs_f64());
+        let has_exemplars = series.iter().any(|series| !series.is_empty());
+        has_exemplars.then(|| open_metrics::text(&self.registry.gather(), &exemplars))
     }
 }
 
@@ -491,43 +414,6 @@ mod tests {
     use prometheus::proto::MetricType;
 
     use super::*;
-
-    #[test]
-    fn requests_are_counted_by_app_decision_and_class() {
-        let metrics = Metrics::new().unwrap();
-        let store = metrics.app("store", &["forwarded"]);
-        let request = ObservedRequest {
-            decision: "forwarded",
-            status: 204,
-            is_read: true,
-            duration: Duration::from_millis(3),
-            response_head: Duration::from_millis(2),
-            own: Duration::from_micros(80),
-        };
-        store.observe_request(request);
-        store.observe_request(ObservedRequest {
-            status: 200,
-            is_read: false,
-            ..request
-        });
-        store.observe_request(ObservedRequest {
-            decision: "rare",
-            status: 599,
-            ..request
-        });
-        let text = metrics.text().unwrap();
-        for line in [
-            r#"doorward_requests_total{app="store",decision="forwarded",status_class="2xx"} 2"#,
-            r#"doorward_requests_total{app="store",decision="rare",status_class="5xx"} 1"#,
-            r#"doorward_request_duration_seconds_count{app="store"} 3"#,
-            r#"doorward_response_head_duration_seconds_count{app="store",method_class="read"} 2"#,
-            r#"doorward_response_head_duration_seconds_count{app="store",method_class="write"} 1"#,
-            r#"doorward_own_duration_seconds_bucket{app="store",le="0.0001"} 3"#,
-            "doorward_connections 0",
-        ] {
-            assert!(text.contains(line), "{line} is not in:\n{text}");
-        }
-    }
 
     #[cfg(target_os = "linux")]
     #[test]
@@ -542,6 +428,17 @@ mod tests {
                 .lines()
                 .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             assert!(line.unwrap().parse::<u64>().unwrap() > 0, "{name}");
+        }
+    }
+
+    /// In OpenMetrics a counter's family has the name without `_total`.
+    #[test]
+    fn names_of_families_are_unique_in_openmetrics_too() {
+        let names = Metrics::FAMILIES.iter().map(|family| family.name);
+        let names = names.map(|name| name.strip_suffix("_total").unwrap_or(name));
+        let mut seen = std::collections::HashSet::new();
+        for name in names {
+            assert!(seen.insert(name), "{name}");
         }
     }
 

@@ -66,6 +66,8 @@ mod drain;
 #[cfg(test)]
 mod edges;
 #[cfg(test)]
+mod exemplars;
+#[cfg(test)]
 mod explanations;
 #[cfg(test)]
 mod fairness;

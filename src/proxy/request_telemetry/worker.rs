@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use crate::proxy::request_logs::RequestLogs;
-use crate::telemetry::metrics::{AppMetrics, Metrics};
+use crate::telemetry::app_metrics::AppMetrics;
+use crate::telemetry::metrics::Metrics;
 
 /// The telemetry that all configurations of a worker share.
 pub(super) struct WorkerTelemetry {
