@@ -15,6 +15,7 @@ pub mod layout;
 pub mod login_host;
 pub mod login_loop;
 pub mod native;
+pub mod network_hint;
 pub mod posted_response;
 pub mod preserved_post;
 pub mod seal;

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::digest;
+use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
@@ -29,6 +29,8 @@ pub type SealNonce = [u8; NONCE];
 pub struct Key {
     id: [u8; KEY_ID],
     cipher: LessSafeKey,
+    /// The key of network hints.
+    hint_key: hmac::Key,
 }
 
 /// Invalid key material.
@@ -49,10 +51,18 @@ impl Key {
         let hash = digest::digest(&digest::SHA256, &input);
         zeroize::Zeroize::zeroize(&mut input);
         let id = hash.as_ref().first_chunk().copied().ok_or(KeyError)?;
+        let derivation = hmac::Key::new(hmac::HMAC_SHA256, material);
+        let hint_key = hmac::sign(&derivation, b"doorward network hint");
         Ok(Self {
             id,
             cipher: LessSafeKey::new(unbound),
+            hint_key: hmac::Key::new(hmac::HMAC_SHA256, hint_key.as_ref()),
         })
+    }
+
+    /// The key of network hints, which is derived from the sealing key.
+    pub(super) const fn hint_key(&self) -> &hmac::Key {
+        &self.hint_key
     }
 }
 
@@ -73,6 +83,16 @@ impl KeyRing {
     /// A key ring with the key that seals and the older keys that only open.
     pub fn new(sealing: Key, older: Vec<Key>) -> Self {
         Self { sealing, older }
+    }
+
+    /// The key that seals.
+    pub(super) const fn sealing(&self) -> &Key {
+        &self.sealing
+    }
+
+    /// The keys that only open.
+    pub(super) fn older(&self) -> &[Key] {
+        &self.older
     }
 
     fn find(&self, id: &[u8]) -> Option<(&Key, KeyAge)> {
