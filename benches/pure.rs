@@ -262,6 +262,7 @@ fn sites() -> HostRouter {
         limits: LIMITS,
         device_binding: None,
         unbound_sessions: UnboundSessions::as_all(LIMITS),
+        strict_paths: Default::default(),
         optional_endpoints: OptionalEndpoints::default(),
         origin,
         bearer: None,

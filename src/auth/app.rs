@@ -17,7 +17,9 @@ use crate::policy::app::App;
 use crate::policy::login_providers::{LoginProvider, LoginSite, ProviderIndex};
 use crate::session::affinity::AffinityCookie;
 use crate::session::attempt::{AttemptCookie, StateParameter, StoredReturnTo};
-use crate::session::device_binding::{DeviceCookie, DeviceProofChallenge, DeviceRegistration};
+use crate::session::device_binding::{
+    DeviceCookie, DeviceNetworkCookie, DeviceProofChallenge, DeviceRegistration,
+};
 use crate::session::grant::{ActivityCookie, HintCookie, RefreshCookie, StoredGrant};
 use crate::session::jwt::{JwtCookie, SessionJwt};
 use crate::session::last_user::{LastUserCookie, SubjectHash};
@@ -132,6 +134,8 @@ pub struct Seals {
     pub activity: Seal<ActivityCookie>,
     /// The proof cookie of a device-bound session.
     pub device_proof: Seal<DeviceCookie>,
+    /// The network of a request of a device-bound session, for the renewal of its proof.
+    pub device_network: Seal<DeviceNetworkCookie>,
     /// Challenges of device registrations.
     pub device_registration: Seal<DeviceRegistration>,
     /// Challenges of device proofs.
@@ -193,6 +197,7 @@ impl Seals {
             refresh: Seal::new(Arc::clone(ring), &binding),
             activity: Seal::new(Arc::clone(ring), &binding),
             device_proof: Seal::new(Arc::clone(ring), &binding),
+            device_network: Seal::new(Arc::clone(ring), &binding),
             device_registration: Seal::new(Arc::clone(ring), &binding),
             device_challenge: Seal::new(Arc::clone(ring), &binding),
             hint: Seal::new(Arc::clone(ring), &binding),
@@ -244,6 +249,11 @@ impl AppAuth {
             bearer: None,
             ring: Arc::clone(ring),
         }
+    }
+
+    /// The keys of its seals.
+    pub(in crate::auth) fn key_ring(&self) -> &KeyRing {
+        &self.ring
     }
 
     /// The same app at one host of its wildcard, with cookies, a redirect URI and seals of that host.

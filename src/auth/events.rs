@@ -77,6 +77,8 @@ pub enum Event {
     DeviceRegistration,
     /// A browser renewed the proof of a device-bound session, or was asked to sign first.
     DeviceProof,
+    /// A device-bound session is used in a network in which its device has signed nothing.
+    DeviceNetworkChange,
     /// A proof of a device-bound session was refused.
     DeviceProofRefused,
     /// A request of a session came from another client than its login, or the user of another client
@@ -102,6 +104,7 @@ impl Event {
             Self::AppLogout => "app_logout",
             Self::DeviceRegistration => "device_registration",
             Self::DeviceProof => "device_proof",
+            Self::DeviceNetworkChange => "device_network_change",
             Self::DeviceProofRefused => "device_proof_refused",
             Self::ClientChanged => "client_changed",
             Self::PostReplay => "post_replay",
@@ -117,6 +120,7 @@ impl Event {
             | Self::Logout
             | Self::Revocation
             | Self::RefreshTokenReuse
+            | Self::DeviceNetworkChange
             | Self::DeviceProofRefused
             | Self::ClientChanged => true,
             Self::LoginStarted

@@ -19,6 +19,7 @@ pub mod post_replay;
 pub mod purposes;
 pub mod random;
 pub mod refresh;
+pub mod request_head;
 pub mod revocation;
 pub mod session;
 mod session_id;
@@ -51,6 +52,7 @@ use refresh::exchange::RefreshExchange;
 use refresh::restore::SuccessorRestorer;
 use refresh::revoke::SessionRevoker;
 use refresh::single_flight::TokenRefresher;
+use request_head::RequestHead;
 use revocation::command::RevocationCommands;
 use revocation::replication::RevocationReplicator;
 use session::authenticate::{SessionAuthenticator, SessionServices};
@@ -70,7 +72,6 @@ use crate::policy::decide::Caller;
 use crate::policy::native::NativeCredentials;
 use crate::policy::route::{AppRef, ResumeMode};
 use crate::runtime::BackgroundRuntime;
-use crate::session::client_continuity::PresentedClient;
 use crate::session::cookie::RequestCookies;
 use crate::store::{LogLimits, Store};
 use crate::types::oauth::Subject;
@@ -183,7 +184,12 @@ impl Auth {
         let previous_keys = Arc::clone(&state.previous_keys);
         let key_rotation = Arc::new(KeyRotation::new(shared(), previous_keys));
         let opener = Arc::new(SessionOpener::new(shared(), Arc::clone(generations)));
-        let streams = StreamActivity::new(shared(), Arc::clone(&state.streamed));
+        let seen_proofs = Arc::clone(&state.seen_proofs);
+        let streams = StreamActivity::new(
+            shared(),
+            Arc::clone(&state.streamed),
+            Arc::clone(&seen_proofs),
+        );
         let streams = Arc::new(streams);
         let continuity = ClientContinuity::new(shared(), Arc::clone(&state.client_changes));
         let session_writer = Arc::new(SessionWriter::new(
@@ -242,6 +248,7 @@ impl Auth {
                 Arc::clone(&refresher),
                 Arc::clone(&session_writer),
                 Arc::clone(&state.offered_registrations),
+                seen_proofs,
             ),
             login: Login::new(
                 shared(),
@@ -279,15 +286,15 @@ impl Auth {
     pub async fn authenticate(
         &self,
         app_ref: AppRef<'_>,
+        head: RequestHead<'_>,
         target: DpopTarget<'_>,
-        client: PresentedClient<'_>,
         cookies: &RequestCookies<'_>,
         mode: ResumeMode,
         cache: &SessionCache,
     ) -> Authentication {
         let app_ref = self.sessions.at_session(app_ref, cookies);
         let sessions = &self.sessions;
-        let by_cookies = sessions.authenticate(app_ref, cookies, client, mode, cache);
+        let by_cookies = sessions.authenticate(app_ref, head, cookies, mode, cache);
         let by_cookies = by_cookies.await.at(app_ref.provider);
         let (Ok(Caller::Anonymous(_)), Some(native)) = (&by_cookies.caller, &app_ref.app.native)
         else {

@@ -15,6 +15,7 @@ use super::revocation::replication::ReplicationState;
 use super::session::client_continuity::RecordedChanges;
 use super::session::key_rotation::PreviousKeySessions;
 use super::session::outage_grace::GraceFailures;
+use super::session::seen_proofs::SeenProofs;
 use super::session::stream::StreamedSessions;
 use super::session::writer::ReplacedSessions;
 use super::session_list::SessionListState;
@@ -31,6 +32,7 @@ pub(super) struct FlowState {
     pub(super) replaced: Arc<ReplacedSessions>,
     pub(super) streamed: Arc<StreamedSessions>,
     pub(super) offered_registrations: Arc<OfferedRegistrations>,
+    pub(super) seen_proofs: Arc<SeenProofs>,
     pub(super) started_logins: StartedLogins,
     pub(super) known_subjects: Arc<KnownSubjects>,
     pub(super) basic_hasher: Arc<LazyHasher>,
@@ -52,6 +54,7 @@ impl FlowState {
             replaced: Arc::default(),
             streamed: Arc::default(),
             offered_registrations: Arc::default(),
+            seen_proofs: Arc::default(),
             started_logins: StartedLogins::default(),
             known_subjects: Arc::default(),
             basic_hasher: Arc::default(),

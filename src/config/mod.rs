@@ -18,6 +18,7 @@ mod problem;
 mod raw;
 mod raw_assertion;
 mod raw_credentials;
+mod raw_device_binding;
 mod raw_headers;
 mod raw_health_check;
 mod raw_limits;

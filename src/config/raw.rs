@@ -5,11 +5,12 @@
 use serde::Deserialize;
 
 use super::keywords::{
-    AccessTokenField, AppLogoutMethod, AuthorizationHeader, DeviceBindingMode, Dpop, IdTokenField,
-    OpaqueTokens, SecurityHeaders, TokenEndpointAuthMethod,
+    AccessTokenField, AppLogoutMethod, AuthorizationHeader, Dpop, IdTokenField, OpaqueTokens,
+    SecurityHeaders, TokenEndpointAuthMethod,
 };
 pub(super) use super::raw_assertion::{RawAssertion, RawAssertionKeys};
 use super::raw_credentials::{RawTokenExchange, RawUpstreamBasicAuth};
+pub(super) use super::raw_device_binding::RawDeviceBinding;
 pub(super) use super::raw_headers::RawHeaderEdits;
 pub(super) use super::raw_health_check::RawHealthCheck;
 pub(super) use super::raw_limits::{RawClientLimit, RawClientLimits, RawMaintenance};
@@ -222,16 +223,6 @@ pub(super) struct RawApp {
     pub(super) token_exchange: Option<RawTokenExchange>,
     pub(super) health_check: Option<RawHealthCheck>,
     pub(super) unbound_sessions: Option<RawUnboundSessions>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub(super) struct RawDeviceBinding {
-    pub(super) mode: Option<DeviceBindingMode>,
-    pub(super) validity: Option<HumanDuration>,
-    pub(super) refresh_interval: Option<HumanDuration>,
-    pub(super) challenge_window: Option<HumanDuration>,
-    pub(super) pending_window: Option<HumanDuration>,
 }
 
 impl RawApp {

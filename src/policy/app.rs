@@ -26,6 +26,7 @@ use super::login_providers::{LoginProviders, LoginSite, ProviderIndex};
 use super::native::Native;
 use super::path_routes::PathRoutes;
 use super::rules::Rules;
+use super::strict_paths::StrictPaths;
 use super::token_exchange::TokenExchangePolicy;
 use crate::identity::claims::Claims;
 use crate::identity::header_edits::HeaderEdits;
@@ -75,6 +76,8 @@ pub struct App {
     pub device_binding: Option<BindingPolicy>,
     /// How those of browsers are treated that are bound to no device.
     pub unbound_sessions: UnboundSessions,
+    /// Its requests that need a recent proof of the device.
+    pub strict_paths: StrictPaths,
     /// The optional endpoints that it has.
     pub optional_endpoints: OptionalEndpoints,
     /// URLs of other origins that a logout may lead to.

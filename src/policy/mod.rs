@@ -31,5 +31,6 @@ pub mod request_info;
 pub mod route;
 pub mod rule_lists;
 pub mod rules;
+pub mod strict_paths;
 pub mod throttle;
 pub mod token_exchange;

@@ -207,6 +207,11 @@ impl<'a> Route<'a> {
         )
     }
 
+    /// Whether the request renews the proof of a device-bound session.
+    pub const fn is_device_proof(&self) -> bool {
+        matches!(self, Self::Endpoint(_, Endpoint::DeviceProof))
+    }
+
     /// Whether the request resets the idle timeout. Background requests and session checks do not.
     pub fn counts_as_activity(&self, target: &Target) -> bool {
         match self {

@@ -4,6 +4,7 @@ use http::HeaderMap;
 
 use super::Proxy;
 use super::presented::{dpop_target, presented_basic, presented_bearer};
+use crate::auth::request_head::RequestHead;
 use crate::auth::session::authentication::Authentication;
 use crate::policy::decide::Caller;
 use crate::policy::request_info::RequestInfo;
@@ -29,11 +30,11 @@ impl Proxy {
             const { &RequestCookies::none() }
         };
         let target = dpop_target(info, headers);
-        let client = info.presented_client(headers);
+        let head = RequestHead { info, headers };
         let mode = route.resume_mode(headers);
         let mut authentication = self
             .auth
-            .authenticate(app_ref, target, client, cookies, mode, &self.sessions)
+            .authenticate(app_ref, head, target, cookies, mode, &self.sessions)
             .await;
         if let Ok(Caller::Anonymous(_)) = authentication.caller
             && let Some(bearer) = presented_bearer(info, route, headers)

@@ -25,6 +25,8 @@ pub struct LimitedClient {
     pub by: ClientIdentification,
     /// What it used up.
     pub exceeded: ClientLimitExceeded,
+    /// Whether it renews a device proof.
+    pub is_device_proof: bool,
 }
 
 impl Limiters {
@@ -40,7 +42,10 @@ impl Limiters {
         let Some((limit, client)) = limit.zip(client) else {
             return Ok(None);
         };
-        admit(limit, client, ClientIdentification::Address)
+        admit(limit, client, ClientIdentification::Address).map_err(|limited| LimitedClient {
+            is_device_proof: route.is_device_proof(),
+            ..limited
+        })
     }
 
     /// Counts a permitted request for its session.
@@ -74,9 +79,11 @@ fn admit(
     by: ClientIdentification,
 ) -> Result<Option<ClientSlot>, LimitedClient> {
     let admitted = limit.admit(client, Instant::now());
-    admitted
-        .map(Some)
-        .map_err(|exceeded| LimitedClient { by, exceeded })
+    admitted.map(Some).map_err(|exceeded| LimitedClient {
+        by,
+        exceeded,
+        is_device_proof: false,
+    })
 }
 
 /// The session of a request, or else the user or OAuth client of its access token: a client may have

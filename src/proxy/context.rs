@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 use super::concurrency::ServerSlot;
 use super::request_body::{BodyLimits, ReadBodyError};
 use super::request_telemetry::RequestRecord;
+use crate::auth::request_head::RequestHead;
 use crate::identity::post_id::PostId;
 use crate::policy::described_request::Dialect;
 use crate::policy::request_info::RequestInfo;
@@ -37,6 +38,14 @@ pub(super) struct RequestContext<'r> {
 impl RequestContext<'_> {
     pub(super) fn request_id(&self) -> RequestId {
         self.record.request_id()
+    }
+
+    /// Its head.
+    pub(super) fn head(&self) -> RequestHead<'_> {
+        RequestHead {
+            info: self.info,
+            headers: &self.parts.headers,
+        }
     }
 
     /// The request for the app's own logout.

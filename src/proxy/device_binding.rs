@@ -40,9 +40,9 @@ impl Proxy {
         context: RequestContext<'_>,
     ) -> TaggedResponse {
         let request_id = context.request_id();
-        let headers = &context.parts.headers;
         let binder = &self.auth.device_binder;
-        match binder.register(app_ref, context.cookies, headers).await {
+        let head = context.head();
+        match binder.register(app_ref, context.cookies, head).await {
             Ok(registered) => self
                 .responder
                 .device_registered(app_ref.app, registered, code),
@@ -57,9 +57,8 @@ impl Proxy {
         app_ref: AppRef<'_>,
         context: &RequestContext<'_>,
     ) -> TaggedResponse {
-        let headers = &context.parts.headers;
         let binder = &self.auth.device_binder;
-        let outcome = binder.prove(app_ref, context.cookies, headers);
+        let outcome = binder.prove(app_ref, context.cookies, context.head());
         self.responder
             .device_proof(app_ref.app, outcome, context.request_id())
     }
@@ -83,7 +82,8 @@ impl Proxy {
             let refusal = Refusal::new(reason, Some(app_ref), context.info.client_kind);
             self.responder.refusal(&refusal, context.request_id())
         };
-        let expired = app.cookies.expire(&app.cookies.device, &app.cookies.path);
-        response.with_cookies(expired.into_iter().collect())
+        let binder = &self.auth.device_binder;
+        let head = context.head();
+        response.with_cookies(binder.expire_proof(app_ref, unproven, context.cookies, head))
     }
 }

@@ -118,7 +118,9 @@ impl Observer for MetricsObserver {
             Event::Introspection => of_app(&metrics.introspections),
             Event::AppLogout => of_app(&metrics.app_logouts),
             Event::DeviceRegistration => of_app(&metrics.device_registrations),
-            Event::DeviceProof | Event::DeviceProofRefused => of_app(&metrics.device_proofs),
+            Event::DeviceProof | Event::DeviceNetworkChange | Event::DeviceProofRefused => {
+                of_app(&metrics.device_proofs);
+            }
             Event::ClientChanged => of_app(&metrics.client_changes),
             Event::PostReplay => of_app(&metrics.post_replays),
         }

@@ -34,6 +34,8 @@ pub struct CookieNames {
     pub browser: String,
     /// The proof that the browser possesses the key of its session.
     pub device: String,
+    /// The network of a request whose proof was made in another one, for the renewal of the proof.
+    pub device_network: String,
     /// The prefix of a login attempt's name; its ID follows.
     pub login: String,
     /// The ID token hint for logout.
@@ -74,6 +76,7 @@ impl CookieNames {
             activity: format!("{host}{stem}_activity"),
             browser: format!("{host}{stem}_browser"),
             device: format!("{host}{stem}_device"),
+            device_network: format!("{path}{stem}_device_network"),
             login: format!("{path}{stem}_login_"),
             hint: format!("{path}{stem}_id_token_hint"),
             login_loop: format!("{host}{stem}_login_loop"),

@@ -1,6 +1,7 @@
 //! Device-bound sessions (W3C Device Bound Session Credentials): the state of a session's binding, the
 //! short-lived proof cookie, the challenges, and the check of a request. PURE.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -9,9 +10,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::seal::{Purpose, SealNonce};
+use super::device_networks::ProvenNetworks;
+use super::network_hint::{HintedClient, NetworkHint};
+use super::seal::Purpose;
 use crate::types::oauth::{KeyFingerprint, SessionId};
 use crate::types::time::Timestamp;
+use crate::types::trailing::absent_is_default;
 
 /// Chromium renews a bound cookie beside the request once it lives for at most this long.
 const BROWSER_RENEWAL: Duration = Duration::from_secs(120);
@@ -35,6 +39,12 @@ pub struct BindingPolicy {
     pub challenge_window: Duration,
     /// How long after its login a session may be used before it is bound.
     pub pending_window: Duration,
+    /// Whether a proof counts only in the networks in which it was made.
+    pub network_hint: bool,
+    /// How long a proof is accepted on strict paths.
+    pub strict_validity: Duration,
+    /// How long a stream continues without a proof.
+    pub stream_proof_timeout: Duration,
 }
 
 impl BindingPolicy {
@@ -61,10 +71,33 @@ pub enum DeviceBinding {
     Bound(Box<DeviceKey>),
 }
 
-impl DeviceBinding {
+/// The binding of a session, with the fingerprint of its key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BindingState {
+    /// Not bound.
+    #[default]
+    Unbound,
+    /// The browser may register a key.
+    Pending,
+    /// Bound to the key with this fingerprint.
+    Bound(KeyFingerprint),
+}
+
+impl BindingState {
     /// Whether it is bound to a key.
-    pub const fn is_bound(&self) -> bool {
+    pub const fn is_bound(self) -> bool {
         matches!(self, Self::Bound(_))
+    }
+}
+
+impl DeviceBinding {
+    /// The same with the fingerprint of the key, which is computed.
+    pub fn state(&self) -> BindingState {
+        match self {
+            Self::Unbound => BindingState::Unbound,
+            Self::Pending => BindingState::Pending,
+            Self::Bound(key) => BindingState::Bound(key.fingerprint()),
+        }
     }
 
     /// The binding after a refresh at `now` of a session that began at `started_at`. A browser that has
@@ -172,6 +205,41 @@ pub struct DeviceProof {
     pub key: KeyFingerprint,
     /// When it was proven.
     pub proven_at: Timestamp,
+    /// The networks in which it counts. `None`: in any.
+    // Absent in proofs of earlier versions.
+    #[serde(deserialize_with = "absent_is_default")]
+    pub networks: Option<Vec<NetworkHint>>,
+}
+
+/// The purpose of `__Secure-doorward_device_network`.
+#[derive(Debug)]
+pub struct DeviceNetworkCookie;
+
+impl Purpose for DeviceNetworkCookie {
+    type Payload = RefusedNetwork;
+    const NAME: &'static str = "device network";
+}
+
+/// The network of a request whose proof was made in others, for the renewal that follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedNetwork {
+    /// Doorward's session ID.
+    pub sid: SessionId,
+    /// The network.
+    pub hint: NetworkHint,
+    /// When the request came.
+    pub refused_at: Timestamp,
+}
+
+impl RefusedNetwork {
+    /// How long the renewal may take.
+    pub const LIFETIME: Duration = Duration::from_secs(30);
+
+    /// The network, if the renewal of this session follows.
+    pub fn before(self, sid: &SessionId, now: Timestamp) -> Option<NetworkHint> {
+        let is_valid = self.sid == *sid && now.since(self.refused_at) < Self::LIFETIME;
+        is_valid.then_some(self.hint)
+    }
 }
 
 /// The purpose of the challenge of a registration.
@@ -197,33 +265,21 @@ impl Purpose for DeviceProofChallenge {
 pub struct DeviceChallenge {
     /// Doorward's session ID.
     pub sid: SessionId,
-    /// When the window of the challenge began.
+    /// When it was made.
     pub begins_at: Timestamp,
+    /// The networks of the device, once it has signed the challenge.
+    // Absent in challenges of earlier versions.
+    #[serde(deserialize_with = "absent_is_default")]
+    pub networks: ProvenNetworks,
 }
 
 impl DeviceChallenge {
-    /// The challenge of a session at `now`. It is the same in a whole window at all replicas, so that a
-    /// browser need not sign again.
-    pub fn in_window(sid: &SessionId, window: Duration, now: Timestamp) -> Self {
-        let window = window.as_secs().max(1);
-        let begins_at = Timestamp::from_secs(now.secs() / window * window);
-        Self {
-            sid: sid.clone(),
-            begins_at,
-        }
+    /// Whether the browser keeps it, so that it need not sign again.
+    pub fn is_current(&self, window: Duration, now: Timestamp) -> bool {
+        now.since(self.begins_at) < window
     }
 
-    /// The nonce of its seal. The cipher permits one that is derived from the content.
-    pub fn nonce(&self) -> SealNonce {
-        let mut hash = digest::Context::new(&digest::SHA256);
-        hash.update(b"doorward device challenge ");
-        hash.update(&self.begins_at.secs().to_be_bytes());
-        hash.update(self.sid.as_str().as_bytes());
-        let hash = hash.finish();
-        hash.as_ref().first_chunk().copied().unwrap_or_default()
-    }
-
-    /// Whether it is a challenge of this session that may still be answered: in its window and the next.
+    /// Whether it is a challenge of this session that may still be answered: for two windows.
     pub fn is_valid(&self, sid: &SessionId, window: Duration, now: Timestamp) -> bool {
         self.sid == *sid && now.since(self.begins_at) < window * 2
     }
@@ -245,7 +301,7 @@ pub enum PresentedProof {
     /// It cannot be opened.
     Unreadable,
     /// Its content.
-    Opened(DeviceProof),
+    Opened(Arc<DeviceProof>),
 }
 
 /// Whether a request may use its session, as far as the binding is concerned.
@@ -265,6 +321,10 @@ pub enum BindingStatus {
 pub enum Unproven {
     /// Its proof is too old.
     Stale,
+    /// Its proof was made in other networks.
+    OtherNetwork,
+    /// Its proof was made by another program.
+    OtherAgent,
     /// Its proof is of another session or key, or unreadable.
     Invalid,
     /// It has no proof.
@@ -278,6 +338,8 @@ impl Unproven {
     pub const fn code(self) -> &'static str {
         match self {
             Self::Stale => "device_proof_stale",
+            Self::OtherNetwork => "device_network_changed",
+            Self::OtherAgent => "device_agent_changed",
             Self::Invalid => "device_proof_invalid",
             Self::Missing => "device_proof_missing",
             Self::NotBound => "device_not_bound",
@@ -293,40 +355,80 @@ pub struct BoundSession<'s> {
     /// When the user logged in.
     pub started_at: Timestamp,
     /// Its binding.
-    pub device: &'s DeviceBinding,
+    pub device: BindingState,
+}
+
+/// What a request shows of its device.
+#[derive(Clone, Debug)]
+pub struct PresentedDevice {
+    /// Its proof.
+    pub proof: PresentedProof,
+    /// The client, if networks are compared.
+    pub client: Option<Arc<HintedClient>>,
+    /// Whether its path is strict.
+    pub is_strict: bool,
+}
+
+impl PresentedDevice {
+    /// The request of a session that needs no proof.
+    pub const NONE: Self = Self {
+        proof: PresentedProof::Absent,
+        client: None,
+        is_strict: false,
+    };
 }
 
 /// Checks whether a request may use its session at `now`.
 pub fn check(
     session: BoundSession<'_>,
-    proof: &PresentedProof,
+    device: &PresentedDevice,
     policy: &BindingPolicy,
     now: Timestamp,
 ) -> BindingStatus {
     let key = match session.device {
-        DeviceBinding::Pending if policy.is_pending(session.started_at, now) => {
+        BindingState::Pending if policy.is_pending(session.started_at, now) => {
             return BindingStatus::Permitted;
         }
-        DeviceBinding::Pending | DeviceBinding::Unbound if policy.is_required => {
+        BindingState::Pending | BindingState::Unbound if policy.is_required => {
             return BindingStatus::Unproven(Unproven::NotBound);
         }
-        DeviceBinding::Pending => return BindingStatus::NeedsRefresh,
-        DeviceBinding::Unbound => return BindingStatus::Permitted,
-        DeviceBinding::Bound(key) => key,
+        BindingState::Pending => return BindingStatus::NeedsRefresh,
+        BindingState::Unbound => return BindingStatus::Permitted,
+        BindingState::Bound(key) => key,
     };
-    match proof {
-        PresentedProof::Absent => BindingStatus::Unproven(Unproven::Missing),
-        PresentedProof::Opened(proof)
-            if proof.sid == *session.sid && proof.key == key.fingerprint() =>
-        {
-            if now.since(proof.proven_at) < policy.validity {
-                BindingStatus::Permitted
-            } else {
-                BindingStatus::Unproven(Unproven::Stale)
-            }
-        }
+    let proof = match &device.proof {
+        PresentedProof::Absent => return BindingStatus::Unproven(Unproven::Missing),
+        PresentedProof::Opened(proof) if proof.sid == *session.sid && proof.key == key => proof,
         PresentedProof::Opened(_) | PresentedProof::Unreadable => {
-            BindingStatus::Unproven(Unproven::Invalid)
+            return BindingStatus::Unproven(Unproven::Invalid);
+        }
+    };
+    let validity = if device.is_strict {
+        policy.strict_validity
+    } else {
+        policy.validity
+    };
+    if now.since(proof.proven_at) >= validity {
+        return BindingStatus::Unproven(Unproven::Stale);
+    }
+    match &device.client {
+        Some(client) => proof.check_network(client),
+        None => BindingStatus::Permitted,
+    }
+}
+
+impl DeviceProof {
+    fn check_network(&self, client: &HintedClient) -> BindingStatus {
+        let Some(networks) = &self.networks else {
+            return BindingStatus::Permitted;
+        };
+        let changes = || networks.iter().map(|network| client.change_since(network));
+        if changes().any(|change| change.is_none()) {
+            BindingStatus::Permitted
+        } else if changes().any(|change| !change.network) {
+            BindingStatus::Unproven(Unproven::OtherAgent)
+        } else {
+            BindingStatus::Unproven(Unproven::OtherNetwork)
         }
     }
 }

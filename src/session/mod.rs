@@ -8,6 +8,7 @@ pub mod client_continuity;
 pub mod context;
 pub mod cookie;
 pub mod device_binding;
+pub mod device_networks;
 pub mod grant;
 pub mod jwt;
 pub mod last_user;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::client_continuity::{ClientChange, KnownClient};
 pub use super::context::{Limits, ValidityContext};
-use super::device_binding::{BoundSession, DeviceBinding, Unproven};
+use super::device_binding::{BindingState, BoundSession, Unproven};
 use super::grant::{LastActivity, RefreshGrant};
 use super::jwt::{PackedJwt, SessionJwt};
 use super::token::TokenRefusal;
@@ -49,7 +49,7 @@ pub struct Session {
     /// How and when the user authenticated.
     pub authentication: UserAuthentication,
     /// The device that the session is bound to.
-    pub device: DeviceBinding,
+    pub device: BindingState,
     /// The client that it began with. `None`: it is not compared with those of requests.
     pub client: Option<Box<KnownClient>>,
     /// Its JWT, if the app gets it.
@@ -78,7 +78,7 @@ impl Session {
             bound_to: jwt.bound_to.clone(),
             identity_due: jwt.identity_due,
             authentication: jwt.authentication.clone(),
-            device: jwt.device.clone(),
+            device: jwt.device.state(),
             client: jwt.client.clone(),
             passed_jwt: None,
         })
@@ -98,7 +98,7 @@ impl Session {
         BoundSession {
             sid: &self.sid,
             started_at: self.started_at,
-            device: &self.device,
+            device: self.device,
         }
     }
 
@@ -300,7 +300,7 @@ impl PresentedSession {
         let by_refresh = self.refresh.as_ref().map(|refresh| BoundSession {
             sid: &refresh.sid,
             started_at: refresh.started_at,
-            device: &refresh.device,
+            device: refresh.device.state(),
         });
         self.jwt.as_ref().map(|jwt| jwt.bound()).or(by_refresh)
     }

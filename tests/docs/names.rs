@@ -288,6 +288,7 @@ fn cookie_names(origin: &str) -> Vec<String> {
         names.activity,
         names.browser,
         names.device,
+        names.device_network,
         names.login,
         names.hint,
         names.login_loop,

@@ -193,6 +193,7 @@ pub(crate) fn router(
         limits: LIMITS,
         device_binding: None,
         unbound_sessions: UnboundSessions::as_all(LIMITS),
+        strict_paths: Default::default(),
         optional_endpoints,
         origin,
         bearer: Some(BearerPolicy {

@@ -71,9 +71,11 @@ fn decided(path: &str, fields: &[&[(&str, &str)]], unproven: Unproven) -> String
 }
 
 #[test]
-fn stale_or_invalid_proof_is_renewed_by_a_redirect() {
+fn proof_that_does_not_count_is_renewed_by_a_redirect() {
     for (unproven, code) in [
         (Unproven::Stale, "device_proof_stale"),
+        (Unproven::OtherNetwork, "device_network_changed"),
+        (Unproven::OtherAgent, "device_agent_changed"),
         (Unproven::Invalid, "device_proof_invalid"),
     ] {
         for path in [
@@ -157,6 +159,8 @@ fn unbound_session_is_refused_where_binding_is_required() {
 fn denied_path_stays_denied() {
     for unproven in [
         Unproven::Stale,
+        Unproven::OtherNetwork,
+        Unproven::OtherAgent,
         Unproven::Invalid,
         Unproven::Missing,
         Unproven::NotBound,

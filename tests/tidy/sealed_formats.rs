@@ -7,6 +7,7 @@ use super::source::{code, repository};
 const PURPOSES: [&str; 31] = [
     "announcement of an ending",
     "device challenge",
+    "device network",
     "device proof",
     "device registration",
     "dpop nonce",

@@ -15,23 +15,28 @@ use crate::auth::context::{Context, MAX_CACHED_SESSIONS};
 use crate::auth::events::{Event, EventSession};
 use crate::auth::random;
 use crate::auth::refresh::single_flight::TokenRefresher;
+use crate::auth::session::seen_proofs::SeenProofs;
 use crate::auth::session::writer::SessionWriter;
 use crate::oidc::device_proof::ALGORITHMS;
 use crate::policy::decide::Caller;
 use crate::policy::route::AppRef;
 use crate::session::device_binding::{
-    BindingPolicy, DeviceBinding, DeviceChallenge, DeviceKey, DeviceProof, session_identifier,
+    BindingPolicy, BindingState, DeviceChallenge, DeviceKey, DeviceProof, session_identifier,
 };
+use crate::session::device_networks::ProvenNetworks;
 use crate::types::oauth::SessionId;
 use crate::types::time::Timestamp;
 
-pub use proof::{ProofOutcome, RenewedProof};
+pub use proof::{ChallengeReason, ProofOutcome, RenewedProof};
 pub use registration::{RegisteredDevice, RegistrationError};
 
 /// The endpoint of registrations, below the prefix of the app.
 pub const REGISTRATION_ENDPOINT: &str = "device-binding/register";
 /// The endpoint of proofs.
 pub const PROOF_ENDPOINT: &str = "device-binding/refresh";
+
+/// The path of both, below the prefix.
+const NETWORK_PATH: &str = "device-binding";
 
 /// A proof of possession, in a request.
 const RESPONSE: HeaderName = HeaderName::from_static("secure-session-response");
@@ -56,6 +61,7 @@ pub struct DeviceBinder {
     refresher: Arc<TokenRefresher>,
     writer: Arc<SessionWriter>,
     offered: Arc<OfferedRegistrations>,
+    seen_proofs: Arc<SeenProofs>,
 }
 
 impl DeviceBinder {
@@ -64,12 +70,14 @@ impl DeviceBinder {
         refresher: Arc<TokenRefresher>,
         writer: Arc<SessionWriter>,
         offered: Arc<OfferedRegistrations>,
+        seen_proofs: Arc<SeenProofs>,
     ) -> Self {
         Self {
             context,
             refresher,
             writer,
             offered,
+            seen_proofs,
         }
     }
 
@@ -83,7 +91,7 @@ impl DeviceBinder {
         };
         let session = live.session();
         let now = self.context.now();
-        if session.device != DeviceBinding::Pending || !policy.is_pending(session.started_at, now) {
+        if session.device != BindingState::Pending || !policy.is_pending(session.started_at, now) {
             return None;
         }
         let last = self.offered.0.get(&session.sid);
@@ -94,6 +102,7 @@ impl DeviceBinder {
         let challenge = DeviceChallenge {
             sid: session.sid.clone(),
             begins_at: now,
+            networks: ProvenNetworks::default(),
         };
         let nonce = random::bytes().ok()?;
         let challenge = app.seals.device_registration.seal(&challenge, nonce)?;
@@ -107,14 +116,19 @@ impl DeviceBinder {
     }
 
     /// The cookie that proves possession of `key` from now on.
-    fn proof_cookie(&self, bound: &BoundTo<'_>) -> Option<HeaderValue> {
+    fn proof_cookie(&self, bound: &BoundTo<'_>, networks: &ProvenNetworks) -> Option<HeaderValue> {
         let BoundTo {
             app, policy, sid, ..
         } = bound;
+        let now = self.context.now();
         let proof = DeviceProof {
             sid: (*sid).clone(),
             key: bound.key.fingerprint(),
-            proven_at: self.context.now(),
+            proven_at: now,
+            networks: policy
+                .network_hint
+                .then(|| networks.accepted(now))
+                .flatten(),
         };
         let value = app.seals.device_proof.seal(&proof, random::bytes().ok()?)?;
         let names = &app.app.cookies;
@@ -126,19 +140,17 @@ impl DeviceBinder {
         )
     }
 
-    /// The value of `Secure-Session-Challenge`.
-    fn challenge(
-        &self,
-        app: &AppAuth,
-        policy: &BindingPolicy,
-        sid: &SessionId,
-    ) -> Option<HeaderValue> {
-        let now = self.context.now();
-        let challenge = DeviceChallenge::in_window(sid, policy.challenge_window, now);
+    /// The value of `Secure-Session-Challenge` with a new challenge.
+    fn challenge(&self, bound: &BoundTo<'_>, networks: ProvenNetworks) -> Option<HeaderValue> {
+        let BoundTo { app, sid, .. } = bound;
+        let challenge = DeviceChallenge {
+            sid: (*sid).clone(),
+            begins_at: self.context.now(),
+            networks,
+        };
         let seal = &app.seals.device_challenge;
-        let sealed = seal.seal(&challenge, challenge.nonce())?;
-        let id = session_identifier(sid);
-        HeaderValue::try_from(format!("\"{sealed}\";id=\"{id}\"")).ok()
+        let sealed = seal.seal(&challenge, random::bytes().ok()?)?;
+        challenge_header(&sealed, sid)
     }
 
     fn record(&self, app: &AppAuth, event: Event, outcome: &'static str, about: &EventSession) {
@@ -153,6 +165,12 @@ struct BoundTo<'b> {
     policy: &'b BindingPolicy,
     sid: &'b SessionId,
     key: &'b DeviceKey,
+}
+
+/// The value of `Secure-Session-Challenge` with a sealed challenge.
+fn challenge_header(sealed: &str, sid: &SessionId) -> Option<HeaderValue> {
+    let id = session_identifier(sid);
+    HeaderValue::try_from(format!("\"{sealed}\";id=\"{id}\"")).ok()
 }
 
 /// The only header of this name, if it is text.

@@ -3,16 +3,25 @@
 
 use http::{HeaderMap, HeaderValue};
 
-use super::{BoundTo, DeviceBinder, PROOF_ENDPOINT, RESPONSE, SESSION_ID, only};
+use super::{
+    BoundTo, DeviceBinder, NETWORK_PATH, PROOF_ENDPOINT, RESPONSE, SESSION_ID, challenge_header,
+    only,
+};
 use crate::auth::app::AppAuth;
 use crate::auth::events::{Event, EventSession};
+use crate::auth::random;
 use crate::auth::refresh::revoke::SessionKey;
+use crate::auth::request_head::RequestHead;
 use crate::auth::session::open::{open_jwt, open_refresh};
 use crate::oidc::device_proof::{DeviceProofError, UnverifiedProof, unquoted};
 use crate::policy::route::AppRef;
 use crate::session::cookie::RequestCookies;
-use crate::session::device_binding::{BindingPolicy, DeviceBinding, DeviceKey, session_identifier};
+use crate::session::device_binding::{
+    DeviceBinding, DeviceChallenge, RefusedNetwork, Unproven, session_identifier,
+};
+use crate::session::device_networks::{ProvenNetworks, RequestedNetworks};
 use crate::types::oauth::SessionId;
+use crate::types::time::Timestamp;
 
 /// The longest session identifier.
 const MAX_IDENTIFIER: usize = 64;
@@ -23,13 +32,40 @@ pub enum ProofOutcome {
     /// The browser has proven possession.
     Renewed(RenewedProof),
     /// It must sign this challenge first.
-    ChallengeRequired(HeaderValue),
+    ChallengeRequired {
+        /// The challenge.
+        challenge: HeaderValue,
+        /// Why.
+        reason: ChallengeReason,
+    },
     /// The browser's session of this identifier is not the one of its cookies: it must forget it.
     SessionEnded(String),
     /// Another key signed, or no browser sends such a request.
     Refused(&'static str),
     /// The session cannot be read now.
     Unavailable,
+}
+
+/// Why a browser must sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChallengeReason {
+    /// It has signed no challenge that is still valid.
+    NoneSigned,
+    /// It has signed none in its network, or by this program.
+    NetworkChanged,
+    /// The same, and the signatures for changes of network are used up. The next changes need none.
+    BudgetUsed,
+}
+
+impl ChallengeReason {
+    /// The reason after a change of network, which the challenge counts.
+    fn of_change(next: &ProvenNetworks, now: Timestamp) -> Self {
+        if next.are_enforced(now) {
+            Self::NetworkChanged
+        } else {
+            Self::BudgetUsed
+        }
+    }
 }
 
 /// A proof that was renewed.
@@ -46,7 +82,11 @@ impl ProofOutcome {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Renewed(_) => "device_proof_renewed",
-            Self::ChallengeRequired(_) => "device_challenge",
+            Self::ChallengeRequired { reason, .. } => match reason {
+                ChallengeReason::NoneSigned => "device_challenge",
+                ChallengeReason::NetworkChanged => "device_network_challenge",
+                ChallengeReason::BudgetUsed => "device_network_budget_used",
+            },
             Self::SessionEnded(_) => "device_session_ended",
             Self::Refused(code) => code,
             Self::Unavailable => "device_session_unreadable",
@@ -67,21 +107,25 @@ impl DeviceBinder {
         &self,
         app_ref: AppRef<'_>,
         cookies: &RequestCookies<'_>,
-        headers: &HeaderMap,
+        head: RequestHead<'_>,
     ) -> ProofOutcome {
         let Some(app) = &self.context.app(app_ref) else {
             return ProofOutcome::Unavailable;
         };
         let session = cookie_session(app, cookies);
-        let outcome = self.proven(app, session.as_ref(), cookies, headers);
+        let outcome = self.proven(app, session.as_ref(), cookies, head);
         // Without a session anybody can send it, and it would fill the audit log.
         let has_session = session.is_some();
         let about = session.map(|session| session.about).unwrap_or_default();
         let event = match outcome {
             ProofOutcome::Refused(_) if has_session => Event::DeviceProofRefused,
             ProofOutcome::Refused(_) => Event::DeviceProof,
+            ProofOutcome::ChallengeRequired {
+                reason: ChallengeReason::NetworkChanged | ChallengeReason::BudgetUsed,
+                ..
+            } => Event::DeviceNetworkChange,
             ProofOutcome::Renewed(_)
-            | ProofOutcome::ChallengeRequired(_)
+            | ProofOutcome::ChallengeRequired { .. }
             | ProofOutcome::SessionEnded(_)
             | ProofOutcome::Unavailable => Event::DeviceProof,
         };
@@ -89,17 +133,58 @@ impl DeviceBinder {
         outcome
     }
 
+    /// Expires the proof of a request, so that the browser renews it. The renewal learns of the network.
+    pub fn expire_proof(
+        &self,
+        app_ref: AppRef<'_>,
+        unproven: Unproven,
+        cookies: &RequestCookies<'_>,
+        head: RequestHead<'_>,
+    ) -> Vec<HeaderValue> {
+        let names = &app_ref.app.cookies;
+        let expired = names.expire(&names.device, &names.path);
+        let network = match unproven {
+            Unproven::OtherNetwork | Unproven::OtherAgent => {
+                self.network_cookie(app_ref, cookies, head)
+            }
+            Unproven::Stale | Unproven::Invalid | Unproven::Missing | Unproven::NotBound => None,
+        };
+        expired.into_iter().chain(network).collect()
+    }
+
+    fn network_cookie(
+        &self,
+        app_ref: AppRef<'_>,
+        cookies: &RequestCookies<'_>,
+        head: RequestHead<'_>,
+    ) -> Option<HeaderValue> {
+        let app = &self.context.app(app_ref)?;
+        let refused = RefusedNetwork {
+            sid: cookie_session(app, cookies)?.sid,
+            hint: head.hinted_client(app).hint(),
+            refused_at: self.context.now(),
+        };
+        let value = app
+            .seals
+            .device_network
+            .seal(&refused, random::bytes().ok()?)?;
+        let names = &app.app.cookies;
+        let path = app.app.endpoint_path(NETWORK_PATH);
+        let max_age = Some(RefusedNetwork::LIFETIME);
+        names.set(&names.device_network, &value, &path, max_age)
+    }
+
     fn proven(
         &self,
         app: &AppAuth,
         session: Option<&CookieSession>,
         cookies: &RequestCookies<'_>,
-        headers: &HeaderMap,
+        head: RequestHead<'_>,
     ) -> ProofOutcome {
         let Some(policy) = &app.app.device_binding else {
             return ProofOutcome::Refused("device_binding_off");
         };
-        let identifier = only(headers, &SESSION_ID).map(unquoted);
+        let identifier = only(head.headers, &SESSION_ID).map(unquoted);
         let Some(identifier) = identifier.filter(|identifier| is_identifier(identifier)) else {
             return ProofOutcome::Refused("device_session_id_invalid");
         };
@@ -122,50 +207,119 @@ impl DeviceBinder {
             sid,
             key,
         };
-        self.renewed(&bound, headers)
+        self.renewed(&bound, head, cookies)
     }
 
-    fn renewed(&self, bound: &BoundTo<'_>, headers: &HeaderMap) -> ProofOutcome {
-        let BoundTo {
-            app, policy, sid, ..
-        } = bound;
-        let Some(challenge) = self.challenge(app, policy, sid) else {
-            return ProofOutcome::Unavailable;
-        };
-        if !headers.contains_key(RESPONSE) {
-            return ProofOutcome::ChallengeRequired(challenge);
-        }
-        match self.verify(app, policy, sid, bound.key, headers) {
-            Ok(true) => match self.proof_cookie(bound) {
-                Some(set_cookie) => ProofOutcome::Renewed(RenewedProof {
-                    set_cookie,
-                    challenge,
-                }),
-                None => ProofOutcome::Unavailable,
-            },
-            Ok(false) => ProofOutcome::ChallengeRequired(challenge),
-            Err(error) => ProofOutcome::Refused(error.code()),
-        }
-    }
-
-    /// Whether the proof is of a current challenge, if its key signed it.
-    fn verify(
+    fn renewed(
         &self,
-        app: &AppAuth,
-        policy: &BindingPolicy,
-        sid: &SessionId,
-        key: &DeviceKey,
+        bound: &BoundTo<'_>,
+        head: RequestHead<'_>,
+        cookies: &RequestCookies<'_>,
+    ) -> ProofOutcome {
+        let BoundTo { policy, sid, .. } = bound;
+        let now = self.context.now();
+        let requested = policy
+            .network_hint
+            .then(|| requested_networks(bound, head, cookies, now));
+        let signed = match self.signed_challenge(bound, head.headers) {
+            Ok(signed) => signed,
+            Err(error) => return ProofOutcome::Refused(error.code()),
+        };
+        let known = signed.as_ref().map(|signed| &signed.challenge.networks);
+        let next = match (&requested, known) {
+            (None, _) => ProvenNetworks::default(),
+            (Some(requested), Some(known)) => known.proven_in(requested, now),
+            (Some(requested), None) => ProvenNetworks::default().proven_in(requested, now),
+        };
+        let current = signed.filter(|signed| {
+            let window = policy.challenge_window;
+            signed.challenge.is_valid(sid, window, now)
+        });
+        let reason = match (&current, &requested) {
+            (None, _) => Some(ChallengeReason::NoneSigned),
+            (Some(_), None) => None,
+            (Some(signed), Some(requested)) => {
+                let is_permitted = signed.challenge.networks.permit(requested, now);
+                (!is_permitted).then(|| ChallengeReason::of_change(&next, now))
+            }
+        };
+        let outcome = match (current, reason) {
+            (Some(signed), None) => self
+                .renewed_by(bound, &signed, next)
+                .map(ProofOutcome::Renewed),
+            (_, reason) => self.challenge(bound, next).map(|challenge| {
+                let reason = reason.unwrap_or(ChallengeReason::NoneSigned);
+                ProofOutcome::ChallengeRequired { challenge, reason }
+            }),
+        };
+        outcome.unwrap_or(ProofOutcome::Unavailable)
+    }
+
+    /// The proof that follows from a signed challenge. The browser gets the same challenge again, whose
+    /// signature it has, until its window is over.
+    fn renewed_by(
+        &self,
+        bound: &BoundTo<'_>,
+        signed: &SignedChallenge,
+        next: ProvenNetworks,
+    ) -> Option<RenewedProof> {
+        let SignedChallenge { challenge, sealed } = signed;
+        let BoundTo { policy, sid, .. } = bound;
+        let set_cookie = self.proof_cookie(bound, &challenge.networks)?;
+        self.seen_proofs.record(sid, self.context.now());
+        let is_current = challenge.is_current(policy.challenge_window, self.context.now());
+        let challenge = if is_current {
+            challenge_header(sealed, sid)?
+        } else {
+            self.challenge(bound, next)?
+        };
+        Some(RenewedProof {
+            set_cookie,
+            challenge,
+        })
+    }
+
+    /// The challenge of this session that its key has signed, at any time. `None`: it has signed none.
+    fn signed_challenge(
+        &self,
+        bound: &BoundTo<'_>,
         headers: &HeaderMap,
-    ) -> Result<bool, DeviceProofError> {
+    ) -> Result<Option<SignedChallenge>, DeviceProofError> {
+        if !headers.contains_key(RESPONSE) {
+            return Ok(None);
+        }
+        let BoundTo { app, sid, key, .. } = bound;
         let proof = only(headers, &RESPONSE).ok_or(DeviceProofError::Malformed)?;
         let proof = UnverifiedProof::parse(proof)?;
-        let challenge = app.seals.device_challenge.open(proof.challenge());
-        let (window, now) = (policy.challenge_window, self.context.now());
-        if !challenge.is_some_and(|challenge| challenge.is_valid(sid, window, now)) {
-            return Ok(false);
-        }
+        let sealed = proof.challenge().to_owned();
+        let challenge = app.seals.device_challenge.open(&sealed);
+        let Some(challenge) = challenge.filter(|challenge| challenge.sid == **sid) else {
+            return Ok(None);
+        };
         proof.verify(key, &app.app.endpoint_url(PROOF_ENDPOINT))?;
-        Ok(true)
+        Ok(Some(SignedChallenge { challenge, sealed }))
+    }
+}
+
+/// A challenge that the key of a session has signed.
+struct SignedChallenge {
+    challenge: DeviceChallenge,
+    sealed: String,
+}
+
+fn requested_networks(
+    bound: &BoundTo<'_>,
+    head: RequestHead<'_>,
+    cookies: &RequestCookies<'_>,
+    now: Timestamp,
+) -> RequestedNetworks {
+    let BoundTo { app, sid, .. } = bound;
+    let refused = cookies.open(&app.app.cookies.device_network, |value| {
+        app.seals.device_network.open(value)
+    });
+    RequestedNetworks {
+        client: head.hinted_client(app),
+        refused: refused.and_then(|refused| refused.before(sid, now)),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::auth::app::AppAuth;
 use crate::auth::error::Unavailable;
 use crate::auth::events::{Event, EventSession};
 use crate::auth::refresh::outcome::Refreshed;
+use crate::auth::request_head::RequestHead;
 use crate::auth::session::authentication::SessionUpdate;
 use crate::auth::session::cookies::SetCookieHeaders;
 use crate::auth::session::device_gate::with_binding;
@@ -19,6 +20,7 @@ use crate::oidc::device_proof::{DeviceProofError, UnverifiedProof};
 use crate::policy::route::AppRef;
 use crate::session::cookie::RequestCookies;
 use crate::session::device_binding::{BindingPolicy, DeviceBinding, DeviceKey, session_identifier};
+use crate::session::device_networks::{ProvenNetworks, RequestedNetworks};
 use crate::session::grant::{Grant, RefreshGrant};
 use crate::session::jwt::SessionJwt;
 use crate::session::validity::NoSessionReason;
@@ -94,7 +96,7 @@ impl DeviceBinder {
         &self,
         app_ref: AppRef<'_>,
         cookies: &RequestCookies<'_>,
-        headers: &HeaderMap,
+        head: RequestHead<'_>,
     ) -> Result<RegisteredDevice, RegistrationError> {
         let Some(app) = &self.context.app(app_ref) else {
             return Err(RegistrationError::SessionMismatch);
@@ -105,10 +107,19 @@ impl DeviceBinder {
         let now = self.context.now();
         let session = open_jwt(app, cookies);
         let about = session.as_ref().map(EventSession::from).unwrap_or_default();
-        let proven = prove(app, policy, session, cookies, headers, now);
+        let proven = prove(app, policy, session, cookies, head.headers, now);
         let registered = match proven {
             Ok((session, key)) => match self.bind(app, session, &key).await {
-                Ok(grant) => self.write(app_ref, app, policy, grant, &key, cookies),
+                Ok(grant) => {
+                    let networks = networks_of_registration(app, policy, head, now);
+                    let bound = BoundTo {
+                        app,
+                        policy,
+                        sid: &grant.jwt.sid,
+                        key: &key,
+                    };
+                    self.write(app_ref, &bound, networks, Arc::clone(&grant), cookies)
+                }
                 Err(error) => Err(error),
             },
             Err(error) => Err(error),
@@ -158,13 +169,11 @@ impl DeviceBinder {
     fn write(
         &self,
         app_ref: AppRef<'_>,
-        app: &AppAuth,
-        policy: &BindingPolicy,
+        bound: &BoundTo<'_>,
+        networks: ProvenNetworks,
         grant: Arc<Grant>,
-        key: &DeviceKey,
         cookies: &RequestCookies<'_>,
     ) -> Result<RegisteredDevice, RegistrationError> {
-        let sid = &grant.jwt.sid.clone();
         let target = UpdateTarget {
             app_ref,
             request_cookies: cookies,
@@ -176,21 +185,32 @@ impl DeviceBinder {
         if set_cookies.is_empty() {
             return Err(RegistrationError::NotWritten);
         }
-        let bound = BoundTo {
-            app,
-            policy,
-            sid,
-            key,
-        };
-        let cookie = self.proof_cookie(&bound);
+        let cookie = self.proof_cookie(bound, &networks);
         set_cookies.push(cookie.ok_or(RegistrationError::NotWritten)?);
-        let challenge = self.challenge(app, policy, sid);
+        let challenge = self.challenge(bound, networks);
         Ok(RegisteredDevice {
-            session_identifier: session_identifier(sid),
+            session_identifier: session_identifier(bound.sid),
             set_cookies,
             challenge: challenge.ok_or(RegistrationError::NotWritten)?,
         })
     }
+}
+
+/// The network of the registration.
+fn networks_of_registration(
+    app: &AppAuth,
+    policy: &BindingPolicy,
+    head: RequestHead<'_>,
+    now: Timestamp,
+) -> ProvenNetworks {
+    if !policy.network_hint {
+        return ProvenNetworks::default();
+    }
+    let requested = RequestedNetworks {
+        client: head.hinted_client(app),
+        refused: None,
+    };
+    ProvenNetworks::default().proven_in(&requested, now)
 }
 
 /// The session of a registration and its key. Cheap checks come first, the signature last.

@@ -7,9 +7,10 @@ use crate::auth::app::AppAuth;
 use crate::auth::context::Context;
 use crate::auth::error::FailureCause;
 use crate::auth::refresh::single_flight::TokenRefresher;
+use crate::auth::request_head::RequestHead;
 use crate::auth::revocation::replication::RevocationReplicator;
 use crate::auth::session::authentication::{Authentication, SessionUpdate};
-use crate::auth::session::cache::SessionCache;
+use crate::auth::session::cache::{CachedSession, SessionCache};
 use crate::auth::session::client_continuity::ClientContinuity;
 use crate::auth::session::device_gate::DeviceGate;
 use crate::auth::session::key_rotation::KeyRotation;
@@ -19,7 +20,6 @@ use crate::auth::session::stream::StreamActivity;
 use crate::auth::session_validity::{SessionValidity, is_known_key};
 use crate::policy::decide::Caller;
 use crate::policy::route::{AppRef, ResumeMode};
-use crate::session::client_continuity::PresentedClient;
 use crate::session::cookie::RequestCookies;
 use crate::session::device_binding::BindingStatus;
 use crate::session::seal::KeyAge;
@@ -55,6 +55,7 @@ pub struct SessionAuthenticator {
 
 struct OpenedCookies {
     presented: PresentedSession,
+    cached: Option<Arc<CachedSession>>,
     key_age: Option<KeyAge>,
     /// Whether the session was not in the cache of the worker.
     is_new: bool,
@@ -73,6 +74,7 @@ impl OpenedCookies {
         };
         Self {
             presented,
+            cached: None,
             key_age: None,
             is_new: false,
         }
@@ -137,8 +139,8 @@ impl SessionAuthenticator {
     pub(in crate::auth) async fn authenticate(
         &self,
         app_ref: AppRef<'_>,
+        head: RequestHead<'_>,
         cookies: &RequestCookies<'_>,
-        client: PresentedClient<'_>,
         mode: ResumeMode,
         cache: &SessionCache,
     ) -> Authentication {
@@ -151,6 +153,7 @@ impl SessionAuthenticator {
         let now = self.context.now();
         let OpenedCookies {
             mut presented,
+            cached,
             key_age,
             is_new,
         } = match app_ref.provider {
@@ -172,9 +175,22 @@ impl SessionAuthenticator {
                 }
             }
         }
-        let gate = DeviceGate::new(app, presented.bound(), cookies, now);
+        let gate = DeviceGate::new(
+            app,
+            presented.bound(),
+            cached.as_deref(),
+            head,
+            cookies,
+            now,
+        );
         let binding = presented.bound().map(|bound| gate.status(bound));
         let binding = binding.unwrap_or(BindingStatus::Permitted);
+        if binding == BindingStatus::Permitted
+            && let Some(proof) = gate.proof()
+        {
+            self.streams.proven(proof);
+        }
+        let client = head.info.presented_client(head.headers);
         let client_assessment = ClientContinuity::assess(app, &presented, client);
         let validity = SessionValidity::of_sessions(app);
         let status = match (validate(presented, now, limits, &validity), binding) {
@@ -331,7 +347,7 @@ impl SessionAuthenticator {
             }
         };
         let key_age = cached.as_ref().map(|cached| cached.key_age);
-        let jwt = cached.map(|cached| Arc::clone(&cached.session));
+        let jwt = cached.as_ref().map(|cached| Arc::clone(&cached.session));
         let is_unreadable = |name: &str, opened: bool| !opened && cookies.has(name);
         let unreadable = is_unreadable(&names.jwt, jwt.is_some())
             || (!jwt_is_valid && is_unreadable(&names.refresh, refresh.is_some()));
@@ -343,6 +359,7 @@ impl SessionAuthenticator {
                 streamed: None,
                 unreadable,
             },
+            cached,
             key_age,
             is_new,
         }

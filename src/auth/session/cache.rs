@@ -1,6 +1,7 @@
 //! Session cache: the sessions of sealed texts that were opened before, so that a request with a
 //! known cookie or token decrypts and parses nothing. One cache per worker and configuration.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -8,7 +9,9 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 
 use crate::lock::lock;
+use crate::session::device_binding::{DeviceCookie, DeviceProof};
 use crate::session::grant::{ActivityCookie, LastActivity};
+use crate::session::network_hint::HintedClient;
 use crate::session::seal::{KeyAge, OpenedText, Purpose, Seal};
 use crate::session::validity::Session;
 use crate::types::time::Timestamp;
@@ -38,6 +41,10 @@ pub(in crate::auth) struct CachedSession {
     refresh: OnceLock<SealHead>,
     /// The last activity cookie.
     activity: Mutex<Option<CachedActivity>>,
+    /// The last proof of its device.
+    proof: Mutex<Option<CachedProof>>,
+    /// The last client that used it.
+    client: Mutex<Option<CachedClient>>,
     /// From when the next request confirms the generation again, in seconds since the epoch. 0 if
     /// there is nothing to repeat.
     confirm_from: AtomicU64,
@@ -46,6 +53,17 @@ pub(in crate::auth) struct CachedSession {
 struct CachedActivity {
     text: OpenedText,
     activity: LastActivity,
+}
+
+struct CachedProof {
+    text: OpenedText,
+    proof: Arc<DeviceProof>,
+}
+
+struct CachedClient {
+    address: Option<IpAddr>,
+    user_agent: Box<[u8]>,
+    client: Arc<HintedClient>,
 }
 
 impl SessionCache {
@@ -80,6 +98,8 @@ impl SessionCache {
             text: seal.remember(text),
             refresh: OnceLock::new(),
             activity: Mutex::new(None),
+            proof: Mutex::new(None),
+            client: Mutex::new(None),
             confirm_from: AtomicU64::new(0),
         });
         if let Some(tail) = text.as_bytes().last_chunk() {
@@ -123,6 +143,50 @@ impl CachedSession {
             activity: activity.clone(),
         });
         Some(activity)
+    }
+
+    /// The content of the proof cookie `text`. It is decrypted once.
+    pub(in crate::auth) fn proof(
+        &self,
+        seal: &Seal<DeviceCookie>,
+        text: &[u8],
+    ) -> Option<Arc<DeviceProof>> {
+        let mut cached = lock(&self.proof);
+        if let Some(known) = &*cached
+            && seal.has_opened(&known.text, text)
+        {
+            return Some(Arc::clone(&known.proof));
+        }
+        let text = std::str::from_utf8(text).ok()?;
+        let proof = Arc::new(seal.open(text)?);
+        *cached = Some(CachedProof {
+            text: seal.remember(text),
+            proof: Arc::clone(&proof),
+        });
+        Some(proof)
+    }
+
+    /// The client at this address with this `User-Agent`. It is hashed once.
+    pub(in crate::auth) fn client(
+        &self,
+        address: Option<IpAddr>,
+        user_agent: &[u8],
+        hash: impl FnOnce() -> Arc<HintedClient>,
+    ) -> Arc<HintedClient> {
+        let mut cached = lock(&self.client);
+        if let Some(known) = &*cached
+            && known.address == address
+            && *known.user_agent == *user_agent
+        {
+            return Arc::clone(&known.client);
+        }
+        let client = hash();
+        *cached = Some(CachedClient {
+            address,
+            user_agent: user_agent.into(),
+            client: Arc::clone(&client),
+        });
+        client
     }
 
     /// Repeats the confirmation of the generation after [`CONFIRMATION_RETRY_INTERVAL`].

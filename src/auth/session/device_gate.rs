@@ -2,23 +2,27 @@
 //! they wait for the registration of a key.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::auth::app::AppAuth;
+use crate::auth::request_head::RequestHead;
 use crate::auth::session::authentication::Authentication;
+use crate::auth::session::cache::CachedSession;
 use crate::policy::decide::Caller;
 use crate::session::cookie::RequestCookies;
 use crate::session::device_binding::{
-    BindingStatus, BoundSession, DeviceBinding, PresentedProof, check,
+    BindingStatus, BoundSession, DeviceBinding, DeviceProof, PresentedDevice, PresentedProof, check,
 };
 use crate::session::grant::{Grant, RefreshGrant};
 use crate::session::jwt::SessionJwt;
+use crate::session::network_hint::HintedClient;
 use crate::session::validity::NoSessionReason;
 use crate::types::time::Timestamp;
 
 /// The check of the binding of a request's session.
 pub(super) struct DeviceGate<'a> {
     app: &'a AppAuth,
-    proof: PresentedProof,
+    device: PresentedDevice,
     now: Timestamp,
 }
 
@@ -27,24 +31,37 @@ impl<'a> DeviceGate<'a> {
     pub(super) fn new(
         app: &'a AppAuth,
         session: Option<BoundSession<'_>>,
+        cached: Option<&CachedSession>,
+        head: RequestHead<'_>,
         cookies: &RequestCookies<'_>,
         now: Timestamp,
     ) -> Self {
-        let is_needed = app.app.device_binding.is_some()
-            && session.is_some_and(|session| session.device.is_bound());
-        let proof = if is_needed {
-            presented_proof(app, cookies)
-        } else {
-            PresentedProof::Absent
+        let policy = app.app.device_binding.as_ref();
+        let policy = policy.filter(|_| session.is_some_and(|session| session.device.is_bound()));
+        let device = match policy {
+            None => PresentedDevice::NONE,
+            Some(policy) => PresentedDevice {
+                proof: presented_proof(app, cached, cookies),
+                client: policy.network_hint.then(|| client_of(app, cached, head)),
+                is_strict: app.app.strict_paths.contain(head.info),
+            },
         };
-        Self { app, proof, now }
+        Self { app, device, now }
+    }
+
+    /// The proof of the request. Only of a bound session.
+    pub(super) fn proof(&self) -> Option<&DeviceProof> {
+        match &self.device.proof {
+            PresentedProof::Opened(proof) => Some(proof),
+            PresentedProof::Absent | PresentedProof::Unreadable => None,
+        }
     }
 
     /// Whether the request may use this session.
     pub(super) fn status(&self, session: BoundSession<'_>) -> BindingStatus {
         let policy = self.app.app.device_binding.as_ref();
         policy.map_or(BindingStatus::Permitted, |policy| {
-            check(session, &self.proof, policy, self.now)
+            check(session, &self.device, policy, self.now)
         })
     }
 
@@ -64,13 +81,35 @@ impl<'a> DeviceGate<'a> {
     }
 }
 
-/// The proof cookie of a request.
-fn presented_proof(app: &AppAuth, cookies: &RequestCookies<'_>) -> PresentedProof {
+/// The proof cookie of a request. One that is known with its session is not decrypted again.
+fn presented_proof(
+    app: &AppAuth,
+    cached: Option<&CachedSession>,
+    cookies: &RequestCookies<'_>,
+) -> PresentedProof {
     let name = &app.app.cookies.device;
-    match cookies.open(name, |value| app.seals.device_proof.open(value)) {
+    let seal = &app.seals.device_proof;
+    let proof = match cached {
+        Some(cached) => cookies.open_bytes(name, |value| cached.proof(seal, value)),
+        None => cookies.open(name, |value| seal.open(value).map(Arc::new)),
+    };
+    match proof {
         Some(proof) => PresentedProof::Opened(proof),
         None if cookies.has(name) => PresentedProof::Unreadable,
         None => PresentedProof::Absent,
+    }
+}
+
+/// The client of a request. One that is known with its session is not hashed again.
+fn client_of(
+    app: &AppAuth,
+    cached: Option<&CachedSession>,
+    head: RequestHead<'_>,
+) -> Arc<HintedClient> {
+    let hash = || Arc::new(head.hinted_client(app));
+    match cached {
+        Some(cached) => cached.client(head.info.address.client, head.user_agent(), hash),
+        None => hash(),
     }
 }
 

@@ -13,8 +13,10 @@ use crate::auth::app::AppAuth;
 use crate::auth::context::{Context, MAX_CACHED_SESSIONS};
 use crate::auth::error::{CALL_TIMEOUT, Unavailable};
 use crate::auth::random;
+use crate::auth::session::seen_proofs::SeenProofs;
 use crate::auth::session_validity::key_of_session;
 use crate::limits::on_behalf_of;
+use crate::session::device_binding::DeviceProof;
 use crate::session::grant::LastActivity;
 use crate::session::validity::{Limits, LiveSession, Session};
 use crate::types::body::{StreamOwner, StreamSession};
@@ -41,11 +43,25 @@ impl StreamedSessions {
 pub(in crate::auth) struct StreamActivity {
     context: Arc<Context>,
     known: Arc<StreamedSessions>,
+    proofs: Arc<SeenProofs>,
 }
 
 impl StreamActivity {
-    pub(in crate::auth) const fn new(context: Arc<Context>, known: Arc<StreamedSessions>) -> Self {
-        Self { context, known }
+    pub(in crate::auth) const fn new(
+        context: Arc<Context>,
+        known: Arc<StreamedSessions>,
+        proofs: Arc<SeenProofs>,
+    ) -> Self {
+        Self {
+            context,
+            known,
+            proofs,
+        }
+    }
+
+    /// A request of a device-bound session has this proof.
+    pub(in crate::auth) fn proven(&self, proof: &DeviceProof) {
+        self.proofs.record(&proof.sid, proof.proven_at);
     }
 
     /// The last activity that this process has seen.
@@ -126,6 +142,7 @@ impl StreamActivity {
             app: Arc::clone(app),
             session: Arc::clone(live.session()),
             limits: *live.limits(),
+            opened_at: self.context.now(),
             recorded: counts_as_activity.then(|| AtomicU64::new(live.last_activity().secs())),
         })
     }
@@ -141,20 +158,38 @@ struct SessionStream {
     app: Arc<AppAuth>,
     session: Arc<Session>,
     limits: Limits,
+    opened_at: Timestamp,
     /// The last recorded activity, in seconds. `None`: the stream is no activity.
     recorded: Option<AtomicU64>,
 }
 
+impl SessionStream {
+    /// Whether the device of the session has proven its key recently: when the stream was opened, or
+    /// since then to this process.
+    fn is_proven(&self, now: Timestamp) -> bool {
+        let policy = self.app.app.device_binding.as_ref();
+        let Some(policy) = policy.filter(|_| self.session.device.is_bound()) else {
+            return true;
+        };
+        let last = self.activity.proofs.last(&self.session.sid);
+        let last = last.map_or(self.opened_at, |last| last.max(self.opened_at));
+        now.since(last) < policy.stream_proof_timeout
+    }
+}
+
 impl StreamOwner for SessionStream {
-    /// False once the session is revoked or reaches the absolute timeout, or the app is removed.
+    /// False once the session is revoked, reaches the absolute timeout or is not proven any more, or the
+    /// app is removed.
     fn is_valid(&self) -> bool {
-        let age = self.activity.context.now().since(self.session.started_at);
+        let now = self.activity.context.now();
+        let age = now.since(self.session.started_at);
         let revocations = &self.app.revocations;
         !revocations.is_removed()
             && !revocations
                 .snapshot()
                 .contains(key_of_session(&self.session))
             && age < self.limits.absolute
+            && self.is_proven(now)
     }
 
     fn client_sent(&self) {

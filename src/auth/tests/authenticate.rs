@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::Request;
 
 use super::browser::Browser;
 use super::provider::{Scripted, ScriptedProvider, Tokens};
 use super::{Options, Setup};
 use crate::auth::refresh::revoke::SessionKey;
+use crate::auth::request_head::RequestHead;
 use crate::auth::session::authentication::{Authentication, SessionUpdate};
 use crate::auth::session::open::open_jwt;
 use crate::auth::session::writer::UpdateTarget;
+use crate::policy::client_address::TrustedProxies;
 use crate::policy::decide::Caller;
+use crate::policy::request_info::RequestInfo;
 use crate::policy::route::ResumeMode;
-use crate::session::client_continuity::PresentedClient;
 use crate::session::cookie::RequestCookies;
 use crate::types::oauth::Generation;
 
@@ -41,13 +43,16 @@ impl Browser {
         let header = self.header();
         let cookies = RequestCookies::read(&header);
         let app_ref = setup.app_ref();
-        let client = PresentedClient {
-            address: None,
-            headers: &HeaderMap::new(),
+        let request = Request::get("/").header("host", "store.example.com");
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let info = RequestInfo::read(&parts, None, &TrustedProxies::default()).unwrap();
+        let head = RequestHead {
+            info: &info,
+            headers: &parts.headers,
         };
         setup
             .sessions
-            .authenticate(app_ref, &cookies, client, mode, &setup.cache)
+            .authenticate(app_ref, head, &cookies, mode, &setup.cache)
             .await
     }
 

@@ -43,6 +43,7 @@ use crate::policy::hosts::AppHosts;
 use crate::policy::login_providers::{LoginProvider, LoginProviders};
 use crate::policy::route::AppRef;
 use crate::policy::rules::{AuthMethods, Rules};
+use crate::policy::strict_paths::StrictPaths;
 use crate::runtime::BackgroundRuntime;
 use crate::session::client_continuity::UnboundSessions;
 use crate::session::cookie::CookieNames;
@@ -166,7 +167,11 @@ impl Setup {
         );
         let refresher = Arc::new(TokenRefresher::new(shared(), exchange, Arc::default()));
         let opener = Arc::new(SessionOpener::new(shared(), Arc::clone(&generations)));
-        let streams = Arc::new(StreamActivity::new(shared(), Arc::default()));
+        let streams = Arc::new(StreamActivity::new(
+            shared(),
+            Arc::default(),
+            Arc::default(),
+        ));
         let continuity = ClientContinuity::new(shared(), Arc::default());
         let writer = Arc::new(SessionWriter::new(
             shared(),
@@ -251,6 +256,7 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
         token_exchange: None,
         device_binding: None,
         unbound_sessions: UnboundSessions::as_all(LIMITS),
+        strict_paths: StrictPaths::default(),
         optional_endpoints: OptionalEndpoints::default(),
         logout_return_to: Vec::new(),
         app_logout: AppLogoutPolicy::default(),

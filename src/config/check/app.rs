@@ -159,6 +159,7 @@ pub(super) fn check(
     let device_binding = device_binding::check(
         raw.device_binding.take().unwrap_or_default(),
         origin.as_ref(),
+        case_insensitive,
         &at.key("device_binding"),
     );
     let unbound_sessions = unbound_sessions::check(
@@ -263,7 +264,8 @@ pub(super) fn check(
         response_edits: header_edits.responses,
         cookies,
         limits,
-        device_binding,
+        device_binding: device_binding.policy,
+        strict_paths: device_binding.strict_paths,
         unbound_sessions,
         optional_endpoints,
         logout_return_to,

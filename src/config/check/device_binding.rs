@@ -7,6 +7,9 @@ use super::super::keywords::DeviceBindingMode;
 use super::super::raw::RawDeviceBinding;
 use super::super::report::Location;
 use super::super::values::HumanDuration;
+use super::{elements, quoted, rules};
+use crate::policy::path_pattern::PathPattern;
+use crate::policy::strict_paths::{StrictPath, StrictPaths};
 use crate::session::device_binding::BindingPolicy;
 use crate::types::net::Origin;
 
@@ -14,10 +17,31 @@ const VALIDITY: Duration = Duration::from_secs(45);
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 const CHALLENGE_WINDOW: Duration = Duration::from_secs(180);
 const PENDING_WINDOW: Duration = Duration::from_secs(120);
+const STRICT_VALIDITY: Duration = Duration::from_secs(3);
+const STREAM_PROOF_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-/// `None`: sessions are not bound.
+/// How sessions are bound.
+pub(super) struct DeviceBindingConfig {
+    /// `None`: they are not.
+    pub(super) policy: Option<BindingPolicy>,
+    pub(super) strict_paths: StrictPaths,
+}
+
 pub(super) fn check(
     raw: RawDeviceBinding,
+    origin: Option<&Origin>,
+    case_insensitive: bool,
+    at: &Location<'_>,
+) -> DeviceBindingConfig {
+    let strict = strict_paths(&raw, &at.key("strict"));
+    DeviceBindingConfig {
+        policy: policy(&raw, origin, at),
+        strict_paths: StrictPaths::new(strict, case_insensitive),
+    }
+}
+
+fn policy(
+    raw: &RawDeviceBinding,
     origin: Option<&Origin>,
     at: &Location<'_>,
 ) -> Option<BindingPolicy> {
@@ -39,6 +63,18 @@ pub(super) fn check(
         PENDING_WINDOW,
         5..=600,
         &at.key("pending_window"),
+    );
+    let strict_validity = span(
+        raw.strict_validity,
+        STRICT_VALIDITY,
+        2..=60,
+        &at.key("strict_validity"),
+    );
+    let stream_proof_timeout = span(
+        raw.stream_proof_timeout,
+        STREAM_PROOF_TIMEOUT,
+        60..=24 * 60 * 60,
+        &at.key("stream_proof_timeout"),
     );
     let is_required = match raw.mode.unwrap_or(DeviceBindingMode::Off) {
         DeviceBindingMode::Off => return None,
@@ -63,7 +99,44 @@ pub(super) fn check(
         refresh_interval,
         challenge_window,
         pending_window,
+        network_hint: raw.network_hint.unwrap_or(true),
+        strict_validity,
+        stream_proof_timeout,
     })
+}
+
+fn strict_paths(raw: &RawDeviceBinding, at: &Location<'_>) -> Vec<StrictPath> {
+    let is_off = raw.mode.unwrap_or(DeviceBindingMode::Off) == DeviceBindingMode::Off;
+    if is_off && raw.strict.as_ref().is_some_and(|list| !list.is_empty()) {
+        at.warning(
+            "no path is strict, because no session is bound",
+            "set `mode` to `\"offer\"` or `\"require\"`",
+        );
+    }
+    let listed = elements(raw.strict.clone(), at);
+    listed
+        .filter_map(|(at, text)| strict_path(&text, &at))
+        .collect()
+}
+
+/// A pattern, or a method and a pattern.
+fn strict_path(text: &str, at: &Location<'_>) -> Option<StrictPath> {
+    let (method, pattern) = match text.split_once(' ') {
+        Some((method, pattern)) if !text.starts_with('/') => {
+            (Some(rules::method(method, at)?), pattern.trim_start())
+        }
+        Some(_) | None => (None, text),
+    };
+    match PathPattern::parse(pattern) {
+        Ok(pattern) => Some(StrictPath { method, pattern }),
+        Err(error) => {
+            at.error(
+                format!("{} is not a path pattern: {error}", quoted(pattern)),
+                error.hint(),
+            );
+            None
+        }
+    }
 }
 
 /// A duration within these limits, in seconds.

@@ -17,6 +17,7 @@ use crate::policy::hosts::AppHosts;
 use crate::policy::login_parameters::AllowedParameters;
 use crate::policy::login_providers::{LoginProvider, LoginProviders, LoginSite};
 use crate::policy::rules::{AuthMethods, Rules};
+use crate::policy::strict_paths::StrictPaths;
 use crate::session::client_continuity::UnboundSessions;
 use crate::session::cookie::CookieNames;
 use crate::session::validity::Limits;
@@ -69,6 +70,7 @@ pub(super) fn check(
         limits,
         device_binding: None,
         unbound_sessions: UnboundSessions::as_all(limits),
+        strict_paths: StrictPaths::default(),
         optional_endpoints: OptionalEndpoints::default(),
         logout_return_to: Vec::new(),
         app_logout: AppLogoutPolicy::default(),

@@ -268,20 +268,26 @@ fn methods(raw: Option<List<String>>, at: &Location<'_>) -> Vec<Method> {
     }
     let mut methods = Vec::new();
     for (at, name) in elements(raw, at) {
-        if name.bytes().any(|byte| byte.is_ascii_lowercase()) {
-            let hint = format!("use upper case: `{}`", name.to_ascii_uppercase());
-            at.error(format!("{} is not a method", quoted(&name)), hint);
-            continue;
-        }
-        match Method::from_bytes(name.as_bytes()) {
-            Ok(method) if method != Method::CONNECT => methods.push(method),
-            Ok(_) | Err(_) => at.error(
-                format!("{} is not a method", quoted(&name)),
-                did_you_mean(&name, METHODS),
-            ),
-        }
+        methods.extend(method(&name, &at));
     }
     methods
+}
+
+/// A method of requests that reach the rules.
+pub(super) fn method(name: &str, at: &Location<'_>) -> Option<Method> {
+    if name.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        let hint = format!("use upper case: `{}`", name.to_ascii_uppercase());
+        at.error(format!("{} is not a method", quoted(name)), hint);
+        return None;
+    }
+    match Method::from_bytes(name.as_bytes()) {
+        Ok(method) if method != Method::CONNECT => Some(method),
+        Ok(_) | Err(_) => {
+            let hint = did_you_mean(name, METHODS);
+            at.error(format!("{} is not a method", quoted(name)), hint);
+            None
+        }
+    }
 }
 
 /// The methods that a rule accepts. `of_app` are those that the app accepts.

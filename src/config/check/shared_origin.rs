@@ -125,6 +125,16 @@ impl Placed<'_, '_> {
                 text: text.as_deref()?,
             })
         }));
+        let strict = app.device_binding.iter().flat_map(|table| &table.strict);
+        let strict = strict.flatten().enumerate();
+        listed.extend(strict.filter_map(|(index, text)| {
+            let text = text.as_deref()?;
+            let path = text.find('/').and_then(|start| text.get(start..));
+            Some(Listed {
+                at: at.key("device_binding").key("strict").index(index),
+                text: path.unwrap_or(text),
+            })
+        }));
         listed.extend(app.app_logout_path.iter().map(|text| Listed {
             at: at.key("app_logout_path"),
             text: text.split('?').next().unwrap_or_default(),

@@ -35,11 +35,13 @@ pub(super) fn decide_unproven<'a>(
         Some(Decision::Refuse(refusal))
     };
     match unproven {
-        Unproven::Stale | Unproven::Invalid => Some(Decision::RequireDeviceProof {
-            app_ref,
-            unproven,
-            by_redirect: !headers.contains_key(header::UPGRADE),
-        }),
+        Unproven::Stale | Unproven::OtherNetwork | Unproven::OtherAgent | Unproven::Invalid => {
+            Some(Decision::RequireDeviceProof {
+                app_ref,
+                unproven,
+                by_redirect: !headers.contains_key(header::UPGRADE),
+            })
+        }
         // A browser renews no proof for a link of another site.
         Unproven::Missing
             if info.client_kind == ClientKind::Navigation && comes_from_other_origin(headers) =>

@@ -94,7 +94,7 @@ impl Responder {
                     .with_challenge(challenge)
                     .with_cookies(vec![set_cookie])
             }
-            ProofOutcome::ChallengeRequired(challenge) => self
+            ProofOutcome::ChallengeRequired { challenge, .. } => self
                 .device_error(app, StatusCode::FORBIDDEN, code, request_id)
                 .with_challenge(challenge),
             ProofOutcome::SessionEnded(identifier) => {

@@ -35,8 +35,14 @@ impl Responder {
         request_id: RequestId,
     ) -> TaggedResponse {
         let retry_after = whole_seconds(limited.exceeded.retry_after);
+        let status = if limited.is_device_proof {
+            // After 429 Chromium forgets its device-bound session.
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::TOO_MANY_REQUESTS
+        };
         let error = ErrorResponse::new(
-            StatusCode::TOO_MANY_REQUESTS,
+            status,
             code(limited),
             messages::limited_client_text(),
             app,
@@ -112,6 +118,7 @@ mod tests {
                 quota,
                 retry_after: Duration::from_millis(1200),
             },
+            is_device_proof: false,
         };
         for (limited, policy, state) in [
             (

@@ -67,6 +67,7 @@ fn beginnings_cover_every_cookie_name() {
             activity,
             browser,
             device,
+            device_network,
             login,
             hint,
             login_loop,
@@ -80,8 +81,19 @@ fn beginnings_cover_every_cookie_name() {
             secure: _,
         } = &names;
         for name in [
-            jwt, refresh, activity, browser, device, login, hint, login_loop, user, provider,
-            upstream, signed_in,
+            jwt,
+            refresh,
+            activity,
+            browser,
+            device,
+            device_network,
+            login,
+            hint,
+            login_loop,
+            user,
+            provider,
+            upstream,
+            signed_in,
         ] {
             assert!(
                 names

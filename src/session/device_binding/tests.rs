@@ -1,6 +1,9 @@
 //! Device binding tests: each state of a session and its proof, challenges and keys.
 
 use super::*;
+use crate::session::network_hint::ClientTraits;
+use crate::session::seal::{Key, KeyRing};
+use crate::types::secret::Secret;
 
 const POLICY: BindingPolicy = BindingPolicy {
     is_required: false,
@@ -8,6 +11,9 @@ const POLICY: BindingPolicy = BindingPolicy {
     refresh_interval: Duration::from_secs(30),
     challenge_window: Duration::from_secs(180),
     pending_window: Duration::from_secs(120),
+    network_hint: true,
+    strict_validity: Duration::from_secs(3),
+    stream_proof_timeout: Duration::from_secs(1_800),
 };
 
 const REQUIRED: BindingPolicy = BindingPolicy {
@@ -27,26 +33,51 @@ fn key(byte: u8) -> DeviceKey {
 }
 
 fn proof(sid: &str, key: &DeviceKey, secs: u64) -> PresentedProof {
-    PresentedProof::Opened(DeviceProof {
+    PresentedProof::Opened(Arc::new(DeviceProof {
         sid: SessionId::new(sid),
         key: key.fingerprint(),
         proven_at: at(secs),
-    })
+        networks: None,
+    }))
 }
 
-/// The status of the session `own`, which began at second 0.
+/// The status of the session `own` for a request with this proof.
 fn status(
     device: &DeviceBinding,
     proof: &PresentedProof,
     policy: &BindingPolicy,
     secs: u64,
 ) -> BindingStatus {
+    let presented = PresentedDevice {
+        proof: proof.clone(),
+        ..PresentedDevice::NONE
+    };
+    status_of(device, &presented, policy, secs)
+}
+
+/// The status of the session `own`, which began at second 0, for a request of this device.
+fn status_of(
+    device: &DeviceBinding,
+    presented: &PresentedDevice,
+    policy: &BindingPolicy,
+    secs: u64,
+) -> BindingStatus {
     let session = BoundSession {
         sid: &SessionId::new("own"),
         started_at: at(0),
-        device,
+        device: device.state(),
     };
-    check(session, proof, policy, at(secs))
+    check(session, presented, policy, at(secs))
+}
+
+/// A client at this address with this `User-Agent`.
+fn client(address: [u8; 4], agent: &str) -> HintedClient {
+    let ring = KeyRing::new(Key::new(&Secret::new([1; 32])).unwrap(), vec![]);
+    let traits = ClientTraits {
+        address: Some(address.into()),
+        agent: &[agent.as_bytes()],
+    };
+    HintedClient::new(&ring, traits)
 }
 
 #[test]
@@ -117,6 +148,121 @@ fn bound_session_with_stale_proof_is_unproven() {
 }
 
 #[test]
+fn proof_on_strict_path_ends_earlier() {
+    let device = DeviceBinding::Bound(Box::new(key(1)));
+    for (secs, is_strict, expected) in [
+        (502, true, BindingStatus::Permitted),
+        (503, true, BindingStatus::Unproven(Unproven::Stale)),
+        (503, false, BindingStatus::Permitted),
+    ] {
+        let presented = PresentedDevice {
+            proof: proof("own", &key(1), 500),
+            client: None,
+            is_strict,
+        };
+        let status = status_of(&device, &presented, &POLICY, secs);
+        assert_eq!(status, expected, "{secs} {is_strict}");
+    }
+    // Sessions without a key have nothing to prove.
+    for device in [DeviceBinding::Unbound, DeviceBinding::Pending] {
+        let presented = PresentedDevice {
+            is_strict: true,
+            ..PresentedDevice::NONE
+        };
+        let status = status_of(&device, &presented, &POLICY, 10);
+        assert_eq!(status, BindingStatus::Permitted);
+    }
+}
+
+#[test]
+fn proof_counts_in_its_networks_only() {
+    let device = DeviceBinding::Bound(Box::new(key(1)));
+    let [home, office] = [[192, 0, 2, 1], [198, 51, 100, 1]];
+    let known = [client(home, "Chrome"), client(office, "Chrome")];
+    let networks = known.iter().map(HintedClient::hint).collect();
+    let proven = |networks| DeviceProof {
+        sid: SessionId::new("own"),
+        key: key(1).fingerprint(),
+        proven_at: at(500),
+        networks,
+    };
+    let status = |networks, client: HintedClient| {
+        let presented = PresentedDevice {
+            proof: PresentedProof::Opened(Arc::new(proven(networks))),
+            client: Some(Arc::new(client)),
+            is_strict: false,
+        };
+        status_of(&device, &presented, &POLICY, 510)
+    };
+    let networks = Some(networks);
+    for (address, agent, expected) in [
+        (home, "Chrome", BindingStatus::Permitted),
+        (office, "Chrome", BindingStatus::Permitted),
+        ([192, 0, 2, 99], "Chrome", BindingStatus::Permitted),
+        (home, "curl", BindingStatus::Unproven(Unproven::OtherAgent)),
+        (
+            [203, 0, 113, 1],
+            "Chrome",
+            BindingStatus::Unproven(Unproven::OtherNetwork),
+        ),
+        (
+            [203, 0, 113, 1],
+            "curl",
+            BindingStatus::Unproven(Unproven::OtherNetwork),
+        ),
+    ] {
+        let status = status(networks.clone(), client(address, agent));
+        assert_eq!(status, expected, "{address:?} {agent}");
+    }
+    let anywhere = client([203, 0, 113, 1], "curl");
+    assert_eq!(status(None, anywhere), BindingStatus::Permitted);
+}
+
+#[test]
+fn refused_network_is_remembered_for_the_renewal_of_its_session() {
+    let hint = client([192, 0, 2, 1], "Chrome").hint();
+    let refused = |secs| {
+        let refused = RefusedNetwork {
+            sid: SessionId::new("own"),
+            hint,
+            refused_at: at(0),
+        };
+        refused.before(&SessionId::new("own"), at(secs))
+    };
+    assert_eq!((refused(29), refused(30)), (Some(hint), None));
+    let foreign = RefusedNetwork {
+        sid: SessionId::new("other"),
+        hint,
+        refused_at: at(0),
+    };
+    assert_eq!(foreign.before(&SessionId::new("own"), at(0)), None);
+}
+
+#[test]
+fn payloads_of_earlier_versions_are_read() {
+    let proof = DeviceProof {
+        sid: SessionId::new("own"),
+        key: key(1).fingerprint(),
+        proven_at: at(0),
+        networks: None,
+    };
+    let mut bytes = postcard::to_allocvec(&proof).unwrap();
+    assert_eq!(bytes.pop(), Some(0));
+    assert_eq!(postcard::from_bytes::<DeviceProof>(&bytes).unwrap(), proof);
+    let challenge = DeviceChallenge {
+        sid: SessionId::new("own"),
+        begins_at: at(0),
+        networks: ProvenNetworks::default(),
+    };
+    let mut bytes = postcard::to_allocvec(&challenge).unwrap();
+    assert_eq!((bytes.pop(), bytes.pop()), (Some(0), Some(0)));
+    assert_eq!(
+        postcard::from_bytes::<DeviceChallenge>(&bytes).unwrap(),
+        challenge
+    );
+}
+
+#[test]
 fn bound_session_without_proof_is_unproven_even_at_once() {
     let device = DeviceBinding::Bound(Box::new(key(1)));
     for secs in [0, 119, 120, 50_000] {
@@ -166,27 +312,26 @@ fn refresh_ends_pending_after_its_window_only() {
 }
 
 #[test]
-fn challenge_is_the_same_within_its_window_and_valid_in_the_next() {
+fn challenge_is_kept_for_its_window_and_valid_for_two() {
     let (own, other) = (SessionId::new("own"), SessionId::new("other"));
     let window = POLICY.challenge_window;
-    let begin = Timestamp::from_secs(180 * 100);
-    let challenge = DeviceChallenge::in_window(&own, window, begin);
-    for (secs, is_same, is_valid) in [
+    let challenge = DeviceChallenge {
+        sid: own.clone(),
+        begins_at: at(0),
+        networks: ProvenNetworks::default(),
+    };
+    for (secs, is_current, is_valid) in [
         (0, true, true),
         (179, true, true),
         (180, false, true),
         (359, false, true),
         (360, false, false),
     ] {
-        let now = begin.plus(Duration::from_secs(secs));
-        let current = DeviceChallenge::in_window(&own, window, now);
-        assert_eq!(current == challenge, is_same, "{secs}");
-        assert_eq!(current.nonce() == challenge.nonce(), is_same, "{secs}");
+        let now = at(secs);
+        assert_eq!(challenge.is_current(window, now), is_current, "{secs}");
         assert_eq!(challenge.is_valid(&own, window, now), is_valid, "{secs}");
         assert!(!challenge.is_valid(&other, window, now));
     }
-    let foreign = DeviceChallenge::in_window(&other, window, begin);
-    assert_ne!(foreign.nonce(), challenge.nonce());
     assert_ne!(session_identifier(&own), session_identifier(&other));
 }
 
