@@ -1,5 +1,5 @@
 //! Device-bound sessions with a scripted browser: registration, renewal of proofs, requests without a
-//! valid proof, stolen cookies, and replicas.
+//! valid proof, changes of network, strict paths, streams, stolen cookies, and replicas.
 
 use crate::support::assertions::CART;
 use crate::support::bound_browser::BoundBrowser;
@@ -7,15 +7,26 @@ use crate::support::browser::{Browser, Page};
 use crate::support::doorward::{Doorward, Setup};
 
 mod gate;
+mod network;
 mod registration;
 mod renewal;
 mod replicas;
+mod streams;
+mod strict;
+mod survival;
 mod theft;
 
 /// A store that offers to bind sessions.
 fn offering() -> Doorward {
     Setup::over_tls()
         .store("device_binding = { mode = \"offer\" }")
+        .start()
+}
+
+/// The same with more keys of the table.
+fn offering_with(keys: &str) -> Doorward {
+    Setup::over_tls()
+        .store(&format!("device_binding = {{ mode = \"offer\", {keys} }}"))
         .start()
 }
 

@@ -4,7 +4,7 @@ use super::{assert_shown, bound, is_bound, offering, refreshes, thief};
 use crate::support::assertions::{CART, assert_login_starts, fetched};
 use crate::support::bound_browser::{BoundBrowser, DeviceKey};
 use crate::support::browser::{Browser, Kind, Page, RequestSpec};
-use crate::support::doorward::Doorward;
+use crate::support::doorward::{Doorward, Setup};
 
 const ENDPOINT: &str = "/.doorward/device-binding/refresh";
 
@@ -151,6 +151,27 @@ async fn unreadable_session_keeps_the_browsers_session() {
     }
     let page = renew(&doorward, &mut browser.browser, &id, None).await;
     assert_eq!(page.status(), 503, "{page}");
+}
+
+#[tokio::test]
+async fn renewal_beyond_a_clients_limit_gets_503_and_keeps_the_session() {
+    let doorward = Setup::over_tls()
+        .store(
+            "device_binding = { mode = \"offer\" }\n\
+             client_limits.address = { requests_per_second = 0.01, burst = 20 }",
+        )
+        .start();
+    let mut browser = bound(&doorward).await;
+    let mut rejected = false;
+    for _ in 0..20 {
+        let page = fetched(&mut browser.browser, &doorward.store_url(CART)).await;
+        rejected |= page.status() == 429;
+    }
+    assert!(rejected);
+    let id = browser.session.clone().expect("a session").id;
+    let page = renew(&doorward, &mut browser.browser, &id, None).await;
+    assert_eq!(page.status(), 503, "{page}");
+    assert!(page.header("retry-after").is_some(), "{page}");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
-//! The last steps of the mobile workflow: what an attacker gets with a token copied from a phone.
-//! Device binding changes the first test of each step; the others hold in any case.
+//! Steps 7 and 8: what an attacker gets with tokens copied from a phone. With DPoP the theft fails: see the
+//! same steps in `dpop`. Otherwise a refresh token works until its reuse is detected or the session ends,
+//! and an access token until its JWT expires. The tests without a step hold for both.
 
 use serde_json::json;
 
@@ -13,7 +14,7 @@ use crate::support::provider::{Endpoint, TokenStatus};
 const INLINE: &str = "inline_refresh = true";
 
 #[tokio::test]
-async fn step_7_stolen_token_after_owner_refresh_ends_session_of_both() {
+async fn step_7_unbound_token_after_owner_refresh_ends_both_sessions() {
     for inline in [true, false] {
         let doorward = started(store(INLINE));
         let mut owner = Phone::logged_in(&doorward).await;
@@ -47,7 +48,7 @@ async fn step_7_stolen_token_after_owner_refresh_ends_session_of_both() {
 }
 
 #[tokio::test]
-async fn step_7_thief_first_is_detected_when_owner_refreshes() {
+async fn step_7_thief_of_unbound_token_is_found_when_owner_refreshes() {
     let doorward = started(store(""));
     let mut owner = Phone::logged_in(&doorward).await;
     let mut thief = owner.copy();
@@ -76,7 +77,7 @@ async fn step_7_lost_response_is_not_reuse() {
 }
 
 #[tokio::test]
-async fn step_8_stolen_jwt_works_until_expiry_logout_or_revocation() {
+async fn step_8_unbound_jwt_works_until_expiry_logout_or_revocation() {
     let doorward = started(store(INLINE));
     let mut owner = Phone::logged_in(&doorward).await;
     let mut thief = owner.copy();

@@ -3,6 +3,8 @@
 //! one that ends soon beside it, signs a challenge once, and keeps its session after 403 and 5xx only.
 //! It shares no code with Doorward's verification.
 
+use std::net::Ipv4Addr;
+
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
@@ -39,6 +41,8 @@ pub struct BoundBrowser {
     pub browser: Browser,
     pub key: DeviceKey,
     pub session: Option<BoundSession>,
+    /// Renewals come from this address, as with several addresses at once.
+    pub renews_from: Option<Ipv4Addr>,
     /// Requests to the endpoint of renewals.
     pub renewals: usize,
     /// Signatures, of which Chromium makes at most six in nine minutes.
@@ -101,6 +105,7 @@ impl BoundBrowser {
             browser,
             key: DeviceKey::new(),
             session: None,
+            renews_from: None,
             renewals: 0,
             signatures: 0,
             statuses: Vec::new(),
@@ -264,7 +269,7 @@ impl BoundBrowser {
         for _ in 0..MAX_ROUNDS {
             let request = self.renewal();
             self.renewals += 1;
-            let page = self.browser.send(request).await;
+            let page = self.send_renewal(request).await;
             self.take_challenge(&page);
             match page.status() {
                 403 => {}
@@ -282,6 +287,21 @@ impl BoundBrowser {
         }
         self.session = None;
         Renewal::Ended
+    }
+
+    async fn send_renewal(&mut self, request: RequestSpec) -> Page {
+        let Some(address) = self.renews_from else {
+            return self.browser.send(request).await;
+        };
+        let mut elsewhere = self.browser.clone().from_address(address);
+        let page = elsewhere.send(request).await;
+        self.browser.jar = elsewhere.jar;
+        page
+    }
+
+    /// Sends all further requests from this address.
+    pub fn move_to(&mut self, address: Ipv4Addr) {
+        self.browser = self.browser.clone().from_address(address);
     }
 
     /// The request that renews the cookie.

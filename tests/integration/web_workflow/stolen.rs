@@ -1,8 +1,12 @@
-//! Steps 9 and 10: what an attacker gets with a copied cookie of a session that is not bound to a device.
-//! For bound sessions the first theft of each step fails: see `device_binding::theft`. The others hold
-//! in any case.
+//! Steps 9 and 10: what an attacker gets with copied cookies. With a device-bound session the theft fails.
+//! Otherwise a refresh cookie works until the session ends, at the latest when its reuse is detected, and
+//! a JWT cookie until the JWT expires. The last tests hold for both.
+
+use std::net::Ipv4Addr;
 
 use super::{CART, is_sent_to_log_in, load, refreshes, shown};
+use crate::support::assertions::fetched;
+use crate::support::bound_browser::BoundBrowser;
 use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::cookies::Cookie;
 use crate::support::doorward::{Doorward, Setup};
@@ -21,8 +25,62 @@ fn thief(doorward: &Doorward, victim: &Browser, kinds: &[&str]) -> Browser {
     thief
 }
 
+/// A browser with a bound session of alice.
+async fn bound(doorward: &Doorward) -> BoundBrowser {
+    let mut owner = BoundBrowser::new(doorward.logged_in("alice", CART).await);
+    owner.fetch("GET", &doorward.store_url("/style.css")).await;
+    assert!(owner.session.is_some(), "not bound");
+    owner
+}
+
+fn binding() -> Doorward {
+    Setup::over_tls()
+        .store("device_binding = { mode = \"offer\" }")
+        .start()
+}
+
 #[tokio::test]
-async fn step_9_stolen_refresh_cookie_works_until_session_ends() {
+async fn steps_9_and_10_theft_from_bound_session_fails() {
+    let doorward = binding();
+    let mut owner = bound(&doorward).await;
+    let url = doorward.store_url(CART);
+    let before = refreshes(&doorward);
+    for kinds in [&["refresh"][..], &["jwt"], &["jwt", "refresh", "activity"]] {
+        for secs in [0, 60, 300] {
+            doorward.advance_secs(secs);
+            let mut thief = thief(&doorward, &owner.browser, kinds);
+            assert_eq!(fetched(&mut thief, &url).await.status(), 401, "{kinds:?}");
+            is_sent_to_log_in(&doorward, &mut thief).await;
+        }
+    }
+    assert_eq!(refreshes(&doorward), before, "the thief refreshed nothing");
+    let page = owner.fetch("GET", &url).await;
+    assert_eq!(shown(&page).as_deref(), Some("alice-id"), "{page}");
+}
+
+#[tokio::test]
+async fn steps_9_and_10_whole_jar_of_bound_session_works_45_seconds() {
+    let doorward = binding();
+    let mut owner = bound(&doorward).await;
+    let url = doorward.store_url(CART);
+    owner.fetch("GET", &url).await;
+    let copy = owner.browser.clone();
+    for (secs, status) in [(0, 200), (44, 200), (1, 307), (600, 307)] {
+        doorward.advance_secs(secs);
+        let page = fetched(&mut copy.clone(), &url).await;
+        assert_eq!(page.status(), status, "{secs} s: {page}");
+        let mut elsewhere = copy.clone().from_address(Ipv4Addr::new(127, 0, 7, 1));
+        let page = fetched(&mut elsewhere, &url).await;
+        assert_ne!(page.status(), 200, "{secs} s: {page}");
+        if secs == 0 {
+            // The owner's next proof does not prolong the copy.
+            owner.fetch("GET", &url).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn step_9_unbound_refresh_cookie_works_until_session_ends() {
     let doorward = Setup::over_tls().start();
     let victim = doorward.logged_in("alice", CART).await;
     let mut thief = thief(&doorward, &victim, &["refresh"]);
@@ -66,7 +124,7 @@ async fn step_9_stolen_refresh_cookie_fails_after_logout_or_revocation() {
 }
 
 #[tokio::test]
-async fn step_10_stolen_jwt_cookie_works_until_expiry_without_refresh() {
+async fn step_10_unbound_jwt_cookie_works_until_expiry() {
     let doorward = Setup::over_tls().start();
     let victim = doorward.logged_in("alice", CART).await;
     let mut thief = thief(&doorward, &victim, &["jwt"]);
