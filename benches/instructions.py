@@ -18,6 +18,7 @@ import time
 
 import load
 import peers
+from device import BoundSession
 from load import Ask
 from login import PUBLIC_HOST, Provider, Session
 from process import Processes, free_port, raise_file_limit
@@ -38,17 +39,23 @@ class Row:
 
     protocol: str
     path: str = "/account"
-    # "session", or a bearer token that was "seen" before or is "new" in each request
+    # "session", one that is "bound" to a device, or a bearer token that was "seen" before or is
+    # "new" in each request
     credential: str = ""
 
     @property
     def tls(self):
         return self.protocol != "h1"
 
+    @property
+    def instance(self):
+        return self.tls, peers.BOUND if self.credential == "bound" else "Doorward"
+
 
 ROWS = {
     "public-h1": Row("h1", "/public"),
     "session-h1": Row("h1", credential="session"),
+    "bound-h1": Row("h1", credential="bound"),
     "bearer-seen-h1": Row("h1", credential="seen"),
     "bearer-new-h1": Row("h1", credential="new"),
     "public-tls": Row("tls", "/public"),
@@ -107,18 +114,19 @@ class Counter:
         load.first_answer_ms(running, self.plain, Ask("h1"))
         self.session = Session()
         self.session.log_in(self.plain.port)
+        self.bound_session = BoundSession(directory)
 
-    def doorward(self, binary, tls):
+    def doorward(self, binary, tls, name="Doorward"):
         ports = (free_port(), self.backend_port)
-        return peers.doorward(binary, self.directory, *ports, self.provider, tls)
+        return peers.doorward(binary, self.directory, *ports, self.provider, tls, name)
 
     def count(self, binary):
         """The instructions for a request, by row."""
         counts = {}
-        for tls in (False, True):
-            rows = {name: row for name, row in self.options.rows.items() if row.tls == tls}
+        for instance in ((False, "Doorward"), (True, "Doorward"), (False, peers.BOUND)):
+            rows = {n: row for n, row in self.options.rows.items() if row.instance == instance}
             if rows:
-                counted = Counted(self.doorward(binary, tls), self.processes)
+                counted = Counted(self.doorward(binary, *instance), self.processes)
                 counts |= {name: self.count_row(counted, name, row) for name, row in rows.items()}
                 counted.stop()
         return counts
@@ -129,6 +137,11 @@ class Counter:
             # Takes over the renewed activity cookie, as a browser would.
             self.session.use(self.plain.port)
             fields = [("Cookie", crumb) for crumb in self.session.crumbs()]
+        if row.credential == "bound":
+            if not self.bound_session.cookies:
+                self.bound_session.bind(counted.proxy.port)
+            self.bound_session.use(counted.proxy.port)
+            fields = [("Cookie", crumb) for crumb in self.bound_session.crumbs()]
         if row.credential == "seen":
             fields = [("Authorization", f"Bearer {self.provider.seen_token()}")]
         if row.protocol == "h2":

@@ -45,6 +45,8 @@ class Provider:
 class Session:
     """Alice's session with the app."""
 
+    host = PUBLIC_HOST
+
     def __init__(self):
         self.cookies = {}
 
@@ -66,18 +68,24 @@ class Session:
             "Sec-Fetch-Mode": "navigate",
             "Sec-Fetch-Dest": "document",
         }
+        status, answered, text = ask(port, PUBLIC_HOST, path, {**headers, **self.sent(path)})
+        self.keep(answered)
+        return status, answered.get("Location"), text
+
+    def sent(self, path):
+        """The `Cookie` header of a request."""
         to_callback = "/callback" in path
         sent = [
             f"{name}={value}"
             for name, (value, rest) in self.cookies.items()
             if to_callback or rest == "/"
         ]
-        if sent:
-            headers["Cookie"] = "; ".join(sent)
-        status, answered, text = ask(port, PUBLIC_HOST, path, headers)
-        for line in answered.get_all("Set-Cookie") or []:
+        return {"Cookie": "; ".join(sent)} if sent else {}
+
+    def keep(self, headers):
+        """Stores the cookies of a response."""
+        for line in headers.get_all("Set-Cookie") or []:
             self._keep(line)
-        return status, answered.get("Location"), text
 
     def _keep(self, line):
         pair, *attributes = line.split(";")
@@ -103,10 +111,10 @@ class Session:
             raise SystemExit("the backend received the session cookies")
 
 
-def ask(port, host, path, headers=None):
+def ask(port, host, path, headers=None, method="GET"):
     """Status, headers and body of one request."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request("GET", path, headers={"Host": host, **(headers or {})})
+    connection.request(method, path, headers={"Host": host, **(headers or {})})
     answer = connection.getresponse()
     text = answer.read().decode(errors="replace")
     connection.close()

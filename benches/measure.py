@@ -14,6 +14,7 @@ import tempfile
 import load
 import peers
 import report
+from device import BoundSession
 from load import Ask
 from login import TOKENS, Provider, Session
 from process import Processes, free_port, raise_file_limit
@@ -102,6 +103,7 @@ class Bench:
         tokens = TOKENS if any(row.bearer == "new" for row in options.rows) else 1
         self.provider = Provider(processes, options.load_core, directory, tokens)
         self.session, self.edge_session = Session(), Session()
+        self.bound_session = BoundSession(directory)
         self.running = {}
 
     def proxy(self, kind, tls):
@@ -157,6 +159,11 @@ class Bench:
             # Takes over the renewed activity cookie, as a browser would.
             if row.kind in EDGES:
                 session = self.edge_session
+                session.use(proxy.port)
+            elif row.kind == peers.BOUND:
+                session = self.bound_session
+                if not session.cookies:
+                    session.bind(proxy.port)
                 session.use(proxy.port)
             else:
                 session = self.session

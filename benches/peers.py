@@ -119,6 +119,9 @@ HAPROXY_CHECK = """http-request set-var(txn.bearer) http_auth_bearer
     http-request deny deny_status 401 unless is_rs256
     http-request deny deny_status 401 unless is_signed"""
 
+# Doorward with device-bound sessions.
+BOUND = "Doorward-bound"
+
 DOORWARD = """\
 [server]
 listen = "127.0.0.1:{port}"
@@ -149,6 +152,7 @@ session_jwt = "access"
 
 [apps.store.bearer]
 
+{binding}
 [[apps.store.rules]]
 paths = ["/public", "/public/**", "/assets/**", "/favicon.ico"]
 allow = "public"
@@ -156,6 +160,15 @@ allow = "public"
 [[apps.store.rules]]
 paths = ["/admin/**"]
 allow = {{ roles = ["admin"] }}
+"""
+
+# A proof is valid for longer than a measurement, which renews none.
+DOORWARD_BINDING = """\
+[apps.store.device_binding]
+mode = "offer"
+validity = "10m"
+refresh_interval = "9m"
+strict = ["POST /checkout"]
 """
 
 # The edges of the benchmark have no TLS, so the public URL is http.
@@ -264,6 +277,7 @@ def doorward(
         scheme="http" if decision_port else "https",
         decisions=DOORWARD_DECISIONS.format(port=decision_port) if decision_port else "",
         tls=DOORWARD_TLS if tls else "",
+        binding=DOORWARD_BINDING if name == BOUND else "",
     )
     file.write_text(text)
     command = [str(binary), "run", "--config", str(file)]

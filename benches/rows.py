@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import peers
 from load import Ask
 
 
@@ -51,6 +52,8 @@ def _rows():
             seen, new = "Doorward, bearer token, seen before", "Doorward, bearer token, never seen"
             yield Row("bearer-seen-h1", seen, "Doorward", page, base, bearer="seen")
             yield Row("bearer-new-h1", new, "Doorward", page, base, bearer="new", fresh=True)
+            bound = "Doorward, device-bound session in cookies"
+            yield Row("bound-h1", bound, peers.BOUND, page, "cookies-h1", signed_in=True)
     page = Ask("h1", path="/account")
     for edge, how in EDGES.items():
         label = f"Doorward, decision for {how}"
