@@ -26,7 +26,7 @@ pub struct Table {
 }
 
 /// Every table with fixed keys.
-pub fn tables() -> [Table; 46] {
+pub fn tables() -> [Table; 47] {
     [
         table::<RawConfig>(""),
         table::<RawServer>("server"),

@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::session::client_continuity::UnboundSessions;
 use crate::session::cookie::CookieNames;
-use crate::session::device_binding::{BindingPolicy, DeviceBinding};
+use crate::session::device_binding::BindingPolicy;
 use crate::session::validity::Limits;
 use crate::types::app_paths::AppPaths;
 use crate::types::host_label::HostLabel;
@@ -161,18 +161,18 @@ impl AppLogoutPolicy {
 }
 
 impl App {
-    /// The timeouts of a browser's session with this binding.
-    pub const fn browser_limits(&self, device: &DeviceBinding) -> &Limits {
-        if self.is_device_bound(device) {
+    /// The timeouts of a browser's session, which has the key of a device or not.
+    pub const fn browser_limits(&self, has_device_key: bool) -> &Limits {
+        if self.is_device_bound(has_device_key) {
             &self.limits
         } else {
             &self.unbound_sessions.limits
         }
     }
 
-    /// Whether a session with this binding is accepted from its device only.
-    pub const fn is_device_bound(&self, device: &DeviceBinding) -> bool {
-        self.device_binding.is_some() && device.is_bound()
+    /// Whether a session is accepted from its device only, if it has the key of one.
+    pub const fn is_device_bound(&self, has_device_key: bool) -> bool {
+        self.device_binding.is_some() && has_device_key
     }
 
     /// The web origins whose scripts may read Doorward's own response to a request.

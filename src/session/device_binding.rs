@@ -91,6 +91,11 @@ impl BindingState {
 }
 
 impl DeviceBinding {
+    /// Whether it is bound to a key.
+    pub const fn is_bound(&self) -> bool {
+        matches!(self, Self::Bound(_))
+    }
+
     /// The same with the fingerprint of the key, which is computed.
     pub fn state(&self) -> BindingState {
         match self {

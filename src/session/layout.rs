@@ -512,7 +512,7 @@ mod tests {
         let read: RefreshAppended = decoded(&encoded(&next_version));
         assert_eq!(
             (read.provider_sid, read.device, read.client),
-            (next_version.0.clone(), next_version.2, next_version.3)
+            (next_version.0.clone(), next_version.2, next_version.4)
         );
         let before = (next_version.0.clone(),);
         let read: RefreshAppended = decoded(&encoded(&before));

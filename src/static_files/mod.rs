@@ -4,6 +4,7 @@
 //! Each file has one path: that of the file, or that of its folder for `index.html`. The rules of an app
 //! judge paths, so no other spelling leads to the same content.
 
+mod file_body;
 mod file_path;
 mod folder;
 #[cfg(test)]
@@ -14,15 +15,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::Empty;
 use tower_http::services::ServeDir;
 
 use crate::limits::{ClientKey, TaskLimit};
-use crate::types::body::{Body, BodyError};
+use crate::types::body::Body;
+use file_body::FileBody;
 use file_path::FilePath;
 use folder::{FolderReader, Located};
 
@@ -185,7 +187,10 @@ async fn respond(
     if response.status() == StatusCode::NOT_FOUND {
         return Err(FileError::NotFound);
     }
-    let mut response = response.map(|body| Body::read_by(Box::pin(body.map_err(BodyError::File))));
+    let length = response.headers().get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    let length = length.unwrap_or_default();
+    let mut response = response.map(|body| Body::read_by(Box::pin(FileBody::new(body, length))));
     let headers = response.headers_mut();
     headers.insert(
         X_CONTENT_TYPE_OPTIONS,

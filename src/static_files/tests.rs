@@ -7,6 +7,7 @@ use http_body_util::BodyExt as _;
 use tempfile::TempDir;
 
 use super::*;
+use crate::types::body::BodyError;
 
 /// A folder with a site and a secret beside it.
 struct Site {

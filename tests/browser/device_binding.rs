@@ -238,11 +238,17 @@ async fn jar(chromium: &Chromium) -> Vec<Cookie<'static>> {
 
 async fn plant(chromium: &Chromium, jar: &[Cookie<'static>]) {
     for cookie in jar {
-        let mut cookie = cookie.clone();
-        // The driver takes a domain for one of all hosts below it, which `__Host-` forbids.
-        cookie.unset_domain();
-        let planted = chromium.client().add_cookie(cookie).await;
-        planted.expect("a cookie is planted");
+        // With a URL in place of a domain, the cookie is one of this host only, as `__Host-` requires.
+        let parameters = json!({
+            "name": cookie.name(),
+            "value": cookie.value(),
+            "url": format!("https://{HOST}"),
+            "path": cookie.path(),
+            "secure": true,
+            "httpOnly": true,
+            "sameSite": "Lax",
+        });
+        emulate(chromium, "Network.setCookie", parameters).await;
     }
 }
 

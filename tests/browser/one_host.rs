@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
@@ -10,12 +11,14 @@ use tempfile::TempDir;
 
 use crate::chromium::{Chromium, Launch};
 use crate::support::doorward::{Doorward, Setup};
+use crate::support::eventually_async;
 use crate::support::provider::{Client, User};
 use crate::support::real_server::{RealServer, tool};
 use crate::support::redis::free_port;
 
 const ORIGIN: &str = "https://store.example.test";
 const HOST: &str = "store.example.test";
+const SOON: Duration = Duration::from_secs(20);
 
 struct OneHost {
     doorward: Doorward,
@@ -71,7 +74,8 @@ impl OneHost {
             )
         };
         let tables = format!(
-            "[[apps.store.routes]]\npath = \"/**\"\nfiles = \"{}\"\n\
+            "[[apps.store.rules]]\npaths = [\"/site.css\"]\nallow = \"public\"\n\
+             [[apps.store.routes]]\npath = \"/**\"\nfiles = \"{}\"\n\
              {}[[apps.shop.routes]]\npath = \"/shop/static/**\"\nfiles = \"{}/static\"\nstrip_prefix = \"/shop/static\"\n\
              {}request_headers.set = {{ X-Script-Name = \"/dav\" }}\n",
             site.display(),
@@ -132,7 +136,10 @@ async fn static_site_django_and_radicale_share_a_host() {
 
     chromium.open(&format!("{ORIGIN}/")).await;
     chromium.says("h1", "Home").await;
-    assert_eq!(style(&chromium, "h1", "color").await, "rgb(1, 2, 3)");
+    eventually_async("the style sheet is used", SOON, async || {
+        style(&chromium, "h1", "color").await == "rgb(1, 2, 3)"
+    })
+    .await;
 
     // A login at another app of the host, and a form with a file.
     chromium.click("#shop").await;

@@ -70,8 +70,11 @@ async fn report_names_upstreams_of_routes() {
     let doorward = Setup::plain().more(route).start();
     let mut browser = doorward.browser();
     browser.step(&doorward.store_url("/public/wiki/x")).await;
-    let (status, report) = doorward.readiness_of(0).await;
-    assert_eq!(status, 200, "{report}");
+    report_becomes(&doorward, 0, "the provider is reached", |status, _| {
+        status == 200
+    })
+    .await;
+    let (_, report) = doorward.readiness_of(0).await;
     let routes = &report["upstreams"]["store"]["routes"];
     assert_eq!(
         routes.as_object().map(serde_json::Map::len),

@@ -10,7 +10,6 @@ use doorward::identity::credentials::Scheme;
 use doorward::identity::identity::{HeaderTemplate, Identity};
 use doorward::identity::login_link::{LoginLink, LoginParameters};
 use doorward::policy::app::{App, AppLogoutPolicy, BearerPolicy, OptionalEndpoints};
-use doorward::policy::background_paths::BackgroundPaths;
 use doorward::policy::client_address::TrustedProxies;
 use doorward::policy::client_kind::ClientKind;
 use doorward::policy::condition::{Condition, NetworkList};
@@ -182,7 +181,7 @@ pub(crate) fn router(
         paths: AppPaths::new(BasePath::default(), PREFIX),
         rules: Arc::new(Rules::new(rules, false, AuthMethods::BOTH)),
         routes: Default::default(),
-        background_paths: BackgroundPaths::default(),
+        background_paths: Default::default(),
         stream_activity: true,
         allowed_ambiguities,
         headers: Vec::new(),

@@ -4,7 +4,7 @@
 use super::source::{code, repository};
 
 /// The purposes of all versions. Add a new one; never rename or remove one.
-const PURPOSES: [&str; 31] = [
+const PURPOSES: [&str; 32] = [
     "announcement of an ending",
     "device challenge",
     "device network",

@@ -191,7 +191,7 @@ impl NativeLogin {
                     .replace_session(app, &grant, cookies, client)?;
                 NativeOutcome::Cookies {
                     set_cookies: written.set_cookies,
-                    lasts: app.app.browser_limits(&grant.jwt.device).absolute,
+                    lasts: app.app.browser_limits(grant.jwt.device.is_bound()).absolute,
                     device_token,
                 }
             }

@@ -161,8 +161,9 @@ impl SessionAuthenticator {
             None => OpenedCookies::of_no_provider(app, cookies),
         };
         let sid = presented.sid().cloned();
-        let device = presented.bound().map(|bound| bound.device);
-        let limits = device.map_or(&app.app.limits, |device| app.app.browser_limits(device));
+        let limits = presented.bound().map_or(&app.app.limits, |bound| {
+            app.app.browser_limits(bound.device.is_bound())
+        });
         if let Some(sid) = &sid
             && presented.is_activity_due(now, limits)
         {

@@ -63,7 +63,7 @@ impl ClientContinuity {
         client: PresentedClient<'_>,
     ) -> ClientAssessment {
         let bound = presented.bound();
-        if bound.is_some_and(|bound| app.app.is_device_bound(bound.device)) {
+        if bound.is_some_and(|bound| app.app.is_device_bound(bound.device.is_bound())) {
             return ClientAssessment::Accepted;
         }
         let on_change = app.app.unbound_sessions.on_client_change;

@@ -133,7 +133,7 @@ fn session_in_grace(app: &AppAuth, stale: &NeedsRefresh, now: Timestamp) -> Opti
     stale.within(
         app.settings.outage_grace,
         now,
-        app.app.browser_limits(&stale.refresh.device),
+        app.app.browser_limits(stale.refresh.device.is_bound()),
         &SessionValidity::of_sessions(app),
     )
 }
@@ -157,7 +157,7 @@ fn after_refresh(app: &AppAuth, stale: &NeedsRefresh, refreshed: Refreshed) -> A
         Some(session) => Ok(Caller::Authenticated(LiveSession::just_verified(
             Arc::new(session),
             stale.last_activity(),
-            *app.app.browser_limits(&grant.jwt.device),
+            *app.app.browser_limits(grant.jwt.device.is_bound()),
         ))),
         None => Err(Unavailable::internal("internal_error")),
     };

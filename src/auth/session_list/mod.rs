@@ -224,7 +224,7 @@ impl SessionList {
                 Holder::NativeApp => last_activity.max(session.valid_until),
             },
             holder,
-            is_device_bound: app.app.is_device_bound(&session.device),
+            is_device_bound: app.app.is_device_bound(session.device.is_bound()),
             client: client.described(settings.client),
             published: Timestamp::default(),
             is_of_replica: false,

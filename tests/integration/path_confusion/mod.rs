@@ -381,10 +381,16 @@ async fn no_path_escapes_the_response_of_a_route() {
                 kept = Some(Dialogue(Wire::new(stream.expect("a connection"))));
             }
             let target = target.replace("app.localhost:8080", host);
-            let asked = match target.split_once(host) {
-                Some((scheme, path)) => format!("{scheme}{host}{PREFIX}{path}"),
-                None => format!("{PREFIX}{target}"),
+            let (origin, path) = match target.split_once(host) {
+                Some((scheme, path)) => (format!("{scheme}{host}"), path),
+                None => (String::new(), target.as_str()),
             };
+            let path = format!("{PREFIX}{path}");
+            if kind.forwarded(&path).is_some() {
+                // Not below the path of the route.
+                continue;
+            }
+            let asked = [origin, path].concat();
             let dialogue = kept.as_mut().expect("a connection");
             let request = format!("GET {asked} HTTP/1.1\r\nHost: {host}\r\n\r\n");
             if dialogue.0.write(request.as_bytes()).await.is_err() {

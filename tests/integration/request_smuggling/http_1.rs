@@ -62,8 +62,12 @@ pub(super) async fn try_out(trial: Trial<'_>) -> Result<(), String> {
     let mut statuses = Vec::new();
     while statuses.len() < case.responses.len() {
         match timeout(TIMEOUT, dialogue.try_hear(method)).await {
-            Ok(Some(reply)) if shares_host && reply.status() == 404 => statuses.push(400),
-            Ok(Some(reply)) => statuses.push(reply.status()),
+            Ok(Some(reply)) => {
+                let told = case.responses.get(statuses.len()).copied();
+                let refused = told.filter(|told| *told >= 400 && shares_host);
+                let is_of_no_app = reply.status() == 404;
+                statuses.push(refused.filter(|_| is_of_no_app).unwrap_or(reply.status()));
+            }
             Ok(None) => break,
             Err(_) => {
                 return Err(format!(

@@ -53,7 +53,10 @@ impl Site {
 
 #[tokio::test]
 async fn files_have_paths_below_the_route() {
-    let Site { doorward, .. } = Site::start();
+    let Site {
+        doorward,
+        folder: _folder,
+    } = Site::start();
     let before = doorward.store.count();
     for (path, text) in [
         ("/public/docs/", "<h1>home"),
@@ -143,7 +146,10 @@ async fn other_paths_and_methods_are_refused() {
 async fn files_of_users_need_a_login_and_stay_out_of_shared_caches() {
     let lines =
         "response_headers.set = { Cache-Control = \"public, max-age=60\", X-Site = \"docs\" }";
-    let Site { doorward, .. } = Site::start_with(lines);
+    let Site {
+        doorward,
+        folder: _folder,
+    } = Site::start_with(lines);
     let url = doorward.store_url("/docs/guide/");
     assert_login_starts(&doorward, &doorward.browser().step(&url).await);
     let spec = RequestSpec::new(Kind::Fetch, &url);

@@ -26,7 +26,9 @@ pub(crate) fn check(query: &str) {
     assert_eq!(promised, all("iss") == [ISSUER], "{query:?}");
     let redirect_uri = Url::parse("https://store.example.com/.doorward/callback").unwrap();
     let client = ClientSettings::new(ClientId::new("store"), ClientAuth::None, redirect_uri);
-    match callback.outcome(&client).expect("a plain response") {
+    let outcome = callback.outcome(&client);
+    let outcome = outcome.unwrap_or_else(|error| panic!("{query:?}: {error}"));
+    match outcome {
         Outcome::Code(code) => {
             assert_eq!(all("code"), [code.expose()], "{query:?}");
             assert!(all("error").is_empty(), "{query:?}");
