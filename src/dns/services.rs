@@ -1,12 +1,13 @@
 //! Services of SRV records (RFC 2782): targets with their priorities and weights.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 /// Maximum number of records that are used.
 const MAX_SERVICES: usize = 256;
 
 /// One target of a service.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     /// Targets with a larger number are used only if no target with a smaller one works.
     pub priority: u16,
@@ -18,10 +19,17 @@ pub struct Service {
     pub port: u16,
 }
 
+impl Service {
+    /// Its place among others, which its weight does not change.
+    fn place(&self) -> (u16, &str, u16) {
+        (self.priority, &self.target, self.port)
+    }
+}
+
 /// The targets of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Services {
-    /// Sorted. Empty if the service is decidedly not available.
+    /// Sorted by priority and name, whatever their weights are. Empty if the service is decidedly not available.
     pub targets: Vec<Service>,
     /// How long they may be used.
     pub(super) ttl: Duration,
@@ -35,9 +43,13 @@ impl Services {
             service.target = name.to_ascii_lowercase();
             !service.target.is_empty() && service.port != 0
         });
-        targets.sort_unstable();
-        targets.dedup();
+        // The larger weight of a target that is listed twice stays.
+        targets.sort_by_key(|service| Reverse(service.weight));
+        targets.sort_by(|one, other| one.place().cmp(&other.place()));
+        targets.dedup_by(|one, other| one.place() == other.place());
+        targets.sort_by_key(|service| (service.priority, Reverse(service.weight)));
         targets.truncate(MAX_SERVICES);
+        targets.sort_by(|one, other| one.place().cmp(&other.place()));
         Self { targets, ttl }
     }
 
@@ -81,5 +93,21 @@ mod tests {
         let services = Services::new(records, Duration::ZERO);
         let last = services.targets.last().map(|service| service.priority);
         assert_eq!((services.targets.len(), last), (256, Some(256)));
+    }
+
+    #[test]
+    fn larger_weights_stay_and_order_no_targets() {
+        let record = |weight, port| Service {
+            weight,
+            ..service(1, "a.test.", port)
+        };
+        let records = (1..=1000).map(|n| record(n, n)).collect();
+        let services = Services::new(records, Duration::ZERO).targets;
+        let ports: Vec<_> = services.iter().map(|service| service.port).collect();
+        assert_eq!(ports, Vec::from_iter(745..=1000));
+        let twice = vec![record(1, 2), record(9, 2), record(3, 2), record(5, 1)];
+        let twice = Services::new(twice, Duration::ZERO).targets;
+        let found = twice.iter().map(|service| (service.port, service.weight));
+        assert_eq!(Vec::from_iter(found), [(1, 5), (2, 9)]);
     }
 }

@@ -39,7 +39,7 @@ impl Proxy {
             return;
         }
         let address = upstream
-            .chosen_address()
+            .address_to_keep()
             .filter(|address| known != Some(*address));
         let cookie = address.and_then(|address| self.auth.upstream_cookie(app_ref, address));
         if let Some(cookie) = cookie {

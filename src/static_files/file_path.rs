@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
 
-/// The decoded path of a file below a folder: segments with a name, of which no one begins with a dot.
+/// The decoded path of a file below a folder: segments with a name. No segment begins with a dot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FilePath(PathBuf);
 

@@ -1,20 +1,22 @@
 //! Reads files below a folder. The kernel resolves each path beneath the folder (`openat2`), so neither
 //! the path nor a symbolic link leads out of it.
 
-use std::fs::{File, Metadata};
+use std::fs::{self, File};
 use std::future::{Ready, ready};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready as poll_ready};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use tokio::task::spawn_blocking;
-use tower_http::services::fs::{Backend, File as ServedFile};
+use tower_http::services::fs::{Backend, File as ServedFile, Metadata};
 
 use super::file_path::FilePath;
 use crate::limits::TaskGuard;
@@ -158,7 +160,7 @@ impl FolderReader {
         Ok(Located::File)
     }
 
-    fn stat(&self, path: &Path) -> io::Result<Metadata> {
+    fn stat(&self, path: &Path) -> io::Result<fs::Metadata> {
         let path = if path.as_os_str().is_empty() {
             Path::new(".")
         } else {
@@ -178,8 +180,8 @@ impl FolderReader {
         }
         Ok(OpenFile {
             rest: metadata.len(),
+            metadata: FileMetadata::of(&metadata)?,
             file: file.into(),
-            metadata,
             _guard: Arc::clone(&self.guard),
         })
     }
@@ -187,37 +189,76 @@ impl FolderReader {
 
 impl Backend for FolderReader {
     type File = OpenFile;
-    type Metadata = Metadata;
+    type Metadata = FileMetadata;
     type OpenFuture = BoxFuture<OpenFile>;
-    type MetadataFuture = BoxFuture<Metadata>;
+    type MetadataFuture = BoxFuture<FileMetadata>;
 
     fn open(&self, path: PathBuf) -> Self::OpenFuture {
         let this = self.clone();
         Box::pin(blocking(move || this.open_file(&path)))
     }
 
+    /// Opens the file, so that HEAD finds the same one as GET.
     fn metadata(&self, path: PathBuf) -> Self::MetadataFuture {
         let this = self.clone();
-        Box::pin(blocking(move || this.stat(&path)))
+        Box::pin(blocking(move || {
+            this.open_file(&path).map(|file| file.metadata)
+        }))
     }
 }
 
-/// A file as it was when it was opened: what is appended later is not read.
+/// The facts of a regular file in its response.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FileMetadata {
+    length: u64,
+    changed: SystemTime,
+}
+
+impl FileMetadata {
+    fn of(file: &fs::Metadata) -> io::Result<Self> {
+        let modified = file.modified()?;
+        let seconds = u64::try_from(file.ctime()).unwrap_or_default();
+        let nanoseconds = u64::try_from(file.ctime_nsec()).unwrap_or_default();
+        let status_changed = Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds);
+        // Programs can set the time of modification back, as `cp -p` does. The kernel sets the other one.
+        let status_changed = SystemTime::UNIX_EPOCH.checked_add(status_changed);
+        Ok(Self {
+            length: file.len(),
+            changed: status_changed.map_or(modified, |changed| changed.max(modified)),
+        })
+    }
+}
+
+impl Metadata for FileMetadata {
+    fn is_dir(&self) -> bool {
+        false
+    }
+
+    fn modified(&self) -> io::Result<SystemTime> {
+        Ok(self.changed)
+    }
+
+    fn len(&self) -> u64 {
+        self.length
+    }
+}
+
+/// A file as it was when it was opened. Data that is appended later is not read.
 #[derive(Debug)]
 pub(super) struct OpenFile {
     file: tokio::fs::File,
-    metadata: Metadata,
+    metadata: FileMetadata,
     /// Bytes from the position to the end.
     rest: u64,
     _guard: Arc<TaskGuard>,
 }
 
 impl ServedFile for OpenFile {
-    type Metadata = Metadata;
-    type MetadataFuture<'a> = Ready<io::Result<Metadata>>;
+    type Metadata = FileMetadata;
+    type MetadataFuture<'a> = Ready<io::Result<FileMetadata>>;
 
     fn metadata(&self) -> Self::MetadataFuture<'_> {
-        ready(Ok(self.metadata.clone()))
+        ready(Ok(self.metadata))
     }
 }
 
@@ -256,7 +297,7 @@ impl AsyncSeek for OpenFile {
     fn poll_complete(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
         let this = self.get_mut();
         let position = poll_ready!(Pin::new(&mut this.file).poll_complete(cx))?;
-        this.rest = this.metadata.len().saturating_sub(position);
+        this.rest = this.metadata.length.saturating_sub(position);
         Poll::Ready(Ok(position))
     }
 }

@@ -2,7 +2,8 @@
 //! precompressed variants (`tower_http::services::ServeDir`).
 //!
 //! Each file has one path: that of the file, or that of its folder for `index.html`. The rules of an app
-//! judge paths, so no other spelling leads to the same content.
+//! judge paths, so no other spelling leads to the same content. Only a link within the folder gives its
+//! target a second path.
 
 mod file_body;
 mod file_path;
@@ -16,13 +17,15 @@ use std::sync::Arc;
 
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, X_CONTENT_TYPE_OPTIONS,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, VARY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Empty;
 use tower_http::services::ServeDir;
 
 use crate::limits::{ClientKey, TaskLimit};
+use crate::outage::OutageLog;
 use crate::types::body::Body;
 use file_body::FileBody;
 use file_path::FilePath;
@@ -37,19 +40,19 @@ const MAX_OPEN_FILES: usize = 1024;
 const CHUNK: usize = 32 * 1024;
 
 /// The request fields that select and condition a response.
-const REQUEST_FIELDS: [HeaderName; 6] = [
+const REQUEST_FIELDS: [HeaderName; 5] = [
     ACCEPT_ENCODING,
     IF_MATCH,
     IF_MODIFIED_SINCE,
     IF_NONE_MATCH,
     IF_UNMODIFIED_SINCE,
-    RANGE,
 ];
 
 /// Serves files. Clones share the limit of open files.
 #[derive(Clone, Debug)]
 pub struct StaticFiles {
     open_files: TaskLimit,
+    outages: Arc<OutageLog>,
 }
 
 /// A request for a file below a folder.
@@ -117,6 +120,7 @@ impl Default for StaticFiles {
     fn default() -> Self {
         Self {
             open_files: TaskLimit::new(MAX_OPEN_FILES),
+            outages: Arc::new(OutageLog::new("files", "")),
         }
     }
 }
@@ -127,6 +131,20 @@ impl StaticFiles {
     /// # Errors
     /// [`FileError`].
     pub async fn serve(&self, request: FileRequest<'_>) -> Result<FileResponse, FileError> {
+        let found = self.find(request).await;
+        match &found {
+            Ok(_) => self.outages.succeeded(),
+            Err(error @ FileError::Unreadable(cause)) => {
+                let folder = request.folder.display();
+                let described = format_args!("{error} in {folder}: {cause}");
+                self.outages.failed(error.code(), &described);
+            }
+            Err(FileError::NotFound | FileError::Busy) => {}
+        }
+        found
+    }
+
+    async fn find(&self, request: FileRequest<'_>) -> Result<FileResponse, FileError> {
         let path = FilePath::parse(request.path).ok_or(FileError::NotFound)?;
         let guard = self.open_files.try_acquire(request.client);
         let guard = Arc::new(guard.ok_or(FileError::Busy)?);
@@ -153,8 +171,15 @@ impl StaticFiles {
                 fields.append(&name, value.clone());
             }
         }
+        if let Some(range) = request.byte_ranges() {
+            fields.insert(RANGE, range);
+        }
         let mut response = respond(&folder, request.method, &path, fields.clone()).await?;
-        if response.status() == StatusCode::PARTIAL_CONTENT
+        let is_of_range = matches!(
+            response.status(),
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE
+        );
+        if is_of_range
             && let Some(unchanged) = request.headers.get(IF_RANGE)
             && response.headers().get(ETAG) != Some(unchanged)
         {
@@ -163,6 +188,19 @@ impl StaticFiles {
             response = respond(&folder, request.method, &path, fields).await?;
         }
         Ok(FileResponse::File(response))
+    }
+}
+
+impl FileRequest<'_> {
+    /// `Range`, if the method is GET and the unit is bytes, in any case. Others are ignored (RFC 9110
+    /// section 14.2).
+    fn byte_ranges(&self) -> Option<HeaderValue> {
+        let range = self.headers.get(RANGE)?.to_str().ok()?;
+        let (unit, set) = range.split_once('=')?;
+        if *self.method != Method::GET || !unit.eq_ignore_ascii_case("bytes") {
+            return None;
+        }
+        HeaderValue::try_from(["bytes=", set].concat()).ok()
     }
 }
 
@@ -201,6 +239,7 @@ async fn respond(
         CACHE_CONTROL,
         const { HeaderValue::from_static("no-cache") },
     );
+    headers.insert(VARY, const { HeaderValue::from_static("accept-encoding") });
     if let Some(utf8) = headers.get(CONTENT_TYPE).and_then(with_charset) {
         headers.insert(CONTENT_TYPE, utf8);
     }

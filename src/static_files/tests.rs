@@ -208,6 +208,43 @@ async fn precompressed_variant_has_the_path_of_its_file() {
 }
 
 #[tokio::test]
+async fn head_finds_the_same_variant_as_get() {
+    let site = Site::new(&[
+        ("a.js", "plain"),
+        ("a.js.br/file", "x"),
+        ("a.js.gz", "gzip"),
+    ]);
+    for (accepted, encoding) in [("br", None), ("br, gzip", Some("gzip"))] {
+        for method in [Method::GET, Method::HEAD] {
+            let fields = [(ACCEPT_ENCODING, accepted)];
+            let found = site.request(method.clone(), "/a.js", &fields).await;
+            let Ok(FileResponse::File(response)) = found else {
+                panic!("{method} {accepted}: {found:?}")
+            };
+            let found = response.headers().get("content-encoding");
+            let found = found.map(|found| found.to_str().unwrap());
+            assert_eq!(found, encoding, "{method} {accepted}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn validators_are_of_the_later_change() {
+    let site = Site::new(&[("a.txt", "a")]);
+    for (seconds, is_shown) in [(946_684_800, false), (2_145_916_800, true)] {
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let file = fs::File::options()
+            .append(true)
+            .open(site.root().join("a.txt"));
+        file.unwrap().set_modified(time).unwrap();
+        let response = site.file("/a.txt", &[]).await;
+        let tag = response.headers()[ETAG].to_str().unwrap();
+        let begin = format!("\"{seconds:x}.");
+        assert_eq!(tag.starts_with(&begin), is_shown, "{tag}");
+    }
+}
+
+#[tokio::test]
 async fn conditions_and_ranges_are_evaluated() {
     let site = Site::new(&[("a.txt", "0123456789")]);
     let tag = site.file("/a.txt", &[]).await.headers()[ETAG].clone();
@@ -230,14 +267,27 @@ async fn conditions_and_ranges_are_evaluated() {
             whole,
         ),
         (vec![(RANGE, "bytes=2-4"), (IF_RANGE, late)], 200, whole),
+        (vec![(RANGE, "bytes=20-"), (IF_RANGE, tag)], 416, ""),
+        (
+            vec![(RANGE, "bytes=20-"), (IF_RANGE, "\"other\"")],
+            200,
+            whole,
+        ),
+        (vec![(RANGE, "Bytes=2-4")], 206, "234"),
+        (vec![(RANGE, "lines=2-4")], 200, whole),
+        (vec![(RANGE, "bytes")], 200, whole),
     ] {
         let found = site.text("/a.txt", &fields).await;
         assert_eq!(found, (status, text.to_owned()), "{fields:?}");
     }
-    let head = site.request(Method::HEAD, "/a.txt", &[]).await;
+    let unchanged = site.file("/a.txt", &[(IF_NONE_MATCH, tag)]).await;
+    assert_eq!(unchanged.headers()[VARY], "accept-encoding");
+    let range = [(RANGE, "bytes=2-4")];
+    let head = site.request(Method::HEAD, "/a.txt", &range).await;
     let Ok(FileResponse::File(head)) = head else {
         panic!("{head:?}")
     };
+    assert_eq!(head.status(), 200);
     assert_eq!(head.headers()["content-length"], "10");
     assert!(
         head.into_body()

@@ -127,6 +127,14 @@ impl UpstreamUrl {
         (!is_known).then_some(host)
     }
 
+    /// Whether it is one address, and no name to look up.
+    pub fn is_fixed(&self) -> bool {
+        match self {
+            Self::Http(_) | Self::Https(_) | Self::Unix(_) => self.name_to_resolve().is_none(),
+            Self::Srv(_) => false,
+        }
+    }
+
     /// The URL with an address in place of the host.
     pub(super) fn at_ip(&self, ip: IpAddr) -> Self {
         let at_ip = |address: &HostPort| HostPort {

@@ -187,10 +187,12 @@ impl UpstreamHandle<'_> {
         }
     }
 
-    /// The hash of the chosen address of several.
-    pub fn chosen_address(&self) -> Option<AddressHash> {
+    /// The hash of the chosen address of several, if it is the browser's from now on.
+    pub fn address_to_keep(&self) -> Option<AddressHash> {
         match &self.0 {
-            Handle::Several(balanced) => Some(balanced.chosen.member.hash),
+            Handle::Several(balanced) => {
+                (!balanced.is_known_on_trial).then_some(balanced.chosen.member.hash)
+            }
             Handle::One(_) | Handle::ByLabel(_) | Handle::Member(_) => None,
         }
     }

@@ -10,7 +10,7 @@ use prometheus::IntCounter;
 use tokio::time::Instant;
 
 use super::client::{ClientParts, Upstream};
-use super::members::{Candidate, Member, MemberSet, choose};
+use super::members::{Candidate, Known, Member, MemberSet, choose};
 use super::request::ClientPin;
 use super::target::UpstreamPlan;
 use crate::lock::lock;
@@ -61,6 +61,8 @@ pub(super) struct Balanced {
     pub(super) view: Arc<View>,
     /// The address that the request is sent to.
     pub(super) chosen: Arc<MemberClient>,
+    /// Whether the browser's address is on trial with another request, so that it stays the browser's.
+    pub(super) is_known_on_trial: bool,
 }
 
 impl Group {
@@ -198,12 +200,13 @@ impl View {
         self.clients.get(index).map(Arc::clone)
     }
 
-    /// The client for the address with this hash, if it works.
-    fn working(&self, address: AddressHash) -> Option<&Arc<MemberClient>> {
+    /// The address with this hash, and whether it stays that of its browser.
+    fn known(&self, address: AddressHash) -> Option<(&Arc<MemberClient>, Known)> {
         let mut clients = self.clients.iter();
         let client = clients.find(|client| client.member.hash == address)?;
-        let works = client.candidate(0, Instant::now()).is_preferred();
-        works.then_some(client)
+        let now = Instant::now();
+        let others = self.clients.iter().map(|other| other.candidate(0, now));
+        Some((client, Known::of(client.candidate(0, now), others)))
     }
 
     /// The client with a connection that is pinned to `pin`.
@@ -218,13 +221,19 @@ impl Balanced {
     /// `None` if there is no address.
     pub(super) fn new(view: Arc<View>) -> Option<Self> {
         let chosen = view.choose(&[])?;
-        Some(Self { view, chosen })
+        Some(Self {
+            view,
+            chosen,
+            is_known_on_trial: false,
+        })
     }
 
     /// Chooses the address with this hash, if it works.
     pub(super) fn prefer(&mut self, address: AddressHash) {
-        if let Some(client) = self.view.working(address) {
-            self.chosen = Arc::clone(client);
+        match self.view.known(address) {
+            Some((client, Known::Usable)) => self.chosen = Arc::clone(client),
+            Some((_, Known::OnTrial)) => self.is_known_on_trial = true,
+            Some((_, Known::Replaced)) | None => {}
         }
     }
 }

@@ -234,6 +234,11 @@ impl HeaderPolicy {
         self
     }
 
+    /// Whether the configuration removes or sets this field of responses.
+    pub(super) fn is_replaced_in_response(&self, name: &HeaderName) -> bool {
+        self.response_edits.replaced().any(|edited| edited == name)
+    }
+
     /// Sends these credentials to protected paths, and removes the client's fields of these names on
     /// every path.
     #[must_use]

@@ -20,7 +20,7 @@ use super::settings::UpstreamSettings;
 use crate::lock::lock;
 use crate::session::affinity::AddressHash;
 
-pub(super) use self::choice::{Candidate, Rank, choose};
+pub(super) use self::choice::{Candidate, Known, Rank, choose};
 pub(super) use self::health::Standing;
 
 /// Maximum number of members of one upstream.
@@ -153,7 +153,7 @@ impl Members {
     /// Records that a request to `member` failed with this code. Returns whether it is ejected now.
     pub(super) fn failed(&self, member: &Member, code: &str, now: Instant) -> bool {
         let _ejecting = lock(&self.ejecting);
-        let may_eject = self.may_eject(now);
+        let may_eject = self.may_eject(member, now);
         let mut health = lock(&member.health);
         member.is_clean.store(false, Ordering::Relaxed);
         let Some(backoff) = health.failed(now, may_eject) else {
@@ -164,16 +164,25 @@ impl Members {
         true
     }
 
-    /// Whether another member may be ejected.
-    fn may_eject(&self, now: Instant) -> bool {
+    /// Whether `member` may be ejected: those of its priority have to carry the load, unless one of a
+    /// larger priority works.
+    fn may_eject(&self, member: &Member, now: Instant) -> bool {
         let members = &self.current.load().0;
-        let ejected = members
-            .iter()
-            .filter(|member| member.standing(now) == Standing::Ejected);
         let percent = usize::from(self.max_ejected_percent);
+        let priority = member.rank().priority;
+        let is_substitute = |other: &Arc<Member>| {
+            other.rank().priority > priority && other.standing(now) == Standing::Working
+        };
+        if members.iter().any(is_substitute) {
+            return percent > 0;
+        }
+        let peers = members.iter();
+        let peers = peers.filter(|peer| peer.rank().priority == priority);
+        let count = peers.clone().count();
+        let ejected = peers.filter(|peer| peer.standing(now) == Standing::Ejected);
         // Of few members one may always be ejected.
-        let max = (members.len() * percent / 100).max(usize::from(percent > 0));
-        members.len() > 1 && ejected.count() < max
+        let max = (count * percent / 100).max(usize::from(percent > 0));
+        count > 1 && ejected.count() < max
     }
 
     /// Records that a request to `member` succeeded.
@@ -370,6 +379,22 @@ mod tests {
         ] {
             let members = members(&urls[..count], percent);
             assert_eq!(ejected(&members, now), expected, "{count} {percent}");
+        }
+    }
+
+    #[test]
+    fn all_of_a_priority_are_ejected_while_a_larger_one_works() {
+        let now = Instant::now();
+        for (percent, expected) in [(50, 3), (1, 3), (0, 0)] {
+            let members = members(&["srv+http://_web._tcp.shop.test"], percent);
+            let records = vec![
+                service(1, 1, "a.test", 81),
+                service(1, 1, "b.test", 81),
+                service(2, 1, "c.test", 81),
+                service(2, 1, "d.test", 81),
+            ];
+            members.resolved(0, Ok(Found::services(records)));
+            assert_eq!(ejected(&members, now), expected, "{percent}");
         }
     }
 

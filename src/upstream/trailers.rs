@@ -1,5 +1,6 @@
 //! Trailer fields (RFC 9110 section 6.5). They are filtered like headers: no identity, framing or
-//! forwarding fields pass, nor fields that have no meaning in trailers.
+//! forwarding fields pass, nor fields that have no meaning in trailers, nor those of responses that the
+//! configuration removes or sets.
 
 use http::header::{TE, TRAILER};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
@@ -132,7 +133,9 @@ impl ReceivedTrailers {
 fn may_pass(name: &HeaderName, policy: &HeaderPolicy, receiver: Receiver) -> bool {
     let is_dropped = match receiver {
         Receiver::Backend => false,
-        Receiver::Client => HeaderPolicy::is_dropped_from_response(name),
+        Receiver::Client => {
+            HeaderPolicy::is_dropped_from_response(name) || policy.is_replaced_in_response(name)
+        }
     };
     !is_dropped && !policy.is_never_forwarded(name) && !HEADER_ONLY.contains(&name.as_str())
 }
@@ -183,6 +186,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::identity::header_edits::HeaderEdits;
+    use crate::identity::identity::HeaderTemplate;
     use crate::upstream::UpstreamSettings;
 
     fn fields(lines: &[(&str, &str)]) -> HeaderMap {
@@ -224,6 +229,27 @@ mod tests {
         assert_eq!(kept, fields(&[("grpc-status", "0"), ("checksum", "abc")]));
         let back = filter(sent, &policy(), Receiver::Client).unwrap();
         assert_eq!(back, kept);
+    }
+
+    #[test]
+    fn fields_that_the_configuration_replaces_do_not_pass_to_clients() {
+        let edits = HeaderEdits {
+            remove: vec![HeaderName::from_static("x-debug")],
+            set: vec![HeaderTemplate::parse("x-frame-options", "DENY").unwrap()],
+            ..HeaderEdits::default()
+        };
+        let policy = policy().editing_responses(edits);
+        let sent = fields(&[
+            ("x-debug", "a"),
+            ("x-frame-options", "b"),
+            ("checksum", "c"),
+        ]);
+        let back = filter(sent.clone(), &policy, Receiver::Client).unwrap();
+        assert_eq!(back, fields(&[("checksum", "c")]));
+        let to_backend = filter(sent.clone(), &policy, Receiver::Backend).unwrap();
+        assert_eq!(to_backend, sent);
+        let names = fields(&[("trailer", "x-debug, checksum")]);
+        assert_eq!(declared(&names, &policy).unwrap(), "checksum");
     }
 
     #[test]

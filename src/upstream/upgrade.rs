@@ -175,19 +175,20 @@ impl Upgrade {
         fields().into_iter().chain(key)
     }
 
-    /// Whether the backend's 101 agrees to it. A client with a key of its own checks the answer to that.
+    /// Whether the backend's 101 agrees to it. A client with a key of its own checks
+    /// `Sec-WebSocket-Accept` itself.
     pub(super) fn is_accepted(&self, response: &HeaderMap) -> bool {
-        let has_answer = match &self.http2 {
+        let has_accept = match &self.http2 {
             None => true,
             Some(http2) => {
-                let mut answers = response.get_all(SEC_WEBSOCKET_ACCEPT).iter();
-                answers
+                let mut values = response.get_all(SEC_WEBSOCKET_ACCEPT).iter();
+                values
                     .next()
-                    .is_some_and(|answer| *answer == http2.answer())
-                    && answers.next().is_none()
+                    .is_some_and(|value| *value == http2.accept_value())
+                    && values.next().is_none()
             }
         };
-        has_answer && is_websocket_upgrade(response)
+        has_accept && is_websocket_upgrade(response)
     }
 
     /// Replaces the header fields of the backend's connection by those of the client's.
@@ -213,7 +214,7 @@ impl Http2Upgrade {
     }
 
     /// `Sec-WebSocket-Accept` for the key (RFC 6455 section 4.2.2).
-    fn answer(&self) -> String {
+    fn accept_value(&self) -> String {
         let joined = [self.key.as_str(), ACCEPT_GUID].concat();
         STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, joined.as_bytes()))
     }

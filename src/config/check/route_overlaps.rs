@@ -27,7 +27,7 @@ pub(super) fn report_loops(routes: &PathRoutes, locations: &[Location<'_>]) {
     }
 }
 
-/// What has the paths that routes lead to.
+/// The origin of the paths that routes lead to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Backend<'s> {
     Address(&'s UpstreamUrl),
@@ -45,7 +45,7 @@ pub(super) struct RoutedApp<'a> {
 }
 
 impl<'a> RoutedApp<'a> {
-    /// What the app and its routes lead to.
+    /// The paths that the app and its routes lead to.
     pub(super) fn reached(&self) -> Vec<(Backend<'a>, Reached)> {
         let routes = self.routes;
         let comparable = |path: &str| comparable(path, routes.is_case_insensitive()).into_owned();

@@ -169,7 +169,7 @@ fn files(name: &str, folder: &Folder, at: &Location<'_>) -> Option<RouteResponse
     if folder.is_within(&path) {
         at.error(
             format!("the folder {} contains the configuration", quoted(name)),
-            "a folder with nothing but what clients may read",
+            "a folder that has only files for clients",
         );
         return None;
     }

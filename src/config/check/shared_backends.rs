@@ -7,7 +7,7 @@ use super::super::settings::AppConfig;
 use super::route_overlaps::{Backend, Reached, RoutedApp};
 use crate::policy::path_routes::PathRoutes;
 
-/// What a route of an app leads to.
+/// The paths that a route of an app leads to.
 struct OfApp<'a> {
     name: &'a str,
     routes: &'a PathRoutes,

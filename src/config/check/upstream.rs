@@ -32,6 +32,13 @@ pub(super) fn check(
         "the address of the app, such as `http://127.0.0.1:3000`",
     );
     let addresses = addresses.map(|raw| addresses_of(raw, hosts, &at.key("upstream")));
+    if let Some(addresses) = &addresses {
+        affinity(
+            raw.upstream_affinity,
+            addresses,
+            &at.key("upstream_affinity"),
+        );
+    }
     let url = addresses
         .as_ref()
         .and_then(|addresses| addresses.url.as_ref());
@@ -148,6 +155,26 @@ fn addresses_of(raw: OneOrMany, hosts: &AppHosts, at: &Location<'_>) -> Addresse
         url: urls.next(),
         others: urls.collect(),
         by_label: Some(None),
+    }
+}
+
+/// Affinity needs several addresses.
+fn affinity(raw: Option<bool>, addresses: &Addresses, at: &Location<'_>) {
+    if raw != Some(true) {
+        return;
+    }
+    if matches!(addresses.by_label, Some(Some(_))) {
+        at.error(
+            format!("an upstream with `{LABEL}` has one address for each label"),
+            "remove the key",
+        );
+    } else if addresses.others.is_empty()
+        && addresses.url.as_ref().is_some_and(UpstreamUrl::is_fixed)
+    {
+        at.advice(
+            "the upstream has one address only, so this has no effect",
+            "list the other addresses in `upstream`, or remove the key",
+        );
     }
 }
 

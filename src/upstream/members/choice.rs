@@ -53,13 +53,42 @@ impl Candidate {
     }
 
     /// Whether one request more leaves it with no more in flight for its share than `other` has.
-    fn has_room_before(&self, other: &Self) -> bool {
+    fn is_less_loaded_than(&self, other: &Self) -> bool {
         let load = |in_flight: usize, rank: Rank| {
             u128::try_from(in_flight)
                 .unwrap_or(u128::MAX)
                 .saturating_mul(rank.share().into())
         };
         load(self.in_flight + 1, other.rank) <= load(other.in_flight, self.rank)
+    }
+}
+
+/// Whether a browser keeps to the address that it knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::upstream) enum Known {
+    /// The request is sent to it.
+    Usable,
+    /// Another request tries it. This one is sent elsewhere.
+    OnTrial,
+    /// It does not work, or one with a smaller priority does.
+    Replaced,
+}
+
+impl Known {
+    pub(in crate::upstream) fn of(
+        known: Candidate,
+        mut others: impl Iterator<Item = Candidate>,
+    ) -> Self {
+        let priority = known.rank.priority;
+        if others.any(|other| other.is_preferred() && other.rank.priority < priority) {
+            return Self::Replaced;
+        }
+        match known.standing {
+            Standing::Working => Self::Usable,
+            Standing::OnTrial if known.is_preferred() => Self::Usable,
+            Standing::OnTrial => Self::OnTrial,
+            Standing::Ejected | Standing::Unhealthy => Self::Replaced,
+        }
     }
 }
 
@@ -90,7 +119,7 @@ fn least_in_flight_of_two(
     let first = by_share(candidates.clone(), random >> 32)?;
     let others = candidates.filter(|candidate| candidate.index != first.index);
     let second = by_share(others, random & u64::from(u32::MAX));
-    let second = second.filter(|second| second.has_room_before(&first));
+    let second = second.filter(|second| second.is_less_loaded_than(&first));
     Some(second.unwrap_or(first).index)
 }
 
@@ -205,6 +234,23 @@ mod tests {
         of[1].standing = Standing::Unhealthy;
         of[2].standing = Standing::Ejected;
         assert_eq!(shares_of(&of), HashMap::from([(0, 1000)]));
+    }
+
+    #[test]
+    fn known_candidate_is_kept_unless_a_smaller_priority_works() {
+        let mut of = [ranked(0, 1, 1, 0), ranked(1, 2, 1, 0), ranked(2, 2, 1, 0)];
+        let known = |of: [Candidate; 3], index: usize| Known::of(of[index], of.into_iter());
+        assert_eq!(known(of, 0), Known::Usable);
+        assert_eq!(known(of, 1), Known::Replaced);
+        of[0].standing = Standing::Ejected;
+        assert_eq!(known(of, 0), Known::Replaced);
+        assert_eq!(known(of, 1), Known::Usable);
+        of[1].standing = Standing::OnTrial;
+        assert_eq!(known(of, 1), Known::Usable);
+        of[1].in_flight = 1;
+        assert_eq!(known(of, 1), Known::OnTrial);
+        of[0].standing = Standing::OnTrial;
+        assert_eq!(known(of, 1), Known::Replaced);
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Names {
         }
     }
 
-    /// Takes over what is known of the names that stay.
+    /// Takes over the state of the names that stay.
     pub(super) fn continue_from(&self, previous: &Self) {
         for name in &self.urls {
             if let Some(before) = previous.urls.iter().find(|before| before.url == name.url) {
@@ -74,14 +74,14 @@ impl Names {
     }
 }
 
-/// What is looked up for a URL.
+/// The lookup for a URL.
 #[derive(Clone, Debug)]
 enum Lookup {
     Addresses(String),
     Services(String),
 }
 
-/// What a lookup found.
+/// The result of a lookup.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) addresses: Vec<IpAddr>,
@@ -166,8 +166,8 @@ impl Name {
     }
 }
 
-/// Each target of a service by its name, of which it has whatever addresses. One that is listed twice
-/// counts once, with the better priority.
+/// Each target of a service by its name, with all addresses of that name. One that is listed twice counts
+/// once, with the smaller priority.
 fn service_targets(name: &ServiceName, services: &[Service]) -> Vec<Target> {
     let mut targets: Vec<Target> = Vec::new();
     for service in services {

@@ -1,5 +1,7 @@
 //! Errors in `upstream…` keys of `[apps.NAME]`.
 
+use crate::support::{edited, problems};
+
 errors! {
     upstream_with_path_is_rejected:
         "http://127.0.0.1:4000" => "http://127.0.0.1:4000/app",
@@ -88,6 +90,10 @@ errors! {
         "upstream = \"http://127.0.0.1:4000\"" =>
             "upstream = \"http://127.0.0.1:4000\"\nupstream_max_ejected_percent = 101",
         at "101", "not a valid number of percent", hint "from 0 to 100";
+    affinity_of_a_wildcard_host_is_rejected:
+        "forum.example.com\"\nupstream = \"http://127.0.0.1:4000\"" =>
+            "*.forum.example.com\"\nupstream = \"http://{label}.localhost:4000\"\nupstream_affinity = true",
+        at "true", "one address for each label", hint "remove the key";
     retry_status_that_is_no_error_is_rejected:
         "upstream = \"http://127.0.0.1:4000\"" =>
             "upstream = \"http://127.0.0.1:4000\"\nupstream_retry_statuses = [503, 404]",
@@ -111,4 +117,24 @@ errors! {
         "upstream = \"http://127.0.0.1:4000\"" =>
             "upstream = \"http://127.0.0.1:4000\"\nhealth_check = { path = \"health\" }",
         at "\"health\"", "is not a path", hint "/health";
+}
+
+#[test]
+fn affinity_to_one_fixed_address_gets_advice() {
+    for (upstream, has_advice) in [
+        ("\"http://127.0.0.1:4000\"", true),
+        ("\"unix:/run/forum.sock\"", true),
+        ("\"https://forum.internal\"", false),
+        ("\"srv+https://_web._tcp.forum.internal\"", false),
+        (
+            "[\"http://127.0.0.1:4000\", \"http://127.0.0.1:4001\"]",
+            false,
+        ),
+    ] {
+        let lines = format!("{upstream}\nupstream_affinity = true");
+        let found = problems(&edited("\"http://127.0.0.1:4000\"", &lines));
+        let keys: Vec<_> = found.iter().map(|problem| problem.key.as_str()).collect();
+        let expected: &[&str] = &["apps.forum.upstream_affinity"];
+        assert_eq!(keys, if has_advice { expected } else { &[] }, "{upstream}");
+    }
 }
