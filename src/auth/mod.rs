@@ -249,6 +249,7 @@ impl Auth {
                 Arc::clone(&session_writer),
                 Arc::clone(&state.offered_registrations),
                 seen_proofs,
+                Arc::clone(&state.network_changes),
             ),
             login: Login::new(
                 shared(),

@@ -26,8 +26,8 @@ impl<'r> RequestHead<'r> {
     /// WebSockets.
     pub(in crate::auth) fn hinted_client(self, app: &AppAuth) -> HintedClient {
         let traits = ClientTraits {
-            address: self.info.address.client,
-            agent: &[self.user_agent()],
+            address: self.info.address.end_client,
+            agent: self.user_agent(),
         };
         HintedClient::new(app.key_ring(), traits)
     }

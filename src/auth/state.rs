@@ -12,13 +12,15 @@ use super::refresh::generations::NewestGenerations;
 use super::refresh::single_flight::RefreshState;
 use super::revocation::command::AppliedCommands;
 use super::revocation::replication::ReplicationState;
-use super::session::client_continuity::RecordedChanges;
 use super::session::key_rotation::PreviousKeySessions;
 use super::session::outage_grace::GraceFailures;
+use super::session::recorded_changes::RecordedChanges;
 use super::session::seen_proofs::SeenProofs;
 use super::session::stream::StreamedSessions;
 use super::session::writer::ReplacedSessions;
 use super::session_list::SessionListState;
+use crate::session::client_continuity::DetectedChange;
+use crate::session::network_hint::NetworkHint;
 
 /// The state of all flows. Clones share it.
 #[derive(Clone)]
@@ -27,7 +29,8 @@ pub(super) struct FlowState {
     pub(super) replication: Arc<ReplicationState>,
     pub(super) refreshes: Arc<RefreshState>,
     pub(super) grace_failures: Arc<GraceFailures>,
-    pub(super) client_changes: Arc<RecordedChanges>,
+    pub(super) client_changes: Arc<RecordedChanges<DetectedChange>>,
+    pub(super) network_changes: Arc<RecordedChanges<NetworkHint>>,
     pub(super) previous_keys: Arc<PreviousKeySessions>,
     pub(super) replaced: Arc<ReplacedSessions>,
     pub(super) streamed: Arc<StreamedSessions>,
@@ -50,6 +53,7 @@ impl FlowState {
             refreshes: Arc::default(),
             grace_failures: Arc::default(),
             client_changes: Arc::default(),
+            network_changes: Arc::default(),
             previous_keys: Arc::default(),
             replaced: Arc::default(),
             streamed: Arc::default(),

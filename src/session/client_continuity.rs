@@ -8,9 +8,10 @@ use http::{HeaderMap, HeaderName, header};
 use serde::{Deserialize, Serialize};
 
 use super::context::Limits;
+use crate::types::network_prefix::NetworkPrefix;
 use crate::types::user_agent::program_name;
 
-/// How many networks of a session are known. A user with IPv4 and IPv6 has two at each place.
+/// How many networks of a session are known. A client with IPv4 and IPv6 uses two at once.
 const MAX_NETWORKS: usize = 8;
 
 /// Client hints that browsers send with every request over https.
@@ -33,14 +34,9 @@ pub enum OnClientChange {
 }
 
 impl OnClientChange {
-    /// Whether a request of `client` may use a session that began with `known`. `None`: it is not known
-    /// with which client the session began.
-    pub fn assess(
-        self,
-        known: Option<&KnownClient>,
-        client: PresentedClient<'_>,
-    ) -> ClientAssessment {
-        let change = || known?.change(client);
+    /// Whether a request with this change of the client may use its session. `None`: it has not changed,
+    /// or it is not known with which client the session began.
+    pub fn assess(self, change: impl FnOnce() -> Option<DetectedChange>) -> ClientAssessment {
         match self {
             Self::Off => ClientAssessment::Accepted,
             Self::Observe => {
@@ -57,9 +53,9 @@ pub enum ClientAssessment {
     /// It may.
     Accepted,
     /// It may, and the change is recorded.
-    Observed(ClientChange),
+    Observed(DetectedChange),
     /// It may not.
-    Refused(ClientChange),
+    Refused(DetectedChange),
 }
 
 /// How browser sessions are treated that are bound to no device.
@@ -90,27 +86,10 @@ pub struct PresentedClient<'r> {
     pub headers: &'r HeaderMap,
 }
 
-/// A network: the first 24 bits of an IPv4 address, or the first 48 bits of an IPv6 address.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-struct NetworkPrefix(u64);
-
-impl NetworkPrefix {
-    fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self(u64::from(address.to_bits() >> 8)),
-            // Every IPv6 prefix is above those of IPv4.
-            IpAddr::V6(address) => {
-                let [a, b, c, ..] = address.segments();
-                Self(1 << 48 | u64::from(a) << 32 | u64::from(b) << 16 | u64::from(c))
-            }
-        }
-    }
-}
-
-impl std::fmt::Debug for NetworkPrefix {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("NetworkPrefix")
+impl<'r> PresentedClient<'r> {
+    /// The fields of the request that are compared.
+    fn fields(self) -> [Option<&'r [u8]>; 3] {
+        [header::USER_AGENT, PLATFORM, MOBILE].map(|name| field(self.headers, &name))
     }
 }
 
@@ -200,8 +179,8 @@ impl KnownClient {
         }
     }
 
-    /// The client of a login in a browser that had this session of the same user before: its networks
-    /// stay known, so that a client that alternates between some of them logs in once at each.
+    /// The client of a login in a browser that had a session of the same user with the client `before`. Its
+    /// networks are added, so that a client that alternates between some of them logs in once in each.
     #[must_use]
     pub fn after(mut self, before: &Self) -> Self {
         let is_same_browser = are_compatible(self.browser.program, before.browser.program)
@@ -225,6 +204,61 @@ impl KnownClient {
         let network = client.address.map(NetworkPrefix::of)?;
         let is_known = self.networks.is_empty() || self.networks.contains(&network);
         (!is_known).then_some(ClientChange::Network)
+    }
+
+    /// The same change with the client.
+    pub fn detect(&self, client: PresentedClient<'_>) -> Option<DetectedChange> {
+        let kind = self.change(client)?;
+        let browser = BrowserFeatures::read(client.headers);
+        Some(DetectedChange {
+            kind,
+            network: client.address.map(NetworkPrefix::of),
+            program: browser.program,
+            platform: browser.platform,
+            is_mobile: browser.is_mobile,
+        })
+    }
+}
+
+/// A change of the client. It is the same for other versions of the program, and other addresses of the
+/// network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DetectedChange {
+    /// How the client differs.
+    pub kind: ClientChange,
+    network: Option<NetworkPrefix>,
+    program: Option<u32>,
+    platform: Option<u32>,
+    is_mobile: Option<bool>,
+}
+
+/// A client that was compared with that of a session, and the result.
+#[derive(Debug)]
+pub struct ComparedClient {
+    address: Option<IpAddr>,
+    fields: [Option<Box<[u8]>>; 3],
+    change: Option<DetectedChange>,
+}
+
+impl ComparedClient {
+    /// Compares `client` with the client of a session.
+    pub fn new(known: &KnownClient, client: PresentedClient<'_>) -> Self {
+        Self {
+            address: client.address,
+            fields: client.fields().map(|field| field.map(Box::from)),
+            change: known.detect(client),
+        }
+    }
+
+    /// Whether it is this one.
+    pub fn is(&self, client: PresentedClient<'_>) -> bool {
+        let mut fields = self.fields.iter().zip(client.fields());
+        self.address == client.address && fields.all(|(known, field)| known.as_deref() == field)
+    }
+
+    /// How it differs from the client of the session.
+    pub const fn change(&self) -> Option<DetectedChange> {
+        self.change
     }
 }
 

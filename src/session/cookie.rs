@@ -34,7 +34,7 @@ pub struct CookieNames {
     pub browser: String,
     /// The proof that the browser possesses the key of its session.
     pub device: String,
-    /// The network of a request whose proof was made in another one, for the renewal of the proof.
+    /// The network of a request with a proof of another one, for the renewal of the proof.
     pub device_network: String,
     /// The prefix of a login attempt's name; its ID follows.
     pub login: String,

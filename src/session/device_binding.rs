@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::device_networks::ProvenNetworks;
-use super::network_hint::{HintedClient, NetworkHint};
+use super::network_hint::{HintChange, HintedClient, NetworkHint};
 use super::seal::Purpose;
 use crate::types::oauth::{KeyFingerprint, SessionId};
 use crate::types::time::Timestamp;
@@ -210,10 +210,13 @@ pub struct DeviceProof {
     pub key: KeyFingerprint,
     /// When it was proven.
     pub proven_at: Timestamp,
-    /// The networks in which it counts. `None`: in any.
+    /// The networks in which it counts, with the programs. `None`: in any, by any program.
     // Absent in proofs of earlier versions.
     #[serde(deserialize_with = "absent_is_default")]
     pub networks: Option<Vec<NetworkHint>>,
+    /// Whether it counts in any network by these programs.
+    #[serde(deserialize_with = "absent_is_default")]
+    pub in_any_network: bool,
 }
 
 /// The purpose of `__Secure-doorward_device_network`.
@@ -225,7 +228,7 @@ impl Purpose for DeviceNetworkCookie {
     const NAME: &'static str = "device network";
 }
 
-/// The network of a request whose proof was made in others, for the renewal that follows.
+/// The network of a request with a proof of other networks, for the renewal that follows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedNetwork {
     /// Doorward's session ID.
@@ -409,7 +412,7 @@ pub fn check(
         }
     };
     let validity = if device.is_strict {
-        policy.strict_validity
+        policy.strict_validity.min(policy.validity)
     } else {
         policy.validity
     };
@@ -428,9 +431,10 @@ impl DeviceProof {
             return BindingStatus::Permitted;
         };
         let changes = || networks.iter().map(|network| client.change_since(network));
-        if changes().any(|change| change.is_none()) {
+        let is_other_network = |change: HintChange| change.network && !self.in_any_network;
+        if changes().any(|change| change.is_same_agent() && !is_other_network(change)) {
             BindingStatus::Permitted
-        } else if changes().any(|change| !change.network) {
+        } else if changes().any(|change| !is_other_network(change)) {
             BindingStatus::Unproven(Unproven::OtherAgent)
         } else {
             BindingStatus::Unproven(Unproven::OtherNetwork)

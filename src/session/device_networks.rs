@@ -1,11 +1,11 @@
 //! The networks in which a device has proven its key. A change of network needs a new signature, of which
-//! browsers make few: beyond a budget, changes are accepted. PURE.
+//! browsers make few: beyond a budget, changes of network are accepted by a known program. PURE.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::network_hint::{HintedClient, NetworkHint};
+use super::network_hint::{HintChange, HintedClient, NetworkHint};
 use crate::types::time::Timestamp;
 
 /// Within this time Chromium makes six signatures for a site. Challenges of the default length need three
@@ -20,7 +20,7 @@ const MAX_NETWORKS: usize = 3;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProvenNetworks {
     networks: Vec<ProvenNetwork>,
-    /// When changes of network needed a signature.
+    /// When changes of network needed a signature, the latest first.
     changes: Vec<Timestamp>,
 }
 
@@ -56,13 +56,21 @@ impl RequestedNetworks {
 }
 
 impl ProvenNetworks {
-    /// Whether the device has proven its key in these networks.
-    pub fn contain(&self, requested: &RequestedNetworks) -> bool {
+    /// Whether the device has proven its key in these networks. `is_same` tells which change does not
+    /// count.
+    fn contain(&self, requested: &RequestedNetworks, is_same: fn(HintChange) -> bool) -> bool {
         let mut known = self.networks.iter().map(|network| network.hint);
-        let has_here = known.clone().any(|hint| requested.is_here(&hint));
-        let has_refused =
-            |refused| requested.is_here(&refused) || known.any(|hint| hint == refused);
+        let is_here = |hint: NetworkHint| is_same(requested.client.change_since(&hint));
+        let has_here = known.clone().any(is_here);
+        let has_refused = |refused: NetworkHint| {
+            is_here(refused) || known.any(|hint| is_same(refused.change_since(&hint)))
+        };
         has_here && requested.refused.is_none_or(has_refused)
+    }
+
+    /// Whether no network is known, as before the first signature with networks.
+    pub const fn is_empty(&self) -> bool {
+        self.networks.is_empty()
     }
 
     /// Whether only known networks are accepted: the budget of changes is not used up.
@@ -71,15 +79,21 @@ impl ProvenNetworks {
         recent.count() < MAX_CHANGES
     }
 
-    /// Whether a proof is made in these networks without a new signature.
+    /// Whether a proof is made in these networks without a new signature. Another program always needs
+    /// one.
     pub fn permit(&self, requested: &RequestedNetworks, now: Timestamp) -> bool {
-        self.contain(requested) || !self.are_enforced(now)
+        let is_same = if self.are_enforced(now) {
+            HintChange::is_none
+        } else {
+            HintChange::is_same_agent
+        };
+        self.contain(requested, is_same)
     }
 
     /// The networks of the next challenge, which the device signs in these.
     #[must_use]
     pub fn proven_in(&self, requested: &RequestedNetworks, now: Timestamp) -> Self {
-        let is_change = !self.networks.is_empty() && !self.permit(requested, now);
+        let is_change = !self.is_empty() && !self.permit(requested, now);
         let current = requested.hints().map(|hint| ProvenNetwork {
             hint,
             proven_at: now,
@@ -89,16 +103,16 @@ impl ProvenNetworks {
         });
         let changes = self.changes.iter().copied();
         let changes = changes.filter(|at| is_recent(*at, now));
+        let changes = is_change.then_some(now).into_iter().chain(changes);
         Self {
             networks: current.chain(others).take(MAX_NETWORKS).collect(),
-            changes: changes.chain(is_change.then_some(now)).collect(),
+            changes: changes.take(MAX_CHANGES).collect(),
         }
     }
 
-    /// The networks in which a proof counts. `None`: in any.
-    pub fn accepted(&self, now: Timestamp) -> Option<Vec<NetworkHint>> {
-        self.are_enforced(now)
-            .then(|| self.networks.iter().map(|network| network.hint).collect())
+    /// Their hints.
+    pub fn hints(&self) -> Vec<NetworkHint> {
+        self.networks.iter().map(|network| network.hint).collect()
     }
 }
 
@@ -115,10 +129,14 @@ mod tests {
 
     /// A client in one of many networks.
     fn client(network: u8) -> HintedClient {
+        client_by(network, b"Mozilla/5.0")
+    }
+
+    fn client_by(network: u8, agent: &[u8]) -> HintedClient {
         let ring = KeyRing::new(Key::new(&Secret::new([1; 32])).unwrap(), vec![]);
         let traits = ClientTraits {
             address: Some([192, 0, network, 1].into()),
-            agent: &[b"Mozilla/5.0"],
+            agent,
         };
         HintedClient::new(&ring, traits)
     }
@@ -141,7 +159,7 @@ mod tests {
         let first = none.proven_in(&from(1), at(0));
         assert!(first.permit(&from(1), at(0)) && first.changes.is_empty());
         assert!(!first.permit(&from(2), at(0)));
-        assert_eq!(first.accepted(at(0)), Some(vec![client(1).hint()]));
+        assert_eq!(first.hints(), [client(1).hint()]);
     }
 
     #[test]
@@ -159,7 +177,7 @@ mod tests {
         assert!(networks.permit(&from(1), at(900)));
         // One that is not used any more is forgotten.
         let networks = networks.proven_in(&from(2), at(940));
-        assert!(!networks.contain(&from(1)));
+        assert!(!networks.permit(&from(1), at(940)));
     }
 
     #[test]
@@ -188,7 +206,19 @@ mod tests {
             assert!(!networks.permit(&from(network), at(100)));
             networks = networks.proven_in(&from(network), at(100));
         }
-        assert_eq!(networks.accepted(at(101)), None);
+        assert!(!networks.are_enforced(at(101)));
+        let other = RequestedNetworks {
+            client: client_by(1, b"curl/8.0"),
+            refused: None,
+        };
+        assert!(!networks.permit(&other, at(101)), "another program");
+        let refused = RequestedNetworks {
+            refused: Some(other.client.hint()),
+            ..from(3)
+        };
+        assert!(!networks.permit(&refused, at(101)), "for another program");
+        let known = networks.proven_in(&other, at(101));
+        assert_eq!(known.changes, [at(101), at(100)]);
         assert!(networks.permit(&from(3), at(639)));
         let next = networks.proven_in(&from(3), at(639));
         assert_eq!(next.changes.len(), 2, "it needed no signature of its own");

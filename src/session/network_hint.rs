@@ -1,14 +1,15 @@
 //! Network hints: keyed hashes of a client's network and of its user agent. They tell whether a later
 //! request comes from the same network and program, and reveal neither address nor name. PURE.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
 
 use super::seal::{Key, KeyRing};
+use crate::types::network_prefix::NetworkPrefix;
 
-/// A truncated hash. Nobody chooses its input to find a collision: it is compared with one other value.
+/// A truncated hash. It is keyed, so that a client cannot compute it to find a collision.
 pub type HintTag = [u8; 8];
 
 /// The traits of a client that its hint is made from.
@@ -16,20 +17,30 @@ pub type HintTag = [u8; 8];
 pub struct ClientTraits<'r> {
     /// Its address. `None`: it is not known, as over a Unix domain socket.
     pub address: Option<IpAddr>,
-    /// What tells its program from others, such as `User-Agent` and client hints, in a fixed order.
-    pub agent: &'r [&'r [u8]],
+    /// `User-Agent`.
+    pub agent: &'r [u8],
 }
 
 /// The hashes of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkHint {
-    /// Of the network: the first 24 bits of an IPv4 address, 48 of an IPv6 one.
+    /// Of the network.
     pub network: HintTag,
     /// Of the program.
     pub agent: HintTag,
 }
 
-/// What differs between a hint and a client.
+impl NetworkHint {
+    /// What has changed since `earlier` was made by the same key.
+    pub fn change_since(&self, earlier: &Self) -> HintChange {
+        HintChange {
+            network: self.network != earlier.network,
+            agent: self.agent != earlier.agent,
+        }
+    }
+}
+
+/// What differs between a hint and a client, or between two hints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HintChange {
     /// The network.
@@ -39,6 +50,11 @@ pub struct HintChange {
 }
 
 impl HintChange {
+    /// Whether it is the same program.
+    pub const fn is_same_agent(self) -> bool {
+        !self.agent
+    }
+
     /// Whether it is the same network and program.
     pub const fn is_none(self) -> bool {
         !self.network && !self.agent
@@ -81,35 +97,21 @@ impl HintedClient {
     }
 }
 
-/// The network of an address, which a provider gives to one site or a small neighbourhood. An IPv4-mapped
-/// address is one of IPv4.
-fn prefix(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() & (u32::MAX << 8)).into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 80)).into(),
-    }
-}
-
+/// Unknown addresses are a network of their own: a client may be able to hide its address.
 fn network_tag(key: &hmac::Key, address: Option<IpAddr>) -> HintTag {
-    match address.map(prefix) {
-        None => tag(key, &[b"network"]),
-        Some(IpAddr::V4(network)) => tag(key, &[b"network", &network.octets()]),
-        Some(IpAddr::V6(network)) => tag(key, &[b"network", &network.octets()]),
-    }
+    let network = address.map(|address| NetworkPrefix::of(address).to_bytes());
+    tag(key, b"network", network.as_ref().map_or(&[], |bytes| bytes))
 }
 
-fn agent_tag(key: &hmac::Key, agent: &[&[u8]]) -> HintTag {
-    let mut parts: Vec<&[u8]> = vec![b"agent"];
-    parts.extend(agent);
-    tag(key, &parts)
+fn agent_tag(key: &hmac::Key, agent: &[u8]) -> HintTag {
+    tag(key, b"agent", agent)
 }
 
-fn tag(key: &hmac::Key, parts: &[&[u8]]) -> HintTag {
+/// No name is the beginning of another.
+fn tag(key: &hmac::Key, name: &[u8], value: &[u8]) -> HintTag {
     let mut mac = hmac::Context::with_key(key);
-    for part in parts {
-        mac.update(&(part.len() as u64).to_be_bytes());
-        mac.update(part);
-    }
+    mac.update(name);
+    mac.update(value);
     let mac = mac.sign();
     mac.as_ref().first_chunk().copied().unwrap_or_default()
 }
@@ -123,14 +125,14 @@ mod tests {
         Key::new(&Secret::new([byte; 32])).unwrap()
     }
 
-    fn traits<'r>(address: &str, agent: &'r [&'r [u8]]) -> ClientTraits<'r> {
+    fn traits<'r>(address: &str, agent: &'r [u8]) -> ClientTraits<'r> {
         ClientTraits {
             address: Some(address.parse().unwrap()),
             agent,
         }
     }
 
-    const AGENT: &[&[u8]] = &[b"Mozilla/5.0", b"Linux"];
+    const AGENT: &[u8] = b"Mozilla/5.0 (Linux)";
 
     fn change(ring: &KeyRing, from: ClientTraits<'_>, to: ClientTraits<'_>) -> HintChange {
         HintedClient::new(ring, to).change_since(&HintedClient::new(ring, from).hint())
@@ -164,16 +166,10 @@ mod tests {
     }
 
     #[test]
-    fn agent_is_compared_part_by_part_and_apart_from_the_network() {
+    fn agent_is_compared_apart_from_the_network() {
         let ring = KeyRing::new(key(1), vec![]);
         let at = |agent| traits("192.0.2.1", agent);
-        let others: [&[&[u8]]; 5] = [
-            &[],
-            &[b"Mozilla/5.0"],
-            &[b"Mozilla/5.0", b"Windows"],
-            &[b"Mozilla/5.0Linux", b""],
-            &[b"Mozilla/5.0", b"Linux", b""],
-        ];
+        let others: [&[u8]; 3] = [b"", b"Mozilla/5.0", b"Mozilla/5.0 (Windows)"];
         for other in others {
             let expected = HintChange {
                 network: false,
@@ -181,7 +177,7 @@ mod tests {
             };
             assert_eq!(change(&ring, at(AGENT), at(other)), expected, "{other:?}");
         }
-        let both = change(&ring, at(AGENT), traits("198.51.100.1", &[]));
+        let both = change(&ring, at(AGENT), traits("198.51.100.1", b""));
         assert!(both.network && both.agent);
     }
 

@@ -11,6 +11,7 @@ pub mod logo;
 mod lookalike;
 pub mod loosest_reading;
 pub mod net;
+pub mod network_prefix;
 pub mod oauth;
 mod other_reading;
 mod path_ambiguity;

@@ -1,5 +1,6 @@
-//! Names of client programs in `User-Agent` (RFC 9110 section 10.1.5), for people who look at a list
-//! of sessions. The field is free text of the client: nothing is decided by it.
+//! Names of client programs in `User-Agent` (RFC 9110 section 10.1.5): in lists of sessions, and for client
+//! continuity. The field is free text of the client. If a change of the tables renames a program, its
+//! sessions are those of another client, and with `client_change = "enforce"` their users log in again.
 
 /// The longest product name of an unknown client, in characters.
 const MAX_NAME: usize = 24;

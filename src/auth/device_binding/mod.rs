@@ -15,6 +15,7 @@ use crate::auth::context::{Context, MAX_CACHED_SESSIONS};
 use crate::auth::events::{Event, EventSession};
 use crate::auth::random;
 use crate::auth::refresh::single_flight::TokenRefresher;
+use crate::auth::session::recorded_changes::RecordedChanges;
 use crate::auth::session::seen_proofs::SeenProofs;
 use crate::auth::session::writer::SessionWriter;
 use crate::oidc::device_proof::ALGORITHMS;
@@ -24,6 +25,7 @@ use crate::session::device_binding::{
     BindingPolicy, BindingState, DeviceChallenge, DeviceKey, DeviceProof, session_identifier,
 };
 use crate::session::device_networks::ProvenNetworks;
+use crate::session::network_hint::NetworkHint;
 use crate::types::oauth::SessionId;
 use crate::types::time::Timestamp;
 
@@ -62,6 +64,7 @@ pub struct DeviceBinder {
     writer: Arc<SessionWriter>,
     offered: Arc<OfferedRegistrations>,
     seen_proofs: Arc<SeenProofs>,
+    network_changes: Arc<RecordedChanges<NetworkHint>>,
 }
 
 impl DeviceBinder {
@@ -71,6 +74,7 @@ impl DeviceBinder {
         writer: Arc<SessionWriter>,
         offered: Arc<OfferedRegistrations>,
         seen_proofs: Arc<SeenProofs>,
+        network_changes: Arc<RecordedChanges<NetworkHint>>,
     ) -> Self {
         Self {
             context,
@@ -78,6 +82,7 @@ impl DeviceBinder {
             writer,
             offered,
             seen_proofs,
+            network_changes,
         }
     }
 
@@ -125,10 +130,8 @@ impl DeviceBinder {
             sid: (*sid).clone(),
             key: bound.key.fingerprint(),
             proven_at: now,
-            networks: policy
-                .network_hint
-                .then(|| networks.accepted(now))
-                .flatten(),
+            networks: policy.network_hint.then(|| networks.hints()),
+            in_any_network: !networks.are_enforced(now),
         };
         let value = app.seals.device_proof.seal(&proof, random::bytes().ok()?)?;
         let names = &app.app.cookies;

@@ -133,7 +133,8 @@ impl DeviceBinder {
         outcome
     }
 
-    /// Expires the proof of a request, so that the browser renews it. The renewal learns of the network.
+    /// Expires the proof of a request, so that the browser renews it. The renewal learns of the network,
+    /// and the audit log of its change.
     pub fn expire_proof(
         &self,
         app_ref: AppRef<'_>,
@@ -145,7 +146,7 @@ impl DeviceBinder {
         let expired = names.expire(&names.device, &names.path);
         let network = match unproven {
             Unproven::OtherNetwork | Unproven::OtherAgent => {
-                self.network_cookie(app_ref, cookies, head)
+                self.network_cookie(app_ref, unproven, cookies, head)
             }
             Unproven::Stale | Unproven::Invalid | Unproven::Missing | Unproven::NotBound => None,
         };
@@ -155,13 +156,20 @@ impl DeviceBinder {
     fn network_cookie(
         &self,
         app_ref: AppRef<'_>,
+        unproven: Unproven,
         cookies: &RequestCookies<'_>,
         head: RequestHead<'_>,
     ) -> Option<HeaderValue> {
         let app = &self.context.app(app_ref)?;
+        let session = cookie_session(app, cookies)?;
+        let hint = head.hinted_client(app).hint();
+        if self.network_changes.add(&session.sid, &hint) {
+            let about = &session.about;
+            self.record(app, Event::DeviceNetworkChange, unproven.code(), about);
+        }
         let refused = RefusedNetwork {
-            sid: cookie_session(app, cookies)?.sid,
-            hint: head.hinted_client(app).hint(),
+            sid: session.sid,
+            hint,
             refused_at: self.context.now(),
         };
         let value = app
@@ -238,6 +246,10 @@ impl DeviceBinder {
         let reason = match (&current, &requested) {
             (None, _) => Some(ChallengeReason::NoneSigned),
             (Some(_), None) => None,
+            // By an earlier version, or without the comparison of networks.
+            (Some(signed), Some(_)) if signed.challenge.networks.is_empty() => {
+                Some(ChallengeReason::NoneSigned)
+            }
             (Some(signed), Some(requested)) => {
                 let is_permitted = signed.challenge.networks.permit(requested, now);
                 (!is_permitted).then(|| ChallengeReason::of_change(&next, now))
@@ -255,8 +267,8 @@ impl DeviceBinder {
         outcome.unwrap_or(ProofOutcome::Unavailable)
     }
 
-    /// The proof that follows from a signed challenge. The browser gets the same challenge again, whose
-    /// signature it has, until its window is over.
+    /// The proof that follows from a signed challenge. The browser has signed it, and gets the same one
+    /// again until its window is over.
     fn renewed_by(
         &self,
         bound: &BoundTo<'_>,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 
 use super::{BoundTo, DeviceBinder, REGISTRATION_ENDPOINT, RESPONSE, only};
 use crate::auth::app::AppAuth;
@@ -18,6 +18,7 @@ use crate::auth::session::writer::UpdateTarget;
 use crate::auth::session_validity::key_of_jwt;
 use crate::oidc::device_proof::{DeviceProofError, UnverifiedProof};
 use crate::policy::route::AppRef;
+use crate::session::client_continuity::ClientAssessment;
 use crate::session::cookie::RequestCookies;
 use crate::session::device_binding::{BindingPolicy, DeviceBinding, DeviceKey, session_identifier};
 use crate::session::device_networks::{ProvenNetworks, RequestedNetworks};
@@ -107,7 +108,7 @@ impl DeviceBinder {
         let now = self.context.now();
         let session = open_jwt(app, cookies);
         let about = session.as_ref().map(EventSession::from).unwrap_or_default();
-        let proven = prove(app, policy, session, cookies, head.headers, now);
+        let proven = prove(app, policy, session, cookies, head, now);
         let registered = match proven {
             Ok((session, key)) => match self.bind(app, session, &key).await {
                 Ok(grant) => {
@@ -187,6 +188,7 @@ impl DeviceBinder {
         }
         let cookie = self.proof_cookie(bound, &networks);
         set_cookies.push(cookie.ok_or(RegistrationError::NotWritten)?);
+        self.seen_proofs.record(bound.sid, self.context.now());
         let challenge = self.challenge(bound, networks);
         Ok(RegisteredDevice {
             session_identifier: session_identifier(bound.sid),
@@ -219,10 +221,10 @@ fn prove(
     policy: &BindingPolicy,
     session: Option<SessionJwt>,
     cookies: &RequestCookies<'_>,
-    headers: &HeaderMap,
+    head: RequestHead<'_>,
     now: Timestamp,
 ) -> Result<(PendingSession, DeviceKey), RegistrationError> {
-    let proof = only(headers, &RESPONSE).ok_or(RegistrationError::NoProof)?;
+    let proof = only(head.headers, &RESPONSE).ok_or(RegistrationError::NoProof)?;
     let proof = UnverifiedProof::parse(proof).map_err(RegistrationError::Refused)?;
     let challenge = app.seals.device_registration.open(proof.challenge());
     let challenge = challenge.filter(|challenge| policy.is_pending(challenge.begins_at, now));
@@ -234,6 +236,14 @@ fn prove(
     }
     if app.revocations.snapshot().contains(key_of_jwt(&jwt)) {
         return Err(RegistrationError::SessionOver(NoSessionReason::Revoked));
+    }
+    let client = head.info.presented_client(head.headers);
+    let on_change = app.app.unbound_sessions.on_client_change;
+    if let ClientAssessment::Refused(change) =
+        on_change.assess(|| jwt.client.as_ref()?.detect(client))
+    {
+        let why = NoSessionReason::ClientChanged(change.kind);
+        return Err(RegistrationError::SessionOver(why));
     }
     let audience = app.app.endpoint_url(REGISTRATION_ENDPOINT);
     let key = proof.verify_registration(&audience);

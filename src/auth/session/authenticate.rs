@@ -192,7 +192,8 @@ impl SessionAuthenticator {
             self.streams.proven(proof);
         }
         let client = head.info.presented_client(head.headers);
-        let client_assessment = ClientContinuity::assess(app, &presented, client);
+        let client_assessment =
+            ClientContinuity::assess(app, &presented, cached.as_deref(), client);
         let validity = SessionValidity::of_sessions(app);
         let status = match (validate(presented, now, limits, &validity), binding) {
             (status @ SessionStatus::None(_), _) => status,
@@ -202,7 +203,7 @@ impl SessionAuthenticator {
             }
             (status, BindingStatus::Permitted | BindingStatus::NeedsRefresh) => {
                 let continuity = &self.continuity;
-                continuity.apply(app, status, client_assessment, client)
+                continuity.apply(app, status, client_assessment)
             }
         };
         let authentication = match (status, self.replicator.require_synced(app)) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 
 use crate::lock::lock;
+use crate::session::client_continuity::{ComparedClient, DetectedChange, PresentedClient};
 use crate::session::device_binding::{DeviceCookie, DeviceProof};
 use crate::session::grant::{ActivityCookie, LastActivity};
 use crate::session::network_hint::HintedClient;
@@ -45,6 +46,8 @@ pub(in crate::auth) struct CachedSession {
     proof: Mutex<Option<CachedProof>>,
     /// The last client that used it.
     client: Mutex<Option<CachedClient>>,
+    /// The last client that was compared with that of the login.
+    compared: Mutex<Option<ComparedClient>>,
     /// From when the next request confirms the generation again, in seconds since the epoch. 0 if
     /// there is nothing to repeat.
     confirm_from: AtomicU64,
@@ -100,6 +103,7 @@ impl SessionCache {
             activity: Mutex::new(None),
             proof: Mutex::new(None),
             client: Mutex::new(None),
+            compared: Mutex::new(None),
             confirm_from: AtomicU64::new(0),
         });
         if let Some(tail) = text.as_bytes().last_chunk() {
@@ -187,6 +191,21 @@ impl CachedSession {
             client: Arc::clone(&client),
         });
         client
+    }
+
+    /// How this client differs from that of the login, if it does. It is compared once.
+    pub(in crate::auth) fn client_change(
+        &self,
+        client: PresentedClient<'_>,
+    ) -> Option<DetectedChange> {
+        let known = self.session.client.as_deref()?;
+        let mut cached = lock(&self.compared);
+        if let Some(compared) = &*cached
+            && compared.is(client)
+        {
+            return compared.change();
+        }
+        cached.insert(ComparedClient::new(known, client)).change()
     }
 
     /// Repeats the confirmation of the generation after [`CONFIRMATION_RETRY_INTERVAL`].

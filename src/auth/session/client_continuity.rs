@@ -4,36 +4,21 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use quick_cache::sync::Cache;
-
 use crate::auth::app::AppAuth;
-use crate::auth::context::{Context, MAX_CACHED_SESSIONS};
+use crate::auth::context::Context;
 use crate::auth::events::{Event, EventSession};
 use crate::auth::refresh::revoke::SessionKey;
+use crate::auth::session::cache::CachedSession;
 use crate::auth::session::open::{open_jwt, open_refresh};
+use crate::auth::session::recorded_changes::RecordedChanges;
 use crate::session::client_continuity::{
-    ClientAssessment, ClientChange, KnownClient, OnClientChange, PresentedClient,
+    ClientAssessment, ClientChange, DetectedChange, KnownClient, OnClientChange, PresentedClient,
 };
 use crate::session::cookie::RequestCookies;
 use crate::session::grant::{Grant, RefreshGrant};
 use crate::session::jwt::SessionJwt;
 use crate::session::validity::{NoSessionReason, PresentedSession, SessionStatus};
-use crate::types::oauth::{SessionId, Subject};
-
-/// The changes of clients that were recorded recently, so that each is recorded once.
-pub(in crate::auth) struct RecordedChanges(Cache<RecordedChange, ()>);
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct RecordedChange {
-    sid: SessionId,
-    client: KnownClient,
-}
-
-impl Default for RecordedChanges {
-    fn default() -> Self {
-        Self(Cache::new(MAX_CACHED_SESSIONS))
-    }
-}
+use crate::types::oauth::Subject;
 
 /// A session of the request's cookies, which a login replaces.
 struct PreviousSession {
@@ -45,13 +30,13 @@ struct PreviousSession {
 #[derive(Clone)]
 pub(in crate::auth) struct ClientContinuity {
     context: Arc<Context>,
-    recorded: Arc<RecordedChanges>,
+    recorded: Arc<RecordedChanges<DetectedChange>>,
 }
 
 impl ClientContinuity {
     pub(in crate::auth) const fn new(
         context: Arc<Context>,
-        recorded: Arc<RecordedChanges>,
+        recorded: Arc<RecordedChanges<DetectedChange>>,
     ) -> Self {
         Self { context, recorded }
     }
@@ -60,6 +45,7 @@ impl ClientContinuity {
     pub(super) fn assess(
         app: &AppAuth,
         presented: &PresentedSession,
+        cached: Option<&CachedSession>,
         client: PresentedClient<'_>,
     ) -> ClientAssessment {
         let bound = presented.bound();
@@ -67,7 +53,10 @@ impl ClientContinuity {
             return ClientAssessment::Accepted;
         }
         let on_change = app.app.unbound_sessions.on_client_change;
-        on_change.assess(presented.client(), client)
+        on_change.assess(|| match cached {
+            Some(cached) => cached.client_change(client),
+            None => presented.client()?.detect(client),
+        })
     }
 
     /// The status of a session after the assessment of the client.
@@ -76,57 +65,53 @@ impl ClientContinuity {
         app: &AppAuth,
         status: SessionStatus,
         assessment: ClientAssessment,
-        client: PresentedClient<'_>,
     ) -> SessionStatus {
-        if assessment == ClientAssessment::Accepted {
+        let (ClientAssessment::Observed(change) | ClientAssessment::Refused(change)) = assessment
+        else {
             return status;
-        }
-        let about = match &status {
+        };
+        let sid = match &status {
             SessionStatus::None(_) => return status,
+            SessionStatus::Live(live) => &live.session().sid,
+            SessionStatus::NeedsRefresh(stale) => &stale.refresh.sid,
+        };
+        if self.recorded.add(sid, &change) {
+            self.record(app, assessment, &status);
+        }
+        match assessment {
+            ClientAssessment::Accepted | ClientAssessment::Observed(_) => status,
+            ClientAssessment::Refused(change) => {
+                SessionStatus::None(NoSessionReason::ClientChanged(change.kind))
+            }
+        }
+    }
+
+    fn record(&self, app: &AppAuth, assessment: ClientAssessment, status: &SessionStatus) {
+        let about = match status {
+            SessionStatus::None(_) => return,
             SessionStatus::Live(live) => EventSession::from(&**live.session()),
             SessionStatus::NeedsRefresh(stale) => {
                 EventSession::from(&SessionKey::from(&stale.refresh))
             }
         };
-        self.record(app, assessment, &about, client);
-        match assessment {
-            ClientAssessment::Accepted | ClientAssessment::Observed(_) => status,
-            ClientAssessment::Refused(change) => {
-                SessionStatus::None(NoSessionReason::ClientChanged(change))
-            }
-        }
-    }
-
-    fn record(
-        &self,
-        app: &AppAuth,
-        assessment: ClientAssessment,
-        about: &EventSession,
-        client: PresentedClient<'_>,
-    ) {
-        let Some(sid) = about.sid.clone() else {
-            return;
-        };
-        let client = KnownClient::of(client);
-        let change_of_session = RecordedChange { sid, client };
-        if self.recorded.0.get(&change_of_session).is_some() {
-            return;
-        }
-        self.recorded.0.insert(change_of_session, ());
         let outcome = match assessment {
             ClientAssessment::Accepted => return,
-            ClientAssessment::Observed(ClientChange::Network) => "network_observed",
-            ClientAssessment::Observed(ClientChange::Browser) => "browser_observed",
-            ClientAssessment::Refused(ClientChange::Network) => "network_refused",
-            ClientAssessment::Refused(ClientChange::Browser) => "browser_refused",
+            ClientAssessment::Observed(change) => match change.kind {
+                ClientChange::Network => "network_observed",
+                ClientChange::Browser => "browser_observed",
+            },
+            ClientAssessment::Refused(change) => match change.kind {
+                ClientChange::Network => "network_refused",
+                ClientChange::Browser => "browser_refused",
+            },
         };
         let observer = &self.context.observer;
-        observer.record_event(app, Event::ClientChanged, outcome, about);
+        observer.record_event(app, Event::ClientChanged, outcome, &about);
     }
 
-    /// The grant of a new session with its client, if the app compares them. Networks of the session
-    /// that it replaces stay known if it is of the same user: the login has just shown that the browser
-    /// is.
+    /// The grant of a new session with its client, if the app compares them. It has the networks of the
+    /// session that it replaces too, if that is of the same user: the login has just shown that the
+    /// browser is.
     pub(super) fn begin<'g>(
         &self,
         app: &AppAuth,

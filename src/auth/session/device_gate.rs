@@ -108,7 +108,7 @@ fn client_of(
 ) -> Arc<HintedClient> {
     let hash = || Arc::new(head.hinted_client(app));
     match cached {
-        Some(cached) => cached.client(head.info.address.client, head.user_agent(), hash),
+        Some(cached) => cached.client(head.info.address.end_client, head.user_agent(), hash),
         None => hash(),
     }
 }

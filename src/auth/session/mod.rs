@@ -9,6 +9,7 @@ pub(in crate::auth) mod device_gate;
 pub(in crate::auth) mod key_rotation;
 pub mod open;
 pub(in crate::auth) mod outage_grace;
+pub(in crate::auth) mod recorded_changes;
 pub(in crate::auth) mod seen_proofs;
 pub(in crate::auth) mod stream;
 pub mod writer;

@@ -137,12 +137,15 @@ impl StreamActivity {
         live: &LiveSession,
         counts_as_activity: bool,
     ) -> StreamSession {
+        // The request that opens it has a proof.
+        let is_bound = live.session().device.is_bound();
+        let proven_at = is_bound.then(|| self.context.now());
         StreamSession::new(SessionStream {
             activity: Arc::clone(self),
             app: Arc::clone(app),
             session: Arc::clone(live.session()),
             limits: *live.limits(),
-            opened_at: self.context.now(),
+            proven_at: AtomicU64::new(proven_at.map_or(0, Timestamp::secs)),
             recorded: counts_as_activity.then(|| AtomicU64::new(live.last_activity().secs())),
         })
     }
@@ -158,22 +161,24 @@ struct SessionStream {
     app: Arc<AppAuth>,
     session: Arc<Session>,
     limits: Limits,
-    opened_at: Timestamp,
+    /// The last proof of the device that this stream knows, in seconds. 0: none, as of a session that is
+    /// not bound.
+    proven_at: AtomicU64,
     /// The last recorded activity, in seconds. `None`: the stream is no activity.
     recorded: Option<AtomicU64>,
 }
 
 impl SessionStream {
     /// Whether the device of the session has proven its key recently: when the stream was opened, or
-    /// since then to this process.
+    /// since then to this process. A session that was pending then may have been bound meanwhile.
     fn is_proven(&self, now: Timestamp) -> bool {
-        let policy = self.app.app.device_binding.as_ref();
-        let Some(policy) = policy.filter(|_| self.session.device.is_bound()) else {
+        let Some(policy) = &self.app.app.device_binding else {
             return true;
         };
-        let last = self.activity.proofs.last(&self.session.sid);
-        let last = last.map_or(self.opened_at, |last| last.max(self.opened_at));
-        now.since(last) < policy.stream_proof_timeout
+        let seen = self.activity.proofs.last(&self.session.sid);
+        let seen = seen.map_or(0, Timestamp::secs);
+        let last = self.proven_at.fetch_max(seen, Ordering::Relaxed).max(seen);
+        last == 0 || now.since(Timestamp::from_secs(last)) < policy.stream_proof_timeout
     }
 }
 

@@ -93,6 +93,12 @@ fn policy(
             "otherwise proofs end while the browser is in use, and every request is redirected",
         );
     }
+    if raw.strict_validity.is_some() && strict_validity > validity {
+        at.key("strict_validity").error(
+            "`strict_validity` must not be longer than `validity`",
+            "strict paths need a proof that is as recent as that of others, or more",
+        );
+    }
     Some(BindingPolicy {
         is_required,
         validity,

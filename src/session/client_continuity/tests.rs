@@ -11,7 +11,7 @@ const SAFARI_VIDEO: &str =
     "AppleCoreMedia/1.0.0.22A3354 (iPhone; U; CPU OS 18_0 like Mac OS X; en_us)";
 
 /// A request of a client.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct Client {
     address: Option<IpAddr>,
     headers: HeaderMap,
@@ -150,4 +150,40 @@ fn known_client_is_small() {
     assert!(bytes.len() <= 80, "{} bytes", bytes.len());
     let read: KnownClient = postcard::from_bytes(&bytes).unwrap();
     assert_eq!(read, known);
+}
+
+#[test]
+fn compared_client_is_the_same_with_equal_address_and_fields_only() {
+    let known = windows().known();
+    let compared = ComparedClient::new(&known, windows().presented());
+    assert!(compared.is(windows().with("accept", "*/*").presented()));
+    let mut without_hint = windows();
+    without_hint.headers.remove("sec-ch-ua-mobile");
+    for other in [
+        windows().at("192.0.2.8"),
+        windows().with("user-agent", CHROME_UPDATED),
+        windows().with("sec-ch-ua-platform", "\"Linux\""),
+        without_hint,
+    ] {
+        assert!(!compared.is(other.presented()), "{other:?}");
+    }
+    let elsewhere = ComparedClient::new(&known, windows().at("198.51.100.7").presented());
+    let change = elsewhere.change().map(|change| change.kind);
+    assert_eq!(change, Some(ClientChange::Network));
+}
+
+#[test]
+fn change_is_the_same_for_other_versions_and_addresses() {
+    let known = windows().known();
+    let detect = |client: Client| known.detect(client.presented());
+    let elsewhere = || windows().at("198.51.100.7");
+    let change = detect(elsewhere());
+    assert!(change.is_some());
+    assert_eq!(
+        detect(elsewhere().with("user-agent", CHROME_UPDATED)),
+        change
+    );
+    assert_eq!(detect(windows().at("198.51.100.9")), change);
+    assert_ne!(detect(windows().at("203.0.113.7")), change);
+    assert_ne!(detect(elsewhere().with("user-agent", EDGE)), change);
 }

@@ -38,6 +38,7 @@ fn proof(sid: &str, key: &DeviceKey, secs: u64) -> PresentedProof {
         key: key.fingerprint(),
         proven_at: at(secs),
         networks: None,
+        in_any_network: false,
     }))
 }
 
@@ -75,7 +76,7 @@ fn client(address: [u8; 4], agent: &str) -> HintedClient {
     let ring = KeyRing::new(Key::new(&Secret::new([1; 32])).unwrap(), vec![]);
     let traits = ClientTraits {
         address: Some(address.into()),
-        agent: &[agent.as_bytes()],
+        agent: agent.as_bytes(),
     };
     HintedClient::new(&ring, traits)
 }
@@ -185,6 +186,7 @@ fn proof_counts_in_its_networks_only() {
         key: key(1).fingerprint(),
         proven_at: at(500),
         networks,
+        in_any_network: false,
     };
     let status = |networks, client: HintedClient| {
         let presented = PresentedDevice {
@@ -245,9 +247,10 @@ fn payloads_of_earlier_versions_are_read() {
         key: key(1).fingerprint(),
         proven_at: at(0),
         networks: None,
+        in_any_network: false,
     };
     let mut bytes = postcard::to_allocvec(&proof).unwrap();
-    assert_eq!(bytes.pop(), Some(0));
+    assert_eq!((bytes.pop(), bytes.pop()), (Some(0), Some(0)));
     assert_eq!(postcard::from_bytes::<DeviceProof>(&bytes).unwrap(), proof);
     let challenge = DeviceChallenge {
         sid: SessionId::new("own"),
@@ -373,4 +376,53 @@ fn only_keys_of_the_accepted_kinds_and_sizes_are_read() {
 #[test]
 fn proof_cookie_outlives_the_browsers_renewal_by_one_interval() {
     assert_eq!(POLICY.cookie_max_age(), Duration::from_secs(150));
+}
+
+#[test]
+fn proof_in_any_network_counts_for_its_program_only() {
+    let device = DeviceBinding::Bound(Box::new(key(1)));
+    let known = client([192, 0, 2, 1], "Mozilla/5.0");
+    let proof = PresentedProof::Opened(Arc::new(DeviceProof {
+        sid: SessionId::new("own"),
+        key: key(1).fingerprint(),
+        proven_at: at(0),
+        networks: Some(vec![known.hint()]),
+        in_any_network: true,
+    }));
+    for (address, agent, expected) in [
+        ([192, 0, 2, 1], "Mozilla/5.0", BindingStatus::Permitted),
+        ([198, 51, 100, 1], "Mozilla/5.0", BindingStatus::Permitted),
+        (
+            [198, 51, 100, 1],
+            "curl/8.0",
+            BindingStatus::Unproven(Unproven::OtherAgent),
+        ),
+    ] {
+        let presented = PresentedDevice {
+            proof: proof.clone(),
+            client: Some(Arc::new(client(address, agent))),
+            is_strict: false,
+        };
+        assert_eq!(status_of(&device, &presented, &POLICY, 1), expected);
+    }
+}
+
+#[test]
+fn strict_paths_are_never_laxer_than_others() {
+    let device = DeviceBinding::Bound(Box::new(key(1)));
+    let policy = BindingPolicy {
+        validity: Duration::from_secs(2),
+        ..POLICY
+    };
+    let presented = PresentedDevice {
+        proof: proof("own", &key(1), 0),
+        client: None,
+        is_strict: true,
+    };
+    let stale = BindingStatus::Unproven(Unproven::Stale);
+    assert_eq!(
+        status_of(&device, &presented, &policy, 1),
+        BindingStatus::Permitted
+    );
+    assert_eq!(status_of(&device, &presented, &policy, 2), stale);
 }

@@ -8,6 +8,10 @@ errors! {
         "client_id = \"forum\"" =>
             "client_id = \"forum\"\ndevice_binding = { mode = \"offer\", validity = \"20s\", refresh_interval = \"20s\" }",
         at "\"20s\"", "must be shorter", hint "redirected";
+    strict_validity_that_is_longer_is_rejected:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\ndevice_binding = { mode = \"offer\", strict_validity = \"46s\" }",
+        at "\"46s\"", "must not be longer", hint "strict paths";
     validity_out_of_range_is_rejected:
         "client_id = \"forum\"" =>
             "client_id = \"forum\"\ndevice_binding = { mode = \"offer\", validity = \"11m\" }",

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::{
-    CHROME_UPDATED, FIREFOX, OTHER_NETWORK, SAME_NETWORK, assert_changes, assert_no_change,
+    CHROME, CHROME_UPDATED, FIREFOX, OTHER_NETWORK, SAME_NETWORK, assert_changes, assert_no_change,
     assert_shown, enforcing, logged_in, prompts,
 };
 use crate::support::assertions::{CART, assert_error_page, fetched};
@@ -183,4 +183,25 @@ async fn next_user_of_the_browser_does_not_inherit_networks() {
     browser = browser.from_address(SAME_NETWORK);
     assert_eq!(fetched(&mut browser, &url).await.status(), 401);
     assert_changes(&doorward, "confirmed", 0).await;
+}
+
+#[tokio::test]
+async fn no_session_can_fill_the_audit_log() {
+    let doorward = Setup::over_tls().start();
+    let browser = logged_in(&doorward, "alice")
+        .await
+        .from_address(OTHER_NETWORK);
+    let url = doorward.store_url(CART);
+    for version in ["150", "151", "152"] {
+        let agent = CHROME.replace("145", version);
+        let mut updated = browser.clone().sending("user-agent", &agent);
+        assert_shown(&fetched(&mut updated, &url).await);
+    }
+    assert_changes(&doorward, "network_observed", 1).await;
+    for program in 'a'..='z' {
+        let agent = format!("{program}tool/1.0");
+        let mut other = browser.clone().sending("user-agent", &agent);
+        assert_shown(&fetched(&mut other, &url).await);
+    }
+    assert_changes(&doorward, "browser_observed", 15).await;
 }

@@ -58,6 +58,8 @@ async fn copied_jar_in_another_network_or_program_gets_nothing() {
     let log = doorward.log.text();
     for code in ["device_network_changed", "device_agent_changed"] {
         assert!(log.contains(code), "{code}");
+        // Each client is recorded once.
+        assert_eq!(proofs(&doorward, code).await, 1.0, "{code}");
     }
 }
 
@@ -130,7 +132,7 @@ async fn client_with_two_addresses_at_once_is_not_redirected_in_circles() {
 }
 
 /// Browses for nine minutes with an address that changes with each request.
-async fn wander(doorward: &Doorward, owner: &mut BoundBrowser) {
+async fn browse_with_changing_address(doorward: &Doorward, owner: &mut BoundBrowser) {
     for step in 0..54 {
         doorward.advance_secs(10);
         owner.move_to(address(1 + step));
@@ -142,19 +144,25 @@ async fn wander(doorward: &Doorward, owner: &mut BoundBrowser) {
 async fn flapping_address_leaves_chromiums_quota() {
     let doorward = offering();
     let mut owner = bound(&doorward).await;
-    wander(&doorward, &mut owner).await;
+    browse_with_changing_address(&doorward, &mut owner).await;
     // Chromium's quota: six signatures in nine minutes, of which one was the registration.
     assert!(owner.signatures <= 6, "{} signatures", owner.signatures);
     assert_eq!(proofs(&doorward, "device_network_budget_used").await, 1.0);
     let log = doorward.log.text();
     assert!(log.contains("device_network_budget_used"));
+    // Networks are not compared now, but programs are.
+    let url = doorward.store_url(CART);
+    let mut elsewhere = thief(&owner).from_address(address(200));
+    assert_shown(&fetched(&mut elsewhere, &url).await);
+    let page = fetched_as(&mut elsewhere, &url, "curl/8.0").await;
+    assert_eq!(page.status(), 307, "{page}");
 }
 
 #[tokio::test]
 async fn networks_count_again_when_the_budget_has_recovered() {
     let doorward = offering();
     let mut owner = bound(&doorward).await;
-    wander(&doorward, &mut owner).await;
+    browse_with_changing_address(&doorward, &mut owner).await;
     let url = doorward.store_url(CART);
     for _ in 0..60 {
         doorward.advance_secs(20);

@@ -209,3 +209,23 @@ async fn app_that_requires_binding_accepts_bound_sessions() {
         assert_shown(&browser.fetch("GET", &doorward.store_url(CART)).await);
     }
 }
+
+#[tokio::test]
+async fn other_client_binds_no_session_where_clients_are_enforced() {
+    let doorward = Setup::over_tls()
+        .store(
+            "device_binding = { mode = \"offer\" }\n\
+             unbound_sessions = { client_change = \"enforce\" }",
+        )
+        .start();
+    let mut owner = pending(&doorward).await;
+    let challenge = challenge(&doorward, &mut owner).await;
+    let mut thief = BoundBrowser::new(owner.browser.clone());
+    thief.move_to([127, 0, 9, 1].into());
+    let proof = thief.key.proof(&challenge, true);
+    let page = register(&doorward, &mut thief, &proof).await;
+    assert_refused(&page, "network_changed");
+    let proof = owner.key.proof(&challenge, true);
+    let page = register(&doorward, &mut owner, &proof).await;
+    assert_eq!(page.status(), 200, "{page}");
+}

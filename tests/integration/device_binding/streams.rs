@@ -106,3 +106,16 @@ async fn streams_of_unbound_sessions_are_not_limited() {
     doorward.advance_secs(1_200);
     is_open(&mut open).await;
 }
+
+#[tokio::test]
+async fn stream_of_a_pending_session_needs_proofs_once_that_is_bound() {
+    let doorward = offering_with(TIMEOUT);
+    let mut owner = super::pending(&doorward).await;
+    let mut open = socket(&doorward, &mut thief(&owner)).await;
+    owner.fetch("GET", &doorward.store_url("/style.css")).await;
+    assert!(owner.session.is_some(), "not registered");
+    doorward.advance_secs(598);
+    is_open(&mut open).await;
+    doorward.advance_secs(2);
+    ends(&mut open).await;
+}
