@@ -12,6 +12,7 @@ use super::events::Observer;
 use super::random;
 use super::session_id::new_session_id;
 use crate::oidc::discovery::Metadata;
+use crate::oidc::error::ProviderError;
 use crate::policy::login_providers::{LoginSite, ProviderIndex};
 use crate::policy::route::AppRef;
 use crate::runtime::{BackgroundRuntime, TaskError};
@@ -359,7 +360,11 @@ impl Context {
         });
         pushed.await?.map_err(|error| {
             tracing::debug!(app = %app.app.name, code = error.code(), %error, "authorization_not_pushed");
-            Unavailable::of_provider(error.code())
+            if matches!(error, ProviderError::ClientKey(_)) {
+                Unavailable::internal(error.code())
+            } else {
+                Unavailable::of_provider(error.code())
+            }
         })
     }
 }

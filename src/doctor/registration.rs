@@ -1,6 +1,8 @@
 //! Examination of an app's registration at its provider: client, secret, redirect URI, scopes and
 //! audience. Nobody logs in.
 
+mod binding;
+
 use std::sync::Arc;
 
 use super::finding::{Explained, Finding, Findings, Subject};
@@ -93,6 +95,12 @@ pub(super) async fn examine(app: RegisteredApp, provider: Arc<Provider>) -> Vec<
     judge_scopes(&app, &metadata.announced, &mut findings);
     judge_grants(&app, &metadata.announced, &mut findings);
     judge_audience(&app, &mut findings);
+    binding::judge(
+        &app.client,
+        provider.settings(),
+        &metadata.announced,
+        &mut findings,
+    );
     if needs_introspection(&app, &provider, &metadata) {
         let message = "the provider has no introspection endpoint";
         let hint = "set `introspection_endpoint` of the provider, or accept JWTs only";
@@ -150,6 +158,10 @@ fn judge_authorization(
             if let Some(error) = error {
                 judge_error(error, &described.unwrap_or_default(), findings);
             }
+        }
+        Ok(AuthorizationProbe::Invalid(error)) if error.is_outage() => {
+            let explained = Explained::new(error.to_string(), "run the check again");
+            findings.warning("authorization_failing", "provider", explained);
         }
         Ok(AuthorizationProbe::Invalid(error)) => {
             let hint = "no login can succeed: correct the provider, or the issuer";

@@ -68,7 +68,7 @@ pub enum CallbackError {
     /// `iss` is another provider: a mix-up attack (RFC 9207 section 2.4).
     #[error("the response is from another provider")]
     IssuerMismatch,
-    /// It is not signed although the client asked for that, or the reverse.
+    /// It is not signed although the client requested that, or the reverse.
     #[error("the provider's response is not in the requested `response_mode`")]
     ModeMismatch,
     /// The provider did not sign the JWT of a signed response.
@@ -166,7 +166,7 @@ impl Callback {
         Parameters::of_claims(claims)?.into_callback(Some(audiences))
     }
 
-    /// The result of the login, if the response is for `client` and as it asked.
+    /// The result of the login, if the response is for `client` and in its response mode.
     ///
     /// # Errors
     /// It is not.

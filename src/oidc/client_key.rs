@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::algorithm::Algorithm;
 use super::dpop::thumbprint;
+use super::error::ProviderError;
 use crate::types::oauth::{JwkThumbprint, KeyFingerprint};
 
 /// A private key with the names by which the provider finds the public one.
@@ -67,6 +68,12 @@ pub enum ParseClientKeyError {
 /// The key could not sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SigningError;
+
+impl From<SigningError> for ProviderError {
+    fn from(SigningError: SigningError) -> Self {
+        Self::ClientKey("no signature")
+    }
+}
 
 impl ClientKey {
     /// Reads a private key. `kid` is its thumbprint (RFC 7638) unless given.

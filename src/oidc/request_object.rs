@@ -76,7 +76,7 @@ impl RequestObject<'_> {
 fn claim(name: &str, value: &str) -> Value {
     let typed = match name {
         "max_age" => value.parse::<u64>().ok().map(Value::from),
-        "claims" => serde_json::from_str(value).ok(),
+        "authorization_details" | "claims" => serde_json::from_str(value).ok(),
         _ => None,
     };
     typed.unwrap_or_else(|| value.into())
@@ -114,6 +114,7 @@ mod tests {
             ("state", "s s"),
             ("max_age", "60"),
             ("claims", r#"{"id_token":{"acr":null}}"#),
+            ("authorization_details", r#"[{"type":"payment"}]"#),
             ("resource", "https://a.example"),
             ("resource", "https://b.example"),
             ("sub", "store"),
@@ -139,6 +140,7 @@ mod tests {
         let expected = json!({
             "client_id": "store", "state": "s s", "max_age": 60,
             "claims": {"id_token": {"acr": null}},
+            "authorization_details": [{"type": "payment"}],
             "resource": ["https://a.example", "https://b.example"],
             "iss": "store", "aud": "https://login.example.com",
             "iat": 1000, "nbf": 1000, "exp": 1300, "jti": "j",

@@ -9,7 +9,8 @@ use serde_json::Value;
 use url::Url;
 
 use crate::client_authentication::{CART, Method, Running, journey, key_pem, public_jwk};
-use crate::support::browser::Browser;
+use crate::support::browser::{Browser, Page};
+use crate::support::journey::cookie;
 use crate::support::tls::Authority;
 
 /// A client with a key for both its authentication and its request objects.
@@ -117,6 +118,19 @@ fn parameter(url: &Url, name: &str) -> String {
     found.expect("the parameter").1.into_owned()
 }
 
+/// Asserts that the response of another browser logs nobody in, and begins a login.
+fn assert_not_logged_in(browser: &Browser, page: &Page, running: &Running) {
+    let login = running.provider.issuer();
+    assert!(
+        page.target()
+            .is_some_and(|target| target.starts_with(login)),
+        "{page}"
+    );
+    for kind in ["jwt", "refresh"] {
+        assert_eq!(cookie(browser, "store.localhost", kind), None, "{page}");
+    }
+}
+
 #[tokio::test]
 async fn stripped_foreign_and_replayed_responses_log_nobody_in() {
     let method = signing("response_mode = \"jwt\"");
@@ -139,15 +153,11 @@ async fn stripped_foreign_and_replayed_responses_log_nobody_in() {
 
     let mut thief = Browser::new(Arc::new(SystemClock)).with_port(80, running.port);
     let page = thief.step(genuine.callback.as_str()).await;
-    assert_ne!(
-        page.status(),
-        200,
-        "the response is for one browser: {page}"
-    );
+    assert_not_logged_in(&thief, &page, &running);
 
     let page = running.browser.visit(genuine.callback.as_str()).await;
     assert_eq!((page.status(), page.url.as_str()), (200, CART), "{page}");
     let mut second = Browser::new(Arc::new(SystemClock)).with_port(80, running.port);
     let page = second.step(genuine.callback.as_str()).await;
-    assert_ne!(page.status(), 200, "{page}");
+    assert_not_logged_in(&second, &page, &running);
 }

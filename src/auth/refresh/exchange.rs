@@ -22,7 +22,9 @@ use crate::auth::refresh::result_writer::{PendingWrite, Renewal, ResultWriter};
 use crate::auth::refresh::revoke::{SessionKey, SessionRevoker};
 use crate::auth::refresh::rotation::{Rotation, TokenStatus};
 use crate::auth::refresh::rotations::{ClaimedRotation, Rotations, StoredRotation};
-use crate::auth::refresh::tokens::{self, GrantError, is_usable, is_valid, stale_grant};
+use crate::auth::refresh::tokens::{
+    self, GrantError, ReceivedRefreshToken, is_usable, is_valid, stale_grant,
+};
 use crate::auth::revocation::replication::RevocationReplicator;
 use crate::oidc::provider::BoundRefreshToken;
 use crate::oidc::settings::OnStoreOutage;
@@ -373,7 +375,7 @@ impl RefreshExchange {
         response: TokenResponse,
         attempt: RefreshAttempt,
     ) -> Renewal {
-        let new_token = response.refresh_token.clone();
+        let new_token = ReceivedRefreshToken::of(&response, &attempt.used);
         let now = self.context.now();
         let old = attempt.old.as_ref();
         let verified = tokens::of_refresh(app, response, &attempt.used, old, now).await;
@@ -402,7 +404,9 @@ impl RefreshExchange {
         let refreshed = if error.is_final() || new_token.is_some() {
             let session = SessionKey::from(&attempt.used);
             self.revoker.revoke_with_rotation(app, &session).await;
-            let token = new_token.as_ref().unwrap_or(&attempt.used.token);
+            let token = new_token
+                .as_ref()
+                .map_or(&attempt.used.token, |new| &new.token);
             self.revoker.revoke_token(app, token).await;
             Refreshed::SessionOver(NoSessionReason::RefreshRefused)
         } else if error.is_outage() {

@@ -40,6 +40,9 @@ pub(in crate::auth) enum GrantError {
     /// The user is not registered for this app at the provider.
     #[error("the user is not registered for this app at the provider")]
     NotRegistered,
+    /// The tokens are not bound to the client's key (RFC 9449).
+    #[error("`token_type` is not `DPoP`, so the tokens are not bound to the client's key")]
+    NotBound,
     /// No new JWT, and the old one is missing.
     #[error("the provider returned no new JWT, and the old one is missing")]
     NothingToKeep,
@@ -58,6 +61,7 @@ impl GrantError {
             Self::SubjectChanged => "subject_changed",
             Self::ExpiredOnArrival => "token_expired_on_receipt",
             Self::NotRegistered => "not_registered",
+            Self::NotBound => "tokens_not_bound",
             Self::NothingToKeep => "no_new_jwt",
             Self::RandomError(_) => "internal_error",
         }
@@ -71,6 +75,7 @@ impl GrantError {
             | Self::OpaqueAccessToken
             | Self::Rejected(..)
             | Self::ExpiredOnArrival
+            | Self::NotBound
             | Self::RandomError(_) => false,
         }
     }
@@ -215,6 +220,9 @@ pub(in crate::auth) async fn of_refresh(
     old: Option<&SessionJwt>,
     now: Timestamp,
 ) -> Result<Grant, GrantError> {
+    if app.client.dpop_keys.is_some() && response.dpop_key.is_none() {
+        return Err(GrantError::NotBound);
+    }
     let verified_id = refreshed_id_token(app, &response, used).await?;
     let jwt = match app.client.session_jwt {
         SessionTokenSource::Id => verified_id.clone(),
@@ -328,12 +336,32 @@ fn login_claims(id_token: &VerifiedToken) -> LoginClaims {
     }
 }
 
+/// The refresh token of a response, and the client's key that it may be bound to.
+#[derive(Clone, Debug)]
+pub(in crate::auth) struct ReceivedRefreshToken {
+    pub(in crate::auth) token: RefreshToken,
+    pub(in crate::auth) dpop_key: Option<KeyFingerprint>,
+}
+
+impl ReceivedRefreshToken {
+    /// That of `response`, if it has one. Without a key of its own it is used with that of the token it
+    /// replaces.
+    pub(in crate::auth) fn of(response: &TokenResponse, used: &RefreshGrant) -> Option<Self> {
+        let token = response.refresh_token.clone()?;
+        let dpop_key = response.dpop_key.as_ref().or(used.dpop_key.as_ref());
+        Some(Self {
+            token,
+            dpop_key: dpop_key.cloned(),
+        })
+    }
+}
+
 /// The old JWT, if it is known, with the new refresh token, as the next generation. It needs a
 /// refresh at once.
 pub(in crate::auth) fn stale_grant(
     used: &RefreshGrant,
     old: Option<SessionJwt>,
-    token: RefreshToken,
+    received: ReceivedRefreshToken,
 ) -> Grant {
     let generation = used.generation.next();
     let old = old.unwrap_or_else(|| used.unknown_jwt());
@@ -345,7 +373,8 @@ pub(in crate::auth) fn stale_grant(
             ..old
         },
         refresh: Some(RefreshGrant {
-            token,
+            token: received.token,
+            dpop_key: received.dpop_key,
             generation,
             ..used.clone()
         }),

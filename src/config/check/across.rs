@@ -10,6 +10,7 @@ use super::super::raw::{RawApp, RawConfig, RawListener, RawProvider};
 use super::super::report::{Location, did_you_mean, quoted};
 use super::fusionauth;
 use super::listeners::LISTEN;
+use super::security_profile;
 use super::session::{COOKIE_NAME, default_cookie_name};
 use crate::session::cookie::is_named_after;
 use crate::types::loosest_reading::loosest_reading;
@@ -182,6 +183,7 @@ fn providers(raw: &RawConfig, root: &Location<'_>) {
                 None => at.clone(),
             };
             fusionauth::check_app(provider, app.session_jwt_at(name), &at_registration);
+            security_profile::check_registration(provider, app, name, &at_registration);
             frontchannel(provider, app, &at);
             webhooks += usize::from(provider.webhooks.is_some());
         }

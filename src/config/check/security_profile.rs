@@ -1,5 +1,6 @@
-//! `profile` of a provider: what FAPI 2.0 requires of the provider's settings and of each registration.
+//! `profile` of a provider: the requirements of FAPI 2.0 on its settings and on each registration.
 
+use super::super::raw::{RawApp, RawProvider};
 use super::super::report::Location;
 use super::super::settings::AppConfig;
 use crate::oidc::fusionauth::RefreshBy;
@@ -39,6 +40,50 @@ pub(super) fn check_provider(
             "set `\"token\"`",
         );
     }
+    check_endpoints(settings, at);
+}
+
+/// The provider announces in its metadata whether it follows the profile.
+fn check_endpoints(settings: &ProviderSettings, at: &Location<'_>) {
+    let endpoints = &settings.endpoints;
+    let without_discovery = endpoints.without_discovery.then_some("discovery");
+    let jwks = endpoints.jwks.as_ref().map(|_| "jwks_file");
+    let configured = endpoints.configured.keys().copied();
+    for key in configured.chain(jwks).chain(without_discovery) {
+        at.key(key).error(
+            "`profile` requires the endpoints and keys of the provider's metadata",
+            "remove the key; `internal_base` may replace their origin",
+        );
+    }
+}
+
+/// Checks the keys of the registration at the provider `name` that the profile decides.
+pub(super) fn check_registration(
+    provider: &RawProvider,
+    app: &RawApp,
+    name: &str,
+    at: &Location<'_>,
+) {
+    let Some(profile) = provider.profile else {
+        return;
+    };
+    let mut registrations = app.registrations.iter().flatten();
+    let own = registrations.find(|(found, _)| *found == name);
+    let own = own.and_then(|(_, registration)| registration.as_ref());
+    let pushed = own.map_or(app.pushed_authorization, |own| own.pushed_authorization);
+    if pushed == Some(PushedAuthorization::WhenRequired) {
+        at.key("pushed_authorization").error(
+            "the provider's `profile` requires that all authorization requests are pushed",
+            "remove the key",
+        );
+    }
+    let mode = own.map_or(app.response_mode, |own| own.response_mode);
+    if profile.signs_messages() && mode.is_some_and(|mode| !mode.is_signed()) {
+        at.key("response_mode").error(
+            "the provider's `profile` requires signed responses",
+            "remove the key, or set `\"jwt\"` or `\"form_post.jwt\"`",
+        );
+    }
 }
 
 /// Whether refreshes are requests to FusionAuth's API in place of the token endpoint.
@@ -68,13 +113,22 @@ pub(super) fn check_app(app: &mut AppConfig, providers: &[ProviderSettings], at:
                 "remove this key, or set `refresh_by = \"token\"`",
             );
         }
-        if let Some(profile) = provider.profile {
-            has_profile = true;
-            check_client(profile, &mut registration.client, at);
+        match provider.profile {
+            Some(profile) => {
+                has_profile = true;
+                check_client(profile, &mut registration.client, at);
+            }
+            None => check_pushed(provider, &registration.client, at),
         }
     }
     if !has_profile {
         return;
+    }
+    if !app.policy.origin.is_secure() && !app.policy.origin.is_loopback() {
+        at.key("dangerously_allow_http_public_url").error(
+            "the provider's `profile` requires TLS",
+            "remove the key: plain http is allowed on this machine only",
+        );
     }
     if app.policy.passed_token == Some(PassedToken::Access) {
         at.error(
@@ -96,9 +150,22 @@ pub(super) fn check_app(app: &mut AppConfig, providers: &[ProviderSettings], at:
     }
 }
 
+/// Requests that are always pushed need an endpoint.
+fn check_pushed(provider: &ProviderSettings, client: &ClientSettings, at: &Location<'_>) {
+    const ENDPOINT: &str = "pushed_authorization_request_endpoint";
+    let endpoints = &provider.endpoints;
+    let is_offered = !endpoints.without_discovery || endpoints.configured.contains_key(ENDPOINT);
+    if client.pushed_authorization == PushedAuthorization::Always && !is_offered {
+        at.key("pushed_authorization").error(
+            "the provider has no endpoint for pushed requests",
+            format!("set its `{ENDPOINT}`"),
+        );
+    }
+}
+
 fn check_client(profile: SecurityProfile, client: &mut ClientSettings, at: &Location<'_>) {
     client.pushed_authorization = PushedAuthorization::Always;
-    let is_certified = matches!(client.token_auth, ClientAuth::Tls(_));
+    let has_certificate = matches!(client.token_auth, ClientAuth::Tls(_));
     check_authentication(&client.token_auth, at);
     match &client.dpop_keys {
         Some(keys) => {
@@ -106,7 +173,7 @@ fn check_client(profile: SecurityProfile, client: &mut ClientSettings, at: &Loca
                 check_key(key, &at.key("dpop_key_files"));
             }
         }
-        None if is_certified => {}
+        None if has_certificate => {}
         None => at.missing(
             "dpop_key_files",
             "the provider's `profile` requires tokens that are bound to a key, or a client with a certificate",
@@ -122,11 +189,9 @@ fn check_client(profile: SecurityProfile, client: &mut ClientSettings, at: &Loca
         let hint = "the provider's `profile` requires signed requests";
         at.missing("request_object_key_file", hint);
     }
-    client.response_mode = match client.response_mode {
-        ResponseMode::Query => ResponseMode::Jwt,
-        ResponseMode::FormPost => ResponseMode::FormPostJwt,
-        signed @ (ResponseMode::Jwt | ResponseMode::QueryJwt | ResponseMode::FormPostJwt) => signed,
-    };
+    if !client.response_mode.is_signed() {
+        client.response_mode = ResponseMode::Jwt;
+    }
 }
 
 fn check_authentication(auth: &ClientAuth, at: &Location<'_>) {

@@ -1,4 +1,4 @@
-//! What a provider lacks of the security profile that its clients follow.
+//! Members of a provider's metadata that the security profile of its clients requires.
 
 use super::super::finding::{Explained, Findings};
 use crate::oidc::discovery::Metadata;
@@ -41,16 +41,16 @@ pub(super) fn judge(profile: SecurityProfile, metadata: &Metadata, findings: &mu
             "`token_endpoint_auth_methods_supported`: clients with a key or a certificate",
         ),
         (
-            permits(&announced.dpop_algorithms) || announced.certificate_bound_tokens,
-            "`dpop_signing_alg_values_supported`: tokens that are bound to a key",
-        ),
-        (
             !signs || permits(&announced.request_object_algorithms),
             "`request_object_signing_alg_values_supported`: signed requests",
         ),
         (
             !signs || offers(&announced.response_modes, &responses),
             "`response_modes_supported`: signed responses",
+        ),
+        (
+            !signs || permits(&announced.response_algorithms),
+            "`authorization_signing_alg_values_supported`: its algorithms in signed responses",
         ),
     ];
     for (_, lacks) in requirements.into_iter().filter(|(is_met, _)| !is_met) {

@@ -219,9 +219,9 @@ fn what_a_profile_requires_and_the_provider_lacks_is_named() {
         "pushed_authorization_request_endpoint": "https://login.example.com/par",
         "authorization_response_iss_parameter_supported": true,
         "token_endpoint_auth_methods_supported": ["private_key_jwt"],
-        "dpop_signing_alg_values_supported": ["ES256"],
         "request_object_signing_alg_values_supported": ["PS256"],
         "response_modes_supported": ["query", "jwt"],
+        "authorization_signing_alg_values_supported": ["RS256", "ES256"],
     });
     for (member, profile, lacks) in [
         ("", SecurityProfile::Fapi2MessageSigning, false),
@@ -241,8 +241,13 @@ fn what_a_profile_requires_and_the_provider_lacks_is_named() {
             true,
         ),
         (
-            "dpop_signing_alg_values_supported",
+            "authorization_signing_alg_values_supported",
             SecurityProfile::Fapi2,
+            false,
+        ),
+        (
+            "authorization_signing_alg_values_supported",
+            SecurityProfile::Fapi2MessageSigning,
             true,
         ),
         ("response_modes_supported", SecurityProfile::Fapi2, false),

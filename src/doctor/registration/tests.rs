@@ -56,6 +56,11 @@ fn authorization_responses_are_judged_with_the_token_endpoint() {
             &accepted,
             "error authorization_response_invalid provider",
         ),
+        (
+            AuthorizationProbe::Invalid(CallbackError::KeysUnavailable),
+            &accepted,
+            "warning authorization_failing provider",
+        ),
         (page(400, None), &accepted, redirect_uri),
         (page(400, None), &rejected, client),
         (

@@ -1,7 +1,7 @@
 //! Requests with client authentication.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt as _;
 use url::Url;
@@ -37,14 +37,16 @@ pub(super) struct ClientRequest<'r> {
 impl Provider {
     /// Sends a form with client authentication. A client with a certificate is served at the alias of
     /// the endpoint (RFC 8705 section 5), if there is one. A request without the provider's DPoP nonce had
-    /// no effect, so it is sent once more with it.
+    /// no effect, so it is sent once more with it, before the same deadline.
     pub(super) async fn send_as_client(
         &self,
         request: ClientRequest<'_>,
     ) -> Result<ProviderResponse, ProviderError> {
+        let started = Instant::now();
         let response = self.send_once(&request).await?;
         if request.dpop_key.is_some() && response.requires_dpop_nonce() {
-            return self.send_once(&request).await;
+            let timeout = request.timeout.saturating_sub(started.elapsed());
+            return self.send_once(&ClientRequest { timeout, ..request }).await;
         }
         Ok(response)
     }
@@ -139,8 +141,7 @@ impl Provider {
             jti: &jti,
         };
         let algorithms = metadata.announced.client_auth_algorithms.as_deref();
-        let assertion = signed.sign(&claims, self.rsa_padding(algorithms));
-        assertion.map_err(|_| ProviderError::ClientKey("no signature"))
+        Ok(signed.sign(&claims, self.rsa_padding(algorithms))?)
     }
 }
 

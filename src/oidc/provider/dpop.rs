@@ -8,7 +8,7 @@ use crate::oidc::client_key::ClientKey;
 use crate::oidc::dpop_client::ProofClaims;
 use crate::oidc::error::ProviderError;
 use crate::oidc::http::ProviderResponse;
-use crate::oidc::token::{TokenError, TokenResponse, TokenType};
+use crate::oidc::token::{Grant, TokenError, TokenResponse, TokenType};
 use crate::types::oauth::AccessToken;
 
 /// A request that gets a proof.
@@ -35,8 +35,7 @@ impl Provider {
             nonce: nonce.as_deref(),
             access_token: request.access_token,
         };
-        let proof = claims.sign(request.key, self.rsa_padding(algorithms));
-        proof.map_err(|_| ProviderError::ClientKey("no signature"))
+        Ok(claims.sign(request.key, self.rsa_padding(algorithms))?)
     }
 
     /// Remembers the nonce of a response for later requests to its origin.
@@ -47,19 +46,27 @@ impl Provider {
     }
 }
 
-/// The tokens of a response, if they are bound to the key of its request (section 5).
+/// The tokens of a response with the key that they are bound to (section 5). Tokens that are not bound to
+/// the key of their request are refused. Those of a refresh have no key then: the refresh token that was sent
+/// may be consumed, so that the new one must not be lost.
 pub(super) fn bound_tokens(
+    grant: Grant,
     key: Option<&ClientKey>,
     response: TokenResponse,
 ) -> Result<TokenResponse, TokenError> {
-    match (key, response.token_type) {
-        (None, _) => Ok(response),
-        (Some(key), TokenType::DPoP) => Ok(TokenResponse {
+    let Some(key) = key else {
+        return Ok(response);
+    };
+    match (response.token_type, grant) {
+        (TokenType::DPoP, _) => Ok(TokenResponse {
             dpop_key: Some(key.fingerprint()),
             ..response
         }),
-        (Some(_), TokenType::Bearer) => Err(TokenError::BadResponse(
-            "`token_type` is not `DPoP`, so the tokens are not bound to the client's key",
-        )),
+        (TokenType::Bearer, Grant::Refresh) => Ok(response),
+        (TokenType::Bearer, Grant::Code | Grant::Password | Grant::Exchange) => {
+            Err(TokenError::BadResponse(
+                "`token_type` is not `DPoP`, so the tokens are not bound to the client's key",
+            ))
+        }
     }
 }

@@ -36,8 +36,7 @@ impl Provider {
             parameters: &parameters,
         };
         let announced = metadata.announced.request_object_algorithms.as_deref();
-        let signed = object.sign(key, self.rsa_padding(announced));
-        let signed = signed.map_err(|_| ProviderError::ClientKey("no signature"))?;
+        let signed = object.sign(key, self.rsa_padding(announced))?;
         let repeated = parameters
             .iter()
             .filter(|(name, _)| REPEATED.contains(&name.as_str()))

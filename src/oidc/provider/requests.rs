@@ -86,7 +86,8 @@ impl Provider {
 
     /// Exchanges the refresh token of a session (RFC 6749 section 6). One request, no retry: a token
     /// sent twice may end the session. While the provider fails, at most one request a second is
-    /// sent.
+    /// sent. If the client has keys for its tokens, a response without
+    /// [`TokenResponse::dpop_key`] is not bound to them.
     ///
     /// # Errors
     /// See [`TokenError`].
@@ -207,7 +208,7 @@ impl Provider {
                 .dialect
                 .parse_response(Grant::Password, response.status, &response.body);
         let tokens = refine_password_response(parsed, &response.body)?;
-        bound_tokens(key, tokens).map_err(PasswordError::Failed)
+        bound_tokens(Grant::Password, key, tokens).map_err(PasswordError::Failed)
     }
 
     /// Exchanges the token of a user for one of another audience (RFC 8693). One request, no retry.
@@ -329,7 +330,7 @@ impl Provider {
         self.settings
             .dialect
             .parse_response(grant, response.status, &response.body)
-            .and_then(|tokens| bound_tokens(key, tokens))
+            .and_then(|tokens| bound_tokens(grant, key, tokens))
             .map_err(|error| error.with_retry_after(response.retry_after))
             .map_err(|error| error.with_client_auth(self.client_auth_method(client)))
     }

@@ -1,4 +1,4 @@
-//! What the JWTs that a client signs have in common: their time, their `jti` and the padding of RSA.
+//! Time, `jti` and RSA padding of the JWTs that a client signs.
 
 use std::time::Duration;
 

@@ -1,10 +1,12 @@
 //! Tests of the OpenID Foundation's conformance suite for clients, under their names there: `oidcc` of the
 //! basic relying party plan, `fapi2` of the plans for FAPI 2.0 Security Profile and Message Signing. Those of
-//! signed responses are in `oidc::provider::tests::signed_responses`.
+//! signed responses are in `oidc::provider::tests::signed_responses`. Of `profile`, the tests of `fapi2` set
+//! the algorithms.
 
 use serde_json::json;
 
 use super::assert_login_fails;
+use crate::client_authentication::key_pem;
 use crate::support::assertions::{CART, alice};
 use crate::support::doorward::Setup;
 use crate::support::provider::{Behaviour, Flaw, IssParameter};
@@ -22,7 +24,11 @@ macro_rules! refuses {
 }
 
 async fn refused(name: &str, fault: impl FnOnce(&mut Behaviour), status: u16, code: &str) {
-    let doorward = Setup::plain().start();
+    let mut setup = Setup::plain();
+    if name.starts_with("fapi2") {
+        setup = setup.provider("algorithms = [\"PS256\", \"ES256\", \"EdDSA\"]");
+    }
+    let doorward = setup.start();
     doorward.sign_in("alice");
     doorward.provider.behave(fault);
     assert_login_fails(&doorward, name, status, code).await;
@@ -48,7 +54,9 @@ refuses! {
     oidcc_client_test_invalid_sig_rs256:
         id_token(Flaw::WrongSignature), 502, "token_signature_invalid";
     fapi2_client_test_invalid_alternate_alg:
-        id_token(Flaw::HmacWithPublicKey), 502, "token_algorithm_not_allowed";
+        id_token(Flaw::Header("alg", json!("RS256"))), 502, "token_algorithm_not_allowed";
+    fapi2_client_test_invalid_null_alg:
+        id_token(Flaw::AlgNone), 502, "token_malformed";
     fapi2_client_test_invalid_expired_exp:
         id_token(Flaw::Expired), 502, "token_expired";
     fapi2_client_test_invalid_missing_aud:
@@ -69,9 +77,10 @@ refuses! {
 
 #[tokio::test]
 async fn fapi2_client_test_token_type_case_insensitivity() {
-    let doorward = Setup::plain().start();
+    let setup = Setup::plain().file("dpop.pem", &key_pem());
+    let doorward = setup.store("dpop_key_files = [\"dpop.pem\"]").start();
     doorward.provider.behave(|provider| {
-        provider.token_response_members = vec![("token_type", json!("bEARER"))];
+        provider.token_response_members = vec![("token_type", json!("dPoP"))];
     });
     let mut browser = alice(&doorward).await;
     let page = browser.step(&doorward.store_url(CART)).await;

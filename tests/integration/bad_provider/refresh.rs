@@ -2,6 +2,7 @@
 //! the grant.
 
 use super::secrets;
+use crate::client_authentication::key_pem;
 use crate::support::assertions::{
     CART, alice, assert_error_page, assert_login_starts, assert_problem, fetched,
 };
@@ -204,4 +205,27 @@ async fn refused_grant_ends_session_and_client_error_does_not() {
             "{refusal:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn tokens_that_are_not_bound_at_refresh_keep_the_session() {
+    let setup = Setup::plain().file("dpop.pem", &key_pem());
+    let setup = setup.store("dpop_key_files = [\"dpop.pem\"]");
+    let doorward = setup.start();
+    let token_type = |name: &'static str| {
+        doorward.provider.behave(|provider| {
+            provider.token_response_members = vec![("token_type", name.into())];
+        });
+    };
+    token_type("DPoP");
+    let mut browser = alice(&doorward).await;
+    token_type("Bearer");
+    doorward.advance_secs(301);
+    let page = browser.visit(&doorward.store_url(CART)).await;
+    assert_error_page(&page, 503, "tokens_not_bound");
+    token_type("DPoP");
+    doorward.advance_secs(BACKOFF);
+    let page = browser.step(&doorward.store_url(CART)).await;
+    assert_eq!(page.status(), 200, "the new refresh token was kept: {page}");
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
 }

@@ -140,3 +140,14 @@ async fn tokens_that_are_not_bound_are_refused() {
     assert_eq!(error.code(), "token_response_malformed");
     assert!(error.to_string().contains("`token_type`"), "{error}");
 }
+
+#[tokio::test]
+async fn refreshed_tokens_that_are_not_bound_have_no_key() {
+    let test = TestProvider::new().await;
+    let client = binding(&test, &[&Arc::new(client_key())]);
+    let token = RefreshToken::new("rt");
+    let refreshed = test
+        .provider
+        .refresh(&client, BoundRefreshToken::unbound(&token));
+    assert_eq!(refreshed.await.unwrap().dpop_key, None);
+}

@@ -12,7 +12,7 @@ fn names(url: &Url) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn browser_brings_the_object_and_no_other_parameter_of_the_login() {
+async fn browser_brings_the_object_and_no_other_login_parameter() {
     let test = TestProvider::new().await;
     let metadata = test.provider.metadata().await.unwrap();
     let request = Url::parse(REQUEST).unwrap();

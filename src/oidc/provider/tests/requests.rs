@@ -3,7 +3,31 @@
 use std::time::UNIX_EPOCH;
 
 use super::*;
+use crate::oidc::SecurityProfile;
+use crate::oidc::discovery::PlainHttp;
 use crate::oidc::error::{Endpoint, ProviderError};
+
+#[tokio::test]
+async fn profile_requires_iss_whatever_the_metadata_say() {
+    for (profile, announced, expected) in [
+        (None, false, false),
+        (None, true, true),
+        (Some(SecurityProfile::Fapi2), false, true),
+        (Some(SecurityProfile::Fapi2MessageSigning), false, true),
+    ] {
+        let test = TestProvider::with_settings(|settings| settings.profile = profile).await;
+        let mut document = metadata("1");
+        document["authorization_response_iss_parameter_supported"] = announced.into();
+        let document = document.to_string();
+        let issuer = Issuer::new(ISSUER);
+        let metadata = Metadata::parse(document.as_bytes(), &issuer, PlainHttp::Anywhere).unwrap();
+        assert_eq!(
+            test.provider.requires_iss(&metadata),
+            expected,
+            "{profile:?} {announced}"
+        );
+    }
+}
 
 #[tokio::test]
 async fn code_and_refresh_token_exchange_need_one_request_each() {

@@ -15,17 +15,17 @@ fn claims() -> Value {
     })
 }
 
-fn asking(test: &TestProvider) -> ClientSettings {
+fn signed_client(test: &TestProvider) -> ClientSettings {
     ClientSettings {
         response_mode: ResponseMode::Jwt,
         ..test.client()
     }
 }
 
-/// What becomes of the response in a login of a client that asked for a signed one.
+/// The outcome of the response in a login of a client that requests a signed one.
 async fn outcome(test: &TestProvider, token: &str) -> Result<Outcome, CallbackError> {
     let callback = test.provider.verify_authorization_response(token).await;
-    callback?.outcome(&asking(test))
+    callback?.outcome(&signed_client(test))
 }
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn claims_of_a_signed_response_are_the_response() {
     let callback = test.provider.verify_authorization_response(&token).await;
     let callback = callback.unwrap();
     assert_eq!(callback.state.expose(), "s");
-    let code = callback.outcome(&asking(&test)).unwrap();
+    let code = callback.outcome(&signed_client(&test)).unwrap();
     assert!(matches!(code, Outcome::Code(code) if code.expose() == "c"));
     let refused = with(&claims(), "code", None);
     let refused = with(&refused, "error", Some(json!("access_denied")));
@@ -119,7 +119,7 @@ async fn plain_responses_are_refused_where_signed_ones_were_requested() {
     for query in ["code=c&state=s", "error=access_denied&state=s"] {
         assert_eq!(signed_response(query).unwrap(), None);
         let callback = Callback::parse(query, &issuer, false).unwrap();
-        let error = callback.outcome(&asking(&test)).unwrap_err();
+        let error = callback.outcome(&signed_client(&test)).unwrap_err();
         assert_eq!(error.code(), "callback_mode_mismatch", "{query}");
     }
     let signer = signer();
@@ -133,7 +133,7 @@ async fn plain_responses_are_refused_where_signed_ones_were_requested() {
 }
 
 #[tokio::test]
-async fn response_is_no_failure_of_the_browser_while_keys_are_unavailable() {
+async fn response_is_no_browser_failure_while_keys_are_unavailable() {
     let test = TestProvider::new().await;
     test.on("/keys", || Reply::Json(503, String::new()));
     let error = outcome(&test, &signer().sign(&claims())).await.unwrap_err();
