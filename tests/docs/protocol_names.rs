@@ -1,6 +1,6 @@
 //! Names of protocols, formats and single fields, which are no codes of Doorward's.
 
-pub(crate) const PROTOCOL_NAMES: [&str; 141] = [
+pub(crate) const PROTOCOL_NAMES: [&str; 142] = [
     "absent_is_default",
     "access_denied",
     "access_token",
@@ -16,6 +16,7 @@ pub(crate) const PROTOCOL_NAMES: [&str; 141] = [
     "auth_time",
     "authentication_expired",
     "authorization_code",
+    "authorization_details",
     "authorization_endpoint",
     "authorization_response_iss_parameter_supported",
     "authorization_signing_alg_values_supported",

@@ -7,7 +7,7 @@ use http::HeaderValue;
 use crate::auth::app::AppAuth;
 use crate::auth::bearer::dpop::DpopError;
 use crate::auth::error::Unavailable;
-use crate::auth::refresh::tokens::GrantError;
+use crate::auth::refresh::grant_error::GrantError;
 use crate::auth::session::cookies::CookieWriteError;
 use crate::oidc::password::{PasswordRejection, RejectionReason};
 use crate::oidc::token::TokenError;

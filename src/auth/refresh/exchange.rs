@@ -13,6 +13,7 @@ use crate::auth::context::Context;
 use crate::auth::error::Unavailable;
 use crate::auth::events::{Event, EventSession};
 use crate::auth::refresh::generations::NewestGenerations;
+use crate::auth::refresh::grant_error::GrantError;
 use crate::auth::refresh::lease::Lease;
 use crate::auth::refresh::outcome::{
     REFRESH_TOO_SLOW, Refreshed, after_refusal, is_refusal, is_revoked, log_failure, outage_of,
@@ -22,9 +23,7 @@ use crate::auth::refresh::result_writer::{PendingWrite, Renewal, ResultWriter};
 use crate::auth::refresh::revoke::{SessionKey, SessionRevoker};
 use crate::auth::refresh::rotation::{Rotation, TokenStatus};
 use crate::auth::refresh::rotations::{ClaimedRotation, Rotations, StoredRotation};
-use crate::auth::refresh::tokens::{
-    self, GrantError, ReceivedRefreshToken, is_usable, is_valid, stale_grant,
-};
+use crate::auth::refresh::tokens::{self, ReceivedRefreshToken, is_usable, is_valid, stale_grant};
 use crate::auth::revocation::replication::RevocationReplicator;
 use crate::oidc::provider::BoundRefreshToken;
 use crate::oidc::settings::OnStoreOutage;

@@ -3,6 +3,7 @@
 
 pub(in crate::auth) mod exchange;
 pub(in crate::auth) mod generations;
+pub(in crate::auth) mod grant_error;
 pub(in crate::auth) mod identity;
 pub(in crate::auth) mod lease;
 pub(in crate::auth) mod outcome;
