@@ -21,7 +21,7 @@ const MOBILE: HeaderName = HeaderName::from_static("sec-ch-ua-mobile");
 /// Browsers let these fetch audio and video. They send the cookies, and their own `User-Agent`.
 const MEDIA_PLAYERS: [&str; 2] = ["AppleCoreMedia", "stagefright"];
 
-/// What happens at a request of another client.
+/// The reaction to a request of another client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnClientChange {
     /// Nothing: clients are not compared.
@@ -61,7 +61,7 @@ pub enum ClientAssessment {
 /// How browser sessions are treated that are bound to no device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnboundSessions {
-    /// What happens at a request of another client.
+    /// The reaction to a request of another client.
     pub on_client_change: OnClientChange,
     /// Their timeouts.
     pub limits: Limits,

@@ -31,7 +31,7 @@ pub struct NetworkHint {
 }
 
 impl NetworkHint {
-    /// What has changed since `earlier` was made by the same key.
+    /// The change since `earlier` was made by the same key.
     pub fn change_since(&self, earlier: &Self) -> HintChange {
         HintChange {
             network: self.network != earlier.network,
@@ -40,7 +40,7 @@ impl NetworkHint {
     }
 }
 
-/// What differs between a hint and a client, or between two hints.
+/// The difference between a hint and a client, or between two hints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HintChange {
     /// The network.
@@ -87,7 +87,7 @@ impl HintedClient {
         self.hint
     }
 
-    /// What has changed since `earlier` was made, by any key of the ring.
+    /// The change since `earlier` was made, by any key of the ring.
     pub fn change_since(&self, earlier: &NetworkHint) -> HintChange {
         let hints = || std::iter::once(&self.hint).chain(&self.older);
         HintChange {

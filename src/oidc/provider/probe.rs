@@ -146,7 +146,7 @@ impl AuthorizationProbe {
     }
 }
 
-/// The query of a redirect to the app, or what the provider did in place of it.
+/// The query of a redirect to the app, or another response of the provider.
 fn returned_query(
     response: &ProviderResponse,
     requested: &Url,

@@ -33,7 +33,7 @@ async fn copied_jar_in_another_network_or_program_gets_nothing() {
     let doorward = offering();
     let mut owner = bound(&doorward).await;
     let url = doorward.store_url(CART);
-    // At ten moments, while the owner goes on.
+    // At ten moments, while the owner uses the session.
     for moment in 0..10 {
         doorward.advance_secs(7 + moment);
         assert_shown(&owner.fetch("GET", &url).await);

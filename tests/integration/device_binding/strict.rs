@@ -12,7 +12,7 @@ async fn copied_jar_works_on_strict_paths_for_seconds() {
     let doorward = offering_with(STRICT);
     let mut owner = bound(&doorward).await;
     let url = doorward.store_url("/account/card");
-    // At ten moments, while the owner goes on.
+    // At ten moments, while the owner uses the session.
     for moment in 0..10 {
         doorward.advance_secs(7 + moment);
         assert_shown(&owner.fetch("GET", &url).await);

@@ -10,7 +10,7 @@ async fn copied_jar_works_until_the_proof_ends() {
     let doorward = offering();
     let mut owner = bound(&doorward).await;
     let url = doorward.store_url(CART);
-    // At ten moments, while the owner goes on.
+    // At ten moments, while the owner uses the session.
     for moment in 0..10 {
         doorward.advance_secs(7 + moment);
         assert_shown(&owner.fetch("GET", &url).await);
